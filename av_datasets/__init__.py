@@ -1,0 +1,1 @@
+"""What each dataset is: one file a dataset."""

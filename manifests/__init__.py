@@ -1,0 +1,1 @@
+"""The DuckDB catalogue over a store: open, ingest, rebuild, verify, query."""

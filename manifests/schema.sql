@@ -1,0 +1,174 @@
+-- The manifest: an index over the store. Every table but `attempts` and `runs` can be rebuilt from
+-- the shards' sidecars and the annotations kept in the ledger; those two are ledger files as well.
+-- Only the driver process writes here; readers attach read-only.
+
+CREATE TABLE IF NOT EXISTS meta (schema_version INTEGER NOT NULL);
+
+CREATE TABLE IF NOT EXISTS datasets (
+    name VARCHAR NOT NULL,
+    version VARCHAR,
+    annotation_source VARCHAR,      -- where the annotation files came from (paths or addresses)
+    annotation_sha256 VARCHAR,      -- of all files, in the order given
+    licence VARCHAR,
+    clips BIGINT,                   -- published ids that could be read
+    ingested_at TIMESTAMP
+);
+
+-- One row a published clip: the unit of accounting.
+CREATE TABLE IF NOT EXISTS clips (
+    clip_id VARCHAR NOT NULL,       -- <dataset>/<key>
+    dataset VARCHAR NOT NULL,
+    key VARCHAR NOT NULL,           -- the WebDataset __key__
+    source_id VARCHAR,              -- YouTube id, or the dataset's own video name
+    start_s DOUBLE,                 -- in the source video; NULL: the whole file is the clip
+    end_s DOUBLE,
+    split VARCHAR,
+    subsets VARCHAR[],
+    labels VARCHAR[],
+    label_ids INTEGER[],
+    category VARCHAR,
+    captions VARCHAR[],
+    extra JSON,
+    position BIGINT                 -- row order in the annotation files: "first 400" means this order
+);
+
+-- The label vocabulary of a dataset.
+CREATE TABLE IF NOT EXISTS labels (
+    dataset VARCHAR NOT NULL,
+    label_id INTEGER NOT NULL,
+    label VARCHAR NOT NULL,
+    mid VARCHAR,                    -- machine id: /m/… in AudioSet, vgg_<k> in VGGSound
+    category VARCHAR
+);
+
+-- Labels of a part of a clip (AVE, LLP): seconds within the clip, half-open.
+CREATE TABLE IF NOT EXISTS segments (
+    clip_id VARCHAR NOT NULL,
+    modality VARCHAR NOT NULL,      -- audio | visual | both
+    label VARCHAR NOT NULL,
+    label_id INTEGER,
+    onset_s DOUBLE,
+    offset_s DOUBLE
+);
+
+-- Annotation rows that could not be used, each with its row number and why.
+CREATE TABLE IF NOT EXISTS annotation_errors (
+    dataset VARCHAR NOT NULL,
+    file VARCHAR,
+    row BIGINT,
+    reason VARCHAR,
+    text VARCHAR
+);
+
+-- Facts of the fetched file.
+CREATE TABLE IF NOT EXISTS media (
+    clip_id VARCHAR NOT NULL,
+    path VARCHAR,
+    bytes BIGINT,
+    sha256 VARCHAR,
+    container VARCHAR,
+    duration_s DOUBLE,
+    video_codec VARCHAR,
+    width INTEGER,
+    height INTEGER,
+    fps DOUBLE,
+    frames INTEGER,
+    rotation INTEGER,
+    audio_codec VARCHAR,
+    audio_rate INTEGER,
+    audio_channels INTEGER,
+    av_offset_ms DOUBLE,            -- first audio instant minus first video instant
+    fetched_at TIMESTAMP
+);
+
+-- Measured signals, per clip and recipe. Thresholds belong to the recipe.
+CREATE TABLE IF NOT EXISTS quality (
+    clip_id VARCHAR NOT NULL,
+    fingerprint VARCHAR NOT NULL,
+    verdict VARCHAR,                -- NULL: nothing found
+    detail VARCHAR,                 -- the signal and its value, in words
+    silent_fraction DOUBLE,
+    still_fraction DOUBLE,
+    black_fraction DOUBLE,
+    loudness_lufs DOUBLE,
+    clipped_fraction DOUBLE,
+    decode_errors INTEGER
+);
+
+-- Where a clip is: exactly one row per clip and stage.
+CREATE TABLE IF NOT EXISTS status (
+    clip_id VARCHAR NOT NULL,
+    stage VARCHAR NOT NULL,         -- 'fetch', or '<recipe>-<fp8>'
+    status VARCHAR NOT NULL,        -- stored | rejected | gone | retryable | pending
+    verdict VARCHAR,
+    attempts INTEGER,
+    not_before TIMESTAMP,
+    updated_at TIMESTAMP
+);
+
+CREATE TABLE IF NOT EXISTS attempts (
+    clip_id VARCHAR NOT NULL,
+    stage VARCHAR NOT NULL,
+    started_at TIMESTAMP,
+    seconds DOUBLE,
+    outcome VARCHAR,                -- as status.status
+    error_class VARCHAR,            -- a verdict, or NULL
+    error_message VARCHAR,
+    tool_version VARCHAR,
+    run_id VARCHAR
+);
+
+CREATE TABLE IF NOT EXISTS shards (
+    path VARCHAR NOT NULL,          -- relative to the store
+    dataset VARCHAR NOT NULL,
+    recipe VARCHAR NOT NULL,
+    fingerprint VARCHAR NOT NULL,
+    split VARCHAR NOT NULL,
+    clips BIGINT,
+    bytes BIGINT,
+    sha256 VARCHAR
+);
+
+CREATE TABLE IF NOT EXISTS samples (
+    clip_id VARCHAR NOT NULL,
+    shard VARCHAR NOT NULL,         -- shards.path
+    fingerprint VARCHAR NOT NULL,
+    position INTEGER,               -- within the shard
+    members VARCHAR,                -- suffixes in order, separated by a space: 'json fbank.npy flac f000.jpg …'
+    offsets BIGINT[],               -- of each member's content in the tar
+    sizes INTEGER[],
+    frame_count INTEGER,
+    frame_times FLOAT[],            -- seconds from the clip's start, presentation time of each frame
+    fbank_frames INTEGER,
+    duration_s DOUBLE,
+    crc32 BIGINT                    -- of the members' contents, one after the other
+);
+
+CREATE TABLE IF NOT EXISTS features (
+    feature VARCHAR NOT NULL,
+    fingerprint VARCHAR NOT NULL,
+    parameters JSON,
+    code_version VARCHAR,
+    library_versions JSON,
+    weights_sha256 VARCHAR
+);
+
+-- A task stream: ordered tasks, each a query over clips that returns clip_id.
+CREATE TABLE IF NOT EXISTS tasks (
+    stream VARCHAR NOT NULL,
+    position INTEGER NOT NULL,
+    task VARCHAR NOT NULL,
+    role VARCHAR NOT NULL,          -- train | eval | retrieval
+    query VARCHAR NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS runs (
+    run_id VARCHAR NOT NULL,
+    command VARCHAR,
+    config JSON,
+    git_commit VARCHAR,
+    host JSON,
+    started_at TIMESTAMP,
+    ended_at TIMESTAMP,
+    outcome VARCHAR
+);

@@ -1,0 +1,88 @@
+"""The closed list of verdicts, and the one policy each of them has."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+Status = Literal["stored", "rejected", "gone", "retryable", "pending"]
+STATUSES: tuple[Status, ...] = ("stored", "rejected", "gone", "retryable", "pending")
+
+
+class Verdict(StrEnum):
+    """Why a clip is not usable (or, for the flagged ones, what to know of it)."""
+
+    PRIVATE = "private"
+    REMOVED = "removed"
+    COPYRIGHT = "copyright"
+    AGE_RESTRICTED = "age_restricted"
+    GEO_BLOCKED = "geo_blocked"
+    MEMBERS_ONLY = "members_only"
+    LIVE = "live"
+    NOT_FOUND = "not_found"
+    RATE_LIMITED = "rate_limited"
+    BOT_CHECK = "bot_check"
+    TIMEOUT = "timeout"
+    DNS = "dns"
+    CONNECTION = "connection"
+    HTTP_5XX = "http_5xx"
+    DISK_FULL = "disk_full"
+    NO_VIDEO = "no_video"
+    NO_AUDIO = "no_audio"
+    TOO_SHORT = "too_short"
+    TRUNCATED = "truncated"
+    UNDECODABLE = "undecodable"
+    BAD_TIMESTAMPS = "bad_timestamps"
+    CRASHED_DECODER = "crashed_decoder"
+    SILENT = "silent"
+    STILL = "still"
+    BLACK = "black"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a verdict does to a clip.
+
+    status: where the clip goes. retry_after_s: seconds before another attempt (None: never).
+    max_attempts: attempts that count against the clip (None: no limit).
+    pauses_queue: the whole queue waits, and the clip is not charged an attempt.
+    """
+
+    status: Status
+    retry_after_s: float | None = None
+    max_attempts: int | None = None
+    pauses_queue: bool = False
+
+
+_GONE = Policy("gone")
+_REJECTED = Policy("rejected")
+_FLAGGED = Policy("stored")
+
+POLICIES: dict[Verdict, Policy] = {
+    Verdict.PRIVATE: _GONE,
+    Verdict.REMOVED: _GONE,
+    Verdict.COPYRIGHT: _GONE,
+    Verdict.AGE_RESTRICTED: _GONE,
+    Verdict.GEO_BLOCKED: _GONE,
+    Verdict.MEMBERS_ONLY: _GONE,
+    Verdict.LIVE: _GONE,
+    Verdict.NOT_FOUND: _GONE,
+    Verdict.RATE_LIMITED: Policy("retryable", 600.0, None, pauses_queue=True),
+    Verdict.BOT_CHECK: Policy("retryable", 3600.0, None, pauses_queue=True),
+    Verdict.TIMEOUT: Policy("retryable", 60.0, 5),
+    Verdict.DNS: Policy("retryable", 60.0, None, pauses_queue=True),
+    Verdict.CONNECTION: Policy("retryable", 30.0, 5),
+    Verdict.HTTP_5XX: Policy("retryable", 60.0, 5),
+    Verdict.DISK_FULL: Policy("retryable", 0.0, None, pauses_queue=True),
+    Verdict.NO_VIDEO: _REJECTED,
+    Verdict.NO_AUDIO: _REJECTED,
+    Verdict.TOO_SHORT: _REJECTED,
+    Verdict.TRUNCATED: _REJECTED,
+    Verdict.UNDECODABLE: _REJECTED,
+    Verdict.BAD_TIMESTAMPS: _REJECTED,
+    Verdict.CRASHED_DECODER: _REJECTED,
+    Verdict.SILENT: _FLAGGED,
+    Verdict.STILL: _FLAGGED,
+    Verdict.BLACK: _FLAGGED,
+    Verdict.UNKNOWN: Policy("retryable", 300.0, 3),
+}

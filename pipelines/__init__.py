@@ -1,0 +1,1 @@
+"""How a dataset becomes shards: plan, fetch, validate, split, extract, shard."""

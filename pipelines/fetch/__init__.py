@@ -1,0 +1,1 @@
+"""Where media comes from: a folder, an archive, an address, YouTube."""
