@@ -112,17 +112,46 @@ def save_table(con: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:
 def load(con: duckdb.DuckDBPyConnection, store: Store) -> None:
     """Fill an empty manifest with what the ledger holds."""
     for table in ("attempts", "runs", "tasks", "stages"):
-        paths = sorted(map(str, store.ledger.glob(f"{table}*.parquet")))
-        if paths:
-            con.execute(
-                f"INSERT INTO {table} BY NAME SELECT DISTINCT * FROM "
-                "read_parquet(?, union_by_name = true) ORDER BY ALL",
-                [paths],
-            )
-    plans = sorted(map(str, store.ledger.glob("plans-*.parquet")))
-    if plans:
+        _insert(con, table, sorted(map(str, store.ledger.glob(f"{table}*.parquet"))))
+    _insert_plans(con, sorted(map(str, store.ledger.glob("plans-*.parquet"))))
+
+
+def load_unfinished(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
+    """Take in attempts and plans of runs whose end the manifest does not know; were there any."""
+    finished = {row[0] for row in con.execute("SELECT run_id FROM runs").fetchall()}
+    paths = [
+        path
+        for path in sorted(store.ledger.glob("*-*.parquet"))
+        if not any(run_id in path.name for run_id in finished)
+    ]
+    attempts = [str(path) for path in paths if path.name.startswith("attempts-")]
+    plans = [str(path) for path in paths if path.name.startswith("plans-")]
+    _insert(con, "attempts", attempts)
+    _insert_plans(con, plans)
+    return bool(attempts or plans)
+
+
+def _insert(con: duckdb.DuckDBPyConnection, table: str, paths: list[str]) -> None:
+    """Add the files' rows that are not there yet."""
+    if not paths:
+        return
+    con.execute(f"CREATE TEMP TABLE ledger_rows AS SELECT * FROM {table} LIMIT 0;")
+    con.execute(
+        "INSERT INTO ledger_rows BY NAME SELECT * FROM read_parquet(?, union_by_name = true)",
+        [paths],
+    )
+    con.execute(
+        f"INSERT INTO {table} SELECT DISTINCT * FROM ledger_rows EXCEPT SELECT * FROM {table} "
+        "ORDER BY ALL"
+    )
+    con.execute("DROP TABLE ledger_rows")
+
+
+def _insert_plans(con: duckdb.DuckDBPyConnection, paths: list[str]) -> None:
+    if paths:
         con.execute(
             "INSERT INTO plans SELECT DISTINCT ON (shard) shard, dataset, stage, split, number, "
-            "clip_ids, false FROM read_parquet(?) ORDER BY shard",
-            [plans],
+            "clip_ids, false FROM read_parquet(?) "
+            "WHERE shard NOT IN (SELECT shard FROM plans) ORDER BY shard",
+            [paths],
         )

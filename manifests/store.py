@@ -79,8 +79,11 @@ def find_store(path: Path) -> Store:
 
 
 @contextmanager
-def committing(path: Path) -> Iterator[BinaryIO]:
-    """Write `path` so that it appears whole or not at all: temp file, fsync, rename, fsync."""
+def committing(path: Path, keep: Callable[[], bool] = lambda: True) -> Iterator[BinaryIO]:
+    """Write `path` so that it appears whole or not at all: temp file, fsync, rename, fsync.
+
+    keep: asked at the end; False leaves nothing behind.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -88,8 +91,9 @@ def committing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temp.replace(path)
-        sync_folder(path.parent)
+        if keep():
+            temp.replace(path)
+            sync_folder(path.parent)
     finally:
         temp.unlink(missing_ok=True)
 
