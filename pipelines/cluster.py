@@ -10,9 +10,7 @@ from distributed import Client, LocalCluster
 from manifests.store import StoreError
 
 # One thread a clip and as many clips as cores: libraries must not start threads of their own.
-_SINGLE_THREADED = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
-)
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @contextmanager
@@ -36,7 +34,7 @@ def connect(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     settings = {
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
-        "distributed.nanny.pre-spawn-environ": _SINGLE_THREADED,
+        "distributed.nanny.pre-spawn-environ": dict.fromkeys(_THREAD_VARIABLES, "1"),
         "distributed.admin.tick.limit": "60s",
         "logging.distributed": "error",
     }

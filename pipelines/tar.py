@@ -14,7 +14,7 @@ class ShardTar:
 
     def __init__(self, file: BinaryIO) -> None:
         self._sink = _Hashing(file)
-        self._tar = tarfile.open(fileobj=self._sink, mode="w", format=tarfile.USTAR_FORMAT)  # type: ignore[call-overload]
+        self._tar = tarfile.TarFile(None, "w", fileobj=self._sink, format=tarfile.USTAR_FORMAT)  # type: ignore[call-overload]
 
     def add(self, name: str, content: bytes) -> int:
         """Append a member; the offset of its content in the file."""

@@ -57,7 +57,7 @@ def _table(result: duckdb.DuckDBPyRelation, limit: int) -> None:
 
 
 def _machine(result: duckdb.DuckDBPyRelation, output: Format) -> None:
-    frame = result.df()
+    frame = result.to_df()
     if output is Format.CSV:
         frame.to_csv(sys.stdout, index=False)
     else:
