@@ -109,6 +109,6 @@ def commit_shards(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) -> N
     """One transaction: the rows of finished shards and the status of their clips."""
     with transaction(con):
         ingest_sidecars(con, sidecars)
-        ids = con.execute("SELECT DISTINCT clip_id FROM incoming").to_arrow_table()
+        ids = con.sql("SELECT DISTINCT clip_id FROM incoming").to_arrow_table()
         refresh_status(con, ids)
         con.execute("DROP TABLE incoming")

@@ -91,7 +91,7 @@ def finish_run(con: duckdb.DuckDBPyConnection, store: Store, run: Run, outcome: 
         outcome,
     ]
     con.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-    table = con.execute("SELECT * FROM runs WHERE run_id = ?", [run.run_id]).to_arrow_table()
+    table = con.sql("SELECT * FROM runs WHERE run_id = ?", params=[run.run_id]).to_arrow_table()
     with committing(store.ledger / f"runs-{run.run_id}.parquet") as file:
         pq.write_table(table, file)
 
@@ -104,7 +104,7 @@ def save_plan(store: Store, run_id: str, plan: pa.Table) -> None:
 
 def save_table(con: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:
     """Keep a small table (tasks, stages) whole in the ledger, so that a rebuild has it."""
-    table = con.execute(f"SELECT * FROM {name} ORDER BY ALL").to_arrow_table()
+    table = con.sql(f"SELECT * FROM {name} ORDER BY ALL").to_arrow_table()
     with committing(store.ledger / f"{name}.parquet") as file:
         pq.write_table(table, file)
 

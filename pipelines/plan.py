@@ -45,7 +45,7 @@ def plan_new(
 
     shard_clips: clips a shard. whole_only: leave an unfilled last shard of a split for later.
     """
-    return con.execute(
+    return con.sql(
         f"""
         WITH unplanned AS ({_UNPLANNED}),
         numbered AS (
@@ -66,7 +66,7 @@ def plan_new(
         FROM chunks c LEFT JOIN next n USING (split)
         ORDER BY c.split, number
         """,
-        {
+        params={
             "dataset": dataset,
             "stage": stage,
             "fingerprint": fingerprint,

@@ -46,8 +46,9 @@ def run(
 
 
 def _table(result: duckdb.DuckDBPyRelation, limit: int) -> None:
-    rows = result.fetchmany(limit + 1) if limit else result.fetchall()
-    table = Table(*result.columns, box=None, header_style="bold")
+    rows = (result.limit(limit + 1) if limit else result).fetchall()
+    columns: list[str] = list(result.columns)
+    table = Table(*columns, box=None, header_style="bold")
     for row in rows[:limit] if limit else rows:
         table.add_row(*("" if value is None else str(value) for value in row))
     out = console()

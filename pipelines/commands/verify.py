@@ -21,10 +21,8 @@ def run(
     out = console()
     found = find_store(store)
     with open_read(found) as con:
-        (shards, clips) = con.execute("SELECT count(*), sum(clips) FROM shards").fetchone() or (
-            0,
-            0,
-        )
+        counted = con.execute("SELECT count(*), coalesce(sum(clips), 0) FROM shards").fetchone()
+        shards, clips = counted or (0, 0)
         with bar(out, "verify", int(shards), "shards") as advance:
             problems = list(verify(con, found, checksums, advance))
     for problem in problems:
@@ -32,4 +30,4 @@ def run(
     if problems:
         out.print(f"{len(problems)} problems in {shards} shards")
         raise typer.Exit(ExitCode.PROBLEM)
-    out.print(f"{shards} shards with {clips or 0} clips: all as the manifest says")
+    out.print(f"{shards} shards with {clips} clips: all as the manifest says")
