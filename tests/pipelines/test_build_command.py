@@ -22,6 +22,7 @@ def avstore(*words: str | Path, check: bool = True) -> subprocess.CompletedProce
     done = subprocess.run(
         [sys.executable, "-m", "pipelines", *map(str, words)],
         cwd=REPO,
+        check=False,
         capture_output=True,
         text=True,
         timeout=240,
