@@ -13,8 +13,8 @@ from av_datasets.spec import DatasetSpec
 from manifests.catalogue import open_read
 from manifests.store import Store, StoreError
 from pipelines.build import BuildOptions, Built, build
+from pipelines.commands.fetch_options import parse_fetch_options
 from pipelines.commands.options import DEFAULT_STORE, StoreOption
-from pipelines.fetch.sources import FetchOptions
 from pipelines.progress import bar, console
 from pipelines.recipe import load_recipe
 from pipelines.report import write_report
@@ -58,7 +58,7 @@ def run(
         scheduler=scheduler,
         wait_s=wait,
         limit=limit,
-        fetch=FetchOptions.parse(fetch_option or []),
+        fetch=parse_fetch_options(fetch_option or []),
     )
     built = build(spec, load_recipe(recipe or spec.recipe), options, out)
     _conclude(spec, Store(store), built, out)
