@@ -95,7 +95,8 @@ def record_outcomes(
 ) -> Iterator[Fetched]:
     """Write each outcome down (ledger at once, manifest in batches) and pass it on.
 
-    An outcome that only repeats what is known (same file, not changed since) is passed on alone.
+    An outcome that only repeats what is known (same file, not changed since) is passed on alone,
+    and so is one source's not having what another has given.
     """
     known = _known(con)
     batch: list[Fetched] = []
@@ -130,7 +131,11 @@ def _within(store: Store, fetched: Fetched) -> Fetched:
 
 
 def _repeats(store: Store, fetched: Fetched, last: _Last | None) -> bool:
-    if last is None or fetched.status != last.outcome or fetched.path != last.path:
+    if last is None:
+        return False
+    if fetched.status == "gone" and last.outcome == "stored" and last.path:
+        return (store.root / last.path).is_file()  # another source has it; this one need not
+    if fetched.status != last.outcome or fetched.path != last.path:
         return False
     if fetched.path is None:
         return fetched.status == "gone"
