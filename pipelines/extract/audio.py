@@ -137,7 +137,9 @@ def _resample(native: NDArray[np.float32], rate: int, audio: Audio) -> NDArray[n
     if audio.resampler == "soxr":
         import soxr  # noqa: PLC0415 - only where the recipe asks for it
 
-        values: NDArray[np.float64] = soxr.resample(native.astype(np.float64), rate, audio.rate, quality="HQ")
+        values: NDArray[np.float64] = soxr.resample(
+            native.astype(np.float64), rate, audio.rate, quality="HQ"
+        )
         return np.clip(np.rint(values * 32768), -32768, 32767).astype(np.int16)
     resampler = av.AudioResampler(format="s16", layout="mono", rate=audio.rate)
     frame = av.AudioFrame.from_ndarray(native[None, :], format="fltp", layout="mono")

@@ -4,7 +4,8 @@ The numbers are those of `torchaudio.compliance.kaldi.fbank(htk_compat=True, use
 window_type="hanning", dither=0)`: DC removed per frame, pre-emphasis 0.97, power spectrum,
 mel scale 1127 ln(1 + f / 700) from 20 Hz to half the rate, natural logarithm, edges snipped.
 All in float64: within 1e-3 of torchaudio's in float64, and of its float32 but for a few bands in
-100,000 that lie 100 dB under the loudest, where single precision itself ends. The order of additions is fixed: no thread count or BLAS matters.
+100,000 that lie 100 dB under the loudest, where single precision itself ends. The order of
+additions is fixed, so neither thread count nor BLAS changes a bit.
 """
 
 from functools import lru_cache
