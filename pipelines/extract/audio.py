@@ -21,7 +21,14 @@ GAP_S = 0.02
 """A frame this far from where the last one ended is put at its own time; less is jitter."""
 
 CLIPPED = 0.9999
-_SCALE = {"u8": 1 / 128, "s16": 1 / 32768, "s32": 1 / 2147483648, "flt": 1.0, "dbl": 1.0}
+_TYPES: dict[str, tuple[type[np.generic], float, float]] = {
+    # dtype, the number that means silence, and what makes full scale 1
+    "u8": (np.uint8, 128, 1 / 128),
+    "s16": (np.int16, 0, 1 / 32768),
+    "s32": (np.int32, 0, 1 / 2147483648),
+    "flt": (np.float32, 0, 1),
+    "dbl": (np.float64, 0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -38,10 +45,13 @@ class Sound:
 
 
 @dataclass(frozen=True)
-class _Piece:
-    at: int
+class _Native:
+    """Decoded samples laid on the clock: mono in [-1, 1], the first at sample `first`."""
+
     mono: NDArray[np.float32]
-    clipped: float
+    rate: int
+    first: int
+    clipped_fraction: float
 
 
 def decode_sound(
@@ -49,26 +59,25 @@ def decode_sound(
 ) -> Sound:
     """The waveform of [origin, origin + duration) of a stream's packets."""
     errors: list[str] = []
-    rate, pieces = _pieces(stream, packets, origin, audio, errors)
+    native = _decode(stream, packets, origin, audio, errors)
     wanted = round(duration * audio.rate)
-    if not pieces:
+    if native is None:
         return Sound(np.zeros(wanted, np.int16), None, None, 0.0, tuple(errors))
-    native, first = _join(pieces, rate, duration)
-    samples = _resample(native, rate, audio)
-    at = round(Fraction(first, rate) * audio.rate)
-    end = (pieces[-1].at + len(pieces[-1].mono)) / rate
-    clipped = sum(p.clipped * len(p.mono) for p in pieces) / sum(len(p.mono) for p in pieces)
-    cut = _cut(samples, at, wanted)
-    return Sound(cut, pieces[0].at / rate, end, clipped, tuple(errors))
+    start, end = native.first / native.rate, (native.first + len(native.mono)) / native.rate
+    part, first = _part(native, duration, audio.rate)
+    at = round(Fraction(first, native.rate) * audio.rate)
+    samples = _cut(_resample(part, native.rate, audio), at, wanted)
+    return Sound(samples, start, end, native.clipped_fraction, tuple(errors))
 
 
-def _pieces(
+def _decode(
     stream: Any, packets: Sequence[Any], origin: Fraction, audio: Audio, errors: list[str]
-) -> tuple[int, list[_Piece]]:
-    """Decoded frames as mono, each at its native sample counted from the clip's start."""
-    pieces: list[_Piece] = []
+) -> _Native | None:
+    """Every sample of the packets, at its own place. A place within GAP_S of the end is the end."""
     context, base = stream.codec_context, stream.time_base
-    rate, expected = 0, None
+    parts: list[tuple[int, NDArray[np.generic]]] = []
+    form, expected = None, None
+    tick, start = float(base), float(origin)
     for packet in (*packets, None):
         try:
             frames = context.decode(packet)
@@ -76,58 +85,68 @@ def _pieces(
             errors.append(str(error))
             continue
         for frame in frames:
-            if rate and frame.sample_rate != rate:
-                errors.append(f"sample rate changes from {rate} to {frame.sample_rate}")
+            here = (frame.sample_rate, frame.layout.nb_channels, frame.format.name)
+            form = form or here
+            if here != form:
+                errors.append(f"the sound changes from {form} to {here}")
                 continue
-            rate = frame.sample_rate
             at = expected
             if frame.pts is not None:
-                told = round((frame.pts * (frame.time_base or base) - origin) * rate)
-                if at is None or abs(told - at) > GAP_S * rate:
+                told = round((frame.pts * tick - start) * here[0])
+                if at is None or abs(told - at) > GAP_S * here[0]:
                     at = told
-            at = 0 if at is None else at
-            mono, clipped = _mono(frame, audio.downmix)
-            expected = at + len(mono)
-            pieces.append(_Piece(at, mono, clipped))
-    return rate, pieces
+            at = at or 0
+            parts.append((at, _channels(frame)))
+            expected = at + frame.samples
+    if form is None or not parts:
+        return None
+    return _join(parts, form[0], form[2], audio.downmix)
 
 
-def _mono(frame: Any, downmix: str) -> tuple[NDArray[np.float32], float]:
-    """One frame as mono in [-1, 1], and the share of its native samples at full scale."""
-    array = frame.to_ndarray()
-    name = frame.format.name.removesuffix("p")
+def _channels(frame: Any) -> NDArray[np.generic]:
+    """One frame's samples as decoded, channels × samples."""
+    kind = _TYPES[frame.format.name.removesuffix("p")][0]
+    count, channels = frame.samples, frame.layout.nb_channels
     if not frame.format.is_planar:
-        array = array.reshape(-1, frame.layout.nb_channels).T
-    values = array.astype(np.float32)
-    if name == "u8":
-        values -= 128
-    if (scale := _SCALE[name]) != 1.0:
-        values *= np.float32(scale)
-    clipped = np.count_nonzero(np.abs(values) >= CLIPPED) / max(values.size, 1)
-    if len(values) == 1 or downmix == "first":
-        return values[0], float(clipped)
-    return values.mean(axis=0, dtype=np.float32), float(clipped)
+        return np.frombuffer(frame.planes[0], kind, count * channels).reshape(count, channels).T
+    if channels == 1:
+        return np.frombuffer(frame.planes[0], kind, count)[None]
+    return np.stack([np.frombuffer(plane, kind, count) for plane in frame.planes])
 
 
 def _join(
-    pieces: Sequence[_Piece], rate: int, duration: Fraction
-) -> tuple[NDArray[np.float32], int]:
-    """Pieces laid on the clock: the native waveform, and where it starts (native samples).
+    parts: Sequence[tuple[int, NDArray[np.generic]]], rate: int, name: str, downmix: str
+) -> _Native:
+    kind, zero, scale = _TYPES[name.removesuffix("p")]
+    first = min(at for at, _ in parts)
+    last = max(at + part.shape[1] for at, part in parts)
+    native = np.full((len(parts[0][1]), last - first), zero, kind)
+    for at, part in parts:
+        native[:, at - first : at - first + part.shape[1]] = part
+    values = native.astype(np.float32, copy=False)
+    if zero:
+        values = values - np.float32(zero)
+    peaks = np.count_nonzero(values >= CLIPPED / scale) + np.count_nonzero(
+        values <= -CLIPPED / scale
+    )
+    one = len(values) == 1 or downmix == "first"
+    mono = values[0] if one else values.mean(axis=0, dtype=np.float32)
+    if scale != 1:
+        mono = mono * np.float32(scale)
+    return _Native(mono, rate, first, peaks / values.size)
 
-    It starts where a whole number of output samples has passed since the clip's start only if
-    cut there; sound that starts later or earlier by itself starts at its own sample.
+
+def _part(native: _Native, duration: Fraction, rate: int) -> tuple[NDArray[np.float32], int]:
+    """What the resampler is given: the clip's seconds with a margin, and where that starts.
+
+    Sound cut from the middle of a file is cut a whole number of output samples before the clip's
+    start; sound that starts within the clip starts at its own sample.
     """
-    margin = int(PREROLL_S * rate)
-    block = rate // gcd(rate, 16000)
-    first = max(min(p.at for p in pieces), -(margin // block) * block)
-    last = min(max(p.at + len(p.mono) for p in pieces), int(duration * rate) + margin)
-    native = np.zeros(max(last - first, 0), np.float32)
-    for piece in pieces:
-        start = piece.at - first
-        skip = max(-start, 0)
-        part = piece.mono[skip : max(len(native) - start, 0)]
-        native[start + skip : start + skip + len(part)] = part
-    return native, first
+    margin = int(PREROLL_S * native.rate)
+    block = native.rate // gcd(native.rate, rate)
+    first = max(native.first, -(margin // block) * block)
+    last = min(native.first + len(native.mono), int(duration * native.rate) + margin)
+    return native.mono[first - native.first : max(last - native.first, 0)], first
 
 
 def _resample(native: NDArray[np.float32], rate: int, audio: Audio) -> NDArray[np.int16]:
@@ -145,8 +164,8 @@ def _resample(native: NDArray[np.float32], rate: int, audio: Audio) -> NDArray[n
     frame = av.AudioFrame.from_ndarray(native[None, :], format="fltp", layout="mono")
     frame.sample_rate = rate
     frames = [*resampler.resample(frame), *resampler.resample(None)]
-    resampled: NDArray[np.int16] = np.concatenate([f.to_ndarray()[0] for f in frames])
-    return resampled
+    samples: NDArray[np.int16] = np.concatenate([f.to_ndarray()[0] for f in frames])
+    return samples
 
 
 def _cut(samples: NDArray[np.int16], at: int, wanted: int) -> NDArray[np.int16]:

@@ -37,13 +37,15 @@ def log_mel(samples: NDArray[np.int16], rate: int, fbank: Fbank) -> NDArray[np.f
     if len(wave) < length:
         return np.zeros((0, fbank.mels), np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(wave, length)[::shift]
-    padded = 1 << (length - 1).bit_length()
     frames = frames - frames.mean(axis=1, keepdims=True)
-    emphasised = frames.copy()
-    emphasised[:, 1:] -= PREEMPHASIS * frames[:, :-1]
-    emphasised[:, 0] -= PREEMPHASIS * frames[:, 0]
+    padded = 1 << (length - 1).bit_length()
+    windowed = np.zeros((len(frames), padded))
+    emphasised = windowed[:, :length]
+    np.multiply(frames[:, :-1], -PREEMPHASIS, out=emphasised[:, 1:])
+    np.multiply(frames[:, 0], -PREEMPHASIS, out=emphasised[:, 0])
+    emphasised += frames
     emphasised *= np.hanning(length)
-    spectrum = np.fft.rfft(emphasised, padded)
+    spectrum = np.fft.rfft(windowed)
     power = (spectrum.real**2 + spectrum.imag**2).T
     return _mel_energies(np.ascontiguousarray(power), rate, padded, fbank.mels)
 

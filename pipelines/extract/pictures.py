@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from manifests.verdicts import Verdict
 from pipelines.extract import sampling, video
-from pipelines.extract.picture import encode_jpeg, frame_geometry, small_planes
+from pipelines.extract.picture import Resizer, encode_jpeg
 from pipelines.extract.rejected import Rejected
 from pipelines.extract.source import Opened, choose_streams, open_media
 from pipelines.extract.window import Window, read_window
@@ -87,23 +87,12 @@ def _decode_chosen(
     choice = choose(times, opened, window, recipe)
     wanted, errors = set(choice.wanted), list[str]()
     context = opened.video.codec_context
+    resizer = Resizer(recipe.frames, context.sample_aspect_ratio)
     made: dict[int, tuple[bytes, NDArray[np.uint8]]] = {}
-    rotation = 0
-    geometry, shape = None, None
-    for frame in video.decode(context, window.video, errors):
-        if frame.pts not in wanted or frame.pts in made:
-            continue
-        if geometry is None or shape != (frame.width, frame.height):
-            geometry = frame_geometry(frame, recipe.frames, context.sample_aspect_ratio)
-            shape = (frame.width, frame.height)
-            rotation = geometry.turns * 90
-        planes = small_planes(frame, geometry, context.name)
+    for frame in video.decode_wanted(context, window.video, wanted, errors):
+        planes = resizer.planes(frame)
         luma = planes[0][::LUMA_STEP, ::LUMA_STEP].copy()
         made[frame.pts] = (encode_jpeg(planes, recipe.frames.quality), luma)
-        if frame.is_corrupt:
-            errors.append(f"a corrupt frame at tick {frame.pts}")
-        if len(made) == len(wanted):
-            break
     if len(made) < len(wanted):
         return None
     base, origin = opened.video.time_base, window.origin
@@ -112,28 +101,19 @@ def _decode_chosen(
         tuple(float(t * base - origin) for t in choice.wanted),
         tuple(made[t][1] for t in choice.wanted),
         float(choice.times[0] * base - origin),
-        float(video.span(choice.times, window.video, base) - origin),
-        rotation,
+        float(video.end_of(choice.times, window.video, base) - origin),
+        resizer.rotation,
         tuple(errors),
     )
 
 
 def choose(times: Sequence[int], opened: Opened, window: Window, recipe: Recipe) -> Choice:
-    """Which of the clip's frames a recipe wants."""
-    stream, base = opened.video, opened.video.time_base
+    """Which of the clip's frames a recipe wants. Raises Rejected where the clip has none."""
+    base = opened.video.time_base
     end = (window.origin + window.duration) / base
-    # A frame from before the start is still on screen at the start.
     inside = [t for t in times if t < end]
-    on_clock = [t * base - window.origin for t in inside]
     if not inside:
         raise Rejected(Verdict.TOO_SHORT, "the video has no frame within the clip's seconds")
-    wanted = sampling.instants(recipe.frames, float(window.duration))
-    if recipe.fidelity == "published":
-        fps = float(stream.average_rate or 0)
-        first = sum(t < 0 for t in on_clock)
-        total = min(len(inside) - first, int(fps * float(window.duration)))
-        picked = sampling.published(recipe.frames, on_clock[first:], wanted, total)
-        picked = [first + i for i in picked]
-    else:
-        picked = sampling.shown_at(on_clock, wanted)
+    pick = sampling.published if recipe.fidelity == "published" else sampling.strict
+    picked = pick(recipe.frames, inside, window.origin, window.duration, base)
     return Choice(tuple(inside), tuple(inside[i] for i in picked))

@@ -81,6 +81,10 @@ def choose_streams(container: Any, want_audio: bool = True) -> Opened:
         raise Rejected(Verdict.NO_AUDIO, "no audio stream")
     if audio is not None and audio.codec_context is None:
         raise Rejected(Verdict.NO_AUDIO, "no decoder for the audio stream")
+    for stream in (video, audio):
+        if stream is not None:
+            stream.codec_context.thread_count = 1
+            stream.codec_context.thread_type = "NONE"
     # A negative start is a decoder's pre-roll (AAC priming, Opus pre-skip) and is not presented.
     start = Fraction(max(container.start_time or 0, 0), av.time_base)
     return Opened(container, video, audio, start)
