@@ -14,6 +14,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.extract.complaints import Log, complaints, listening
 from pipelines.extract.window import PREROLL_S
 from pipelines.recipe import Audio
 
@@ -58,27 +59,40 @@ def decode_sound(
     stream: Any, packets: Sequence[Any], origin: Fraction, duration: Fraction, audio: Audio
 ) -> Sound:
     """The waveform of [origin, origin + duration) of a stream's packets."""
-    errors: list[str] = []
-    native = _decode(stream, packets, origin, audio, errors)
+    raised: list[str] = []
+    with listening() as log:
+        native = _decode(stream, packets, origin, audio.downmix, errors=raised, log=log)
+    errors = complaints(log, raised)
     wanted = round(duration * audio.rate)
     if native is None:
-        return Sound(np.zeros(wanted, np.int16), None, None, 0.0, tuple(errors))
+        return Sound(np.zeros(wanted, np.int16), None, None, 0.0, errors)
     start, end = native.first / native.rate, (native.first + len(native.mono)) / native.rate
     part, first = _part(native, duration, audio.rate)
     at = round(Fraction(first, native.rate) * audio.rate)
     samples = _cut(_resample(part, native.rate, audio), at, wanted)
-    return Sound(samples, start, end, native.clipped_fraction, tuple(errors))
+    return Sound(samples, start, end, native.clipped_fraction, errors)
 
 
 def _decode(
-    stream: Any, packets: Sequence[Any], origin: Fraction, audio: Audio, errors: list[str]
+    stream: Any,
+    packets: Sequence[Any],
+    origin: Fraction,
+    downmix: str,
+    *,
+    errors: list[str],
+    log: Log,
 ) -> _Native | None:
     """Every sample of the packets, at its own place. A place within GAP_S of the end is the end."""
     context, base = stream.codec_context, stream.time_base
     parts: list[tuple[int, NDArray[np.generic]]] = []
     form, expected = None, None
     tick, start = float(base), float(origin)
+    settling = True
     for packet in (*packets, None):
+        if settling and (packet is None or packet.pts is None or packet.pts * tick >= start):
+            settling = False  # what a decoder says of packets before the clip is no fault of it
+            log.clear()
+            errors.clear()
         try:
             frames = context.decode(packet)
         except av.FFmpegError as error:
@@ -100,7 +114,7 @@ def _decode(
             expected = at + frame.samples
     if form is None or not parts:
         return None
-    return _join(parts, form[0], form[2], audio.downmix)
+    return _join(parts, form[0], form[2], downmix)
 
 
 def _channels(frame: Any) -> NDArray[np.generic]:

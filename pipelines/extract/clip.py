@@ -32,6 +32,7 @@ class Decoded:
     pictures: Pictures
     sound: Sound
     duration: Fraction
+    errors: tuple[str, ...]
 
 
 def extract_clip(source: Source, recipe: Recipe) -> Extracted:
@@ -58,6 +59,7 @@ def extract_clip(source: Source, recipe: Recipe) -> Extracted:
             decoded.pictures,
             decoded.sound,
             duration=decoded.duration,
+            errors=decoded.errors,
             quality=quality,
             recipe=recipe,
         )
@@ -83,9 +85,10 @@ def _decode(source: Source, recipe: Recipe, container: Any, media: MediaFacts) -
     window = read_window(opened, sampling.exact(source.offset_s), duration)
     sound = decode_sound(opened.audio, window.audio, window.origin, duration, recipe.audio)
     pictures = decode_pictures(source.path, opened, window, recipe)
+    errors = (*window.errors, *pictures.errors, *sound.errors)
     start = None if sound.start is None else (sound.start - pictures.start) * 1000
     media = replace(media, rotation=pictures.rotation, av_offset_ms=start)
-    return Decoded(media, pictures, sound, duration)
+    return Decoded(media, pictures, sound, duration, errors)
 
 
 def _quality(decoded: Decoded, recipe: Recipe) -> Quality:
@@ -97,7 +100,7 @@ def _quality(decoded: Decoded, recipe: Recipe) -> Quality:
         black_fraction=signals.black_fraction(lumas, limits.black_luma),
         loudness_lufs=integrated_loudness(samples, rate),
         clipped_fraction=decoded.sound.clipped_fraction,
-        decode_errors=len(decoded.pictures.errors) + len(decoded.sound.errors),
+        decode_errors=len(decoded.errors),
     )
 
 

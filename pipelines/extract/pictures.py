@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from manifests.verdicts import Verdict
 from pipelines.extract import sampling, video
+from pipelines.extract.complaints import complaints, listening
 from pipelines.extract.picture import Resizer, encode_jpeg
 from pipelines.extract.rejected import Rejected
 from pipelines.extract.source import Opened, choose_streams, open_media
@@ -44,21 +45,21 @@ class Choice:
 def decode_pictures(path: str, opened: Opened, window: Window, recipe: Recipe) -> Pictures:
     """The frames that a recipe wants of a window.
 
-    The packets' own times tell which; where they do not, or a wanted frame does not come out,
-    the times of a full decode do.
+    The packets' own times tell which. Where they do not, or a wanted frame does not come out, or
+    the decoder complains, the clip is decoded in full, twice: for the times, then the frames.
 
     Raises Rejected: no frame decodes, or frames without times.
     """
     times = video.packet_times(window.video)
     if times:
-        found = _decode_chosen(opened, window, times, recipe)
-        if found is not None:
+        found = _decode_chosen(opened, window, times, recipe, sparing=True)
+        if found is not None and not found.errors:
             return found
     times = _times_of_full_decode(path, window, recipe)
     with open_media(path) as container:
         again = choose_streams(container, want_audio=False)
         fresh = _same_window(again, window)
-        found = _decode_chosen(again, fresh, times, recipe)
+        found = _decode_chosen(again, fresh, times, recipe, sparing=False)
     if found is None:
         raise Rejected(Verdict.UNDECODABLE, "a second decode gives other frames than the first")
     return found
@@ -81,18 +82,19 @@ def _same_window(opened: Opened, window: Window) -> Window:
 
 
 def _decode_chosen(
-    opened: Opened, window: Window, times: Sequence[int], recipe: Recipe
+    opened: Opened, window: Window, times: Sequence[int], recipe: Recipe, *, sparing: bool
 ) -> Pictures | None:
     """The wanted frames, or None if one of them does not come out of the decoder."""
     choice = choose(times, opened, window, recipe)
-    wanted, errors = set(choice.wanted), list[str]()
+    wanted, raised = set(choice.wanted), list[str]()
     context = opened.video.codec_context
     resizer = Resizer(recipe.frames, context.sample_aspect_ratio)
     made: dict[int, tuple[bytes, NDArray[np.uint8]]] = {}
-    for frame in video.decode_wanted(context, window.video, wanted, errors):
-        planes = resizer.planes(frame)
-        luma = planes[0][::LUMA_STEP, ::LUMA_STEP].copy()
-        made[frame.pts] = (encode_jpeg(planes, recipe.frames.quality), luma)
+    with listening() as log:
+        for frame in video.decode_wanted(context, window.video, wanted, raised, sparing):
+            planes = resizer.planes(frame)
+            luma = planes[0][::LUMA_STEP, ::LUMA_STEP].copy()
+            made[frame.pts] = (encode_jpeg(planes, recipe.frames.quality), luma)
     if len(made) < len(wanted):
         return None
     base, origin = opened.video.time_base, window.origin
@@ -103,7 +105,7 @@ def _decode_chosen(
         float(choice.times[0] * base - origin),
         float(video.end_of(choice.times, window.video, base) - origin),
         resizer.rotation,
-        tuple(errors),
+        complaints(log, raised),
     )
 
 

@@ -28,15 +28,19 @@ def packet_times(packets: Sequence[Any]) -> list[int] | None:
 
 
 def decode_wanted(
-    context: Any, packets: Sequence[Any], wanted: Collection[int], errors: list[str]
+    context: Any,
+    packets: Sequence[Any],
+    wanted: Collection[int],
+    errors: list[str],
+    sparing: bool = True,
 ) -> Iterator[Any]:
-    """Frames with the wanted presentation times (ticks), each once; complaints go to `errors`.
+    """Frames with the wanted presentation times (ticks), each once; exceptions go to `errors`.
 
-    Pictures that are not wanted and that no other picture refers to are left out, unseen by the
-    decoder; it stops after the last wanted one.
+    It stops after the last wanted frame. sparing: pictures that are not wanted and that no other
+    picture refers to are left out, unseen by the decoder.
     """
-    skipping = may_skip(context)
-    if context.name in _INTRA_ONLY:
+    skipping = sparing and may_skip(context)
+    if sparing and context.name in _INTRA_ONLY:
         packets = [p for p in packets if p.pts in wanted or p.pts is None]
     left = set(wanted)
     for packet in (*packets, None):
@@ -64,6 +68,8 @@ def may_skip(context: Any) -> bool:
     Not for interlaced streams, where a packet may be one field of a frame, nor for HEVC with
     temporal layers, where "not referred to" holds within a layer only.
     """
+    if context.name == "mpeg4":
+        return True  # both fields are in one picture
     if context.name not in _SKIPPING or context.field_order != _PROGRESSIVE:
         return False
     return context.name != "hevc" or _one_temporal_layer(context.extradata or b"")

@@ -23,7 +23,7 @@ class Window:
     duration: Fraction
     video: list[Any] = field(default_factory=list)
     audio: list[Any] = field(default_factory=list)
-    errors: int = 0
+    errors: list[str] = field(default_factory=list)
 
 
 def read_window(opened: Opened, offset: Fraction, duration: Fraction) -> Window:
@@ -53,9 +53,22 @@ def read_window(opened: Opened, offset: Fraction, duration: Fraction) -> Window:
             if size > MAX_WINDOW_BYTES or len(window.video) > MAX_WINDOW_FRAMES:
                 what = f"{size} bytes and {len(window.video)} pictures in {float(duration):g} s"
                 raise Rejected(Verdict.UNDECODABLE, f"over the limits: {what}")
-    except av.FFmpegError:
-        window.errors += 1
+    except av.FFmpegError as error:
+        window.errors.append(f"demuxer: {error}")
+    if offset > 0:
+        window.video = _from_keyframe(window.video)
     return window
+
+
+def _from_keyframe(packets: list[Any]) -> list[Any]:
+    """Without the pictures before the first keyframe in either order: after a seek into an open
+    group of pictures they refer to what was not read. All are from before the clip.
+    """
+    first = next((i for i, p in enumerate(packets) if p.is_keyframe), None)
+    if first is None or packets[first].pts is None:
+        return packets
+    start = packets[first].pts
+    return [p for p in packets[first:] if p.pts is None or p.pts >= start]
 
 
 def _seek(opened: Opened, instant: Fraction) -> None:
