@@ -4,7 +4,7 @@ The clock is the container's. A decoder's priming samples (AAC, MP3, Opus, Vorbi
 by FFmpeg as the container says; what is missing at either end, or in a gap, is zeros.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd
@@ -55,13 +55,38 @@ class _Native:
     clipped_fraction: float
 
 
+@dataclass(frozen=True)
+class _Clip:
+    """The clip's clock. tick: seconds of one unit of a presentation time."""
+
+    origin: float
+    seconds: float
+    tick: float
+
+    def seconds_at(self, pts: int) -> float:
+        """A presentation time in seconds from the clip's start."""
+        return pts * self.tick - self.origin
+
+    def place(self, pts: int | None, rate: int, expected: int | None) -> int:
+        """A frame's first sample, counted from the clip's start. Within GAP_S of where the last
+        frame ended it is there.
+        """
+        if pts is None:
+            return expected or 0
+        told = round(self.seconds_at(pts) * rate)
+        if expected is not None and abs(told - expected) <= GAP_S * rate:
+            return expected
+        return told
+
+
 def decode_sound(
     stream: Any, packets: Sequence[Any], origin: Fraction, duration: Fraction, audio: Audio
 ) -> Sound:
     """The waveform of [origin, origin + duration) of a stream's packets."""
     raised: list[str] = []
     with listening() as log:
-        native = _decode(stream, packets, origin, audio.downmix, errors=raised, log=log)
+        clip = _Clip(float(origin), float(duration), float(stream.time_base))
+        native = _decode(stream, packets, clip, audio.downmix, raised=raised, log=log)
     errors = complaints(log, raised)
     wanted = round(duration * audio.rate)
     if native is None:
@@ -74,47 +99,43 @@ def decode_sound(
 
 
 def _decode(
-    stream: Any,
-    packets: Sequence[Any],
-    origin: Fraction,
-    downmix: str,
-    *,
-    errors: list[str],
-    log: Log,
+    stream: Any, packets: Sequence[Any], clip: _Clip, downmix: str, *, raised: list[str], log: Log
 ) -> _Native | None:
-    """Every sample of the packets, at its own place. A place within GAP_S of the end is the end."""
-    context, base = stream.codec_context, stream.time_base
+    """Every sample near the clip, at its own place."""
     parts: list[tuple[int, NDArray[np.generic]]] = []
     form, expected = None, None
-    tick, start = float(base), float(origin)
-    settling = True
-    for packet in (*packets, None):
-        if settling and (packet is None or packet.pts is None or packet.pts * tick >= start):
-            settling = False  # what a decoder says of packets before the clip is no fault of it
-            log.clear()
-            errors.clear()
-        try:
-            frames = context.decode(packet)
-        except av.FFmpegError as error:
-            errors.append(str(error))
+    for frame in _frames(stream, packets, clip, raised, log):
+        here = (frame.sample_rate, frame.layout.nb_channels, frame.format.name)
+        form = form or here
+        if here != form:
+            raised.append(f"the sound changes from {form} to {here}")
             continue
-        for frame in frames:
-            here = (frame.sample_rate, frame.layout.nb_channels, frame.format.name)
-            form = form or here
-            if here != form:
-                errors.append(f"the sound changes from {form} to {here}")
-                continue
-            at = expected
-            if frame.pts is not None:
-                told = round((frame.pts * tick - start) * here[0])
-                if at is None or abs(told - at) > GAP_S * here[0]:
-                    at = told
-            at = at or 0
+        at = clip.place(frame.pts, here[0], expected)
+        expected = at + frame.samples
+        if -2 * here[0] <= at <= (clip.seconds + 2) * here[0]:
             parts.append((at, _channels(frame)))
-            expected = at + frame.samples
     if form is None or not parts:
         return None
     return _join(parts, form[0], form[2], downmix)
+
+
+def _frames(
+    stream: Any, packets: Sequence[Any], clip: _Clip, raised: list[str], log: Log
+) -> Iterator[Any]:
+    """Decoded frames from shortly before the clip on."""
+    settling = True
+    for packet in (*packets, None):
+        at = None if packet is None or packet.pts is None else clip.seconds_at(packet.pts)
+        if at is not None and at < -PREROLL_S:
+            continue
+        if settling and (at is None or at >= 0):
+            settling = False  # what a decoder says of packets before the clip is no fault of it
+            log.clear()
+            raised.clear()
+        try:
+            yield from stream.codec_context.decode(packet)
+        except av.FFmpegError as error:
+            raised.append(str(error))
 
 
 def _channels(frame: Any) -> NDArray[np.generic]:

@@ -16,7 +16,13 @@ from pipelines.extract.judge import judge
 from pipelines.extract.loudness import integrated_loudness
 from pipelines.extract.pictures import Pictures, decode_pictures
 from pipelines.extract.rejected import Rejected
-from pipelines.extract.source import choose_streams, media_facts, open_media, sha256_of
+from pipelines.extract.source import (
+    choose_streams,
+    media_facts,
+    open_media,
+    sha256_of,
+    stream_offset_ms,
+)
 from pipelines.extract.window import read_window
 from pipelines.recipe import Recipe
 from pipelines.records import Extracted, MediaFacts, Quality, Source
@@ -86,8 +92,10 @@ def _decode(source: Source, recipe: Recipe, container: Any, media: MediaFacts) -
     sound = decode_sound(opened.audio, window.audio, window.origin, duration, recipe.audio)
     pictures = decode_pictures(source.path, opened, window, recipe)
     errors = (*window.errors, *pictures.errors, *sound.errors)
-    start = None if sound.start is None else (sound.start - pictures.start) * 1000
-    media = replace(media, rotation=pictures.rotation, av_offset_ms=start)
+    offset_ms = stream_offset_ms(opened)
+    if source.offset_s <= 0 and sound.start is not None:
+        offset_ms = (sound.start - pictures.start) * 1000  # by what was decoded, not by the header
+    media = replace(media, rotation=pictures.rotation, av_offset_ms=offset_ms)
     return Decoded(media, pictures, sound, duration, errors)
 
 

@@ -35,7 +35,7 @@ def judge(
     wanted = float(duration)
     if sound.start is None or sound.end is None:
         raise Rejected(Verdict.NO_AUDIO, "nothing of the audio stream decodes")
-    offset = sound.start - pictures.start
+    offset = max(sound.start, 0.0) - max(pictures.start, 0.0)
     if abs(offset) > limits.max_av_offset_s:
         late = "audio" if offset > 0 else "video"
         detail = f"{late} starts {abs(offset):.3f} s late (limit {limits.max_av_offset_s:g} s)"

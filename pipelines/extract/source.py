@@ -1,5 +1,6 @@
 """Opening a file as hostile input, and what its container says."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -68,7 +69,7 @@ def choose_streams(container: Any, want_audio: bool = True) -> Opened:
         raise Rejected(Verdict.UNDECODABLE, "no decoder for the video stream")
     pixels = video.codec_context.width * video.codec_context.height
     if pixels == 0:
-        raise Rejected(Verdict.UNDECODABLE, "the video stream has no picture size")
+        raise Rejected(Verdict.UNDECODABLE, f"no picture size, or one over {MAX_PIXELS} pixels")
     if pixels > MAX_PIXELS:
         size = f"{video.codec_context.width} x {video.codec_context.height}"
         raise Rejected(Verdict.UNDECODABLE, f"picture of {size} pixels (limit {MAX_PIXELS})")
@@ -92,9 +93,9 @@ def choose_streams(container: Any, want_audio: bool = True) -> Opened:
 
 def sha256_of(path: str) -> tuple[int, str]:
     """Size in bytes and sha256 (hex) of a regular file. Raises OSError."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
     with open(path, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(22, "not a regular file", path)
         digest = hashlib.file_digest(file, "sha256")
         return file.tell(), digest.hexdigest()
 
@@ -123,6 +124,15 @@ def media_facts(container: Any, size: int, digest: str) -> MediaFacts:
         }
     name = container.format.name
     return MediaFacts(size, digest, container=name, duration_s=seconds, **picture, **sound)
+
+
+def stream_offset_ms(opened: Opened) -> float | None:
+    """First audio instant minus first video instant by the container, in milliseconds."""
+    video, audio = opened.video, opened.audio
+    if audio is None or audio.start_time is None or video.start_time is None:
+        return None
+    seconds = audio.start_time * audio.time_base - video.start_time * video.time_base
+    return float(seconds * 1000)
 
 
 def _best(container: Any, kind: str) -> Any | None:

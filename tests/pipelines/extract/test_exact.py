@@ -143,6 +143,7 @@ def test_made_encodings(made, name):
     assert all(compared) or certain is None, compared
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [10, 80])
 def test_real_clips(shared_data, count):
     compared = 0
