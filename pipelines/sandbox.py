@@ -19,7 +19,7 @@ from typing import IO, Any, Self
 
 from manifests.verdicts import Verdict
 from pipelines.extract import wire
-from pipelines.recipe import Recipe
+from pipelines.recipe import Recipe, require_decoder
 from pipelines.records import Extracted, Quality, Source
 
 TIMEOUT_S = 120.0
@@ -36,11 +36,13 @@ class Sandbox:
     """A child process that extracts clips by one recipe. One clip at a time; thread-safe.
 
     timeout_s: seconds a clip may take. memory_bytes: address space of the child (0: no limit).
+    Raises RecipeError where the recipe's decoder is not installed.
     """
 
     def __init__(
         self, recipe: Recipe, timeout_s: float = TIMEOUT_S, memory_bytes: int = MEMORY_BYTES
     ) -> None:
+        require_decoder(recipe)
         self._recipe = recipe
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes

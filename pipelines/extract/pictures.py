@@ -1,7 +1,8 @@
 """The wanted frames of a clip: chosen by time, decoded, cut to size, encoded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from pipelines.extract.window import Window, read_window
 from pipelines.recipe import Recipe
 
 LUMA_STEP = 4
+Made = tuple[bytes, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ def decode_pictures(path: str, opened: Opened, window: Window, recipe: Recipe) -
     Raises Rejected: no frame decodes, or frames without times.
     """
     times = video.packet_times(window.video)
+    if times and recipe.decoder == "decord":
+        return _by_decord(path, opened, window, times, recipe)
     if times:
         found = _decode_chosen(opened, window, times, recipe, sparing=True)
         if found is not None and not found.errors:
@@ -63,6 +67,21 @@ def decode_pictures(path: str, opened: Opened, window: Window, recipe: Recipe) -
     if found is None:
         raise Rejected(Verdict.UNDECODABLE, "a second decode gives other frames than the first")
     return found
+
+
+def _by_decord(
+    path: str, opened: Opened, window: Window, times: Sequence[int], recipe: Recipe
+) -> Pictures:
+    """The same frames, decoded by decord."""
+    from pipelines.extract.by_decord import decord_frames  # noqa: PLC0415 - only where asked for
+
+    choice = choose(times, opened, window, recipe)
+    base = opened.video.time_base
+    resizer = Resizer(recipe.frames, opened.video.codec_context.sample_aspect_ratio)
+    ticks = sorted(set(choice.wanted))
+    frames = decord_frames(path, [float(t * base) for t in ticks])
+    made = {t: _made(f, resizer, recipe) for t, f in zip(ticks, frames, strict=True)}
+    return _collected(made, choice, opened, window, rotation=resizer.rotation, errors=())
 
 
 def _times_of_full_decode(path: str, window: Window, recipe: Recipe) -> list[int]:
@@ -89,14 +108,32 @@ def _decode_chosen(
     wanted, raised = set(choice.wanted), list[str]()
     context = opened.video.codec_context
     resizer = Resizer(recipe.frames, context.sample_aspect_ratio)
-    made: dict[int, tuple[bytes, NDArray[np.uint8]]] = {}
+    made: dict[int, Made] = {}
     with listening() as log:
         for frame in video.decode_wanted(context, window.video, wanted, raised, sparing):
-            planes = resizer.planes(frame)
-            luma = planes[0][::LUMA_STEP, ::LUMA_STEP].copy()
-            made[frame.pts] = (encode_jpeg(planes, recipe.frames.quality), luma)
+            made[frame.pts] = _made(frame, resizer, recipe)
     if len(made) < len(wanted):
         return None
+    errors = complaints(log, raised)
+    return _collected(made, choice, opened, window, rotation=resizer.rotation, errors=errors)
+
+
+def _made(frame: Any, resizer: Resizer, recipe: Recipe) -> Made:
+    """A frame's JPEG, and every fourth of its luma pixels each way."""
+    planes = resizer.planes(frame)
+    luma = planes[0][::LUMA_STEP, ::LUMA_STEP].copy()
+    return encode_jpeg(planes, recipe.frames.quality), luma
+
+
+def _collected(
+    made: Mapping[int, Made],
+    choice: Choice,
+    opened: Opened,
+    window: Window,
+    *,
+    rotation: int,
+    errors: tuple[str, ...],
+) -> Pictures:
     base, origin = opened.video.time_base, window.origin
     return Pictures(
         tuple(made[t][0] for t in choice.wanted),
@@ -104,8 +141,8 @@ def _decode_chosen(
         tuple(made[t][1] for t in choice.wanted),
         float(choice.times[0] * base - origin),
         float(video.end_of(choice.times, window.video, base) - origin),
-        resizer.rotation,
-        complaints(log, raised),
+        rotation,
+        errors,
     )
 
 

@@ -53,7 +53,7 @@ def read_window(opened: Opened, offset: Fraction, duration: Fraction) -> Window:
             if size > MAX_WINDOW_BYTES or len(window.video) > MAX_WINDOW_FRAMES:
                 what = f"{size} bytes and {len(window.video)} pictures in {float(duration):g} s"
                 raise Rejected(Verdict.UNDECODABLE, f"over the limits: {what}")
-    except av.FFmpegError as error:
+    except (av.FFmpegError, IndexError) as error:  # PyAV's IndexError: a new stream on the way
         window.errors.append(f"demuxer: {error}")
     if offset > 0:
         window.video = _from_keyframe(window.video)
