@@ -28,6 +28,16 @@ START_S = 60.0
 TRIES = 2
 
 
+_QUIET_LIBRARIES = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # Keep freed memory from frame to frame: glibc would return it, and fault it in again.
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
+    "MALLOC_TOP_PAD_": str(1 << 24),
+}
+
+
 class _Crash(Exception):  # noqa: N818 - a fact about the child, handled here
     """The child died, hung, ran out of memory or talked nonsense: which, in words."""
 
@@ -114,8 +124,7 @@ class _Child:
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
+            **_QUIET_LIBRARIES,
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pipelines.extract.child"],

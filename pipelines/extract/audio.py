@@ -102,7 +102,7 @@ def _decode(
     stream: Any, packets: Sequence[Any], clip: _Clip, downmix: str, *, raised: list[str], log: Log
 ) -> _Native | None:
     """Every sample near the clip, at its own place."""
-    parts: list[tuple[int, NDArray[np.generic]]] = []
+    parts: list[tuple[int, Any]] = []
     form, expected = None, None
     for frame in _frames(stream, packets, clip, raised, log):
         here = (frame.sample_rate, frame.layout.nb_channels, frame.format.name)
@@ -113,10 +113,10 @@ def _decode(
         at = clip.place(frame.pts, here[0], expected)
         expected = at + frame.samples
         if -2 * here[0] <= at <= (clip.seconds + 2) * here[0]:
-            parts.append((at, _channels(frame)))
+            parts.append((at, frame))
     if form is None or not parts:
         return None
-    return _join(parts, form[0], form[2], downmix)
+    return _join(parts, downmix)
 
 
 def _frames(
@@ -138,37 +138,36 @@ def _frames(
             raised.append(str(error))
 
 
-def _channels(frame: Any) -> NDArray[np.generic]:
-    """One frame's samples as decoded, channels × samples."""
-    kind = _TYPES[frame.format.name.removesuffix("p")][0]
-    count, channels = frame.samples, frame.layout.nb_channels
-    if not frame.format.is_planar:
-        return np.frombuffer(frame.planes[0], kind, count * channels).reshape(count, channels).T
-    if channels == 1:
-        return np.frombuffer(frame.planes[0], kind, count)[None]
-    return np.stack([np.frombuffer(plane, kind, count) for plane in frame.planes])
-
-
-def _join(
-    parts: Sequence[tuple[int, NDArray[np.generic]]], rate: int, name: str, downmix: str
-) -> _Native:
-    kind, zero, scale = _TYPES[name.removesuffix("p")]
+def _join(parts: Sequence[tuple[int, Any]], downmix: str) -> _Native:
+    """Frames of one format laid on the clock, each at its first sample."""
+    frame = parts[0][1]
+    kind, zero, scale = _TYPES[frame.format.name.removesuffix("p")]
     first = min(at for at, _ in parts)
-    last = max(at + part.shape[1] for at, part in parts)
-    native = np.full((len(parts[0][1]), last - first), zero, kind)
-    for at, part in parts:
-        native[:, at - first : at - first + part.shape[1]] = part
+    last = max(at + frame.samples for at, frame in parts)
+    native = np.full((frame.layout.nb_channels, last - first), zero, kind)
+    for at, frame in parts:
+        _copy(frame, native[:, at - first : at - first + frame.samples])
     values = native.astype(np.float32, copy=False)
     if zero:
         values = values - np.float32(zero)
-    peaks = np.count_nonzero(values >= CLIPPED / scale) + np.count_nonzero(
-        values <= -CLIPPED / scale
-    )
+    full = CLIPPED / scale
+    peaks = np.count_nonzero(values >= full) + np.count_nonzero(values <= -full)
     one = len(values) == 1 or downmix == "first"
     mono = values[0] if one else values.mean(axis=0, dtype=np.float32)
     if scale != 1:
         mono = mono * np.float32(scale)
-    return _Native(mono, rate, first, peaks / values.size)
+    return _Native(mono, frame.sample_rate, first, float(peaks / values.size))
+
+
+def _copy(frame: Any, out: NDArray[np.generic]) -> None:
+    """A frame's samples into channels × samples."""
+    channels, count = out.shape
+    planes = frame.planes
+    if frame.format.is_planar:
+        for row, plane in zip(out, planes, strict=True):
+            row[:] = np.frombuffer(plane, out.dtype, count)
+    else:
+        out[:] = np.frombuffer(planes[0], out.dtype, count * channels).reshape(count, channels).T
 
 
 def _part(native: _Native, duration: Fraction, rate: int) -> tuple[NDArray[np.float32], int]:

@@ -29,17 +29,24 @@ def to_bt601(planes: Planes, matrix: int) -> Planes:
 
 
 def _add_to_luma(y: Plane, shift: NDArray[np.int16]) -> Plane:
-    """Luma plus a shift that is given for each 2 × 2 pixels."""
-    wide = np.empty((shift.shape[0], 2 * shift.shape[1]), np.int16)
-    wide[:, 0::2] = shift
-    wide[:, 1::2] = shift
-    wide = wide[:, : y.shape[1]]
-    out = y.astype(np.int16)
-    out[0::2] += wide
-    out[1::2] += wide[: y.shape[0] // 2]
-    np.maximum(out, 0, out=out)
-    np.minimum(out, 255, out=out)
-    return out.astype(np.uint8)
+    """Luma plus a shift that is given for each 2 × 2 pixels, kept within 0 to 255."""
+    up, down = (_doubled(np.maximum(s, 0).astype(np.uint8)) for s in (shift, -shift))
+    out = np.empty_like(y)
+    for first in (0, 1):
+        rows, result = y[first::2], out[first::2]
+        high, wide = rows.shape
+        # Eight bits throughout: no more is added than is left to 255, nor taken than there is.
+        np.add(rows, np.minimum(up[:high, :wide], ~rows), out=result)
+        np.subtract(result, np.minimum(down[:high, :wide], result), out=result)
+    return out
+
+
+def _doubled(plane: Plane) -> Plane:
+    """Every column twice."""
+    out = np.empty((plane.shape[0], 2 * plane.shape[1]), np.uint8)
+    out[:, 0::2] = plane
+    out[:, 1::2] = plane
+    return out
 
 
 def _chroma(values: NDArray[np.float32]) -> Plane:
