@@ -6,6 +6,7 @@ from typing import Any
 
 import av
 
+from pipelines.extract.spare import needed
 from pipelines.extract.window import Window
 
 _INTRA_ONLY = {"mjpeg", "prores", "rawvideo", "png"}
@@ -21,10 +22,10 @@ def packet_times(packets: Sequence[Any]) -> list[int] | None:
 
     None where packets do not tell: a missing time, or two pictures with the same one.
     """
-    times = [p.pts for p in packets if not p.is_discard]
-    if not times or None in times or len(set(times)) < len(times):
+    times = [p.pts for p in packets]
+    if None in times or len(set(times)) < len(times):
         return None
-    return sorted(times)
+    return sorted(p.pts for p in packets if not p.is_discard) or None
 
 
 def decode_wanted(
@@ -40,8 +41,10 @@ def decode_wanted(
     picture refers to are left out, unseen by the decoder.
     """
     skipping = sparing and may_skip(context)
-    if sparing and context.name in _INTRA_ONLY:
-        packets = [p for p in packets if p.pts in wanted or p.pts is None]
+    if sparing and packet_times(packets) is not None:
+        packets = needed(context, packets, wanted)
+        if context.name in _INTRA_ONLY:
+            packets = [p for p in packets if p.pts in wanted]
     left = set(wanted)
     for packet in (*packets, None):
         if skipping:

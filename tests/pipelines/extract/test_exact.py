@@ -10,6 +10,7 @@ from pipelines.extract import sampling, video
 from pipelines.extract.complaints import complaints, listening
 from pipelines.extract.pictures import choose
 from pipelines.extract.source import choose_streams, open_media
+from pipelines.extract.spare import needed
 from pipelines.extract.window import read_window
 from pipelines.recipe import load_recipe, parse_recipe
 from tests.pipelines.extract.media import ffmpeg
@@ -39,6 +40,14 @@ ENCODINGS = {
     "h264-240fps": ("mp4", (*X264, "-r", "240", "-t", "1")),
     "h264-oneframe": ("mp4", (*X264, "-frames:v", "1")),
     "h264-odd": ("mkv", (*X264, "-vf", "scale=133:99", "-pix_fmt", "yuv444p")),
+    "h264-short-gop": ("mp4", (*X264, "-g", "10", "-bf", "3")),
+    "h264-short-gop-ts": ("ts", (*X264, "-g", "10", "-bf", "3")),
+    "hevc-short-gop": ("mp4", ("-c:v", "libx265", "-preset", "veryfast", "-x265-params",
+                               "log-level=error:keyint=10:open-gop=0:bframes=3")),
+    "vp9-short-gop": ("webm", ("-c:v", "libvpx-vp9", "-g", "10", "-cpu-used", "8")),
+    "vp8-short-gop": ("webm", ("-c:v", "libvpx", "-g", "10", "-cpu-used", "8")),
+    "av1-short-gop": ("mp4", ("-c:v", "libsvtav1", "-preset", "12", "-g", "10")),
+    "mpeg4-short-gop": ("mp4", ("-c:v", "mpeg4", "-g", "10", "-bf", "2")),
     "hevc": ("mp4", ("-c:v", "libx265", "-preset", "veryfast", "-x265-params",
                      "log-level=error:bframes=4:b-pyramid=1")),
     "hevc-opengop": ("mkv", ("-c:v", "libx265", "-preset", "veryfast", "-x265-params",
@@ -158,6 +167,17 @@ def test_real_clips(shared_data, count):
         if path.stat().st_size < 3_000_000:
             compared += check(path, every(count, 10.0), 10.0) > 0
     assert compared > 25
+
+
+def test_groups_of_pictures_without_a_wanted_one_are_not_decoded(made):
+    for name in ("h264-short-gop", "h264-short-gop-ts", "hevc-short-gop", "vp9-short-gop"):
+        with open_media(str(made(name))) as container:
+            opened = choose_streams(container, want_audio=False)
+            window = read_window(opened, sampling.exact(0.0), sampling.exact(4.0))
+            wanted = {window.video[0].pts}
+            kept = needed(opened.video.codec_context, window.video, wanted)
+        assert len(window.video) == 100
+        assert len(kept) == 1, name
 
 
 def test_leaving_out_is_refused_where_it_may_matter(made):
