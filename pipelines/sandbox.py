@@ -28,7 +28,7 @@ START_S = 60.0
 TRIES = 2
 
 
-_QUIET_LIBRARIES = {
+CHILD_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     # Keep freed memory from frame to frame: glibc would return it, and fault it in again.
@@ -124,7 +124,7 @@ class _Child:
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-            **_QUIET_LIBRARIES,
+            **CHILD_ENVIRONMENT,
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pipelines.extract.child"],
