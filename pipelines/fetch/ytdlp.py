@@ -1,0 +1,173 @@
+"""yt-dlp's Python API, in processes that can be killed: jobs out, answers or verdicts back."""
+
+import contextlib
+import json
+import os
+import queue
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+
+from manifests.verdicts import Verdict
+from pipelines.fetch.attempt import AttemptError
+from pipelines.fetch.options import FetchOptions
+from pipelines.fetch.taxonomy import classify
+
+_PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One download: the seconds [start, end) of `url` (end None: all of it) into `folder`."""
+
+    url: str
+    folder: str
+    start: float | None = None
+    end: float | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class YtDlp:
+    """A set of yt-dlp processes; each does one job at a time and is replaced when it fails."""
+
+    def __init__(self, options: FetchOptions) -> None:
+        self.options = ytdlp_options(options)
+        self.timeout_s = options.timeout_s
+        self._idle: queue.SimpleQueue[_Child] = queue.SimpleQueue()
+        self._all: set[_Child] = set()
+        self._lock = threading.Lock()
+
+    def download(self, job: Job, youtube: bool) -> dict[str, Any]:
+        """The answer to a job: path, offset_s, note. Raises AttemptError."""
+        child = self._take()
+        try:
+            answer = child.ask(asdict(job), self.timeout_s)
+        except BaseException:
+            self._drop(child)
+            raise
+        self._idle.put(child)
+        if "error" in answer:
+            status = answer["status"]
+            raise AttemptError(
+                classify(answer["error"], status, youtube),
+                answer["error"],
+                seconds_of(answer["retry_after"]),
+            )
+        return answer
+
+    def close(self) -> None:
+        """Kill every process, with the FFmpeg it may have started."""
+        with self._lock:
+            children, self._all = self._all, set()
+        for child in children:
+            child.kill()
+
+    def _take(self) -> "_Child":
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            child = _Child()
+            with self._lock:
+                self._all.add(child)
+            return child
+
+    def _drop(self, child: "_Child") -> None:
+        child.kill()
+        with self._lock:
+            self._all.discard(child)
+
+
+class _Child:
+    """One process, in a process group of its own."""
+
+    def __init__(self) -> None:
+        path = os.pathsep.join([str(_PROJECT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.fetch.ytdlp_child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+
+    def ask(self, job: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        stdin, stdout = self.process.stdin, self.process.stdout
+        if stdin is None or stdout is None:
+            raise RuntimeError("the process was started without pipes")
+        deadline = time.monotonic() + timeout_s
+        try:
+            stdin.write(json.dumps(job).encode() + b"\n")
+            stdin.flush()
+            line = _read_line(stdout.fileno(), deadline)
+        except BrokenPipeError:
+            line = b""
+        if line is None:
+            raise AttemptError(
+                Verdict.TIMEOUT, f"no end after {timeout_s:g} s; yt-dlp and FFmpeg were killed"
+            )
+        if not line:
+            raise AttemptError(
+                Verdict.UNKNOWN, f"the yt-dlp process died (exit code {self.process.poll()})"
+            )
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+def ytdlp_options(options: FetchOptions) -> dict[str, Any]:
+    """Our options as those of `YoutubeDL`; FFmpeg is the one from the wheel."""
+    named = {
+        "format": options.format,
+        "cookiefile": options.cookies_file,
+        "cookies_browser": options.cookies_browser,
+        "proxy": options.proxy,
+        "source_address": options.source_address,
+        "extractor_args": {ie: dict(args) for ie, args in options.extractor_args.items()} or None,
+        "ffmpeg_location": imageio_ffmpeg.get_ffmpeg_exe(),
+        # Microseconds without a byte after which FFmpeg gives a connection up.
+        "external_downloader_args": {"ffmpeg_i": ["-rw_timeout", "20000000"]},
+    }
+    return {**{k: v for k, v in named.items() if v is not None}, **options.ytdlp}
+
+
+def seconds_of(retry_after: str | None) -> float | None:
+    """A Retry-After header in seconds from now; None where it says nothing usable."""
+    if not retry_after:
+        return None
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(retry_after))
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    return None
+
+
+def _read_line(handle: int, deadline: float) -> bytes | None:
+    """A line from a pipe; b'' at its end; None when the deadline passes first."""
+    line = b""
+    while not line.endswith(b"\n"):
+        ready, _, _ = select.select([handle], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return None
+        block = os.read(handle, 65536)
+        if not block:
+            return b""
+        line += block
+    return line
