@@ -58,7 +58,7 @@ def open_media(path: str) -> Iterator[Any]:
 
 
 def choose_streams(container: Any, want_audio: bool = True) -> Opened:
-    """The video and audio stream that FFmpeg itself would choose, checked against the limits.
+    """The video and audio stream that av_find_best_stream chooses, checked against the limits.
 
     Raises Rejected: no video, no audio, a picture or a duration over the limits, no decoder.
     """

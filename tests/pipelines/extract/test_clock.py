@@ -133,3 +133,21 @@ def test_variable_frame_rate_is_sampled_by_time(tmp_path):
     made = extract_clip(source(path), load_recipe("stella"))
     for i, at in enumerate(made.frame_times):
         assert at == pytest.approx(max(t for t in times if t <= i * 0.125 + 1e-9))
+
+
+def test_late_sound_of_a_real_clip_is_where_ffmpeg_puts_it(shared_data):
+    """Its sound starts 32 ms in: FFmpeg's own padding to the clock, asked for, is the judge."""
+    path = shared_data / "media" / "VGGSounder__nLKEdmVu3FY_000040.mp4"
+    made = extract_clip(source(path), load_recipe("stella"))
+    assert made.media.av_offset_ms == pytest.approx(32.2, abs=0.1)
+    with av.open(io.BytesIO(dict(made.members)["flac"])) as container:
+        ours = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
+    raw = ffmpeg("-i", path, "-t", "10", "-af", "aresample=async=1:first_pts=0", "-ac", "1",
+                 "-ar", "16000", "-f", "s16le", "-")  # fmt: skip
+    theirs = np.frombuffer(raw, np.int16)
+    part = slice(40_000, 80_000)
+    shifts = range(-40, 41)
+    scores = [np.corrcoef(ours[part], np.roll(theirs, s)[part])[0, 1] for s in shifts]
+    best = int(np.argmax(scores))
+    assert abs(shifts[best]) <= 16  # one millisecond
+    assert scores[best] > 0.99
