@@ -1,5 +1,6 @@
 """The compressed packets of a clip's own seconds, from one demux pass."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -13,6 +14,9 @@ from pipelines.extract.source import Opened
 
 PREROLL_S = Fraction(1, 4)
 """Read before the clip's start, so that audio decoders and the resampler have settled."""
+
+APART_S = 30
+"""How far apart in the file the two streams' packets of one instant may lie."""
 
 
 @dataclass
@@ -36,28 +40,44 @@ def read_window(opened: Opened, offset: Fraction, duration: Fraction) -> Window:
     for stream in opened.container.streams:
         if stream not in streams:
             stream.discard = av.stream.Discard.all
-    if offset > PREROLL_S:
-        _seek(opened, window.origin - PREROLL_S)
-    ends = {s.index: (window.origin + duration + PREROLL_S) / s.time_base for s in streams}
+    if offset <= PREROLL_S:
+        _read(opened, streams, window)
+        return window
+    _seek(opened, window.origin - PREROLL_S)
+    _read(opened, streams, window)
+    window.video = _from_keyframe(window.video)
+    first = next((p.pts for p in window.video if p.pts is not None), None)
+    if first is None or first * opened.video.time_base > window.origin:
+        # The index led past the clip's start: read the file from its own.
+        window = Window(window.origin, duration)
+        opened.container.seek(0)
+        _read(opened, streams, window)
+    return window
+
+
+def _read(opened: Opened, streams: Sequence[Any], window: Window) -> None:
+    """Packets from here to the end of the window into it."""
+    end = window.origin + window.duration + PREROLL_S
+    ends = {s.index: end / s.time_base for s in streams}
+    far = {s.index: (end + APART_S) / s.time_base for s in streams}
     open_ends, size = set(ends), 0
     try:
         for packet in opened.container.demux(streams):
             if packet.size == 0:
                 continue  # the flush packet that PyAV adds at the end
-            size += packet.size
-            (window.video if packet.stream is opened.video else window.audio).append(packet)
             if packet.dts is not None and packet.dts > ends[packet.stream_index]:
                 open_ends.discard(packet.stream_index)
-                if not open_ends:
+                if not open_ends or packet.dts > far[packet.stream_index]:
                     break
+                continue
+            size += packet.size
+            (window.video if packet.stream is opened.video else window.audio).append(packet)
             if size > MAX_WINDOW_BYTES or len(window.video) > MAX_WINDOW_FRAMES:
-                what = f"{size} bytes and {len(window.video)} pictures in {float(duration):g} s"
+                seconds = float(window.duration)
+                what = f"{size} bytes and {len(window.video)} pictures in {seconds:g} s"
                 raise Rejected(Verdict.UNDECODABLE, f"over the limits: {what}")
     except (av.FFmpegError, IndexError) as error:  # PyAV's IndexError: a new stream on the way
         window.errors.append(f"demuxer: {error}")
-    if offset > 0:
-        window.video = _from_keyframe(window.video)
-    return window
 
 
 def _from_keyframe(packets: list[Any]) -> list[Any]:
