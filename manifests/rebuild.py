@@ -2,7 +2,7 @@
 
 from manifests import annotations, ledger
 from manifests.catalogue import Writer
-from manifests.ingest import ingest_sidecars, refresh_status, transaction
+from manifests.ingest import ingest_features, ingest_sidecars, refresh_status, transaction
 from manifests.store import Store
 
 
@@ -15,6 +15,6 @@ def rebuild(writer: Writer, store: Store) -> int:
             annotations.ingest(con, published)
         ledger.load(con, store)
         ingest_sidecars(con, sidecars)
-        con.execute("DROP TABLE IF EXISTS incoming")
+        ingest_features(con, store.feature_sidecars())
         refresh_status(con)
     return len(sidecars)

@@ -57,6 +57,11 @@ class Store:
         found = self.shards.glob("*/*/*.parquet")
         return sorted(path for path in found if path.stem.count(".") == 0)
 
+    def feature_sidecars(self) -> list[Path]:
+        """Sidecars of companion shards (derived features), in path order."""
+        found = self.shards.glob("*/*/*.parquet")
+        return sorted(path for path in found if path.stem.count(".") > 0)
+
 
 def sidecar_of(shard: str) -> str:
     """The sidecar's path relative to the store, from `shards.path`."""

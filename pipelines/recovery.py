@@ -20,7 +20,7 @@ def recover(writer: Writer, store: Store) -> None:
         return
     con = writer.con
     with transaction(con):
-        if ledger.load_unfinished(con, store):
+        if ledger.load_new(con, store):
             refresh_status(con)
     planned = con.execute("SELECT shard FROM plans WHERE NOT done ORDER BY shard").fetchall()
     sidecars = [store.root / sidecar_of(shard) for (shard,) in planned]

@@ -10,6 +10,7 @@ from manifests import annotations, ledger
 from manifests.catalogue import Writer
 from manifests.ingest import commit_shards, refresh_status, transaction
 from manifests.sidecar import write_sidecar
+from manifests.status import note_attempts
 from manifests.store import Store, committing, sidecar_of
 from pipelines import plan
 from pipelines.tar import ShardTar
@@ -94,13 +95,13 @@ def fetch(writer: Writer, store: Store, run_id: str, outcomes: dict[str, str | N
         writer.con.register("made", table)
         writer.con.execute("INSERT INTO attempts BY NAME SELECT * FROM made")
         writer.con.unregister("made")
-        refresh_status(writer.con)
+        note_attempts(writer.con, table)
 
 
 def plan_shards(writer: Writer, store: Store, run_id: str, size: int) -> list[plan.PlannedShard]:
     """Plan what can be planned; every shard that is not done."""
     con = writer.con
-    new = plan.plan_new(con, "toy", STAGE, FINGERPRINT, size)
+    new = plan.plan_new(con, "toy", STAGE, size)
     if new.num_rows:
         ledger.save_plan(store, run_id, new)
         plan.record_plan(con, new)
