@@ -51,7 +51,7 @@ def generate(root: Path, clips: int, late: int = 20, seed: int = 0) -> MadeUp:
     kept = np.array(ids, dtype=object)[~gone]
     parts = [kept[i : i + SHARD_CLIPS] for i in range(0, len(kept), SHARD_CLIPS)]
     late = min(late, len(parts) // 2)
-    _plans(store, parts)
+    _plans(store, parts, np.flatnonzero(~gone))
     held = []
     for number, part in enumerate(parts):
         shard = store.shard(DATASET, STAGE, "train", number)
@@ -141,7 +141,7 @@ def _attempts(store: Store, ids: list[str], gone: np.ndarray) -> None:
         pq.write_table(table, store.ledger / f"attempts-{run_id}-{number:04d}.parquet")
 
 
-def _plans(store: Store, parts: list[np.ndarray]) -> None:
+def _plans(store: Store, parts: list[np.ndarray], positions: np.ndarray) -> None:
     rows = [
         {
             "shard": store.shard(DATASET, STAGE, "train", number),
@@ -150,6 +150,8 @@ def _plans(store: Store, parts: list[np.ndarray]) -> None:
             "split": "train",
             "number": number,
             "clip_ids": list(part),
+            "first_position": int(positions[number * SHARD_CLIPS]),
+            "last_position": int(positions[number * SHARD_CLIPS + len(part) - 1]),
         }
         for number, part in enumerate(parts)
     ]
