@@ -163,7 +163,8 @@ def _refresh_long(con: duckdb.DuckDBPyConnection, new_stage: bool) -> None:
 def ingest_features(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) -> None:
     """Add the rows of companion shards' sidecars; a shard's later rows replace its earlier ones.
 
-    Run it inside a transaction. Sidecar columns are those of `feature_samples`.
+    Run it inside a transaction; a feature that was dropped and is computed again stands again
+    (then save the table `dropped` in the ledger). Sidecar columns: those of `feature_samples`.
     """
     if not sidecars:
         return
@@ -172,6 +173,7 @@ def ingest_features(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) ->
     source = "read_parquet(getvariable('sidecars'), union_by_name = true)"
     con.execute(f"DELETE FROM feature_samples WHERE shard IN (SELECT DISTINCT shard FROM {source})")
     con.execute(f"INSERT INTO feature_samples BY NAME SELECT {_FEATURE} FROM {source}")
+    con.execute("DELETE FROM dropped WHERE shard IN (SELECT shard FROM feature_samples)")
 
 
 _FEATURE = (

@@ -106,6 +106,18 @@ def save_plan(store: Store, run_id: str, plan: pa.Table) -> None:
         pq.write_table(plan.cast(PLANS), file, compression="zstd")
 
 
+def dropped_elsewhere(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
+    """Does the ledger know of dropped shards that the manifest does not (killed in between)?"""
+    path = store.ledger / "dropped.parquet"
+    if not path.is_file():
+        return False
+    rows = con.execute(
+        "SELECT 1 FROM read_parquet(?) WHERE shard NOT IN (SELECT shard FROM dropped) LIMIT 1",
+        [str(path)],
+    ).fetchall()
+    return bool(rows)
+
+
 def save_table(con: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:
     """Keep a small table (tasks, stages) whole in the ledger, so that a rebuild has it."""
     table = con.sql(f"SELECT * FROM {name} ORDER BY ALL").to_arrow_table()
@@ -117,7 +129,7 @@ def load(con: duckdb.DuckDBPyConnection, store: Store) -> None:
     """Fill an empty manifest with what the ledger holds."""
     for table in ("attempts", "runs"):
         _insert(con, table, sorted(store.ledger.glob(f"{table}-*.parquet")))
-    for table in ("tasks", "stages", "features"):
+    for table in ("tasks", "stages", "features", "dropped"):
         _insert(con, table, sorted(store.ledger.glob(f"{table}*.parquet")), distinct=True)
     _insert_plans(con, sorted(store.ledger.glob("plans-*.parquet")))
     _note(con, store.ledger.glob("*-*.parquet"))
@@ -181,7 +193,8 @@ def _insert_plans(con: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None
         [[str(path) for path in paths]],
     )
     con.execute(
-        "INSERT INTO plans BY NAME SELECT DISTINCT ON (shard) *, false AS done FROM ledger_plans "
+        "INSERT INTO plans BY NAME SELECT DISTINCT ON (shard) *, "
+        "shard IN (SELECT shard FROM dropped) AS done FROM ledger_plans "
         "WHERE shard NOT IN (SELECT shard FROM plans) ORDER BY shard"
     )
     con.execute("DROP TABLE ledger_plans")

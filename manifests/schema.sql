@@ -219,3 +219,9 @@ CREATE TABLE IF NOT EXISTS runs (
     ended_at TIMESTAMP,
     outcome VARCHAR
 );
+
+-- Shards (base and companion) that were dropped: no row points at them, gc removes their files.
+CREATE TABLE IF NOT EXISTS dropped (
+    shard VARCHAR NOT NULL,         -- relative to the store
+    dropped_at TIMESTAMP
+);

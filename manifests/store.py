@@ -45,6 +45,10 @@ class Store:
     def reports(self) -> Path:
         return self.root / "reports"
 
+    @property
+    def snapshots(self) -> Path:
+        return self.root / "snapshots"
+
     def raw(self, dataset: str) -> Path:
         return self.root / "raw" / dataset
 
@@ -66,6 +70,11 @@ class Store:
 def sidecar_of(shard: str) -> str:
     """The sidecar's path relative to the store, from `shards.path`."""
     return shard.removesuffix(".tar") + ".parquet"
+
+
+def shard_of(sidecar: Path) -> str:
+    """The shard's path relative to the store, from its sidecar's."""
+    return str(sidecar).removesuffix(".parquet") + ".tar"
 
 
 def find_store(path: Path) -> Store:

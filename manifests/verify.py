@@ -67,6 +67,7 @@ def _leftovers(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Problem
     for path in store.root.rglob(".*.tmp"):
         yield Problem(str(path.relative_to(store.root)), "is a temporary file of a killed run")
     known = {row[0] for row in con.execute("SELECT path FROM shards").fetchall()}
+    known |= {row[0] for row in con.execute("SELECT shard FROM dropped").fetchall()}
     done = {row[0] for row in con.execute("SELECT shard FROM plans WHERE done").fetchall()}
     for sidecar in store.sidecars():
         shard = str(sidecar.relative_to(store.root)).removesuffix(".parquet") + ".tar"
