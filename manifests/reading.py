@@ -84,7 +84,8 @@ class OpenStore:
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Answer:
         """The rows of a query over the manifest. Raises StoreError, with what DuckDB says."""
         try:
-            return Answer(self._con.cursor().execute(sql, parameters or None).to_arrow_table())
+            found = self._con.cursor().sql(sql, params=parameters or None)
+            return Answer(pa.table({}) if found is None else found.to_arrow_table())
         except duckdb.Error as error:
             raise StoreError(f"the query failed: {error}") from error
 

@@ -4,6 +4,7 @@ DuckDB wants a local disk. So sidecars and ledger, which are small and never cha
 are mirrored, and the manifest is refreshed from what is new; shards are read where they are.
 """
 
+import filecmp
 import hashlib
 import json
 import os
@@ -54,19 +55,27 @@ def _fetch_new(fs: Any, root: str, local: Store) -> tuple[bool, bool]:
     wanted = [name for name, stamp in now.items() if seen.get(name) != stamp]
     for name in stale:
         (local.root / name).unlink(missing_ok=True)
-    for name in wanted:
-        target = local.root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=local.root) as folder:
-            fs.get_file(f"{root.rstrip('/')}/{name}", str(Path(folder) / "file"))
-            (Path(folder) / "file").replace(target)
+    different = [name for name in wanted if _fetch(fs, f"{root.rstrip('/')}/{name}", local, name)]
     if wanted or stale:
         temp = seen_path.with_name(".seen.json.tmp")
         temp.write_text(json.dumps(now))
         temp.replace(seen_path)
     # Files with a run's or a shard's number never change; the others are tables that are replaced.
-    tables = [n for n in wanted if n.startswith("ledger/") and "-" not in n.rsplit("/", 1)[1]]
-    return bool(wanted), bool(stale or tables or any(name in seen for name in wanted))
+    tables = [n for n in different if n.startswith("ledger/") and "-" not in n.rsplit("/", 1)[1]]
+    return bool(different), bool(stale or tables or any(name in seen for name in different))
+
+
+def _fetch(fs: Any, path: str, local: Store, name: str) -> bool:
+    """Bring one file here, whole or not at all; does it differ from the one that was here."""
+    target = local.root / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=local.root) as folder:
+        temp = Path(folder) / "file"
+        fs.get_file(path, str(temp))
+        if target.is_file() and filecmp.cmp(temp, target, shallow=False):
+            return False
+        temp.replace(target)
+    return True
 
 
 def _listing(fs: Any, root: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from tests.manifests import synthetic
 TABLES = (
     *("datasets", "clips", "labels", "segments", "annotation_errors", "media", "quality"),
     *("status", "attempts", "stages", "plans", "shards", "samples", "tasks"),
-    *("features", "feature_samples", "dropped", "ledger_files"),
+    *("features", "feature_samples", "dropped"),
 )
 
 

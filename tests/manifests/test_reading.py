@@ -67,7 +67,7 @@ def test_what_is_not_there_is_named_with_its_status(featured: Store) -> None:
             opened.read("fbank", ["toy/k00001", "toy/k00002"])
         with pytest.raises(StoreError, match="not published in this store"):
             opened.sample("toy/none")
-        with pytest.raises(StoreError, match="no feature 'nix'; it has frames, .*clip"):
+        with pytest.raises(StoreError, match=r"no feature 'nix'; it has frames, .*clip"):
             opened.read("nix", IDS)
 
 
