@@ -107,15 +107,17 @@ def save_plan(store: Store, run_id: str, plan: pa.Table) -> None:
 
 
 def dropped_elsewhere(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
-    """Does the ledger know of dropped shards that the manifest does not (killed in between)?"""
-    path = store.ledger / "dropped.parquet"
-    if not path.is_file():
-        return False
-    rows = con.execute(
-        "SELECT 1 FROM read_parquet(?) WHERE shard NOT IN (SELECT shard FROM dropped) LIMIT 1",
-        [str(path)],
-    ).fetchall()
-    return bool(rows)
+    """Does the ledger know of a drop that the manifest does not (killed in between)?"""
+    dropped, stages = (store.ledger / f"{name}.parquet" for name in ("dropped", "stages"))
+    shards = "SELECT 1 FROM read_parquet(?) WHERE shard NOT IN (SELECT shard FROM dropped) LIMIT 1"
+    if dropped.is_file() and con.execute(shards, [str(dropped)]).fetchall():
+        return True
+    empty = (
+        "SELECT 1 FROM stages WHERE (dataset, stage) NOT IN "
+        "(SELECT (dataset, stage) FROM read_parquet(?)) "
+        "AND (dataset, fingerprint) NOT IN (SELECT (dataset, fingerprint) FROM shards)"
+    )
+    return stages.is_file() and bool(con.execute(empty, [str(stages)]).fetchall())
 
 
 def save_table(con: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:

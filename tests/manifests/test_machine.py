@@ -207,9 +207,9 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 StoreMachine.TestCase.settings = settings(
-    max_examples=12,
+    max_examples=8,
     stateful_step_count=12,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-TestStoreMachine = pytest.mark.slow(StoreMachine.TestCase)
+TestStoreMachine = pytest.mark.slow(pytest.mark.timeout(1800)(StoreMachine.TestCase))
