@@ -120,6 +120,7 @@ def _plain(store: Store) -> dict[str, Any]:
     began = time.perf_counter()
     with duckdb.connect(str(path)) as con:
         con.execute("SET memory_limit = '3GB'")
+        con.execute("SET enable_progress_bar = false")
         files = [str(sidecar) for sidecar in store.sidecars()]
         con.execute("CREATE TABLE t AS SELECT * FROM read_parquet(?)", [files])
         con.execute("CHECKPOINT")

@@ -40,7 +40,9 @@ def open_read(store: Store) -> duckdb.DuckDBPyConnection:
 
 def _connect(store: Store, path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
     try:
-        return duckdb.connect(str(path), read_only=read_only)
+        con = duckdb.connect(str(path), read_only=read_only)
+        con.execute("SET enable_progress_bar = false")
+        return con
     except duckdb.Error as error:
         raise StoreError(
             f"{store.manifest} cannot be opened ({str(error).splitlines()[0]}); delete it and run "

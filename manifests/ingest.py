@@ -52,9 +52,9 @@ def ingest_sidecars(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) ->
     source = "read_parquet(getvariable('sidecars'))"
     _insert_shards(con, source)
     con.execute(f"INSERT INTO samples SELECT {_SAMPLE} FROM {source} WHERE stored")
-    for table, keys in _KEYS.items():
-        twice = con.execute(f"SELECT count(*) <> count(DISTINCT ({keys})) FROM {source}").fetchone()
-        _insert_latest(con, table, source, choose=twice == (True,))
+    (once,) = con.execute(f"SELECT count(*) = count(DISTINCT clip_id) FROM {source}").fetchall()[0]
+    for table in _KEYS:
+        _insert_latest(con, table, source, choose=not once)
 
 
 def _insert_shards(con: duckdb.DuckDBPyConnection, source: str) -> None:
