@@ -122,22 +122,22 @@ def commit_shards(
 
 
 def _planned_span(con: duckdb.DuckDBPyConnection) -> tuple[int, int] | None:
-    row = con.execute(
+    (row,) = con.execute(
         "SELECT min(first_position), max(last_position), count(*) = count(first_position) "
         "FROM plans WHERE shard IN (SELECT shard FROM incoming)"
-    ).fetchone()
-    return (row[0], row[1]) if row and row[0] is not None and row[2] else None
+    ).fetchall()
+    return (row[0], row[1]) if row[0] is not None and row[2] else None
 
 
 def _stages_known(con: duckdb.DuckDBPyConnection) -> bool:
     new = con.execute(
         "SELECT 1 FROM incoming WHERE (dataset, fingerprint) NOT IN "
         "(SELECT (dataset, fingerprint) FROM stages) LIMIT 1"
-    ).fetchone()
+    ).fetchall()
     twice = con.execute(
         "SELECT 1 FROM incoming GROUP BY clip_id HAVING count(*) > 1 LIMIT 1"
-    ).fetchone()
-    return new is None and twice is None
+    ).fetchall()
+    return not new and not twice
 
 
 def _remove_earlier(con: duckdb.DuckDBPyConnection, before: set[tuple[bool, str]] | None) -> None:

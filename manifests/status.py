@@ -47,7 +47,8 @@ def locate(
 
 
 def _one(con: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
-    return con.execute(query).fetchone() or ()
+    (row,) = con.execute(query).fetchall()
+    return tuple(row)
 
 
 def note_attempts(con: duckdb.DuckDBPyConnection, attempts: pa.Table) -> None:
