@@ -19,7 +19,7 @@ from manifests.lock import writing
 from manifests.store import Store, StoreError, sync_folder
 
 # The writer needs no more than this, whatever the store's size; less on a small machine.
-_MEMORY_BYTES = 3 << 30
+_MEMORY_BYTES = 5 << 29
 
 
 def open_read(store: Store) -> duckdb.DuckDBPyConnection:
