@@ -206,7 +206,7 @@ class _Driver:
     def extract(self, size: int, whole_only: bool) -> int:
         """Plan what is there and build every planned shard; how many were built."""
         con, name = self.writer.con, self.spec.name
-        new = planning.plan_new(con, name, self.stage, self.recipe.fingerprint, size, whole_only)
+        new = planning.plan_new(con, name, self.stage, size, whole_only)
         if new.num_rows:
             ledger.save_plan(self.store, self.run_id, new)
             planning.record_plan(con, new)
