@@ -33,7 +33,11 @@ def list_features(store: StoreOption = DEFAULT_STORE) -> None:
     """Every extractor, and what the store has of each (of the store only where there is one)."""
     table = Table("extractor", "version", "reads", "shape", "parameters")
     for name in sorted(references()):
-        extractor = make(name)
+        try:
+            extractor = make(name)
+        except StoreError as error:  # a package that is installed and broken
+            table.add_row(name, "", "", "", str(error))
+            continue
         settings = ", ".join(f"{key}={value}" for key, value in parameters_of(extractor).items())
         shape = f"{extractor.dtype} {_shape(extractor.shape)}"
         table.add_row(name, extractor.version, ", ".join(extractor.reads), shape, settings)
@@ -48,7 +52,7 @@ def list_features(store: StoreOption = DEFAULT_STORE) -> None:
             f"{found.clips} of {found.of}",
             found.shape,
             _weights(found),
-            "; ".join(found.reasons) or "current",
+            found.state,
         )
     console().print(there)
 
@@ -111,7 +115,7 @@ def build(
     )
     wanted = [(name, base) for name in [*(features or []), *(extractor or [])]]
     if stale:
-        wanted += [_again(found, base) for found in _standings(find_store(store)) if found.reasons]
+        wanted += [_again(found, base) for found in _stale(find_store(store))]
     elif not wanted:
         raise StoreError("name a feature (avstore features list), or give --stale")
     problems = [_report(build_feature(name, options, console())) for name, options in wanted]
@@ -179,16 +183,23 @@ def stale(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """The features that a build would compute otherwise today, and why. Exit status 1 if any."""
+    """The features that a build would compute otherwise today, and why.
+
+    Exit status 1 where one has not been replaced yet (avstore features build --stale).
+    """
     found = [each for each in _standings(find_store(store)) if each.reasons]
     for each in found:
-        reasons = "; ".join(each.reasons)
-        facts = {"feature": each.name, "dataset": each.dataset, "reasons": list(each.reasons)}
-        line = json.dumps(facts) if as_json else f"{each.name} of {each.dataset}: {reasons}"
-        typer.echo(line)
+        facts = {
+            "feature": each.name,
+            "dataset": each.dataset,
+            "reasons": list(each.reasons),
+            "successor": each.successor,
+        }
+        words = f"{each.name} of {each.dataset}: {each.state}"
+        typer.echo(json.dumps(facts) if as_json else words)
     if not found and not as_json:
         typer.echo("no feature is stale")
-    if found:
+    if any(each.successor is None for each in found):
         raise typer.Exit(ExitCode.PROBLEM)
 
 
@@ -209,6 +220,11 @@ def drop(
     console().print(
         f"{count} shards of {feature} dropped; their files stay until avstore gc --delete"
     )
+
+
+def _stale(store: Store) -> list[Standing]:
+    """What is stale and not replaced."""
+    return [found for found in _standings(store) if found.reasons and not found.successor]
 
 
 def _standings(store: Store) -> list[Standing]:

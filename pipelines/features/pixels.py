@@ -21,17 +21,20 @@ def to_unit(pictures: Tensor) -> Tensor:
 def resize(pictures: Tensor, height: int, width: int, mode: str, antialias: bool) -> Tensor:
     """(B, 3, H, W) in [0, 1] to (B, 3, height, width).
 
-    antialias: as Pillow and torchvision on a picture, values rounded to 1/255 as theirs are;
-    without, as torchvision 0.13 on a float tensor.
+    antialias: as Pillow and torchvision on a picture, which round and clip to whole levels after
+    the pass over the rows and again after that over the columns; without, as torchvision 0.13 on
+    a float tensor.
     """
     import torch.nn.functional as F  # noqa: PLC0415 -- heavy
 
     if pictures.shape[-2:] == (height, width):
         return pictures
-    found = F.interpolate(
-        pictures, (height, width), mode=mode, align_corners=False, antialias=antialias
-    )
-    return found.mul(255.0).round().clamp(0, 255).div(255.0) if antialias else found
+    if not antialias:
+        return F.interpolate(pictures, (height, width), mode=mode, align_corners=False)
+    for size in ((pictures.shape[-2], width), (height, width)):
+        resized = F.interpolate(pictures, size, mode=mode, align_corners=False, antialias=True)
+        pictures = resized.mul(255.0).round().clamp(0, 255).div(255.0)
+    return pictures
 
 
 def short_side(pictures: Tensor, size: int, mode: str) -> Tensor:

@@ -1,7 +1,7 @@
 """Which features of a store a build would compute otherwise today, and why."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 
@@ -21,6 +21,7 @@ class Standing:
     """A feature of one dataset as it stands in the store.
 
     clips: that have it; of: clips that could. reasons: why it is stale; none where it is not.
+    successor: what was built in its place and stands in the store.
     """
 
     feature: str
@@ -32,6 +33,15 @@ class Standing:
     shape: str
     lineage: Lineage | None
     reasons: tuple[str, ...]
+    successor: str | None = None
+
+    @property
+    def state(self) -> str:
+        """In words: current, or stale and why, or replaced and by what."""
+        if not self.reasons:
+            return "current"
+        why = "; ".join(self.reasons)
+        return f"replaced by {self.successor} ({why})" if self.successor else f"stale: {why}"
 
     @property
     def name(self) -> str:
@@ -60,26 +70,35 @@ def _standing(
     ((of,),) = con.execute(counted, [folder]).fetchall()
     if folder.endswith(f"/{work.VOCABULARY}/"):
         of = len(plan.vocabulary_of(con, dataset))
-    reasons = tuple(_reasons(con, store, dataset, lineage)) if lineage else ()
-    return Standing(
-        feature, fingerprint, dataset, folder, int(clips), int(of), shape, lineage, reasons
-    )
-
-
-def _reasons(
-    con: duckdb.DuckDBPyConnection, store: Store, dataset: str, old: Lineage
-) -> Iterator[str]:
+    there = Standing(feature, fingerprint, dataset, folder, int(clips), int(of), shape, lineage, ())
+    if lineage is None:
+        return there
     try:
-        extractor = make(old.reference, dict(old.parameters))
+        extractor = make(lineage.reference, dict(lineage.parameters))
     except FeatureError as error:
-        yield f"it cannot be computed any more: {error}"
-        return
-    scope = _present(con, dataset, old)
-    new = lineages.lineage_of(
-        extractor, old.reference, Weights(**old.weights), scope.base, scope.fingerprint
+        return replace(there, reasons=(f"it cannot be computed any more: {error}",))
+    new = _today(con, dataset, lineage, extractor)
+    reasons = (
+        *lineages.differences(lineage, new),
+        *_relabelled(con, store, dataset, lineage, extractor),
     )
-    yield from lineages.differences(old, new)
-    yield from _relabelled(con, store, dataset, old, extractor)
+    stands = con.execute(
+        "SELECT 1 FROM feature_samples WHERE feature = ? AND fingerprint = ? "
+        "AND starts_with(shard, ?) LIMIT 1",
+        [new.feature, new.fingerprint, f"shards/{dataset}/"],
+    ).fetchall()
+    replaced = bool(stands) and new.fingerprint != lineage.fingerprint
+    successor = f"{new.feature}-{new.fp8}" if replaced else None
+    return replace(there, reasons=reasons, successor=successor)
+
+
+def _today(
+    con: duckdb.DuckDBPyConnection, dataset: str, old: Lineage, extractor: Extractor
+) -> Lineage:
+    """The lineage that the same feature would have if it were built now."""
+    scope = _present(con, dataset, old)
+    weights = Weights(**old.weights)
+    return lineages.lineage_of(extractor, old.reference, weights, scope.base, scope.fingerprint)
 
 
 def _present(con: duckdb.DuckDBPyConnection, dataset: str, old: Lineage) -> work.Scope:

@@ -121,7 +121,7 @@ class ClapText:
     batch_size: ClassVar[int] = 64
     dtype: ClassVar[str] = "float32"
 
-    prompts: str = "This is a sound of {}."
+    prompts: str = "This is a sound of {}"
     model: str = "htsat-fused"
 
     @property

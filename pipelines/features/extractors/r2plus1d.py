@@ -53,13 +53,14 @@ class R2Plus1D18:
             fit(model, read_state(weights.local))
         model.fc = torch.nn.Identity()
 
-        def forward(runs: Any) -> Any:
-            flat = pixels.to_unit(runs.flatten(0, 1))
-            small = pixels.resize(flat, self.side, self.side, "bilinear", antialias=True)
-            ready = pixels.normalise(small, pixels.KINETICS)
-            return model(ready.unflatten(0, runs.shape[:2]).transpose(1, 2))
+        return batch_of(model, device, lambda runs: model(self.prepare(runs)))
 
-        return batch_of(model, device, forward)
+    def prepare(self, runs: Any) -> Any:
+        """uint8 (B, run, H, W, 3) to the network's input (B, 3, run, side, side)."""
+        flat = pixels.to_unit(runs.flatten(0, 1))
+        small = pixels.resize(flat, self.side, self.side, "bilinear", antialias=True)
+        ready = pixels.normalise(small, pixels.KINETICS)
+        return ready.unflatten(0, runs.shape[:2]).transpose(1, 2)
 
     def value(self, outputs: NDArray[Any], clip: StoredClip) -> NDArray[Any]:
         return outputs

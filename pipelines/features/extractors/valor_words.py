@@ -53,9 +53,7 @@ Clapping               | hands clapping           | clapping               | 18 
 def _rows() -> tuple[Row, ...]:
     cells = ([cell.strip() for cell in line.split("|")] for line in _TABLE.strip().splitlines())
     return tuple(
-        Row(
-            label, f"A photo of {photo}.", f"This is a sound of {sound}.", float(seen), float(heard)
-        )
+        Row(label, f"A photo of {photo}.", f"This is a sound of {sound}", float(seen), float(heard))
         for label, photo, sound, seen, heard in cells
     )
 
