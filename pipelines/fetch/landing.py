@@ -37,13 +37,11 @@ class Landing:
         folder.mkdir(parents=True)
         return folder
 
-    def landed(self, key: str) -> Path | None:
-        """The committed file of a clip: there where a run was killed before it could say so."""
-        for extension in EXTENSIONS:
-            path = self.raw / f"{_checked(key)}.{extension}"
-            if path.is_file():
-                return path
-        return None
+    def landed(self) -> dict[str, Path]:
+        """The committed files by key; there also where a run was killed before it said so."""
+        known = {f".{extension}" for extension in EXTENSIONS}
+        files = (Path(entry.path) for entry in os.scandir(self.raw) if entry.is_file())
+        return {path.stem: path for path in sorted(files) if path.suffix in known}
 
     def land(self, key: str, temp: Path) -> tuple[Path, str]:
         """Commit a finished download; its final path and sha256.

@@ -45,6 +45,7 @@ class YtDlp:
         self._idle: queue.SimpleQueue[_Child] = queue.SimpleQueue()
         self._all: set[_Child] = set()
         self._lock = threading.Lock()
+        self._closed = False
 
     def download(self, job: Job, youtube: bool) -> dict[str, Any]:
         """The answer to a job: path, offset_s, note. Raises AttemptError."""
@@ -67,6 +68,7 @@ class YtDlp:
     def close(self) -> None:
         """Kill every process, with the FFmpeg it may have started."""
         with self._lock:
+            self._closed = True
             children, self._all = self._all, set()
         for child in children:
             child.kill()
@@ -75,8 +77,10 @@ class YtDlp:
         try:
             return self._idle.get_nowait()
         except queue.Empty:
-            child = _Child()
             with self._lock:
+                if self._closed:
+                    raise AttemptError(Verdict.UNKNOWN, "the run is ending") from None
+                child = _Child()
                 self._all.add(child)
             return child
 
@@ -138,6 +142,7 @@ def ytdlp_options(options: FetchOptions) -> dict[str, Any]:
         "format": options.format,
         "cookiefile": options.cookies_file,
         "cookies_browser": options.cookies_browser,
+        "max_filesize": options.max_bytes,
         "proxy": options.proxy,
         "source_address": options.source_address,
         "extractor_args": {ie: dict(args) for ie, args in options.extractor_args.items()} or None,
