@@ -4,31 +4,25 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import datetime
 
-from manifests.verdicts import POLICIES, Verdict
+from manifests.verdicts import POLICIES
 from pipelines.fetch.base import Fetched, Wanted
 from pipelines.fetch.clock import after, utc_now
-from pipelines.fetch.taxonomy import of_os_error
+from pipelines.fetch.landing import Landed
+from pipelines.fetch.taxonomy import AttemptError, of_os_error
 
 
 @dataclass(frozen=True, slots=True)
-class Media:
-    """A committed file. offset_s: where in it the clip starts. note: worth knowing, or ''."""
+class Started:
+    """When an attempt began."""
 
-    path: Path
-    offset_s: float = 0.0
-    note: str = ""
+    at: datetime
+    clock: float
 
-
-class AttemptError(Exception):
-    """An attempt that gave no media: the verdict, the whole message, the server's own wish."""
-
-    def __init__(self, verdict: Verdict, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.verdict = verdict
-        self.message = message
-        self.retry_after_s = retry_after_s
+    @classmethod
+    def now(cls) -> "Started":
+        return cls(utc_now(), time.monotonic())
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,48 +34,73 @@ class Tried:
 
 
 def attempt(
-    clip: Wanted, get: Callable[[Wanted], Media], tool: str, wait_scale: float = 1.0
+    clip: Wanted,
+    get: Callable[[Wanted], tuple[Landed, str]],
+    tool: str,
+    wait_scale: float = 1.0,
 ) -> Tried:
-    """Try once. `get` raises AttemptError or OSError where there is no media.
+    """Try once. `get` gives the file and a note, or raises AttemptError or OSError.
 
     wait_scale: multiplies the policies' waiting times.
     """
-    started, began = utc_now(), time.monotonic()
+    started = Started.now()
     try:
-        media = get(clip)
+        landed, note = get(clip)
     except AttemptError as error:
         failure = error
     except OSError as error:
         failure = AttemptError(of_os_error(error), f"{type(error).__name__}: {error}")
     else:
-        row = Fetched(
-            clip_id=clip.clip_id,
-            status="stored",
-            verdict=None,
-            message=media.note,
-            path=str(media.path),
-            offset_s=media.offset_s,
-            started_at=started,
-            seconds=time.monotonic() - began,
-            tool_version=tool,
-        )
-        return Tried(row)
+        return Tried(stored(clip, landed, note, tool, started))
+    wait_s = wait_before_retry(clip, failure, wait_scale)
+    row = failed(clip, failure, tool, started, wait_s=wait_s)
+    return Tried(row, failure.retry_after_s)
+
+
+def stored(
+    clip: Wanted, landed: Landed, note: str, tool: str, started: Started, *, charged: bool = True
+) -> Fetched:
+    """The row of a clip whose file is there."""
+    return Fetched(
+        clip_id=clip.clip_id,
+        status="stored",
+        verdict=None,
+        message=note,
+        path=str(landed.path),
+        offset_s=landed.offset_s(clip),
+        started_at=started.at,
+        seconds=time.monotonic() - started.clock,
+        tool_version=tool,
+        charged=charged,
+        sha256=landed.sha256,
+        bytes=landed.bytes,
+    )
+
+
+def failed(
+    clip: Wanted,
+    failure: AttemptError,
+    tool: str,
+    started: Started,
+    *,
+    wait_s: float | None = None,
+    charged: bool = True,
+) -> Fetched:
+    """The row of a clip that did not come; what pauses the queue is never charged."""
     policy = POLICIES[failure.verdict]
-    wait = wait_before_retry(clip, failure, wait_scale)
-    row = Fetched(
+    return Fetched(
         clip_id=clip.clip_id,
         status=policy.status,
         verdict=failure.verdict,
         message=failure.message,
         path=None,
         offset_s=0.0,
-        started_at=started,
-        seconds=time.monotonic() - began,
+        started_at=started.at,
+        seconds=time.monotonic() - started.clock,
         tool_version=tool,
-        charged=not policy.pauses_queue,
-        not_before=None if wait is None else after(wait),
+        charged=charged and not policy.pauses_queue,
+        not_before=None if wait_s is None else after(wait_s),
     )
-    return Tried(row, failure.retry_after_s)
 
 
 def wait_before_retry(clip: Wanted, failure: AttemptError, wait_scale: float) -> float | None:

@@ -83,6 +83,12 @@ def index_folder(root: Path) -> FolderIndex:
     return FolderIndex({s: [p for *_, p in sorted(c)] for s, c in found.items()}, skipped)
 
 
+def has_media(root: Path) -> bool:
+    """Whether there is a media file in `root` or below it."""
+    _check(root)
+    return next(_media_files(root, []), None) is not None
+
+
 def _check(root: Path) -> None:
     if not root.exists():
         raise SourceError(f"the folder {root} does not exist; check SOURCE")

@@ -11,6 +11,17 @@ from manifests.verdicts import Verdict
 
 V = Verdict
 
+
+class AttemptError(Exception):
+    """An attempt that gave no media: the verdict, the whole message, the server's own wish."""
+
+    def __init__(self, verdict: Verdict, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.verdict = verdict
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
 #: (pattern, verdict). Rate limit and bot check first: they must never look like a lost video.
 TABLE: tuple[tuple[str, Verdict], ...] = (
     # -- the session, not the video

@@ -3,18 +3,19 @@
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from manifests.verdicts import Verdict
-from pipelines.fetch.attempt import AttemptError, Media, Tried, attempt
+from pipelines.fetch.attempt import Started, Tried, attempt, stored
 from pipelines.fetch.base import Fetched, Wanted
 from pipelines.fetch.fleet import Fleet
 from pipelines.fetch.gate import Gate
-from pipelines.fetch.landing import Landing
+from pipelines.fetch.landing import Landed, Landing
 from pipelines.fetch.options import FetchOptions
+from pipelines.fetch.taxonomy import AttemptError
 from pipelines.fetch.watch import DiskWatch
 from pipelines.fetch.ytdlp import Job, YtDlp
 from pipelines.preflight import check_web, raise_or_warn
@@ -71,8 +72,9 @@ class WebSource:
         self.landing.prepare()
         landed = self.landing.landed()
         for clip in wanted:
-            if path := landed.get(clip.key):
-                yield self._adopted(clip, path)
+            if file := landed.get(clip.key):
+                note = "was fetched by a run that ended before it could say so"
+                yield stored(clip, file, note, self.tool, Started.now(), charged=False)
         pending = [clip for clip in wanted if clip.key not in landed]
         if not pending:
             return
@@ -91,11 +93,6 @@ class WebSource:
         finally:
             ytdlp.close()
 
-    def _adopted(self, clip: Wanted, path: Path) -> Fetched:
-        """The row of a file that a run committed and was killed before it could say so."""
-        media = Media(path, note="was fetched by a run that ended before it could say so")
-        return replace(attempt(clip, lambda _: media, self.tool).row, charged=False)
-
     def _addresses(self, clips: Sequence[Wanted]) -> list[str]:
         found = []
         for clip in clips:
@@ -106,13 +103,13 @@ class WebSource:
     def _try(self, ytdlp: YtDlp, clip: Wanted) -> Tried:
         return attempt(clip, partial(self._get, ytdlp), self.tool, self.options.wait_scale)
 
-    def _get(self, ytdlp: YtDlp, clip: Wanted) -> Media:
+    def _get(self, ytdlp: YtDlp, clip: Wanted) -> tuple[Landed, str]:
         address = self.site.address(clip)
         folder = self.landing.scratch(clip.key)
         try:
             job = Job(address, str(folder), clip.start_s, clip.end_s, ytdlp.options)
             answer = ytdlp.download(job, youtube=self.site is YOUTUBE)
-            path, _ = self.landing.land(clip.key, Path(answer["path"]))
-            return Media(path, answer["offset_s"], answer["note"])
+            whole = clip.end_s is None and bool(clip.start_s)
+            return self.landing.land(clip.key, Path(answer["path"]), whole), answer["note"]
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -18,9 +18,8 @@ from typing import Any
 import imageio_ffmpeg
 
 from manifests.verdicts import Verdict
-from pipelines.fetch.attempt import AttemptError
 from pipelines.fetch.options import FetchOptions
-from pipelines.fetch.taxonomy import classify
+from pipelines.fetch.taxonomy import AttemptError, classify
 
 _PROJECT = Path(__file__).resolve().parents[2]
 
@@ -48,7 +47,7 @@ class YtDlp:
         self._closed = False
 
     def download(self, job: Job, youtube: bool) -> dict[str, Any]:
-        """The answer to a job: path, offset_s, note. Raises AttemptError."""
+        """The answer to a job: path, note. Raises AttemptError."""
         child = self._take()
         try:
             answer = child.ask(asdict(job), self.timeout_s)

@@ -3,7 +3,7 @@
 A process of its own, since yt-dlp and the FFmpeg it starts can hang, crash and leak; its parent
 can kill it with all it started. It ends, with FFmpeg, when its parent is gone (stdin closes).
 
-Job: {"url", "folder", "start", "end", "options"}. Answer: {"path", "offset_s", "note"} or
+Job: {"url", "folder", "start", "end", "options"}. Answer: {"path", "note"} or
 {"error", "status", "retry_after"}. Run as `python -m pipelines.fetch.ytdlp_child`.
 """
 
@@ -128,7 +128,7 @@ def _success(info: dict[str, Any] | None, job: dict[str, Any]) -> dict[str, Any]
         return {"error": text, "status": None, "retry_after": None}
     known = (entry.get(name) for name in ("format_id", "width", "height"))
     note = " ".join(str(value) for value in known if value)
-    return {"path": str(paths[0]), "offset_s": 0.0, "note": note and f"format {note}"}
+    return {"path": str(paths[0]), "note": note and f"format {note}"}
 
 
 def failure(error: BaseException) -> dict[str, Any]:
