@@ -92,7 +92,8 @@ CREATE TABLE IF NOT EXISTS quality (
     black_fraction DOUBLE,
     loudness_lufs DOUBLE,
     clipped_fraction DOUBLE,
-    decode_errors INTEGER
+    decode_errors INTEGER,
+    extracted_at TIMESTAMP
 );
 
 -- Where a clip is: exactly one row per clip and stage.
@@ -115,7 +116,30 @@ CREATE TABLE IF NOT EXISTS attempts (
     error_class VARCHAR,            -- a verdict, or NULL
     error_message VARCHAR,
     tool_version VARCHAR,
-    run_id VARCHAR
+    run_id VARCHAR,
+    path VARCHAR,                   -- what was fetched (outcome stored)
+    offset_s DOUBLE,                -- where in that file the clip starts
+    not_before TIMESTAMP,           -- earliest next attempt
+    charged BOOLEAN                 -- counts against the clip (a rate limit does not)
+);
+
+-- The extraction stages begun: one per dataset, recipe and fingerprint.
+CREATE TABLE IF NOT EXISTS stages (
+    stage VARCHAR NOT NULL,         -- <recipe>-<fp8>
+    dataset VARCHAR NOT NULL,
+    recipe VARCHAR NOT NULL,
+    fingerprint VARCHAR NOT NULL
+);
+
+-- Which clips go into which shard, written down before any work starts.
+CREATE TABLE IF NOT EXISTS plans (
+    shard VARCHAR NOT NULL,         -- shards.path
+    dataset VARCHAR NOT NULL,
+    stage VARCHAR NOT NULL,
+    split VARCHAR NOT NULL,
+    number INTEGER NOT NULL,
+    clip_ids VARCHAR[],
+    done BOOLEAN NOT NULL           -- its sidecar is in the manifest
 );
 
 CREATE TABLE IF NOT EXISTS shards (

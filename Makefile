@@ -1,0 +1,52 @@
+# Everything runs in a virtual environment in the clone; the targets make it themselves.
+PYTHON ?= python3
+STORE  ?= data
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+DATASETS := vggsound audioset msrvtt ave avs llp
+SHARDS := $(DATASETS:%=%-shards)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test test-fast lint typecheck check bench clean $(SHARDS)
+
+help: ## what can be made
+	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
+	@echo "$(SHARDS)" | tr ' ' '\n' | sed 's/$$/       SOURCE=… ANNOTATIONS=… STORE=data RECIPE=…/'
+
+setup: $(READY) ## the virtual environment, pinned
+
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or later is needed, and $(PYTHON) is older: make PYTHON=python3.11 …" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing pinned dependencies into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+$(SHARDS): %-shards: $(READY) ## a dataset's shards and manifest
+	@$(BIN)/avstore build $* --store '$(STORE)' \
+	    $(if $(SOURCE),--source '$(SOURCE)') $(if $(ANNOTATIONS),--annotations '$(ANNOTATIONS)') \
+	    $(if $(RECIPE),--recipe '$(RECIPE)') $(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
+
+test: $(READY) ## the whole suite
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(READY) ## the suite without what takes long
+	@$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+lint: $(READY)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+typecheck: $(READY)
+	@$(BIN)/mypy
+
+check: lint typecheck test ## lint, types, tests
+
+bench: $(READY) ## the benchmarks; JSON in benchmarks/out
+	@$(BIN)/python -m benchmarks.extract
+
+clean: ## remove the virtual environment and caches (never the store)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

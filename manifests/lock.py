@@ -1,0 +1,58 @@
+"""One writer a store: who holds it, since when, and whether that process still lives."""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from manifests.store import Store, StoreError
+
+
+class StoreBusyError(StoreError):
+    """Another process is writing to the store."""
+
+
+def _holder(note: Path) -> str:
+    with suppress(OSError, ValueError):
+        facts = json.loads(note.read_text())
+        return (
+            f"process {facts['pid']} on {facts['host']} ({facts['command']}), "
+            f"since {facts['since']}"
+        )
+    return "another process"
+
+
+@contextmanager
+def writing(store: Store, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the store for writing. The lock is the operating system's: it dies with its holder.
+
+    wait_s: seconds to wait for another writer; negative waits for ever.
+    Raises StoreBusyError, naming the holder, when it is not free in time.
+    """
+    note = store.lock.with_suffix(".holder")
+    lock = FileLock(store.lock)
+    try:
+        lock.acquire(timeout=wait_s)
+    except Timeout:
+        raise StoreBusyError(
+            f"the store {store.root} is being written by {_holder(note)}; "
+            "wait for it (--wait SECONDS), or stop it"
+        ) from None
+    try:
+        facts = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "command": " ".join(Path(word).name for word in sys.argv[:3]),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        note.write_text(json.dumps(facts))
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        lock.release()

@@ -1,0 +1,140 @@
+"""Hold every shard against its checksum, its sidecar and its rows in the manifest."""
+
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+
+from manifests.store import Store, file_sha256, sidecar_of
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that does not agree. where: a path or a clip; what: in words, with the values."""
+
+    where: str
+    what: str
+
+
+def verify(
+    con: duckdb.DuckDBPyConnection,
+    store: Store,
+    checksums: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[Problem]:
+    """Every disagreement in the store. checksums: also read every shard whole.
+
+    progress: told of each shard that is done.
+    """
+    yield from _accounts(con)
+    yield from _leftovers(con, store)
+    for row in con.execute(
+        "SELECT path, bytes, sha256, clips FROM shards ORDER BY path"
+    ).fetchall():
+        yield from _shard(con, store, row, checksums)
+        if progress:
+            progress(1)
+
+
+def _accounts(con: duckdb.DuckDBPyConnection) -> Iterator[Problem]:
+    differing = con.execute(
+        """
+        SELECT coalesce(s.clip_id, d.clip_id), coalesce(s.stage, d.stage), s.status, d.status
+        FROM status s FULL JOIN derived_status d USING (clip_id, stage)
+        WHERE s.status IS DISTINCT FROM d.status OR s.verdict IS DISTINCT FROM d.verdict
+        """
+    ).fetchall()
+    for clip_id, stage, said, derived in differing:
+        yield Problem(
+            clip_id, f"at {stage}: status says {said}, the rest of the manifest {derived}"
+        )
+    twice = con.execute(
+        "SELECT clip_id, stage, count(*) FROM status GROUP BY ALL HAVING count(*) > 1"
+    ).fetchall()
+    for clip_id, stage, count in twice:
+        yield Problem(clip_id, f"has {count} statuses at {stage} instead of one")
+    doubled = con.execute(
+        "SELECT clip_id, fingerprint, count(*) FROM samples GROUP BY ALL HAVING count(*) > 1"
+    ).fetchall()
+    for clip_id, fingerprint, count in doubled:
+        yield Problem(clip_id, f"is stored {count} times under fingerprint {fingerprint[:8]}")
+
+
+def _leftovers(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Problem]:
+    for path in store.root.rglob(".*.tmp"):
+        yield Problem(str(path.relative_to(store.root)), "is a temporary file of a killed run")
+    known = {row[0] for row in con.execute("SELECT path FROM shards").fetchall()}
+    done = {row[0] for row in con.execute("SELECT shard FROM plans WHERE done").fetchall()}
+    for sidecar in store.sidecars():
+        shard = str(sidecar.relative_to(store.root)).removesuffix(".parquet") + ".tar"
+        if shard not in known and shard not in done:
+            yield Problem(shard, "has a sidecar that the manifest does not know (avstore index)")
+    for tar in store.shards.glob("*/*/*.tar"):
+        name = str(tar.relative_to(store.root))
+        if tar.stem.count(".") == 0 and name not in known:
+            yield Problem(name, "is not in the manifest (rerun the build, or avstore index)")
+
+
+def _shard(
+    con: duckdb.DuckDBPyConnection, store: Store, row: tuple[str, int, str, int], checksums: bool
+) -> Iterator[Problem]:
+    name, size, sha256, clips = row
+    path, sidecar = store.root / name, store.root / sidecar_of(name)
+    if not path.is_file():
+        yield Problem(name, "is in the manifest and not on disk")
+        return
+    if path.stat().st_size != size:
+        yield Problem(name, f"has {path.stat().st_size} bytes, the manifest says {size}")
+        return
+    if checksums and (found := file_sha256(path)) != sha256:
+        yield Problem(name, f"has sha256 {found[:12]}…, the manifest says {sha256[:12]}…")
+        return
+    if not sidecar.is_file():
+        yield Problem(name, f"has no sidecar {sidecar.name}")
+    else:
+        yield from _sidecar(con, name, sidecar, clips)
+    yield from _members(con, name, path)
+
+
+def _sidecar(
+    con: duckdb.DuckDBPyConnection, name: str, sidecar: Path, clips: int
+) -> Iterator[Problem]:
+    try:
+        stored = pq.read_table(sidecar, columns=["clip_id", "stored", "crc32"])
+    except (OSError, ValueError) as error:
+        yield Problem(name, f"has a sidecar that cannot be read: {error}")
+        return
+    rows = {r["clip_id"]: r["crc32"] for r in stored.to_pylist() if r["stored"]}
+    in_manifest = dict(
+        con.execute("SELECT clip_id, crc32 FROM samples WHERE shard = ?", [name]).fetchall()
+    )
+    if rows != in_manifest or len(rows) != clips:
+        yield Problem(
+            name,
+            f"holds {clips} clips by its row, {len(rows)} by its sidecar, "
+            f"{len(in_manifest)} by samples",
+        )
+
+
+def _members(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> Iterator[Problem]:
+    """The tar's own members against the rows' names, offsets and sizes."""
+    try:
+        with tarfile.open(path) as tar:
+            found = {m.name: (m.offset_data, m.size) for m in tar}
+    except tarfile.TarError as error:
+        yield Problem(name, f"is not a readable tar: {error}")
+        return
+    rows = con.execute(
+        "SELECT clip_id, members, offsets, sizes FROM samples WHERE shard = ?", [name]
+    ).fetchall()
+    expected = {}
+    for clip_id, members, offsets, sizes in rows:
+        key = clip_id.split("/", 1)[1]
+        for suffix, offset, size in zip(members.split(" "), offsets, sizes, strict=True):
+            expected[f"{key}.{suffix}"] = (offset, size)
+    if found != expected:
+        wrong = sorted(set(found.items()) ^ set(expected.items()))[:1]
+        yield Problem(name, f"has members that differ from its rows, for one {wrong[0][0]}")

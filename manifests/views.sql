@@ -1,0 +1,91 @@
+-- Views a person would want. All are live: they follow the tables.
+
+-- Clips that can be trained on: one row per stored sample, with every column of clips.
+CREATE OR REPLACE VIEW trainable AS
+SELECT c.*, s.shard, s.fingerprint, h.recipe, s.frame_count, s.fbank_frames, s.duration_s, q.verdict,
+       s.members, s.offsets, s.sizes
+FROM samples s
+JOIN clips c USING (clip_id)
+JOIN shards h ON h.path = s.shard
+LEFT JOIN quality q ON q.clip_id = s.clip_id AND q.fingerprint = s.fingerprint;
+
+-- The closed account: per dataset and stage, wanted = stored + rejected + gone + retryable + pending.
+CREATE OR REPLACE VIEW account AS
+SELECT c.dataset, t.stage, count(*) AS wanted,
+       count(*) FILTER (t.status = 'stored') AS stored,
+       count(*) FILTER (t.status = 'rejected') AS rejected,
+       count(*) FILTER (t.status = 'gone') AS gone,
+       count(*) FILTER (t.status = 'retryable') AS retryable,
+       count(*) FILTER (t.status = 'pending') AS pending
+FROM status t JOIN clips c USING (clip_id)
+GROUP BY ALL ORDER BY ALL;
+
+-- Every clip that is not usable, and why; unknown reasons first.
+CREATE OR REPLACE VIEW failures AS
+SELECT t.clip_id, t.stage, t.status, t.verdict, q.detail, t.attempts, t.not_before, t.updated_at,
+       c.split, c.labels
+FROM status t
+JOIN clips c USING (clip_id)
+LEFT JOIN stages g ON g.stage = t.stage AND g.dataset = c.dataset
+LEFT JOIN quality q ON q.clip_id = t.clip_id AND q.fingerprint = g.fingerprint
+WHERE t.status IN ('rejected', 'gone', 'retryable')
+ORDER BY t.verdict <> 'unknown', t.clip_id, t.stage;
+
+-- Per class: how many clips were published, how many are stored.
+CREATE OR REPLACE VIEW coverage AS
+SELECT c.dataset, t.stage, u.label, c.split, count(*) AS wanted,
+       count(*) FILTER (t.status = 'stored') AS stored,
+       round(100.0 * stored / wanted, 1) AS percent
+FROM clips c
+JOIN status t USING (clip_id), unnest(c.labels) AS u(label)
+WHERE t.stage <> 'fetch'
+GROUP BY c.dataset, t.stage, u.label, c.split
+ORDER BY c.dataset, t.stage, percent, u.label;
+
+-- Clips that are wanted and not stored.
+CREATE OR REPLACE VIEW missing AS
+SELECT c.clip_id, c.dataset, c.split, c.labels, t.stage, t.status, t.verdict
+FROM clips c JOIN status t USING (clip_id)
+WHERE t.status <> 'stored';
+
+-- What changed since a run began: join with runs on run_id, or filter by updated_at.
+CREATE OR REPLACE VIEW changes AS
+SELECT r.run_id, r.command, r.started_at, t.clip_id, t.stage, t.status, t.verdict, t.updated_at
+FROM runs r JOIN status t ON t.updated_at >= r.started_at
+ORDER BY r.started_at, t.updated_at;
+
+-- The fetch attempt that counts for each clip (the latest), and how many were charged to it.
+CREATE OR REPLACE VIEW last_fetch AS
+SELECT clip_id,
+       arg_max(outcome, started_at) AS outcome,
+       arg_max(error_class, started_at) AS error_class,
+       arg_max(path, started_at) AS path,
+       arg_max(offset_s, started_at) AS offset_s,
+       arg_max(not_before, started_at) AS not_before,
+       max(started_at) AS started_at,
+       count(*) FILTER (charged) AS attempts
+FROM attempts WHERE stage = 'fetch'
+GROUP BY clip_id;
+
+-- The status of every clip at every stage, derived from the other tables: `status` is kept equal.
+CREATE OR REPLACE VIEW derived_status AS
+SELECT c.clip_id, 'fetch' AS stage, coalesce(f.outcome, 'pending') AS status,
+       f.error_class AS verdict, coalesce(f.attempts, 0)::INTEGER AS attempts,
+       f.not_before, f.started_at AS updated_at
+FROM clips c LEFT JOIN last_fetch f USING (clip_id)
+UNION ALL
+SELECT c.clip_id, g.stage,
+       CASE WHEN s.clip_id IS NOT NULL THEN 'stored'
+            WHEN q.clip_id IS NOT NULL THEN 'rejected'
+            WHEN f.outcome IN ('gone', 'retryable') THEN f.outcome
+            ELSE 'pending' END,
+       CASE WHEN q.clip_id IS NOT NULL THEN q.verdict
+            WHEN f.outcome IN ('gone', 'retryable') THEN f.error_class END,
+       (q.clip_id IS NOT NULL)::INTEGER,
+       CASE WHEN q.clip_id IS NULL THEN f.not_before END,
+       coalesce(q.extracted_at, CASE WHEN f.outcome IN ('gone', 'retryable') THEN f.started_at END)
+FROM clips c
+JOIN stages g ON g.dataset = c.dataset
+LEFT JOIN last_fetch f USING (clip_id)
+LEFT JOIN quality q ON q.clip_id = c.clip_id AND q.fingerprint = g.fingerprint
+LEFT JOIN samples s ON s.clip_id = c.clip_id AND s.fingerprint = g.fingerprint;

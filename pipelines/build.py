@@ -1,0 +1,243 @@
+"""The driver of a build: annotations, fetch, plan, extract, account. The only writer."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from manifests.tasks import create_task_view, register
+from rich.console import Console
+
+from av_datasets.spec import DatasetSpec
+from manifests import annotations as published
+from manifests import ledger
+from manifests.account import Account, check
+from manifests.catalogue import Writer, open_write
+from manifests.ingest import refresh_status, transaction
+from manifests.lock import writing
+from manifests.store import Store, StoreError
+from pipelines import plan as planning
+from pipelines.cluster import connect
+from pipelines.extracting import run_shards, shard_job
+from pipelines.fetch.base import MediaSource, Wanted
+from pipelines.fetch.ledger import AttemptLog
+from pipelines.fetch.sources import FetchOptions, open_source
+from pipelines.fetching import record_outcomes, wanted_clips
+from pipelines.progress import bar
+from pipelines.published import files_sha256, read_published
+from pipelines.recipe import Recipe
+from pipelines.recovery import recover
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a build is asked to do.
+
+    source: a folder, an archive, an address, or 'youtube'. annotations: published files.
+    shard_clips: clips a shard (None: the dataset's). workers, scheduler: see cluster.connect.
+    wait_s: how long to wait for another writer. limit: at most this many clips are asked for.
+    """
+
+    store: Path
+    source: str
+    annotations: tuple[Path, ...]
+    shard_clips: int | None = None
+    workers: int | None = None
+    scheduler: str | None = None
+    wait_s: float = 0.0
+    limit: int | None = None
+    fetch: FetchOptions = field(default_factory=FetchOptions)
+
+
+@dataclass(frozen=True)
+class Built:
+    """How a build ended: the account of every stage, and what was done now."""
+
+    stage: str
+    accounts: list[Account]
+    shards: int
+    bad_rows: int
+
+
+def build(spec: DatasetSpec, recipe: Recipe, options: BuildOptions, console: Console) -> Built:
+    """Bring a dataset's shards and manifest up to date. Raises StoreError and its kin."""
+    store = _prepare(options.store)
+    run = ledger.new_run(f"build {spec.name}", _config(recipe, options))
+    with writing(store, options.wait_s), open_write(store) as writer:
+        recover(writer, store)
+        log = AttemptLog(store.root, run.run_id)
+        driver = _Driver(store, writer, spec, recipe, options, console, run.run_id, log)
+        outcome = "failed"
+        try:
+            built = driver.run()
+            outcome = "done"
+        except KeyboardInterrupt:
+            outcome = "interrupted"
+            raise
+        finally:
+            log.close()
+            ledger.finish_run(writer.con, store, run, outcome)
+            writer.publish()
+    return built
+
+
+def _config(recipe: Recipe, options: BuildOptions) -> dict[str, object]:
+    return {
+        "source": options.source,
+        "annotations": [str(path) for path in options.annotations],
+        "recipe": recipe.name,
+        "fingerprint": recipe.fingerprint,
+        "shard_clips": options.shard_clips,
+        "limit": options.limit,
+    }
+
+
+def _prepare(root: Path) -> Store:
+    """The store at `root`, made if it is not there. Raises StoreError where it cannot be."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe = root / f".probe.{id(root)}.tmp"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StoreError(
+            f"the store {root} cannot be written: {error.strerror or error}; "
+            "choose another folder (STORE=DIR, or --store DIR)"
+        ) from error
+    return Store(root)
+
+
+@dataclass(frozen=True)
+class _Driver:
+    """One build's parts, so that its steps need not hand them round."""
+
+    store: Store
+    writer: Writer
+    spec: DatasetSpec
+    recipe: Recipe
+    options: BuildOptions
+    console: Console
+    run_id: str
+    log: AttemptLog
+
+    @property
+    def stage(self) -> str:
+        return f"{self.recipe.name}-{self.recipe.fp8}"
+
+    def run(self) -> Built:
+        source = open_source(
+            self.options.source, self.options.fetch, self.store.raw(self.spec.name)
+        )
+        bad_rows = self.annotate()
+        self.begin_stage()
+        self.register_streams()
+        shards = sum(self.fetch_and_extract(source))
+        self.writer.publish()
+        return Built(self.stage, check(self.writer.con, self.spec.name), shards, bad_rows)
+
+    def annotate(self) -> int:
+        """Take in the annotation files, unless they are the ones the manifest has."""
+        con, name = self.writer.con, self.spec.name
+        sha256 = files_sha256(self.options.annotations)
+        row = con.execute(
+            "SELECT annotation_sha256, version FROM datasets WHERE name = ?", [name]
+        ).fetchone()
+        if row != (sha256, self.spec.version):
+            found = read_published(self.spec, self.options.annotations)
+            published.save(self.store, found)
+            with transaction(con):
+                published.ingest(con, found)
+                refresh_status(con)
+        (bad,) = con.execute(
+            "SELECT count(*) FROM annotation_errors WHERE dataset = ?", [name]
+        ).fetchone() or (0,)
+        return int(bad)
+
+    def begin_stage(self) -> None:
+        """Give every clip a status at this extraction stage."""
+        con, name = self.writer.con, self.spec.name
+        known = con.execute(
+            "SELECT 1 FROM stages WHERE stage = ? AND dataset = ?", [self.stage, name]
+        ).fetchone()
+        if known:
+            return
+        with transaction(con):
+            con.execute(
+                "INSERT INTO stages VALUES (?, ?, ?, ?)",
+                [self.stage, name, self.recipe.name, self.recipe.fingerprint],
+            )
+            refresh_status(con)
+        ledger.save_table(con, self.store, "stages")
+
+    def register_streams(self) -> None:
+        """Make the dataset's task streams queries of this manifest."""
+        with transaction(self.writer.con):
+            for stream in self.spec.streams:
+                register(self.writer.con, stream)
+            create_task_view(self.writer.con)
+        ledger.save_table(self.writer.con, self.store, "tasks")
+
+    def fetch_and_extract(self, source: MediaSource) -> Iterator[int]:
+        """Fetch; whenever enough is there for whole shards, extract; the rest at the end."""
+        everything = bool(getattr(source, "rechecks", False))
+        wanted = wanted_clips(self.writer.con, self.spec, everything)[: self.options.limit]
+        size = self.options.shard_clips or self.spec.shard_clips
+        for _ in self.fetch(source, wanted, size * 8):
+            yield self.extract(size, whole_only=True)
+        yield self.extract(size, whole_only=False)
+        self.refuse_nothing_found(wanted)
+
+    def fetch(self, source: MediaSource, wanted: Sequence[Wanted], pause: int) -> Iterator[None]:
+        """Ask the source for the clips; yields after every `pause` outcomes of a slow source."""
+        if not wanted:
+            return
+        with bar(self.console, "fetch", len(wanted)) as advance:
+            outcomes = record_outcomes(
+                self.writer.con, self.store, self.log, self.run_id, source.fetch(wanted)
+            )
+            rechecks = bool(getattr(source, "rechecks", False))
+            while batch := list(islice(outcomes, len(wanted) if rechecks else pause)):
+                advance(len(batch))
+                if not rechecks:
+                    yield
+
+    def extract(self, size: int, whole_only: bool) -> int:
+        """Plan what is there and build every planned shard; how many were built."""
+        con, name = self.writer.con, self.spec.name
+        new = planning.plan_new(con, name, self.stage, self.recipe.fingerprint, size, whole_only)
+        if new.num_rows:
+            ledger.save_plan(self.store, self.run_id, new)
+            planning.record_plan(con, new)
+        shards = planning.outstanding(con, name, self.stage)
+        if not shards:
+            return 0
+        clips = sum(len(shard.clip_ids) for shard in shards)
+        jobs = (
+            shard_job(con, self.store, name, shard, self.recipe, self.spec.clip_seconds)
+            for shard in shards
+        )
+        with (
+            bar(self.console, "extract", clips) as advance,
+            connect(self.options.scheduler, self.options.workers) as client,
+        ):
+
+            def on_clip(_event: Any) -> None:
+                advance(1)
+
+            return sum(1 for _ in run_shards(client, self.writer, jobs, on_clip))
+
+    def refuse_nothing_found(self, wanted: Sequence[Wanted]) -> None:
+        """A run that found no media at all is a mistake in the call, not a result."""
+        (stored,) = self.writer.con.execute(
+            "SELECT count(*) FROM status s JOIN clips c USING (clip_id) "
+            "WHERE c.dataset = ? AND s.stage = 'fetch' AND s.status = 'stored'",
+            [self.spec.name],
+        ).fetchone() or (0,)
+        if wanted and not stored:
+            example = wanted[0]
+            names = ", ".join(name.stem for name in example.names)
+            raise StoreError(
+                f"none of the {len(wanted)} clips was found in {self.options.source}; "
+                f"for {example.clip_id} a file named {names} (any container) was looked for"
+            )

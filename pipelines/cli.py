@@ -1,0 +1,59 @@
+"""The `avstore` command."""
+
+import sys
+
+import typer
+from click import ClickException
+from pydantic import ValidationError
+from rich.console import Console
+
+from av_datasets.spec import AnnotationError
+from manifests.account import AccountError
+from manifests.lock import StoreBusyError
+from manifests.store import StoreError
+from pipelines.commands import build, index, report, sql, status, verify
+from pipelines.commands.options import ExitCode
+from pipelines.fetch.base import SourceError
+from pipelines.recipe import RecipeError
+from pipelines.recipe_cli import app as recipe_app
+from pipelines.tasks_cli import app as tasks_app
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="An audio-visual feature store for continual learning.",
+)
+app.command("build")(build.run)
+app.command("sql")(sql.run)
+app.command("status")(status.run)
+app.command("verify")(verify.run)
+app.command("index")(index.run)
+app.command("report")(report.run)
+app.add_typer(recipe_app, name="recipe")
+app.add_typer(tasks_app, name="tasks")
+
+_USER = (StoreError, AnnotationError, RecipeError, SourceError, ValidationError, LookupError)
+
+
+def main() -> None:
+    """Run the command; what a person did wrong is one line and an exit code, no traceback."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        code = app(standalone_mode=False)
+    except ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except StoreBusyError as error:
+        errors.print(f"avstore: {error}", markup=False)
+        sys.exit(ExitCode.BUSY)
+    except _USER as error:
+        errors.print(f"avstore: {error}", markup=False)
+        sys.exit(ExitCode.USAGE)
+    except (OSError, AccountError) as error:
+        errors.print(f"avstore: {error}", markup=False)
+        sys.exit(ExitCode.FAILED)
+    except (KeyboardInterrupt, typer.Abort):
+        errors.print("\navstore: interrupted; run the same command again to go on", markup=False)
+        sys.exit(ExitCode.INTERRUPTED)
+    sys.exit(code or ExitCode.OK)

@@ -1,0 +1,27 @@
+"""avstore report: a dataset on one page."""
+
+from typing import Annotated
+
+import typer
+
+from manifests.account import accounts
+from manifests.catalogue import open_read
+from manifests.store import StoreError, find_store
+from pipelines.commands.options import DEFAULT_STORE, StoreOption
+from pipelines.progress import console
+from pipelines.report import write_report
+
+
+def run(
+    dataset: Annotated[str, typer.Argument(help="vggsound, audioset, …")],
+    store: StoreOption = DEFAULT_STORE,
+    stage: Annotated[str | None, typer.Option(help="<recipe>-<fp8>; the latest else.")] = None,
+) -> None:
+    """Write STORE/reports/DATASET.html: account, reasons, coverage, and a look at the clips."""
+    found = find_store(store)
+    with open_read(found) as con:
+        stages = [a.stage for a in accounts(con, dataset) if a.stage != "fetch"]
+        if not stages or (stage and stage not in stages):
+            known = ", ".join(stages) or "none"
+            raise StoreError(f"{dataset} has no stage {stage or ''} in {store}; it has: {known}")
+        console().print(str(write_report(con, found, dataset, stage or stages[-1])))

@@ -1,0 +1,114 @@
+"""The whole of one clip: a file in, members and measured signals out."""
+
+import io
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.extract import sampling, signals
+from pipelines.extract.audio import Sound, decode_sound
+from pipelines.extract.fbank import log_mel
+from pipelines.extract.flac import encode_flac
+from pipelines.extract.judge import judge
+from pipelines.extract.loudness import integrated_loudness
+from pipelines.extract.pictures import Pictures, decode_pictures
+from pipelines.extract.rejected import Rejected
+from pipelines.extract.source import choose_streams, media_facts, open_media, sha256_of
+from pipelines.extract.window import read_window
+from pipelines.recipe import Recipe
+from pipelines.records import Extracted, MediaFacts, Quality, Source
+
+Members = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One clip after its one decode pass."""
+
+    media: MediaFacts
+    pictures: Pictures
+    sound: Sound
+    duration: Fraction
+
+
+def extract_clip(source: Source, recipe: Recipe) -> Extracted:
+    """Frames, audio, filter bank and quality signals of one clip, or why there are none.
+
+    Pure and in-process: a crash or hang of a decoder is the caller's (see `pipelines.sandbox`).
+
+    Raises:
+        OSError: the file cannot be read: the run's trouble, not the clip's.
+    """
+    size, digest = sha256_of(source.path)
+    media = MediaFacts(size, digest)
+    try:
+        with open_media(source.path) as container:
+            media = media_facts(container, size, digest)
+            decoded = _decode(source, recipe, container, media)
+    except Rejected as rejected:
+        return _rejected(source, rejected, media, Quality())
+    quality = _quality(decoded, recipe)
+    media = decoded.media
+    try:
+        flag = judge(
+            media,
+            decoded.pictures,
+            decoded.sound,
+            duration=decoded.duration,
+            quality=quality,
+            recipe=recipe,
+        )
+    except Rejected as rejected:
+        return _rejected(source, rejected, media, quality)
+    bank = log_mel(decoded.sound.samples, recipe.audio.rate, recipe.fbank)
+    return Extracted(
+        source.clip_id,
+        flag.verdict if flag else None,
+        flag.detail if flag else "",
+        media,
+        quality,
+        _members(decoded, bank, recipe),
+        decoded.pictures.times,
+        len(bank),
+        float(decoded.duration),
+    )
+
+
+def _decode(source: Source, recipe: Recipe, container: Any, media: MediaFacts) -> Decoded:
+    opened = choose_streams(container)
+    duration = sampling.exact(source.duration_s if source.duration_s > 0 else recipe.duration_s)
+    window = read_window(opened, sampling.exact(source.offset_s), duration)
+    sound = decode_sound(opened.audio, window.audio, window.origin, duration, recipe.audio)
+    pictures = decode_pictures(source.path, opened, window, recipe)
+    start = None if sound.start is None else (sound.start - pictures.start) * 1000
+    media = replace(media, rotation=pictures.rotation, av_offset_ms=start)
+    return Decoded(media, pictures, sound, duration)
+
+
+def _quality(decoded: Decoded, recipe: Recipe) -> Quality:
+    limits, rate = recipe.quality, recipe.audio.rate
+    samples, lumas = decoded.sound.samples, decoded.pictures.lumas
+    return Quality(
+        silent_fraction=signals.silent_fraction(samples, rate, limits.silent_dbfs),
+        still_fraction=signals.still_fraction(lumas, limits.still_luma),
+        black_fraction=signals.black_fraction(lumas, limits.black_luma),
+        loudness_lufs=integrated_loudness(samples, rate),
+        clipped_fraction=decoded.sound.clipped_fraction,
+        decode_errors=len(decoded.pictures.errors) + len(decoded.sound.errors),
+    )
+
+
+def _members(decoded: Decoded, bank: NDArray[np.float32], recipe: Recipe) -> Members:
+    buffer = io.BytesIO()
+    np.save(buffer, bank.astype(np.float16), allow_pickle=False)
+    flac = encode_flac(decoded.sound.samples, recipe.audio.rate)
+    jpegs = decoded.pictures.jpegs
+    frames = ((f"f{i:03d}.jpg", data) for i, data in enumerate(jpegs))
+    return (("fbank.npy", buffer.getvalue()), ("flac", flac), *frames)
+
+
+def _rejected(source: Source, rejected: Rejected, media: MediaFacts, quality: Quality) -> Extracted:
+    return Extracted(source.clip_id, rejected.verdict, rejected.detail, media, quality)

@@ -1,0 +1,100 @@
+"""Kaldi-compatible log-mel filter bank in NumPy, held to torchaudio's.
+
+The numbers are those of `torchaudio.compliance.kaldi.fbank(htk_compat=True, use_energy=False,
+window_type="hanning", dither=0)`: DC removed per frame, pre-emphasis 0.97, power spectrum,
+mel scale 1127 ln(1 + f / 700) from 20 Hz to half the rate, natural logarithm, edges snipped.
+All in float64: within 1e-3 of torchaudio's in float64, and of its float32 but for a few bands in
+100,000 that lie 100 dB under the loudest, where single precision itself ends. The order of additions is fixed: no thread count or BLAS matters.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.recipe import Fbank
+
+PREEMPHASIS = 0.97
+LOW_HZ = 20.0
+FLOOR = float(np.finfo(np.float32).eps)
+
+Filter = tuple[int, NDArray[np.float64]]
+
+
+def log_mel(samples: NDArray[np.int16], rate: int, fbank: Fbank) -> NDArray[np.float32]:
+    """Log-mel energies, frames × mels, of 16-bit mono samples; no padding, no normalising.
+
+    Ten seconds at 16 kHz give 998 × 128 with the usual 25 / 10 ms.
+    """
+    wave = samples.astype(np.float64) / 32768
+    if fbank.subtract_mean and len(wave):
+        wave -= wave.mean()
+    if fbank.engine == "torchaudio":
+        return _torchaudio(wave, rate, fbank)
+    length = int(rate * fbank.frame_length_ms * 0.001)
+    shift = int(rate * fbank.frame_shift_ms * 0.001)
+    if len(wave) < length:
+        return np.zeros((0, fbank.mels), np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(wave, length)[::shift]
+    padded = 1 << (length - 1).bit_length()
+    frames = frames - frames.mean(axis=1, keepdims=True)
+    emphasised = frames.copy()
+    emphasised[:, 1:] -= PREEMPHASIS * frames[:, :-1]
+    emphasised[:, 0] -= PREEMPHASIS * frames[:, 0]
+    emphasised *= np.hanning(length)
+    spectrum = np.fft.rfft(emphasised, padded)
+    power = (spectrum.real**2 + spectrum.imag**2).T
+    return _mel_energies(np.ascontiguousarray(power), rate, padded, fbank.mels)
+
+
+def _mel_energies(
+    power: NDArray[np.float64], rate: int, padded: int, mels: int
+) -> NDArray[np.float32]:
+    """Log of the triangular sums over a power spectrum, bins × frames, as frames × mels."""
+    energies = np.zeros((mels, power.shape[1]))
+    scratch = np.empty(power.shape[1])
+    for m, (low, weights) in enumerate(_filters(rate, padded, mels)):
+        for k, weight in enumerate(weights, low):
+            np.multiply(power[k], weight, out=scratch)
+            energies[m] += scratch
+    np.maximum(energies, FLOOR, out=energies)
+    return np.ascontiguousarray(np.log(energies, out=energies).T, np.float32)
+
+
+@lru_cache(maxsize=8)
+def _filters(rate: int, padded: int, mels: int) -> tuple[Filter, ...]:
+    """Triangular filters: the first FFT bin of each and its weights."""
+    low, high = _mel(np.array([LOW_HZ, rate / 2], np.float64))
+    step = (high - low) / (mels + 1)
+    centres = _mel(rate / padded * np.arange(padded // 2, dtype=np.float64))
+    filters = []
+    for m in range(mels):
+        left = low + m * step
+        up, down = (centres - left) / step, (left + 2 * step - centres) / step
+        weights = np.maximum(0.0, np.minimum(up, down))
+        bins = np.flatnonzero(weights)
+        first = int(bins[0]) if len(bins) else 0
+        filters.append((first, weights[bins]))
+    return tuple(filters)
+
+
+def _mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1127.0 * np.log(1.0 + hertz / 700.0)
+
+
+def _torchaudio(wave: NDArray[np.float64], rate: int, fbank: Fbank) -> NDArray[np.float32]:
+    import torch  # noqa: PLC0415 - heavy, and only where the recipe asks for it
+    import torchaudio  # noqa: PLC0415
+
+    energies: NDArray[np.float32] = torchaudio.compliance.kaldi.fbank(
+        torch.from_numpy(wave.astype(np.float32))[None],
+        htk_compat=True,
+        sample_frequency=rate,
+        use_energy=False,
+        window_type="hanning",
+        num_mel_bins=fbank.mels,
+        dither=0.0,
+        frame_length=fbank.frame_length_ms,
+        frame_shift=fbank.frame_shift_ms,
+    ).numpy()
+    return energies

@@ -1,0 +1,101 @@
+"""Run planned shards on Dask and commit each to the manifest as it is done."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from distributed import Client, as_completed, get_worker
+
+from manifests.catalogue import Writer
+from manifests.ingest import commit_shards
+from manifests.store import Store
+from pipelines.plan import PlannedShard
+from pipelines.recipe import Recipe
+from pipelines.records import Extracted, Source
+from pipelines.shard import ShardDone, ShardJob, build_shard
+
+_TOPIC = "avstore-clips"
+_AHEAD = 2  # shards queued per worker, so that none waits for the driver
+
+
+def shard_job(
+    con: duckdb.DuckDBPyConnection,
+    store: Store,
+    dataset: str,
+    shard: PlannedShard,
+    recipe: Recipe,
+    clip_seconds: float,
+) -> ShardJob:
+    """The job of a planned shard, from the manifest's rows."""
+    rows = con.execute(
+        """
+        SELECT c.clip_id, c.key, c.source_id, c.start_s, c.end_s, f.path, f.offset_s, f.started_at
+        FROM (SELECT unnest(?) AS clip_id, unnest(range(?)) AS i) w
+        JOIN clips c USING (clip_id) JOIN last_fetch f USING (clip_id) ORDER BY w.i
+        """,
+        [list(shard.clip_ids), len(shard.clip_ids)],
+    ).fetchall()
+    sources, facts, fetched = [], [], []
+    for clip_id, key, source_id, start_s, end_s, path, offset_s, at in rows:
+        span = end_s - start_s if start_s is not None and end_s is not None else clip_seconds
+        local = path if Path(path).is_absolute() else str(store.root.resolve() / path)
+        sources.append(Source(clip_id, key, local, offset_s or 0.0, span))
+        facts.append({"source_id": source_id, "start_s": start_s, "end_s": end_s})
+        fetched.append(at)
+    return ShardJob(
+        store=store.root.resolve(),
+        path=shard.path,
+        dataset=dataset,
+        split=shard.split,
+        recipe=recipe,
+        sources=tuple(sources),
+        facts=tuple(facts),
+        fetched_at=tuple(fetched),
+    )
+
+
+def _on_worker(job: ShardJob) -> ShardDone:
+    """What a Dask worker runs: the shard, with an event for each clip."""
+    worker = get_worker()
+
+    def tell(extracted: Extracted) -> None:
+        worker.log_event(_TOPIC, {"clip": extracted.clip_id, "verdict": extracted.verdict})
+
+    return build_shard(job, tell)
+
+
+def run_shards(
+    client: Client,
+    writer: Writer,
+    jobs: Iterator[ShardJob],
+    on_clip: Callable[[Any], None],
+) -> Iterator[ShardDone]:
+    """Build the jobs' shards, a few a worker at a time; commit and yield each when done.
+
+    on_clip: called with an event for each clip, from another thread.
+    Raises what a worker raised (a full disk, a vanished folder); finished shards stay committed.
+    """
+    client.subscribe_topic(_TOPIC, lambda event: on_clip(event[1]))
+    window = _AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+    first = [_submit(client, job) for job in itertools.islice(jobs, window)]
+    running = as_completed(first)
+    for future in running:
+        done: ShardDone = future.result()
+        future.release()
+        for job in itertools.islice(jobs, 1):
+            running.add(_submit(client, job))
+        commit(writer, [done])
+        yield done
+    client.unsubscribe_topic(_TOPIC)
+
+
+def _submit(client: Client, job: ShardJob) -> Any:
+    return client.submit(_on_worker, job, key=f"shard-{job.path}", retries=2, pure=False)
+
+
+def commit(writer: Writer, done: Sequence[ShardDone]) -> None:
+    """One transaction for finished shards, then let readers see it."""
+    commit_shards(writer.con, [writer.store.root / shard.sidecar for shard in done])
+    writer.publish(force=False)

@@ -1,0 +1,42 @@
+"""From a dataset's published annotation files to the manifest's annotation tables."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from av_datasets.spec import AnnotationError, Annotations, DatasetSpec
+from manifests.annotations import AnnotationSet, annotation_set, clips_table
+
+
+def files_sha256(paths: Sequence[Path]) -> str:
+    """sha256 over the files' contents, in the order given. Raises AnnotationError if unreadable."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        except OSError as error:
+            reason = error.strerror or error
+            raise AnnotationError(f"annotation file {path} cannot be read: {reason}") from error
+    return digest.hexdigest()
+
+
+def read_published(spec: DatasetSpec, paths: Sequence[Path]) -> AnnotationSet:
+    """Parse annotation files into tables; rows that cannot be used are among the errors."""
+    sha256 = files_sha256(paths)
+    parsed: Annotations = spec.parse(paths)
+    rows = [{"clip_id": clip.clip_id, **asdict(clip)} for clip in parsed.clips]
+    facts = {
+        "name": spec.name,
+        "version": spec.version,
+        "annotation_source": ", ".join(map(str, paths)),
+        "annotation_sha256": sha256,
+        "licence": spec.licence,
+    }
+    return annotation_set(
+        facts,
+        clips_table(rows),
+        list(spec.vocabulary()),
+        list(parsed.segments),
+        list(parsed.bad_rows),
+    )

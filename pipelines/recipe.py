@@ -1,0 +1,200 @@
+"""Recipes: named, versioned extraction settings, one TOML file each in `recipes/`."""
+
+import hashlib
+import json
+import re
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+EXTRACTOR_VERSION = "1"
+"""Raised whenever the extractor's code gives other bytes for the same recipe."""
+
+RECIPES = Path(__file__).parent / "recipes"
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_PROSE = {"title", "source", "notes"}
+
+
+class RecipeError(Exception):
+    """A recipe that cannot be used: the key, the value, what is allowed."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Frames(_Section):
+    """Which frames are stored, and how large.
+
+    sampling: `count` (evenly `count` over the clip), `rate` (`rate` a second) or `times` (the
+    instants `times`, in seconds from the clip's start).
+    fit: `crop` (short side to `size`, centre crop to a square), `short_side` (short side to
+    `size`, aspect kept), `stretch` (to a square of `size`) or `native` (as decoded).
+    pixel_aspect: `coded` takes pixels as square, as every published script does; `display`
+    applies the stream's sample aspect ratio first.
+    """
+
+    sampling: Literal["count", "rate", "times"]
+    count: Annotated[int, Field(ge=1, le=9999)] | None = None
+    rate: Annotated[float, Field(gt=0, le=240)] | None = None
+    times: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    fit: Literal["crop", "short_side", "stretch", "native"] = "crop"
+    size: Annotated[int, Field(ge=16, le=4096, multiple_of=2)] | None = None
+    pixel_aspect: Literal["coded", "display"] = "coded"
+    quality: Annotated[int, Field(ge=1, le=100)] = 75
+
+    @model_validator(mode="after")
+    def _one_sampling(self) -> Self:
+        given = {"count": self.count, "rate": self.rate, "times": self.times}
+        if not given[self.sampling]:
+            raise ValueError(f"sampling = '{self.sampling}' needs the key '{self.sampling}'")
+        extra = [key for key, value in given.items() if value and key != self.sampling]
+        if extra:
+            raise ValueError(f"sampling = '{self.sampling}' does not take the key '{extra[0]}'")
+        if (self.size is None) != (self.fit == "native"):
+            verb = "takes no" if self.fit == "native" else "needs the"
+            raise ValueError(f"fit = '{self.fit}' {verb} key 'size'")
+        return self
+
+
+class Audio(_Section):
+    """The stored waveform: mono, 16 bit, `rate` samples a second."""
+
+    rate: Annotated[int, Field(ge=8000, le=48000)] = 16000
+    downmix: Literal["mean", "first"] = "mean"
+    resampler: Literal["swr", "soxr"] = "swr"
+
+
+class Fbank(_Section):
+    """Kaldi-compatible log-mel filter bank of the stored waveform."""
+
+    mels: Annotated[int, Field(ge=8, le=256)] = 128
+    frame_length_ms: Annotated[float, Field(gt=1, le=100)] = 25.0
+    frame_shift_ms: Annotated[float, Field(gt=1, le=100)] = 10.0
+    subtract_mean: bool = True
+    engine: Literal["numpy", "torchaudio"] = "numpy"
+
+
+class QualityLimits(_Section):
+    """Thresholds of the verdicts, and which of the flagged ones reject.
+
+    min_fraction: least share of the wanted seconds that both streams must cover.
+    max_decode_errors: decoder complaints allowed within the clip's own seconds.
+    max_av_offset_s: the farthest that one stream may start after the other.
+    silent: blocks of 100 ms below `silent_dbfs` count as silent, and `silent_fraction` of them
+    make the clip silent. still: two neighbouring frames whose mean absolute luma difference
+    (0 to 255) is below `still_luma`. black: a frame with 98 % of its pixels below `black_luma`.
+    """
+
+    min_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
+    max_decode_errors: Annotated[int, Field(ge=0)] = 0
+    max_av_offset_s: Annotated[float, Field(gt=0)] = 2.0
+    silent_dbfs: Annotated[float, Field(ge=-120, le=0)] = -60.0
+    silent_fraction: Annotated[float, Field(gt=0, le=1)] = 0.99
+    still_luma: Annotated[float, Field(ge=0, le=255)] = 0.5
+    still_fraction: Annotated[float, Field(gt=0, le=1)] = 0.99
+    black_luma: Annotated[int, Field(ge=0, le=255)] = 32
+    black_fraction: Annotated[float, Field(gt=0, le=1)] = 0.99
+    reject: tuple[Literal["silent", "still", "black"], ...] = ()
+
+
+class Recipe(_Section):
+    """One published preparation. `title`, `source` and `notes` do not enter the fingerprint."""
+
+    name: str
+    title: str
+    source: str
+    notes: str = ""
+    fidelity: Literal["strict", "published"] = "strict"
+    duration_s: Annotated[float, Field(gt=0, le=600)] = 10.0
+    decoder: Literal["pyav", "decord"] = "pyav"
+    frames: Frames
+    audio: Audio = Audio()
+    fbank: Fbank = Fbank()
+    quality: QualityLimits = QualityLimits()
+
+    @model_validator(mode="after")
+    def _name_is_a_folder_name(self) -> Self:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"name = '{self.name}' may hold only a-z, 0-9 and '_'")
+        late = [t for t in self.frames.times if t >= self.duration_s]
+        if late:
+            raise ValueError(f"frames.times: {late[0]} is not within the {self.duration_s} s")
+        return self
+
+    def canonical(self) -> str:
+        """The settings as JSON with sorted keys: equal strings, equal extraction."""
+        settings = self.model_dump(mode="json", exclude=_PROSE)
+        return json.dumps(settings, sort_keys=True, separators=(",", ":"))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of the canonical form and the extractor's version."""
+        text = f"{self.canonical()}\nextractor {EXTRACTOR_VERSION}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def fp8(self) -> str:
+        """The fingerprint's first eight digits, as in the names of shard folders."""
+        return self.fingerprint[:8]
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the project, sorted."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """A recipe by its name, or from a TOML file.
+
+    Raises:
+        RecipeError: no such recipe, not TOML, an unknown key, or a value out of range.
+    """
+    path = _find(name_or_path)
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not a TOML file: {error}") from error
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}") from error
+    return parse_recipe(settings, str(path))
+
+
+def parse_recipe(settings: dict[str, Any], where: str = "recipe") -> Recipe:
+    """A recipe from its settings as read from TOML. Raises RecipeError, naming `where`."""
+    try:
+        return Recipe.model_validate(settings)
+    except ValidationError as error:
+        problems = "; ".join(_problem(e) for e in error.errors())
+        raise RecipeError(f"{where}: {problems}") from error
+
+
+def _find(name_or_path: str | Path) -> Path:
+    text = str(name_or_path)
+    if _NAME.fullmatch(text):
+        path = RECIPES / f"{text}.toml"
+        if not path.is_file():
+            known = ", ".join(recipe_names())
+            raise RecipeError(f"no recipe '{text}': known are {known}; or give a .toml file")
+        return path
+    path = Path(text)
+    if not path.is_file():
+        raise RecipeError(f"no recipe file {path}: give a recipe's name or a .toml file")
+    return path
+
+
+def _problem(error: Any) -> str:
+    """One pydantic error in a person's words: the key, the value, what is allowed."""
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key '{key}'"
+    if error["type"] == "missing":
+        return f"missing key '{key}'"
+    message = error["msg"].removeprefix("Value error, ")
+    if not key or error["type"] == "value_error":
+        return f"[{key}] {message}" if key else message
+    message = message[0].lower() + message[1:]
+    return f"{key} = {error['input']!r}: {message.replace('input should be', 'must be')}"

@@ -1,0 +1,161 @@
+"""A store whose shards are real tar files with made-up members: the manifest without media."""
+
+import zlib
+from pathlib import Path
+
+import pyarrow as pa
+
+from av_datasets.spec import BadRow, Label, Segment
+from manifests import annotations, ledger
+from manifests.catalogue import Writer
+from manifests.ingest import commit_shards, refresh_status, transaction
+from manifests.sidecar import write_sidecar
+from manifests.store import Store, committing, sidecar_of
+from pipelines import plan
+from pipelines.tar import ShardTar
+
+FINGERPRINT = "12345678" + "ab" * 28
+STAGE = "toy-12345678"
+
+
+def clip_rows(count: int, dataset: str = "toy", late: int = 0) -> list[dict]:
+    """`count` rows of clips: every fourth is a test clip; two classes."""
+    return [
+        {
+            "clip_id": f"{dataset}/k{i:05d}",
+            "dataset": dataset,
+            "key": f"k{i:05d}",
+            "source_id": f"k{i:05d}",
+            "start_s": 0.0,
+            "end_s": 10.0,
+            "split": "test" if i % 4 == 3 else "train",
+            "subsets": [],
+            "labels": [f"class {i % 2}"],
+            "label_ids": [i % 2],
+            "category": None,
+            "captions": [],
+            "extra": {"n": i},
+        }
+        for i in range(late, count)
+    ]
+
+
+def annotate(writer: Writer, store: Store, rows: list[dict], dataset: str = "toy") -> None:
+    """Take in annotations, and begin the stage."""
+    found = annotations.annotation_set(
+        {
+            "name": dataset,
+            "version": "1",
+            "annotation_source": "made up",
+            "annotation_sha256": f"{len(rows):064d}",
+            "licence": "none",
+        },
+        annotations.clips_table(rows),
+        [Label(0, "class 0"), Label(1, "class 1")],
+        [Segment(rows[0]["clip_id"], "both", "class 0", 0, 0.0, 1.0)],
+        [BadRow("made up", 7, "wrong column count", "x")],
+    )
+    con = writer.con
+    annotations.save(store, found)
+    with transaction(con):
+        annotations.ingest(con, found)
+        if not con.execute("SELECT 1 FROM stages WHERE dataset = ?", [dataset]).fetchone():
+            con.execute("INSERT INTO stages VALUES (?, ?, 'toy', ?)", [STAGE, dataset, FINGERPRINT])
+        refresh_status(con)
+    ledger.save_table(con, store, "stages")
+
+
+def fetch(writer: Writer, store: Store, run_id: str, outcomes: dict[str, str | None]) -> None:
+    """Record an attempt a clip: None is stored, else the verdict of one that is gone."""
+    columns = writer.con.sql("SELECT * FROM attempts LIMIT 0").to_arrow_table().schema
+    at = ledger.now()
+    rows = [
+        {
+            "clip_id": clip_id,
+            "stage": "fetch",
+            "started_at": at,
+            "seconds": 0.1,
+            "outcome": "gone" if verdict else "stored",
+            "error_class": verdict,
+            "tool_version": "test",
+            "run_id": run_id,
+            "path": None if verdict else f"raw/{clip_id}.mp4",
+            "offset_s": 0.0,
+            "charged": True,
+        }
+        for clip_id, verdict in outcomes.items()
+    ]
+    table = pa.Table.from_pylist(rows, schema=columns)
+    with committing(store.ledger / f"attempts-{run_id}.parquet") as file:
+        import pyarrow.parquet as pq
+
+        pq.write_table(table, file)
+    with transaction(writer.con):
+        writer.con.register("made", table)
+        writer.con.execute("INSERT INTO attempts BY NAME SELECT * FROM made")
+        writer.con.unregister("made")
+        refresh_status(writer.con)
+
+
+def plan_shards(writer: Writer, store: Store, run_id: str, size: int) -> list[plan.PlannedShard]:
+    """Plan what can be planned; every shard that is not done."""
+    con = writer.con
+    new = plan.plan_new(con, "toy", STAGE, FINGERPRINT, size)
+    if new.num_rows:
+        ledger.save_plan(store, run_id, new)
+        plan.record_plan(con, new)
+    return plan.outstanding(con, "toy", STAGE)
+
+
+def write_shard(store: Store, shard: plan.PlannedShard, rejected: frozenset[str]) -> Path:
+    """Commit a shard and its sidecar; clips in `rejected` are silent. The sidecar's path."""
+    rows, position = [], 0
+    keep = set(shard.clip_ids) - rejected
+    with committing(store.root / shard.path, keep=lambda: bool(keep)) as file:
+        tar = ShardTar(file)
+        for clip_id in shard.clip_ids:
+            row = {
+                "shard": shard.path,
+                "dataset": "toy",
+                "recipe": "toy",
+                "fingerprint": FINGERPRINT,
+                "split": shard.split,
+                "clip_id": clip_id,
+                "stored": clip_id in keep,
+                "verdict": None if clip_id in keep else "silent",
+                "extracted_at": ledger.now(),
+                "media_path": f"raw/{clip_id}.mp4",
+                "quality_silent_fraction": 0.0 if clip_id in keep else 1.0,
+            }
+            if clip_id in keep:
+                key = clip_id.split("/")[1]
+                members = [("json", b"{}"), ("flac", clip_id.encode() * 30)]
+                offsets = [tar.add(f"{key}.{suffix}", content) for suffix, content in members]
+                row |= {
+                    "position": position,
+                    "members": "json flac",
+                    "offsets": offsets,
+                    "sizes": [len(content) for _, content in members],
+                    "crc32": zlib.crc32(b"".join(content for _, content in members)),
+                }
+                position += 1
+            rows.append(row)
+        tar.close()
+    if keep:
+        facts = {"shard_clips": len(keep), "shard_bytes": tar.bytes, "shard_sha256": tar.sha256}
+        rows = [row | facts for row in rows]
+    sidecar = store.root / sidecar_of(shard.path)
+    write_sidecar(sidecar, rows)
+    return sidecar
+
+
+def build(
+    writer: Writer,
+    store: Store,
+    run_id: str,
+    size: int = 4,
+    rejected: frozenset[str] = frozenset(),
+) -> None:
+    """Plan and commit everything that was fetched."""
+    for shard in plan_shards(writer, store, run_id, size):
+        commit_shards(writer.con, [write_shard(store, shard, rejected)])

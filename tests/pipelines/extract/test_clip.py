@@ -1,0 +1,136 @@
+"""Whole clips, through the public door, against independent computations."""
+
+import csv
+import io
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from manifests.verdicts import Verdict
+from pipelines.extract.clip import extract_clip
+from pipelines.recipe import load_recipe
+from tests.pipelines.extract.media import ffmpeg, make_clip, source
+
+STELLA = load_recipe("stella")
+
+
+def jpegs(extracted) -> list[np.ndarray]:
+    frames = [data for suffix, data in extracted.members if suffix.endswith(".jpg")]
+    return [np.asarray(Image.open(io.BytesIO(data))) for data in frames]
+
+
+def bank_of(extracted) -> np.ndarray:
+    return np.load(io.BytesIO(dict(extracted.members)["fbank.npy"]))
+
+
+def vggsound(shared_data: Path) -> list[Path]:
+    with (shared_data / "media" / "vggsound_clips.csv").open() as file:
+        return [shared_data / "media" / row["file"] for row in csv.DictReader(file)]
+
+
+def ffmpeg_frames(path: Path, times: list[float], crop: str) -> np.ndarray:
+    """Frames by FFmpeg itself, N × 256 × 256 × 3: the whole clip decoded, then picked by time."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        pts = [float(f.pts * stream.time_base) for f in container.decode(stream)]
+    picked = [max(int(np.searchsorted(pts, t + 1e-9)) - 1, 0) for t in times]
+    raw = ffmpeg("-i", path, "-an", "-vf", crop, "-fps_mode", "passthrough",
+                 "-f", "rawvideo", "-pix_fmt", "rgb24", "-")  # fmt: skip
+    return np.frombuffer(raw, np.uint8).reshape(-1, 256, 256, 3)[picked]
+
+
+def test_members_of_real_clips_against_ffmpeg_and_torchaudio(shared_data):
+    import torch
+    import torchaudio
+
+    for path in vggsound(shared_data)[:4]:
+        made = extract_clip(source(path), STELLA)
+        assert made.verdict is None, made.detail
+        suffixes = [suffix for suffix, _ in made.members]
+        assert suffixes == ["fbank.npy", "flac", *(f"f{i:03d}.jpg" for i in range(80))]
+        frames = np.stack(jpegs(made)).astype(float)
+        crop = "scale=256:256:force_original_aspect_ratio=increase:flags=bilinear,crop=256:256"
+        theirs = ffmpeg_frames(path, [i * 0.125 for i in range(80)], crop).astype(float)
+        psnr = 10 * np.log10(255**2 / np.square(frames - theirs).mean(axis=(1, 2, 3)))
+        assert np.median(psnr) > 30, (path.name, psnr)
+        raw = ffmpeg("-i", path, "-t", "10", "-ac", "1", "-ar", "16000", "-f", "s16le", "-")
+        wave = torch.from_numpy(np.frombuffer(raw, np.int16).astype(np.float32) / 32768)[None]
+        reference = torchaudio.compliance.kaldi.fbank(
+            wave - wave.mean(), htk_compat=True, sample_frequency=16000, use_energy=False,
+            window_type="hanning", num_mel_bins=128, dither=0.0, frame_shift=10,
+        ).numpy()  # fmt: skip
+        bank = bank_of(made)
+        assert bank.shape == (998, 128)
+        assert bank.dtype == np.float16
+        rows = min(len(bank), len(reference))
+        assert np.abs(bank[:rows] - reference[:rows]).mean() < 0.02, path.name
+
+
+def test_flac_is_the_waveform_that_the_bank_was_made_of(tmp_path):
+    made = extract_clip(source(make_clip(tmp_path / "a.mp4")), STELLA)
+    with av.open(io.BytesIO(dict(made.members)["flac"])) as container:
+        stream = container.streams.audio[0]
+        assert (stream.rate, stream.channels, stream.format.name) == (16000, 1, "s16")
+        samples = np.concatenate([f.to_ndarray()[0] for f in container.decode(stream)])
+    assert len(samples) == 160000
+    from pipelines.extract.fbank import log_mel
+
+    again = log_mel(samples, 16000, STELLA.fbank).astype(np.float16)
+    assert np.array_equal(again, bank_of(made))
+
+
+def test_two_runs_give_the_same_bytes(tmp_path):
+    path = make_clip(tmp_path / "a.mp4")
+    assert extract_clip(source(path), STELLA) == extract_clip(source(path), STELLA)
+
+
+def test_a_clip_within_a_long_file_is_cut_at_its_own_seconds(tmp_path):
+    path = make_clip(tmp_path / "long.mp4", seconds=25)
+    whole = extract_clip(source(path, 0.0, 25.0), STELLA)
+    part = extract_clip(source(path, 7.0, 10.0), STELLA)
+    assert part.verdict is None, part.detail
+    assert part.frame_times[0] == pytest.approx(0.0, abs=1e-6)
+    assert part.duration_s == 10.0
+    from_whole = bank_of(whole)[700:1698].astype(np.float32)
+    assert np.median(np.abs(bank_of(part) - from_whole)) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("make", "verdict", "words"),
+    [
+        ({"audio": ("-an",)}, Verdict.NO_AUDIO, "no audio stream"),
+        ({"video": ("-vn",)}, Verdict.NO_VIDEO, "no video stream"),
+        ({"seconds": 3.2}, Verdict.TOO_SHORT, "3.20 s of 10 s wanted"),
+    ],
+)
+def test_unusable_clips_are_named(tmp_path, make, verdict, words):
+    made = extract_clip(source(make_clip(tmp_path / "a.mp4", **make)), STELLA)
+    assert made.verdict is verdict
+    assert words in made.detail
+    assert made.members == ()
+
+
+def test_a_page_and_a_truncated_file_are_named(tmp_path):
+    page = tmp_path / "page.mp4"
+    page.write_text("<!DOCTYPE html><html><body>Sign in to confirm</body></html>")
+    assert extract_clip(source(page), STELLA).verdict is Verdict.UNDECODABLE
+    whole = make_clip(tmp_path / "a.mp4", extra=("-movflags", "faststart")).read_bytes()
+    for name, size in (("early", len(whole) // 3), ("late", len(whole) * 6 // 10)):
+        cut = tmp_path / f"{name}.mp4"
+        cut.write_bytes(whole[:size])
+        made = extract_clip(source(cut), STELLA)
+        assert made.verdict is Verdict.TRUNCATED, made.detail
+    no_index = make_clip(tmp_path / "b.mp4").read_bytes()
+    cut = tmp_path / "noindex.mp4"
+    cut.write_bytes(no_index[: len(no_index) // 2])
+    made = extract_clip(source(cut), STELLA)
+    assert made.verdict is Verdict.TRUNCATED
+    assert "'mdat'" in made.detail
+
+
+def test_a_file_that_is_gone_is_not_the_clips_fault(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        extract_clip(source(tmp_path / "gone.mp4"), STELLA)
