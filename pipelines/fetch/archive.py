@@ -33,6 +33,7 @@ class ArchiveSource:
     which ends as soon as nothing is wanted any more; members are committed to `raw`."""
 
     rechecks = True
+    tool = TOOL
 
     def __init__(self, archives: Sequence[Archive], options: FetchOptions, raw: Path) -> None:
         if not archives:

@@ -56,9 +56,14 @@ class MediaSource(Protocol):
     """A place that clips come from. `fetch` yields outcomes as they happen, in any order.
 
     rechecks: asking again is cheap and may find more, so each run asks for every clip.
+    tool: the rows' tool_version; its first word is the kind of source.
     """
 
-    rechecks: bool
+    @property
+    def rechecks(self) -> bool: ...
+
+    @property
+    def tool(self) -> str: ...
 
     def fetch(self, wanted: Sequence[Wanted]) -> Iterator[Fetched]: ...
 

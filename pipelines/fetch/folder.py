@@ -35,6 +35,7 @@ class FolderSource:
     """Every clip whose file is in `root` or below it. A file is never opened here."""
 
     rechecks = True
+    tool = TOOL
 
     def __init__(self, root: Path) -> None:
         self.root = root

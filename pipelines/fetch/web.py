@@ -65,7 +65,7 @@ class WebSource:
         self.options = options
         self.landing = Landing(raw)
         self.state = raw.parent.parent / "state" / f"fetch-{site.name}.json"
-        self.tool = f"yt-dlp {version('yt-dlp')}"
+        self.tool = f"{site.name} by yt-dlp {version('yt-dlp')}"
 
     def fetch(self, wanted: Sequence[Wanted]) -> Iterator[Fetched]:
         """One outcome an attempt; a clip may have several. Raises SourceError, FetchStopped."""
