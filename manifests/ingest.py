@@ -107,6 +107,8 @@ def refresh_status(con: duckdb.DuckDBPyConnection, clip_ids: pa.Table | None = N
 
 def commit_shards(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) -> None:
     """One transaction: the rows of finished shards and the status of their clips."""
+    if not sidecars:
+        return
     with transaction(con):
         ingest_sidecars(con, sidecars)
         ids = con.sql("SELECT DISTINCT clip_id FROM incoming").to_arrow_table()
