@@ -165,7 +165,7 @@ def test_availability_tells_two_labs_apart(store: Store, tmp_path: Path, ending:
         assert availability.export(con, "toy", a) == 20
     # The other lab lacks the clips of class 1 but one, and has another file for clip 0.
     give_another_chance(store, "toy", ["toy/k00013"], 0.0)
-    rows = [replace(outcome(0, None), sha256="f" * 64)]
+    rows = [replace(outcome(0, None), path="/videos/other.mp4", sha256="f" * 64)]
     rows += [outcome(n, Verdict.REMOVED) for n in (1, 3, 5, 7)]
     record(store, "r2", rows)
     with open_read(store) as con:
