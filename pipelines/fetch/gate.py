@@ -78,6 +78,8 @@ class Gate:
         self.state = self._load()
         self._generation = 0
         self._probe: Ticket | None = None
+        if self.spacing_s:
+            self._save()  # a run that follows shall know that there was one
 
     @property
     def paused(self) -> bool:

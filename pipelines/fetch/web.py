@@ -107,8 +107,10 @@ class WebSource:
         address = self.site.address(clip)
         folder = self.landing.scratch(clip.key)
         try:
-            job = Job(address, str(folder), clip.start_s, clip.end_s, ytdlp.options)
-            answer = ytdlp.download(job, youtube=self.site is YOUTUBE)
+            youtube = self.site is YOUTUBE
+            video_id = clip.source_id if youtube else None
+            job = Job(address, str(folder), clip.start_s, clip.end_s, video_id, ytdlp.options)
+            answer = ytdlp.download(job, youtube)
             whole = clip.end_s is None and bool(clip.start_s)
             return self.landing.land(clip.key, Path(answer["path"]), whole), answer["note"]
         finally:

@@ -26,12 +26,16 @@ _PROJECT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Job:
-    """One download: the seconds [start, end) of `url` (end None: all of it) into `folder`."""
+    """One download: the seconds [start, end) of `url` (end None: all of it) into `folder`.
+
+    video_id: the site's own, where another video must not come instead (a trailer).
+    """
 
     url: str
     folder: str
     start: float | None = None
     end: float | None = None
+    video_id: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
 

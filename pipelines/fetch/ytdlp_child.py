@@ -3,7 +3,7 @@
 A process of its own, since yt-dlp and the FFmpeg it starts can hang, crash and leak; its parent
 can kill it with all it started. It ends, with FFmpeg, when its parent is gone (stdin closes).
 
-Job: {"url", "folder", "start", "end", "options"}. Answer: {"path", "note"} or
+Job: {"url", "folder", "start", "end", "video_id", "options"}. Answer: {"path", "note"} or
 {"error", "status", "retry_after"}. Run as `python -m pipelines.fetch.ytdlp_child`.
 """
 
@@ -78,9 +78,12 @@ class Session:
         return _success(info, job)
 
     def _refuse(self, info: dict[str, Any], incomplete: bool = False) -> str | None:
-        """Why yt-dlp shall not download this: live now, or over before the clip begins."""
+        """Why yt-dlp shall not download this: another video, live now, over before the clip."""
         duration, start = info.get("duration"), self.job["start"] or 0.0
-        if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming"):
+        expected = self.job.get("video_id")
+        if expected and info.get("id") != expected:
+            self.refused = f"video not available: the site offers {info.get('id')} in its place"
+        elif info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming"):
             self.refused = "This live event is not over: there is nothing to cut yet"
         elif duration and start >= duration:
             self.refused = (
