@@ -49,7 +49,8 @@ TABLE: tuple[tuple[str, Verdict], ...] = (
      V.GEO_BLOCKED),
     # -- the video: not there (yet, any more)
     (r"live (event|stream) (will begin|has ended|recording is not|is offline)|"
-     r"premieres? (in|will begin)|is currently live|is not currently live|this live event|live stream recording", V.LIVE),
+     r"premieres? (in|will begin)|is (not )?currently live|this live event|live stream recording",
+     V.LIVE),
     (r"has been removed|removed by|account .*(terminated|closed|suspended)|no longer available|"
      r"(uploader|user) has (closed|deleted|not made)|for violating|has been deleted|taken down",
      V.REMOVED),

@@ -1,7 +1,7 @@
 """A local HTTP server of media that misbehaves on command, and remembers every request.
 
 Behaviour is part of the address: `/ok/NAME`, `/404/NAME`, `/hang/NAME` ...; a number of times in
-front makes it pass: `/2x503/NAME` fails twice and then serves. NAME is a file of `folder`.
+front makes it pass: `/2x503/NAME` refuses two requests and then serves. NAME is a file of `folder`.
 """
 
 import contextlib
@@ -79,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
         _, command, name = self.path.split("?")[0].split("/", 2)
         times, _, rest = command.partition("x")
         if rest and times.isdigit():
-            command = rest if before < int(times) * 2 else "ok"
+            command = rest if before < int(times) else "ok"
         status, _, argument = command.partition("-")
         if status.isdigit():
             self.refuse(int(status), argument)
