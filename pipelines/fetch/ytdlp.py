@@ -21,6 +21,8 @@ from manifests.verdicts import Verdict
 from pipelines.fetch.options import FetchOptions
 from pipelines.fetch.taxonomy import AttemptError, classify
 
+#: Importing yt-dlp takes a second, and on a busy machine many.
+_START_S = 120.0
 _PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -107,12 +109,17 @@ class _Child:
             env={**os.environ, "PYTHONPATH": path},
         )
 
+        self._ready = False
+
     def ask(self, job: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Its answer to a job. timeout_s: for the job alone. Raises AttemptError."""
         stdin, stdout = self.process.stdin, self.process.stdout
         if stdin is None or stdout is None:
             raise RuntimeError("the process was started without pipes")
-        deadline = time.monotonic() + timeout_s
         try:
+            if not self._ready:
+                self._ready = bool(_read_line(stdout.fileno(), time.monotonic() + _START_S))
+            deadline = time.monotonic() + timeout_s
             stdin.write(json.dumps(job).encode() + b"\n")
             stdin.flush()
             line = _read_line(stdout.fileno(), deadline)

@@ -177,6 +177,8 @@ def main() -> None:
     os.dup2(2, 1)
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
+    answers.write("{}\n")  # the imports are done: from here on a job's time counts
+    answers.flush()
     session: Session | None = None
     while True:
         job = json.loads(jobs.get())
