@@ -89,6 +89,7 @@ class WebSource:
         ytdlp = YtDlp(self.options)
         disk = DiskWatch(self.landing.raw, self.options.min_free_bytes)
         try:
+            ytdlp.warm_up(min(self.options.workers, len(pending)))
             yield from Fleet(partial(self._try, ytdlp), gate, self.options, disk).run(pending)
         finally:
             ytdlp.close()
@@ -109,7 +110,7 @@ class WebSource:
         try:
             youtube = self.site is YOUTUBE
             video_id = clip.source_id if youtube else None
-            job = Job(address, str(folder), clip.start_s, clip.end_s, video_id, ytdlp.options)
+            job = Job(address, str(folder), clip.start_s, clip.end_s, video_id)
             answer = ytdlp.download(job, youtube)
             whole = clip.end_s is None and bool(clip.start_s)
             return self.landing.land(clip.key, Path(answer["path"]), whole), answer["note"]

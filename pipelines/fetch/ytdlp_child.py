@@ -3,7 +3,8 @@
 A process of its own, since yt-dlp and the FFmpeg it starts can hang, crash and leak; its parent
 can kill it with all it started. It ends, with FFmpeg, when its parent is gone (stdin closes).
 
-Job: {"url", "folder", "start", "end", "video_id", "options"}. Answer: {"path", "note"} or
+The first line is the options, answered by {} when all is loaded: from then on a job's time counts.
+Job: {"url", "folder", "start", "end", "video_id"}. Answer: {"path", "note"} or
 {"error", "status", "retry_after"}. Run as `python -m pipelines.fetch.ytdlp_child`.
 """
 
@@ -49,7 +50,6 @@ class Session:
     """One `YoutubeDL`, kept from job to job: it holds cookies and the site's player scripts."""
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self.asked = options
         self.refused: str | None = None
         self.job: dict[str, Any] = {}
         params = {**_OPTIONS, **options, "logger": _Silent(), "match_filter": self._refuse}
@@ -177,14 +177,14 @@ def main() -> None:
     os.dup2(2, 1)
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
-    answers.write("{}\n")  # the imports are done: from here on a job's time counts
+    options = json.loads(jobs.get())
+    session: Session | None = Session(options)
+    answers.write("{}\n")
     answers.flush()
-    session: Session | None = None
     while True:
         job = json.loads(jobs.get())
         try:
-            if session is None or session.asked != job["options"]:
-                session = Session(job["options"])
+            session = session or Session(options)
             answer = session.download(job)
         except Exception as error:  # the parent must always get an answer
             answer = failure(error)
