@@ -20,6 +20,8 @@ from pipelines.fetch.ledger import ATTEMPTS, AttemptLog, to_row
 
 _BATCH = 1000
 _FLUSH_S = 20.0
+#: Kinds of source that hold some clips; that one is not among them says nothing of the clip.
+_COLLECTIONS = ("folder", "archive", "fsspec")
 
 
 @dataclass(frozen=True)
@@ -154,12 +156,13 @@ def _repeats(store: Store, fetched: Fetched, last: _Last | None) -> bool:
         return False
     if fetched.status == "gone" and last.outcome == "stored" and last.path:
         return (store.root / last.path).is_file()  # another source has it; this one need not
-    if fetched.verdict is Verdict.NOT_FOUND and kind(fetched.tool_version) != kind(last.tool):
-        return last.outcome != "stored"  # what another source said of it says more
+    here, before = kind(fetched.tool_version), kind(last.tool)
+    if fetched.verdict is Verdict.NOT_FOUND and here in _COLLECTIONS and here != before:
+        return last.outcome in ("gone", "retryable", "rejected")  # which says more than a lack
     if fetched.status != last.outcome or fetched.path != last.path:
         return False
     if fetched.path is None:
-        return fetched.status == "gone"
+        return fetched.status == "gone" and here == before
     modified = (store.root / fetched.path).stat().st_mtime
     changed = datetime.fromtimestamp(modified, UTC).replace(tzinfo=None)
     return fetched.offset_s == last.offset_s and changed <= last.started_at

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.fetch.base import SourceError
-from pipelines.fetch.storage import NETWORK_ERRORS, Place
+from pipelines.fetch.storage import NETWORK_ERRORS, Place, exists
 
 _ARCHIVE = r"\.(?:zip|tar|tgz|tbz2|txz|tar\.(?:gz|bz2|xz))"
 ARCHIVE_NAME = re.compile(rf".+{_ARCHIVE}", re.IGNORECASE)
@@ -81,8 +81,9 @@ def _probe(one: Place, found: re.Match[str]) -> list[Place]:
         number = _letters(value, width) if alphabetic else f"{value:0{width}d}"
         name = one.name[: found.start("number")] + number
         path, url = (at.removesuffix(one.name) + name for at in (one.path, one.url))
-        if one.fs.exists(path):
-            parts.append(Place(one.fs, path, url))
+        part = Place(one.fs, path, url)
+        if exists(part):
+            parts.append(part)
         elif value > 0:
             break
     return parts or [one]

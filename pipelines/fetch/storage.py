@@ -81,6 +81,15 @@ def list_files(folder: Place) -> list[str]:
         raise SourceError(f"{folder.url} cannot be listed: {_said(error)}") from error
 
 
+def exists(file: Place) -> bool:
+    """Whether a file is there; a server in trouble is asked again. Raises OSError."""
+    try:
+        retrying()(file.fs.info, file.path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def retrying(wait_scale: float = 1.0) -> Retrying:
     """Tries again what a network may have broken, ever later, at most for some minutes."""
     return Retrying(

@@ -260,5 +260,5 @@ def test_parts_come_over_http_without_a_folder_listing(tmp_path: Path) -> None:
         part = data[number * size : (number + 1) * size]
         (tmp_path / f"all.tar.gz.{number:02d}").write_bytes(part)
     with MediaServer(tmp_path) as server:
-        found = fetch(f"{server.url}/ok/all.tar.gz.00", tmp_path / "store", *NAMES)
+        found = fetch(f"{server.url}/2x503/all.tar.gz.00", tmp_path / "store", *NAMES)
     check_all(found, tmp_path / "store")

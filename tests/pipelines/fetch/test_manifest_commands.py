@@ -86,6 +86,8 @@ def test_what_one_source_lacks_another_is_asked_for(store: Store) -> None:
     assert 16 in due(store)
     record(store, "r3", [outcome(17, Verdict.NOT_FOUND)])
     assert 17 not in due(store)
+    record(store, "r5", [outcome(16, Verdict.NOT_FOUND)])
+    assert 16 not in due(store), "now YouTube has said so itself"
     record(store, "r4", [outcome(17, Verdict.NOT_FOUND, "folder")])
     assert 17 not in due(store), "that a folder lacks it does not undo what YouTube said"
 
@@ -95,6 +97,11 @@ def test_retry_gives_all_attempts_back_and_keeps_the_history(store: Store) -> No
     assert [row[0] for row in found] == ["toy/k00013", "toy/k00014"]
     give_another_chance(store, "toy", [row[0] for row in found], 0.0)
     assert due(store) == [13, 14, 15, 16, 17, 18, 19]
+    record(store, "r1b", [outcome(14, Verdict.NOT_FOUND, "folder")])
+    with open_read(store) as con:
+        assert con.execute(
+            "SELECT status FROM status WHERE clip_id = 'toy/k00014' AND stage = 'fetch'"
+        ).fetchone() == ("gone",), "a chance that was taken is not pending"
     with open_read(store) as con:
         check(con, "toy")
         (tried,) = con.execute(
