@@ -41,9 +41,7 @@ class SamplePaths:
     videos: Path
 
 
-def make_sample(
-    folder: Path, progress: Callable[[int, int], None] | None = None
-) -> SamplePaths:
+def make_sample(folder: Path, progress: Callable[[int, int], None] | None = None) -> SamplePaths:
     """Make the sample in `folder` unless it is there; safe to kill and to call again.
 
     progress: told (clips made, clips in all). Same bytes on every call.
