@@ -1,23 +1,19 @@
 """Task streams as data: a TOML of ordered tasks, each a query with parameters, into plain SQL."""
 
-import difflib
 import re
 import tomllib
 from dataclasses import dataclass, field
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
+
+from manifests.store import StoreError
 
 ROLES = ("train", "eval", "retrieval")
 _PARAMETER = re.compile(r"\$([a-z_]+)")
 _HEAD = {"name", "title", "dataset", "fidelity", "seed", "source", "notes", "queries", "tasks"}
 
 
-class StreamError(LookupError):
+class StreamError(StoreError):
     """A stream that cannot be used: which, what was wrong in it, what is allowed."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +39,12 @@ class Stream:
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
-def shipped() -> dict[str, Path]:
-    """The streams beside the datasets, by name."""
-    folder = Path(str(files("av_datasets").joinpath("streams")))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def load_stream(name: str | Path) -> Stream:
-    """A shipped stream by name, or one from a TOML file. Raises StreamError."""
-    path = Path(name) if str(name).endswith(".toml") else shipped().get(str(name))
-    if path is None:
-        near = difflib.get_close_matches(str(name), shipped(), n=1, cutoff=0.0)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise StreamError(f"unknown stream {name!r}{hint} (there are: {', '.join(shipped())})")
+def parse_stream(text: str, where: str = "task stream") -> Stream:
+    """A stream from its TOML. Raises StreamError, `where` and the key named."""
     try:
-        return from_table(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
-    except OSError as error:
-        raise StreamError(f"stream {path} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise StreamError(f"stream {path} is not TOML: {error}") from error
+        return from_table(tomllib.loads(text), where)
+    except tomllib.TOMLDecodeError as error:
+        raise StreamError(f"{where} is not TOML: {error}") from error
 
 
 def from_table(table: dict[str, Any], where: str) -> Stream:

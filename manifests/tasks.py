@@ -1,11 +1,12 @@
 """Task streams in the manifest: rows of `tasks`, and the view that answers them."""
 
 from importlib.resources import files
-from pathlib import Path
 
 import duckdb
 
-from manifests.streams import Stream, StreamError, load_stream, sql_literal
+from manifests.streams import ROLES, Stream, StreamError, Task, parse_stream, sql_literal
+
+__all__ = ["ROLES", "Stream", "StreamError", "Task", "create_task_view", "parse_stream", "register"]
 
 _EMPTY = (
     "SELECT NULL::VARCHAR AS stream, NULL::INTEGER AS position, NULL::VARCHAR AS task, "
@@ -19,30 +20,28 @@ def create_base_views(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(files("manifests").joinpath(name).read_text())
 
 
-def register(con: duckdb.DuckDBPyConnection, stream: str | Path | Stream) -> None:
-    """Put a stream's tasks into the table `tasks`, replacing what it had there.
+def register(con: duckdb.DuckDBPyConnection, stream: Stream) -> None:
+    """Put a stream's tasks into the table `tasks`, in place of an older one of its name.
 
-    stream: a shipped stream's name, a TOML file, or a stream made by a generator. Raises
-    StreamError, with the task named, for a query that DuckDB does not take or that returns no
-    `clip_id`.
+    Raises StreamError, with the task named, for a query that DuckDB does not take or that returns
+    no `clip_id`.
     """
-    loaded = stream if isinstance(stream, Stream) else load_stream(stream)
     create_base_views(con)
     rows = [
-        (loaded.name, position, task.task, role, query)
-        for position, task in enumerate(loaded.tasks)
+        (stream.name, position, task.task, role, query)
+        for position, task in enumerate(stream.tasks)
         for role, query in task.queries.items()
     ]
     for name, _, task_name, role, query in rows:
         _check(con, query, f"stream {name!r}, task {task_name!r}, {role}")
-    con.execute("DELETE FROM tasks WHERE stream = ?", [loaded.name])
+    con.execute("DELETE FROM tasks WHERE stream = ?", [stream.name])
     if rows:
         con.executemany("INSERT INTO tasks VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def _check(con: duckdb.DuckDBPyConnection, query: str, where: str) -> None:
     try:
-        columns = con.execute(f"SELECT * FROM ({query}) LIMIT 0").description or []
+        columns = con.execute(f"SELECT * FROM ({query}\n) LIMIT 0").description or []
     except duckdb.Error as error:
         raise StreamError(f"{where}: {str(error).splitlines()[0]}\n  {query}") from error
     if "clip_id" not in [column[0] for column in columns]:
@@ -57,8 +56,8 @@ def create_task_view(con: duckdb.DuckDBPyConnection) -> None:
     create_base_views(con)
     rows = con.execute("SELECT * FROM tasks ORDER BY ALL").fetchall()
     parts = [
-        f"SELECT {sql_literal(stream)} AS stream, {int(position)} AS position, "
-        f"{sql_literal(task)} AS task, {sql_literal(role)} AS role, clip_id FROM ({query})"
+        f"SELECT DISTINCT {sql_literal(stream)} AS stream, {int(position)} AS position, "
+        f"{sql_literal(task)} AS task, {sql_literal(role)} AS role, clip_id FROM ({query}\n)"
         for stream, position, task, role, query in rows
     ]
     con.execute("CREATE OR REPLACE VIEW task_clips AS " + " UNION ALL ".join(parts or [_EMPTY]))

@@ -57,21 +57,30 @@ ORDER BY r.started_at, t.updated_at;
 -- The fetch attempt that counts for each clip (the latest), and how many were charged to it.
 CREATE OR REPLACE VIEW last_fetch AS
 SELECT clip_id,
-       arg_max(outcome, started_at) AS outcome,
-       arg_max(error_class, started_at) AS error_class,
-       arg_max(path, started_at) AS path,
-       arg_max(offset_s, started_at) AS offset_s,
-       arg_max(not_before, started_at) AS not_before,
+       arg_max_null(outcome, started_at) AS outcome,
+       arg_max_null(error_class, started_at) AS error_class,
+       arg_max_null(path, started_at) AS path,
+       arg_max_null(offset_s, started_at) AS offset_s,
+       arg_max_null(not_before, started_at) AS not_before,
        max(started_at) AS started_at,
        count(*) FILTER (charged) AS attempts
 FROM attempts WHERE stage = 'fetch'
+GROUP BY clip_id;
+
+-- The same for a list of clips: reads only their attempts.
+CREATE OR REPLACE MACRO last_fetch_of(ids) AS TABLE
+SELECT clip_id,
+       arg_max_null(path, started_at) AS path,
+       arg_max_null(offset_s, started_at) AS offset_s,
+       max(started_at) AS started_at
+FROM attempts WHERE stage = 'fetch' AND clip_id IN (SELECT unnest(ids))
 GROUP BY clip_id;
 
 -- The status of every clip at every stage, derived from the other tables: `status` is kept equal.
 CREATE OR REPLACE VIEW derived_status AS
 SELECT c.clip_id, 'fetch' AS stage, coalesce(f.outcome, 'pending') AS status,
        f.error_class AS verdict, coalesce(f.attempts, 0)::INTEGER AS attempts,
-       f.not_before, f.started_at AS updated_at
+       f.not_before, f.started_at AS updated_at, c.position
 FROM clips c LEFT JOIN last_fetch f USING (clip_id)
 UNION ALL
 SELECT c.clip_id, g.stage,
@@ -83,7 +92,8 @@ SELECT c.clip_id, g.stage,
             WHEN f.outcome IN ('gone', 'retryable') THEN f.error_class END,
        (q.clip_id IS NOT NULL)::INTEGER,
        CASE WHEN q.clip_id IS NULL THEN f.not_before END,
-       coalesce(q.extracted_at, CASE WHEN f.outcome IN ('gone', 'retryable') THEN f.started_at END)
+       coalesce(q.extracted_at, CASE WHEN f.outcome IN ('gone', 'retryable') THEN f.started_at END),
+       c.position
 FROM clips c
 JOIN stages g ON g.dataset = c.dataset
 LEFT JOIN last_fetch f USING (clip_id)

@@ -10,12 +10,13 @@ import duckdb
 import pyarrow as pa
 
 from av_datasets.spec import Clip, DatasetSpec
-from manifests.ingest import refresh_status, transaction
+from manifests.ingest import transaction
 from manifests.ledger import now
+from manifests.status import note_attempts
 from manifests.store import Store
 from manifests.verdicts import POLICIES, Verdict
 from pipelines.fetch.base import Fetched, Wanted
-from pipelines.fetch.ledger import AttemptLog
+from pipelines.fetch.ledger import ATTEMPTS, AttemptLog, to_row
 
 _BATCH = 1000
 
@@ -30,6 +31,23 @@ class _Last:
     started_at: datetime
 
 
+class _Known:
+    """The latest fetch of every clip, kept as columns: millions of them are some hundred MB."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self._table = con.sql(
+            "SELECT clip_id, outcome, path, offset_s, started_at FROM last_fetch"
+        ).to_arrow_table()
+        ids = self._table.column(0).to_pylist()
+        self._rows = {clip_id: row for row, clip_id in enumerate(ids)}
+
+    def get(self, clip_id: str) -> _Last | None:
+        row = self._rows.get(clip_id)
+        if row is None:
+            return None
+        return _Last(*(self._table.column(i)[row].as_py() for i in range(1, 5)))
+
+
 def wanted_clips(
     con: duckdb.DuckDBPyConnection, spec: DatasetSpec, everything: bool
 ) -> list[Wanted]:
@@ -41,22 +59,21 @@ def wanted_clips(
     rows = con.execute(
         """
         SELECT c.clip_id, c.key, c.source_id, c.start_s, c.end_s, c.split, c.labels, c.extra,
-               coalesce(f.attempts, 0), f.outcome, f.error_class, f.not_before
-        FROM clips c LEFT JOIN last_fetch f USING (clip_id)
-        WHERE c.dataset = ? ORDER BY c.position
+               f.attempts, f.status, f.verdict
+        FROM status f JOIN clips c USING (clip_id)
+        WHERE f.stage = 'fetch' AND c.dataset = $dataset
+          AND ($everything OR f.status = 'pending'
+               OR (f.status = 'retryable' AND (f.not_before IS NULL OR f.not_before <= $now)))
+        ORDER BY c.position
         """,
-        [spec.name],
+        {"dataset": spec.name, "everything": everything, "now": now()},
     ).fetchall()
-    at = now()
-    return [_wanted(spec, row) for row in rows if everything or _due(row[8:], at)]
+    return [_wanted(spec, row) for row in rows if everything or _due(*row[8:])]
 
 
-def _due(state: tuple[int, str | None, str | None, datetime | None], at: datetime) -> bool:
-    attempts, outcome, verdict, not_before = state
-    if outcome is None:
+def _due(attempts: int, status: str, verdict: str | None) -> bool:
+    if status == "pending":
         return True
-    if outcome != "retryable" or (not_before is not None and not_before > at):
-        return False
     limit = POLICIES[Verdict(verdict or "unknown")].max_attempts
     return limit is None or attempts < limit
 
@@ -98,7 +115,7 @@ def record_outcomes(
     An outcome that only repeats what is known (same file, not changed since) is passed on alone,
     and so is one source's not having what another has given.
     """
-    known = _known(con)
+    known = _Known(con)
     batch: list[Fetched] = []
     try:
         for outcome in outcomes:
@@ -112,13 +129,6 @@ def record_outcomes(
             yield fetched
     finally:
         _insert(con, run_id, batch)
-
-
-def _known(con: duckdb.DuckDBPyConnection) -> dict[str, _Last]:
-    rows = con.execute(
-        "SELECT clip_id, outcome, path, offset_s, started_at FROM last_fetch"
-    ).fetchall()
-    return {row[0]: _Last(*row[1:]) for row in rows}
 
 
 def _within(store: Store, fetched: Fetched) -> Fetched:
@@ -147,45 +157,9 @@ def _repeats(store: Store, fetched: Fetched, last: _Last | None) -> bool:
 def _insert(con: duckdb.DuckDBPyConnection, run_id: str, batch: Sequence[Fetched]) -> None:
     if not batch:
         return
-    rows = [
-        {
-            "clip_id": f.clip_id,
-            "stage": "fetch",
-            "started_at": f.started_at,
-            "seconds": f.seconds,
-            "outcome": f.status,
-            "error_class": f.verdict.value if f.verdict else None,
-            "error_message": f.message or None,
-            "tool_version": f.tool_version,
-            "run_id": run_id,
-            "path": f.path,
-            "offset_s": f.offset_s,
-            "not_before": f.not_before,
-            "charged": f.charged,
-        }
-        for f in batch
-    ]
+    table = pa.Table.from_pylist([to_row(f, run_id, "fetch") for f in batch], schema=ATTEMPTS)
     with transaction(con):
-        con.register("new_attempts", pa.Table.from_pylist(rows, schema=ATTEMPTS))
-        con.execute("INSERT INTO attempts BY NAME SELECT * FROM new_attempts")
-        con.unregister("new_attempts")
-        refresh_status(con, pa.table({"clip_id": [f.clip_id for f in batch]}))
-
-
-ATTEMPTS = pa.schema(
-    [
-        ("clip_id", pa.string()),
-        ("stage", pa.string()),
-        ("started_at", pa.timestamp("us")),
-        ("seconds", pa.float64()),
-        ("outcome", pa.string()),
-        ("error_class", pa.string()),
-        ("error_message", pa.string()),
-        ("tool_version", pa.string()),
-        ("run_id", pa.string()),
-        ("path", pa.string()),
-        ("offset_s", pa.float64()),
-        ("not_before", pa.timestamp("us")),
-        ("charged", pa.bool_()),
-    ]
-)
+        con.register("new_rows", table)
+        con.execute("INSERT INTO attempts BY NAME SELECT * FROM new_rows")
+        con.unregister("new_rows")
+        note_attempts(con, table)

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from av_datasets.registry import stream_names, stream_text
 from manifests.catalogue import open_read
 from manifests.store import find_store
-from manifests.streams import load_stream, shipped
+from manifests.streams import parse_stream
 from pipelines.commands.options import DEFAULT_STORE, StoreOption
 from pipelines.progress import console
 
@@ -19,8 +20,8 @@ StreamArgument = Annotated[str, typer.Argument(help="A stream's name.")]
 def list_streams(store: StoreOption = DEFAULT_STORE) -> None:
     """The streams that are shipped."""
     table = Table("stream", "dataset", "tasks", "title", box=None, header_style="bold")
-    for name in shipped():
-        stream = load_stream(name)
+    for name in stream_names():
+        stream = parse_stream(stream_text(name), name)
         table.add_row(name, stream.dataset or "several", str(len(stream.tasks)), stream.title)
     console().print(table)
 

@@ -26,13 +26,13 @@ CLASSES = {
         "skateboarding",
     ),
     "music": ("playing drum kit", "playing flute", "playing theremin", "playing harp"),
-    "animals": ("woodpecker pecking tree", "owl hooting", "frog croaking", "cricket chirping"),
     "vehicle": (
         "railroad car, train wagon",
         "train horning",
         "ambulance siren",
         "race car, auto racing",
     ),
+    "animals": ("woodpecker pecking tree", "owl hooting", "frog croaking", "cricket chirping"),
 }
 SPLITS = ("train", "train", "train", "test", "test")
 BROKEN = ("no_audio", "truncated", "not_a_video", "too_short", "silent", "still", "absent")
