@@ -87,7 +87,10 @@ class STELLA(ReplayMethod):
 
     def choose_current(self, found: Alignment, past: Rows) -> Choice:
         """Steps 3 and 4 for the current rows; with no past, simply the most important patches."""
-        prune_v, prune_a = torch.zeros_like(found.importance_v), torch.zeros_like(found.importance_a)
+        prune_v, prune_a = (
+            torch.zeros_like(found.importance_v),
+            torch.zeros_like(found.importance_a),
+        )
         if not past:
             return Choice(found.order_v, found.order_a, prune_v, prune_a)
         if self.options.rca:
@@ -144,4 +147,3 @@ class STELLA(ReplayMethod):
             i_a=found.importance_a,
             **z,
         )
-
