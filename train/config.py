@@ -23,23 +23,23 @@ class Section(BaseModel):
 class DataConfig(Section):
     """How stored facts become input (spec 2); mean and std are of the unnormalised fbank."""
 
-    workers: int = Field(0, ge=0)
+    workers: int = Field(default=0, ge=0)
     noise: bool = True
     seconds: float = 10.0
     mean: float = -5.081
-    std: float = Field(4.4849, gt=0)
+    std: float = Field(default=4.4849, gt=0)
 
 
 class OptimConfig(Section):
     """Optimiser and schedule. schedule: per step; warm-up is a share of an epoch's steps."""
 
     name: Literal["adam", "adamw"] = "adam"
-    lr: float = Field(1e-4, gt=0)
+    lr: float = Field(default=1e-4, gt=0)
     betas: tuple[float, float] = (0.95, 0.999)
-    weight_decay: float = Field(5e-7, ge=0)
-    layer_decay: float = Field(1.0, gt=0, le=1)
+    weight_decay: float = Field(default=5e-7, ge=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     schedule: Literal["none", "cosine"] = "none"
-    warmup_epochs: float = Field(0.0, ge=0)
+    warmup_epochs: float = Field(default=0.0, ge=0)
 
 
 class Config(Section):
@@ -57,14 +57,14 @@ class Config(Section):
     options: dict[str, Any] = {}
     stream: str | None = None
     seed: int = 0
-    epochs: int = Field(10, ge=1)
-    batch_size: int = Field(48, ge=1)
-    micro_batch: int | None = Field(None, ge=1)
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=48, ge=1)
+    micro_batch: int | None = Field(default=None, ge=1)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     init: str | None = None
     avm_init: str | None = None
-    steps_per_checkpoint: int = Field(500, ge=1)
-    eval_batch: int = Field(32, ge=1)
+    steps_per_checkpoint: int = Field(default=500, ge=1)
+    eval_batch: int = Field(default=32, ge=1)
     model: ModelConfig = ModelConfig()
     optim: OptimConfig = OptimConfig()
     data: DataConfig = DataConfig()

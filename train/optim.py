@@ -62,14 +62,7 @@ def _scale(name: str, config: OptimConfig, depth: int) -> float:
 
 
 def _levels(depth: int) -> Iterator[list[str]]:
-    yield [
-        "audio.patch",
-        "video.patch",
-        "audio.pos",
-        "video.pos",
-        "audio.modality",
-        "video.modality",
-    ]
+    yield [f"{tower}.{part}" for tower in ("audio", "video") for part in ("patch", "pos", "modal")]
     for i in range(depth):
         yield [f"audio.blocks.{i}.", f"video.blocks.{i}."]
     for i in range(2):

@@ -71,7 +71,7 @@ def task_table(rows: list[Row], tasks: list[str], chance: float) -> Table:
     scores = np.mean([matrix(rows, tasks, metric) for metric in HEADLINE], axis=0)
     trained = list(dict.fromkeys(r["trained"] for r in rows if r["task"] in tasks))
     table = Table(
-        title=f"Retrieval after each task: mean of R@1, 5, 10 and both ways, %; chance {chance:.1f}",
+        title=f"Retrieval after each task: mean of R@1, 5, 10, both ways, %; chance {chance:.1f}",
         box=None,
         header_style="bold",
     )
@@ -92,7 +92,8 @@ def summary_table(found: dict[str, Summary]) -> Table:
     names = {"a2v": "audio → video", "v2a": "video → audio"}
     for metric, s in found.items():
         direction, _, what = metric.partition("_")
-        label = f"{names[direction]} {'mean of the three' if what == 'avg' else what.replace('r', 'R@')}"
+        recall = "mean of R@1, 5, 10" if what == "avg" else what.replace("r", "R@")
+        label = f"{names[direction]} {recall}"
         cells = [s.average, s.forgetting_code, s.forgetting_standard]
         table.add_row(label, *["–" if x is None else f"{x:.2f}" for x in cells])
     return table

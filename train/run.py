@@ -18,27 +18,23 @@ from typing import Any
 if __package__ in (None, ""):  # run as a file: the project's root is its parent's parent
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import duckdb
 import torch
-from pydantic import ValidationError
 from rich.console import Console
-from torch.nn.parallel import DistributedDataParallel
 
 from manifests.store import StoreError
 from train import checkpoint, dist
-from train.config import Config, describe, load_config, recipe_names
-from train.data import Batch, BatchSpec, SampleList, batches, open_store, steps_per_epoch
+from train.build import batch_spec, build, check_options, pick_device
+from train.config import Config, load_config, recipe_names
+from train.data import Batch, SampleList, batches, open_store, steps_per_epoch
 from train.errors import UserError
 from train.evaluation.embed import embed_all
 from train.evaluation.retrieval import chance, modality_gap, retrieval
-from train.methods import METHODS, Method, Setup, find_method
-from train.models.cavmae import CAVMAE
-from train.models.weights import load_initial
-from train.optim import make_optimizer, set_lr
+from train.methods import METHODS, find_method
+from train.optim import set_lr
 from train.plots import plot_run
 from train.progress import Display
 from train.results import Row, summaries, summary_table, task_table, write
-from train.step import Stepper, seed_everything
+from train.step import Stepper
 from train.tasks import Stream, load_stream, union
 from train.track import Tracker, make_tracker
 
@@ -84,7 +80,7 @@ def train(args: argparse.Namespace, console: Console) -> None:
     method_class = find_method(config.method)
     options = check_options(method_class, config)
     store = open_store(args.shards)
-    stream = load_readable(store, config)
+    stream = load_stream(store, config.stream)
     config = config.model_copy(update={"stream": stream.name, "options": options.model_dump()})
     name = f"{config.recipe}-{config.method.replace(':', '.')}-{stream.name}-seed{config.seed}"
     folder = args.out or Path("runs") / name
@@ -94,9 +90,9 @@ def train(args: argparse.Namespace, console: Console) -> None:
     dist.start(device.type)
     console.quiet = dist.rank() > 0
     folder.mkdir(parents=True, exist_ok=True)
-    lists = (
-        [union(store, stream)] if method_class.union_of_tasks else [t.train for t in stream.tasks]
-    )
+    lists = [t.train for t in stream.tasks]
+    if method_class.union_of_tasks:
+        lists = [union(store, stream)]
     stepper = build(config, method_class, options, device)
     run = Run(config, stream, lists, stepper, folder, make_tracker(args.track, folder, name))
     run.restore(console)
@@ -192,9 +188,8 @@ class Run:
             groups = {t.name: gallery.rows(t.evaluation.clip_ids) for t in tasks}
             scores = retrieval(gallery.audio, gallery.video, groups)
             for name, rows in {**groups, "all": list(range(len(gallery.clip_ids)))}.items():
-                scores[name]["modality_gap"] = modality_gap(
-                    gallery.audio[rows], gallery.video[rows]
-                )
+                gap = modality_gap(gallery.audio[rows], gallery.video[rows])
+                scores[name]["modality_gap"] = gap
             for task, found in scores.items():
                 self.rows += [self.row(task, metric, value) for metric, value in found.items()]
             self.tracker.log({f"eval/{k}": v for k, v in scores["all"].items()}, self.steps)
@@ -272,67 +267,6 @@ class Run:
         console.print(task_table(self.rows, names, level))
         console.print(summary_table(found))
         console.print(f"plot {self.folder / 'matrix.png'}, rows {self.folder / 'results.duckdb'}")
-
-
-def load_readable(store: Any, config: Config) -> Stream:
-    """The stream, or a UserError where the manifest is not one."""
-    try:
-        return load_stream(store, config.stream)
-    except duckdb.Error as error:
-        raise UserError(f"the manifest of {store.root} cannot be read: {error}") from error
-
-
-def check_options(method_class: type[Method], config: Config) -> Any:
-    """The method's options, checked."""
-    try:
-        return method_class.Options.model_validate(config.options)
-    except ValidationError as error:
-        raise UserError(f"options of method {config.method!r}: {describe(error)}") from error
-
-
-def pick_device(asked: str | None) -> torch.device:
-    """The device that was asked for, or the GPU of this process, or the CPU."""
-    if asked is None:
-        asked = "cuda" if torch.cuda.is_available() else "cpu"
-    if asked.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device {asked}: no GPU is available here")
-    if asked == "cuda":
-        torch.cuda.set_device(dist.local_rank())
-        return torch.device("cuda", dist.local_rank())
-    return torch.device(asked)
-
-
-def build(
-    config: Config, method_class: type[Method], options: Any, device: torch.device
-) -> Stepper:
-    """Model, method and optimiser, the same on every process before the first step."""
-    seed_everything(config.seed, 0, rank=0)
-    model = CAVMAE(config.model)
-    method = method_class(model, options, Setup(dist.world_size()))
-    load_initial(method, config.init, config.avm_init)
-    method.to(device)
-    wrapped: torch.nn.Module = method
-    if dist.active():
-        wrapped = DistributedDataParallel(method, broadcast_buffers=False)
-    optimizer = make_optimizer(method, config.optim, config.model.depth)
-    return Stepper(method, wrapped, optimizer, config, device)
-
-
-def batch_spec(config: Config, *, evaluation: bool = False, drop_last: bool = False) -> BatchSpec:
-    """What the loader is asked for."""
-    m, d = config.model, config.data
-    return BatchSpec(
-        batch_size=config.eval_batch if evaluation else config.batch_size,
-        frames=m.frames,
-        image_size=m.image_size,
-        fbank_frames=m.fbank_frames,
-        seconds=d.seconds,
-        random=not evaluation,
-        noise=d.noise,
-        mean=d.mean,
-        std=d.std,
-        drop_last=drop_last,
-    )
 
 
 def finished(folder: Path, config: Config, stream: Stream, console: Console) -> bool:

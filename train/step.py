@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from train import dist
 from train.config import Config
@@ -33,9 +34,7 @@ class Stepper:
     device: torch.device
 
     def __post_init__(self) -> None:
-        self.scaler = torch.amp.GradScaler(
-            self.device.type, enabled=self.config.precision == "fp16"
-        )
+        self.scaler = GradScaler(self.device.type, enabled=self.config.precision == "fp16")
         self.method.optimizer = self.optimizer
 
     def step(self, batch: Batch, number: int) -> dict[str, float]:

@@ -41,7 +41,7 @@ class WandB:
 
     def __init__(self, folder: Path, name: str) -> None:
         try:
-            import wandb  # noqa: PLC0415
+            import wandb  # type: ignore[import-not-found]  # noqa: PLC0415
         except ImportError as error:
             raise UserError("--track wandb needs: pip install wandb") from error
         self.run: Any = wandb.init(project="avstore", name=name, dir=str(folder))

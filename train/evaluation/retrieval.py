@@ -1,6 +1,6 @@
 """Zero-shot retrieval between sound and picture (spec 5.1), and the modality gap (5.3)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ def ranks(similarity: Tensor) -> Tensor:
 
 
 def retrieval(
-    audio: Tensor, video: Tensor, groups: dict[str, Iterable[int]]
+    audio: Tensor, video: Tensor, groups: Mapping[str, Iterable[int]]
 ) -> dict[str, dict[str, float]]:
     """Scores in percent of each group of rows, in a gallery of all rows; and of "all".
 

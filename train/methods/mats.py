@@ -23,8 +23,8 @@ class MATS(RandomPatches):
             audio = change(_embed(self.model.audio.patch, patches.audio), c.audio_steps)
         return choose(
             patches,
-            video.argsort(1, descending=True, stable=True)[:, : self.keep_video],
-            audio.argsort(1, descending=True, stable=True)[:, : self.keep_audio],
+            video.argsort(dim=1, descending=True, stable=True)[:, : self.keep_video],
+            audio.argsort(dim=1, descending=True, stable=True)[:, : self.keep_audio],
         )
 
 

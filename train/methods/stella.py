@@ -103,7 +103,7 @@ class STELLA(ReplayMethod):
         )
 
     def correlate(self, found: Alignment, past: Rows) -> tuple[Tensor, Tensor]:
-        """Step 3: current row n is compared with replayed row n (again from the first, if fewer)."""
+        """Step 3: current row n against replayed row n (again from the first, if fewer)."""
         partner = torch.arange(len(found.order_v), device=found.order_v.device) % len(past["q_a"])
         past_a, past_v = past["q_a"][partner], past["q_v"][partner]
         return (

@@ -28,13 +28,15 @@ def after_step(model: CAVMAE, batch: Inputs, optimizer: Optimizer) -> Parameters
 def _moved(p: Tensor, g: Tensor, group: dict[str, Any], state: dict[str, Any]) -> Tensor:
     """Adam's update from its state (weight decay, at 5e-7, left out), else a plain step."""
     if "betas" not in group:
-        return p - group["lr"] * g
+        plain: Tensor = p - group["lr"] * g
+        return plain
     one, two = group["betas"]
     step = int(state.get("step", 0)) + 1
     mean = one * state.get("exp_avg", torch.zeros_like(p)) + (1 - one) * g
     square = two * state.get("exp_avg_sq", torch.zeros_like(p)) + (1 - two) * g * g
     scale = (square / (1 - two**step)).sqrt() + group["eps"]
-    return p - group["lr"] * (mean / (1 - one**step)) / scale
+    moved: Tensor = p - group["lr"] * (mean / (1 - one**step)) / scale
+    return moved
 
 
 def row_losses(

@@ -17,6 +17,7 @@ from train.errors import UserError
 from train.methods.base import Method
 from train.models.cavmae import CAVMAE
 from train.models.config import ModelConfig
+from train.models.layers import ROUTES
 
 State = dict[str, Tensor]
 
@@ -106,9 +107,7 @@ def from_mae(state: State, config: ModelConfig) -> Adapted:
     for part in ("weight", "bias"):
         _give(out, state, f"decoder_pred.{part}", [f"decoder.head_video.{part}"])
         out.state[f"decoder.head_audio.{part}"] = state[f"decoder_pred.{part}"][:rows].clone()
-        _give(
-            out, state, f"norm.{part}", [f"norms.{r}.{part}" for r in ("joint", "audio", "video")]
-        )
+        _give(out, state, f"norm.{part}", [f"norms.{route}.{part}" for route in ROUTES])
         _give(out, state, f"decoder_embed.{part}", [f"decoder.embed.{part}"])
         _give(out, state, f"decoder_norm.{part}", [f"decoder.norm.{part}"])
     for key in state:
@@ -149,8 +148,8 @@ def from_cavmae(state: State, config: ModelConfig) -> Adapted:
     Its audio tokens run frequency-major and ours time-major, so its audio tables are reordered;
     its spectrogram is frequency by time and ours time by frequency, so the audio kernel and the
     audio head's pixels are transposed. One picture's tables are repeated over the frames.
-    Where it has fewer joint blocks than the model, its last own blocks of the audio encoder start
-    them (there is no other way to split differently; the docs say what this costs).
+    It must have as many own and joint blocks as the model (11 + 1 as published). Tables between
+    the two, which it does not have, start at zero.
     """
     out = Adapted()
     c = config
@@ -182,7 +181,7 @@ def from_cavmae(state: State, config: ModelConfig) -> Adapted:
     return out
 
 
-# --- the pieces ------------------------------------------------------------------------------------
+# --- the pieces --------------------------------------------------------------------------------
 
 
 def _read(path: Path) -> State:
@@ -243,7 +242,26 @@ def _mae_block(number: int, rest: str, c: ModelConfig) -> list[str]:
 
 
 _SIDES = {"a": "audio", "v": "video", None: "joint"}
-_TABLES = {"pos_embed": "pos", "inter_pos_embed": "inter_pos", "modality": "modality"}
+
+
+# Patterns of the CAV-MAE family's keys and what we call them; {side} is the letter, in words.
+_NAMES: tuple[tuple[str, str], ...] = (
+    (r"pos_embed_(?P<side>[av])", "{side}.pos"),
+    (r"inter_pos_embed_(?P<side>[av])", "{side}.inter_pos"),
+    (r"modality_(?P<side>[av])", "{side}.modality"),
+    (r"decoder_pos_embed_(?P<side>[av])", "decoder.pos_{side}"),
+    (r"decoder_modality_(?P<side>[av])", "decoder.modality_{side}"),
+    (r"mask_token_(?P<side>[av])", "decoder.mask_token_{side}"),
+    (r"patch_embed_(?P<side>[av])\.proj\.(?P<rest>.+)", "{side}.patch.{rest}"),
+    (r"blocks_(?P<side>[av])\.(?P<rest>.+)", "{side}.blocks.{rest}"),
+    (
+        r"blocks_u\.(?P<n>\d+)\.(?P<norm>norm[12])(_(?P<side>[av]))?\.(?P<rest>.+)",
+        "joint.{n}.{norm}.{side}.{rest}",
+    ),
+    (r"blocks_u\.(?P<rest>.+)", "joint.{rest}"),
+    (r"norm(_(?P<side>[av]))?\.(?P<rest>weight|bias)", "norms.{side}.{rest}"),
+    (r"decoder_(?P<part>blocks|norm|embed)\.(?P<rest>.+)", "decoder.{part}.{rest}"),
+)
 
 
 def _rename(key: str, special: dict[str, str]) -> list[str] | None:
@@ -251,24 +269,10 @@ def _rename(key: str, special: dict[str, str]) -> list[str] | None:
     head, _, rest = key.rpartition(".")
     if head in special:
         return [f"{special[head]}.{rest}"]
-    if m := re.fullmatch(r"(pos_embed|inter_pos_embed|modality)_([av])", key):
-        return [f"{_SIDES[m[2]]}.{_TABLES[m[1]]}"]
-    if m := re.fullmatch(r"decoder_(pos_embed|modality)_([av])", key):
-        return [f"decoder.{_TABLES[m[1]]}_{_SIDES[m[2]]}"]
-    if m := re.fullmatch(r"mask_token_([av])", key):
-        return [f"decoder.mask_token_{_SIDES[m[1]]}"]
-    if m := re.fullmatch(r"patch_embed_([av])\.proj\.(.+)", key):
-        return [f"{_SIDES[m[1]]}.patch.{m[2]}"]
-    if m := re.fullmatch(r"blocks_([av])\.(.+)", key):
-        return [f"{_SIDES[m[1]]}.blocks.{m[2]}"]
-    if m := re.fullmatch(r"blocks_u\.(\d+)\.(norm[12])(?:_([av]))?\.(.+)", key):
-        return [f"joint.{m[1]}.{m[2]}.{_SIDES[m[3]]}.{m[4]}"]
-    if m := re.fullmatch(r"blocks_u\.(.+)", key):
-        return [f"joint.{m[1]}"]
-    if m := re.fullmatch(r"norm(?:_([av]))?\.(weight|bias)", key):
-        return [f"norms.{_SIDES[m[1]]}.{m[2]}"]
-    if m := re.fullmatch(r"decoder_(blocks|norm|embed)\.(.+)", key):
-        return [f"decoder.{m[1]}.{m[2]}"]
+    for pattern, ours in _NAMES:
+        if match := re.fullmatch(pattern, key):
+            found = match.groupdict()
+            return [ours.format(**{**found, "side": _SIDES[found.get("side")]})]
     return None
 
 
