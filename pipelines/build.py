@@ -6,9 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from manifests.tasks import create_task_view, register
+from manifests.tasks import create_task_view, parse_stream, register
 from rich.console import Console
 
+from av_datasets.registry import stream_text
 from av_datasets.spec import DatasetSpec
 from manifests import annotations as published
 from manifests import ledger
@@ -174,7 +175,7 @@ class _Driver:
         """Make the dataset's task streams queries of this manifest."""
         with transaction(self.writer.con):
             for stream in self.spec.streams:
-                register(self.writer.con, stream)
+                register(self.writer.con, parse_stream(stream_text(stream)))
             create_task_view(self.writer.con)
         ledger.save_table(self.writer.con, self.store, "tasks")
 
