@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from manifests.tasks import create_task_view, parse_stream, register
 from rich.console import Console
 
 from av_datasets.registry import stream_text
@@ -18,12 +16,14 @@ from manifests.catalogue import Writer, open_write
 from manifests.ingest import refresh_status, transaction
 from manifests.lock import writing
 from manifests.store import Store, StoreError
+from manifests.tasks import create_task_view, parse_stream, register
 from pipelines import plan as planning
 from pipelines.cluster import connect
 from pipelines.extracting import run_shards, shard_job
 from pipelines.fetch.base import MediaSource, Wanted
 from pipelines.fetch.ledger import AttemptLog
 from pipelines.fetch.sources import FetchOptions, open_source
+from pipelines.fetch.watch import FetchStopped
 from pipelines.fetching import record_outcomes, wanted_clips
 from pipelines.progress import bar
 from pipelines.published import files_sha256, read_published
@@ -181,12 +181,19 @@ class _Driver:
 
     def fetch_and_extract(self, source: MediaSource) -> Iterator[int]:
         """Fetch; whenever enough is there for whole shards, extract; the rest at the end."""
-        everything = bool(getattr(source, "rechecks", False))
-        wanted = wanted_clips(self.writer.con, self.spec, everything)[: self.options.limit]
+        wanted = wanted_clips(
+            self.writer.con, self.spec, source.rechecks, source.tool, self.options.limit
+        )
         size = self.options.shard_clips or self.spec.shard_clips
-        for _ in self.fetch(source, wanted, size * 8):
-            yield self.extract(size, whole_only=True)
+        stopped: FetchStopped | None = None
+        try:
+            for _ in self.fetch(source, wanted, size * 8):
+                yield self.extract(size, whole_only=True)
+        except FetchStopped as stop:
+            stopped = stop  # what is there is worth its shards
         yield self.extract(size, whole_only=False)
+        if stopped:
+            raise stopped
         self.refuse_nothing_found(wanted)
 
     def fetch(self, source: MediaSource, wanted: Sequence[Wanted], pause: int) -> Iterator[None]:
@@ -197,11 +204,14 @@ class _Driver:
             outcomes = record_outcomes(
                 self.writer.con, self.store, self.log, self.run_id, source.fetch(wanted)
             )
-            rechecks = bool(getattr(source, "rechecks", False))
-            while batch := list(islice(outcomes, len(wanted) if rechecks else pause)):
-                advance(len(batch))
-                if not rechecks:
-                    yield
+            seen: set[str] = set()
+            for number, outcome in enumerate(outcomes, start=1):
+                advance(outcome.clip_id not in seen)
+                seen.add(outcome.clip_id)
+                if not source.rechecks:
+                    self.writer.publish(force=False)
+                    if number % pause == 0:
+                        yield
 
     def extract(self, size: int, whole_only: bool) -> int:
         """Plan what is there and build every planned shard; how many were built."""

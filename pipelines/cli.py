@@ -25,6 +25,8 @@ from pipelines.commands import (
 )
 from pipelines.commands.options import ExitCode
 from pipelines.fetch.base import SourceError
+from pipelines.fetch.watch import FetchStopped
+from pipelines.fetch_cli import availability_app, retry
 from pipelines.recipe import RecipeError
 from pipelines.recipe_cli import app as recipe_app
 from pipelines.tasks_cli import app as tasks_app
@@ -45,6 +47,8 @@ app.command("export")(export.run)
 app.command("gc")(gc.run)
 app.command("drop")(drop.run)
 app.add_typer(snapshot.app, name="snapshot")
+app.command("retry")(retry)
+app.add_typer(availability_app, name="availability")
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(tasks_app, name="tasks")
 
@@ -62,6 +66,9 @@ def main() -> None:
     except StoreBusyError as error:
         errors.print(f"avstore: {error}", markup=False)
         sys.exit(ExitCode.BUSY)
+    except FetchStopped as error:
+        errors.print(f"avstore: {error}", markup=False)
+        sys.exit(ExitCode.FAILED)
     except _USER as error:
         errors.print(f"avstore: {error}", markup=False)
         sys.exit(ExitCode.USAGE)
