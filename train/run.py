@@ -4,6 +4,7 @@ Reads from top to bottom: options, the tasks of a stream in order, one optimizer
 (sequential finetuning), and after each task the retrieval score on every task.
 """
 
+import hashlib
 import sys
 import time
 from dataclasses import dataclass, field
@@ -79,7 +80,9 @@ class Trainer:
             TimeRemainingColumn(),
         )
         while self.at.task < len(self.tasks):
-            with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as p:
+            with Progress(
+                *columns, console=self.console, disable=not self.console.is_terminal
+            ) as p:
                 self.train_task(self.tasks[self.at.task], p)
             self.at.matrix.append(self.evaluate())
             self.at.task, self.at.epoch, self.at.step = self.at.task + 1, 0, 0
@@ -135,7 +138,7 @@ class Trainer:
         if self.config.clip_grad is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_grad)
         self.optimizer.step()
-        return float(loss)
+        return loss.item()
 
     @torch.no_grad()
     def evaluate(self) -> list[float]:
@@ -194,10 +197,10 @@ class Trainer:
 
 def _fingerprint(tasks: list[TaskData], config: TrainConfig, seed: int) -> str:
     """What a run's numbers depend on: the clips of each task, the recipe, the seed."""
-    import hashlib  # noqa: PLC0415
-
     parts = [t.train.fingerprint + t.gallery.fingerprint for t in tasks]
-    return hashlib.sha256("|".join([*parts, config.model_dump_json(), str(seed)]).encode()).hexdigest()
+    return hashlib.sha256(
+        "|".join([*parts, config.model_dump_json(), str(seed)]).encode()
+    ).hexdigest()
 
 
 def main(
