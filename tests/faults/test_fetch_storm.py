@@ -132,17 +132,26 @@ def check_storm(found: Storm) -> None:
             assert attempts <= limit + found.kills, f"{trouble.command}: {attempts} attempts"
 
 
-def largest_excess(found: Storm, rate_per_hour: float) -> float:
-    """By how many attempts the server saw more, in any window, than the rate allows."""
+def begun(found: Storm) -> list[float]:
+    """When the server saw attempts begin, in order.
+
+    A killed attempt may have asked half of what it would have: after a kill a clip's later
+    attempts may count once too often.
+    """
     count: Counter[str] = Counter()
-    begun = []
+    times = []
     for at, key in found.requests:
         if count[key] % found.trouble[key].requests == 0:
-            begun.append(at)
+            times.append(at)
         count[key] += 1
+    return sorted(times)
+
+
+def largest_excess(found: Storm, rate_per_hour: float) -> float:
+    """By how many attempts the server saw more, in any window, than the rate allows."""
     spacing = 3600.0 / rate_per_hour
     excess, lowest = 0.0, float("inf")
-    for number, at in enumerate(sorted(begun)):
+    for number, at in enumerate(begun(found)):
         # number - at / spacing may rise by at most the burst from any start to any end
         lowest = min(lowest, number - at / spacing)
         excess = max(excess, number + 1 - at / spacing - lowest)
