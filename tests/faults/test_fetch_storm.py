@@ -33,6 +33,13 @@ class Trouble:
     ends: Verdict | None
     requests: int
 
+    def begins(self, number: int) -> bool:
+        """Whether a clip's request of this number (from 0) is the first of an attempt."""
+        times, _, rest = self.command.partition("x")
+        if self.requests > 1 or not (rest and times.isdigit()):
+            return number % self.requests == 0
+        return number < int(times) or (number - int(times)) % 2 == 0
+
 
 TROUBLES = (
     Trouble("ok", 60, None, 2),
@@ -141,7 +148,7 @@ def begun(found: Storm) -> list[float]:
     count: Counter[str] = Counter()
     times = []
     for at, key in found.requests:
-        if count[key] % found.trouble[key].requests == 0:
+        if found.trouble[key].begins(count[key]):
             times.append(at)
         count[key] += 1
     return sorted(times)
