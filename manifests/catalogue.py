@@ -4,31 +4,22 @@ The writer works on its own copy and publishes it by rename, so a reader never m
 half a shard, and a killed writer leaves the last published state.
 """
 
+import fcntl
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 
 import duckdb
 
+from manifests import schema
+from manifests.lock import writing
 from manifests.store import Store, StoreError, sync_folder
 
-SCHEMA_VERSION = 1
-
-
-def _sql(name: str) -> str:
-    return files("manifests").joinpath(name).read_text()
-
-
-def create(con: duckdb.DuckDBPyConnection) -> None:
-    """Create tables and views that are not there yet."""
-    con.execute(_sql("schema.sql"))
-    if con.execute("SELECT count(*) FROM meta").fetchone() == (0,):
-        con.execute("INSERT INTO meta VALUES (?)", [SCHEMA_VERSION])
-    con.execute(_sql("views.sql"))
+# The writer needs no more than this, whatever the store's size; less on a small machine.
+_MEMORY_BYTES = 5 << 29
 
 
 def open_read(store: Store) -> duckdb.DuckDBPyConnection:
@@ -38,13 +29,37 @@ def open_read(store: Store) -> duckdb.DuckDBPyConnection:
             f"no manifest at {store.manifest}; build one (make vggsound-shards), or rebuild it "
             f"from the shards (avstore index --store {store.root})"
         )
+    con = _connect(store, store.manifest, read_only=True)
+    if schema.version(con) == schema.VERSION:
+        return con
+    con.close()
+    with writing(store, wait_s=60), open_write(store) as writer:  # an older store: migrate it
+        writer.publish()
+    return _connect(store, store.manifest, read_only=True)
+
+
+def _connect(store: Store, path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
     try:
-        return duckdb.connect(str(store.manifest), read_only=True)
+        con = duckdb.connect(str(path), read_only=read_only)
+        con.execute("SET enable_progress_bar = false")
+        return con
     except duckdb.Error as error:
         raise StoreError(
             f"{store.manifest} cannot be opened ({str(error).splitlines()[0]}); delete it and run "
             f"avstore index --store {store.root}"
         ) from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file: in no time where the file system can share blocks (XFS, Btrfs, APFS)."""
+    with source.open("rb") as old, target.open("wb") as new:
+        try:
+            fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
+        except OSError:
+            shutil.copyfile(source, target)
+
+
+_FICLONE = 0x40049409  # linux/fs.h
 
 
 class Writer:
@@ -66,7 +81,7 @@ class Writer:
             return
         self.con.execute("CHECKPOINT")
         temp = self.store.root / f".manifest.{os.getpid()}.tmp"
-        shutil.copyfile(self.store.work, temp)
+        _copy(self.store.work, temp)
         with temp.open("rb+") as file:
             os.fsync(file.fileno())
         temp.replace(self.store.manifest)
@@ -78,6 +93,7 @@ class Writer:
 def _drop_working_copy(store: Store) -> None:
     for path in (store.work, Path(f"{store.work}.wal")):
         path.unlink(missing_ok=True)
+    shutil.rmtree(f"{store.work}.tmp", ignore_errors=True)
 
 
 @contextmanager
@@ -89,18 +105,23 @@ def open_write(store: Store, fresh: bool = False) -> Iterator[Writer]:
     """
     _drop_working_copy(store)
     if store.manifest.is_file() and not fresh:
-        shutil.copyfile(store.manifest, store.work)
+        _copy(store.manifest, store.work)
     try:
-        con = duckdb.connect(str(store.work))
-    except duckdb.Error as error:
+        con = _connect(store, store.work, read_only=False)
+    except StoreError:
         _drop_working_copy(store)
-        raise StoreError(
-            f"{store.manifest} cannot be opened ({str(error).splitlines()[0]}); delete it and run "
-            f"avstore index --store {store.root}"
-        ) from error
+        raise
     try:
-        create(con)
+        _configure(con)
+        schema.create(con)
         yield Writer(store, con)
     finally:
         con.close()
         _drop_working_copy(store)
+
+
+def _configure(con: duckdb.DuckDBPyConnection) -> None:
+    """Bound the memory; checkpoint only to publish (the working copy is dropped after a kill)."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    con.execute("SET memory_limit = ?", [f"{min(_MEMORY_BYTES, memory // 2)}B"])
+    con.execute("SET checkpoint_threshold = '1GB'")

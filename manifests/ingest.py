@@ -1,13 +1,16 @@
-"""Put what the driver learns into the manifest, one transaction each."""
+"""Put what finished shards' sidecars say into the manifest."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 
+from manifests import status
 from manifests.sidecar import MEDIA_COLUMNS, QUALITY_COLUMNS
+from manifests.status import refresh_status
+
+__all__ = ["commit_shards", "ingest_features", "ingest_sidecars", "refresh_status", "transaction"]
 
 
 @contextmanager
@@ -22,95 +25,158 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     con.commit()
 
 
-_SAMPLE_COLUMNS = (
+_SAMPLE = (
     "clip_id, shard, fingerprint, position, members, offsets, sizes, frame_count, frame_times, "
-    "fbank_frames, duration_s, crc32"
+    "fbank_frames, duration_s, crc32, offsets[1] - 512, "
+    "offsets[-1] + (sizes[-1]::BIGINT + 511) // 512 * 512 - offsets[1] + 512"
 )
+_MEDIA = "clip_id, " + ", ".join(f"media_{name}" for name in MEDIA_COLUMNS)
+_QUALITY = (
+    "clip_id, fingerprint, verdict, detail, "
+    + ", ".join(f"quality_{name}" for name in QUALITY_COLUMNS)
+    + ", extracted_at"
+)
+_KEYS = {"media": "clip_id", "quality": "clip_id, fingerprint"}
+_CHOSEN = {"media": _MEDIA, "quality": _QUALITY}
 
 
 def ingest_sidecars(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) -> None:
-    """Add the rows of these sidecars; a clip's later row replaces its earlier one.
+    """Add all rows of these sidecars to a manifest that has none of them: what a rebuild does.
 
-    The caller refreshes `status` (`refresh_status`) in the same transaction.
+    Rows are read in the files' order, which is the shards', so nothing is sorted nor copied.
+    The caller refreshes `status`.
     """
     if not sidecars:
         return
+    con.execute("SET VARIABLE sidecars = ?", [[str(path) for path in sidecars]])
+    source = "read_parquet(getvariable('sidecars'))"
+    _insert_shards(con, source)
+    con.execute(f"INSERT INTO samples SELECT {_SAMPLE} FROM {source} WHERE stored")
+    (once,) = con.execute(f"SELECT count(*) = count(DISTINCT clip_id) FROM {source}").fetchall()[0]
+    for table in _KEYS:
+        _insert_latest(con, table, source, choose=not once)
+
+
+def _insert_shards(con: duckdb.DuckDBPyConnection, source: str) -> None:
+    """Rows of `shards` and `stages`; the planned shards are done."""
     con.execute(
-        """
-        CREATE OR REPLACE TEMP TABLE incoming AS
-        SELECT * FROM read_parquet(?)
-        """,
-        [[str(path) for path in sidecars]],
-    )
-    con.execute("DELETE FROM shards WHERE path IN (SELECT shard FROM incoming)")
-    con.execute(
-        """
+        f"""
         INSERT INTO shards
-        SELECT DISTINCT shard, dataset, recipe, fingerprint, split, shard_clips, shard_bytes,
-               shard_sha256
-        FROM incoming WHERE shard_sha256 IS NOT NULL ORDER BY shard
+        SELECT shard, dataset, recipe, fingerprint, split, shard_clips, shard_bytes, shard_sha256
+        FROM {source} WHERE position = 0
         """
     )
-    con.execute("DELETE FROM samples WHERE shard IN (SELECT shard FROM incoming)")
     con.execute(
-        f"INSERT INTO samples SELECT {_SAMPLE_COLUMNS} FROM incoming WHERE stored "
-        "ORDER BY shard, position"
-    )
-    _replace_latest(con, "media", "clip_id", MEDIA_COLUMNS, "media")
-    _replace_latest(con, "quality", "clip_id, fingerprint", QUALITY_COLUMNS, "quality")
-    con.execute(
-        """
+        f"""
         INSERT INTO stages
         SELECT DISTINCT recipe || '-' || left(fingerprint, 8), dataset, recipe, fingerprint
-        FROM incoming
+        FROM {source}
         WHERE (dataset, fingerprint) NOT IN (SELECT (dataset, fingerprint) FROM stages)
         """
     )
-    con.execute("UPDATE plans SET done = true WHERE shard IN (SELECT shard FROM incoming)")
+    con.execute(
+        f"UPDATE plans SET done = true WHERE NOT done AND shard IN (SELECT shard FROM {source})"
+    )
 
 
-def _replace_latest(
-    con: duckdb.DuckDBPyConnection, table: str, key: str, columns: tuple[str, ...], prefix: str
+def _insert_latest(
+    con: duckdb.DuckDBPyConnection, table: str, source: str, choose: bool = True
 ) -> None:
-    """Keep one row per key in `table`: the latest extraction's."""
-    listed = ", ".join(f"{prefix}_{name}" for name in columns)
-    if table == "quality":
-        chosen = f"clip_id, fingerprint, verdict, detail, {listed}, extracted_at"
-    else:
-        chosen = f"clip_id, {listed}"
-    keys = f"({key})" if "," in key else key
-    con.execute(f"DELETE FROM {table} WHERE {keys} IN (SELECT {keys} FROM incoming)")
+    """Add rows of `media` or `quality`; choose: of each clip's, only the latest extraction's."""
+    latest = (
+        f"QUALIFY row_number() OVER (PARTITION BY {_KEYS[table]} "
+        "ORDER BY extracted_at DESC, shard DESC) = 1"
+    )
     con.execute(
-        f"INSERT INTO {table} SELECT {chosen} FROM incoming "
-        f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY extracted_at DESC, shard DESC) = 1"
-        " ORDER BY clip_id"
+        f"INSERT INTO {table} SELECT {_CHOSEN[table]} FROM {source} {latest if choose else ''}"
     )
 
 
-def refresh_status(con: duckdb.DuckDBPyConnection, clip_ids: pa.Table | None = None) -> None:
-    """Make `status` equal to what the other tables say, for all clips or for these.
+def commit_shards(
+    con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path], hint: tuple[int, int] | None = None
+) -> None:
+    """One transaction: the rows of finished shards and the status of their clips.
 
-    clip_ids: an Arrow table with one column `clip_id`.
+    A clip's later row replaces its earlier one. hint: where in `clips.position` the clips are
+    thought to lie (the plan's range is looked up where it is not given).
     """
-    if clip_ids is None:
-        con.execute("DELETE FROM status")
-        con.execute("INSERT INTO status SELECT * FROM derived_status ORDER BY clip_id, stage")
-        return
-    con.register("changed", clip_ids)
-    con.execute("DELETE FROM status WHERE clip_id IN (SELECT clip_id FROM changed)")
-    con.execute(
-        "INSERT INTO status SELECT * FROM derived_status "
-        "WHERE clip_id IN (SELECT clip_id FROM changed) ORDER BY clip_id, stage"
-    )
-    con.unregister("changed")
-
-
-def commit_shards(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) -> None:
-    """One transaction: the rows of finished shards and the status of their clips."""
     if not sidecars:
         return
     with transaction(con):
-        ingest_sidecars(con, sidecars)
-        ids = con.sql("SELECT DISTINCT clip_id FROM incoming").to_arrow_table()
-        refresh_status(con, ids)
+        con.execute(
+            "CREATE OR REPLACE TEMP TABLE incoming AS SELECT * FROM read_parquet(?)",
+            [[str(path) for path in sidecars]],
+        )
+        span = status.locate(con, "incoming", hint or _planned_span(con))
+        before = status.earlier(con, span) if span and _stages_known(con) else None
+        _remove_earlier(con, before)
+        _insert_shards(con, "incoming")
+        con.execute(f"INSERT INTO samples SELECT {_SAMPLE} FROM incoming WHERE stored")
+        _insert_latest(con, "media", "incoming")
+        _insert_latest(con, "quality", "incoming")
+        if span is None or before is None or (True, "stored") in before:
+            _refresh_long(con, new_stage=before is None and span is not None)
+        else:
+            status.note_extracted(con, span)
         con.execute("DROP TABLE incoming")
+
+
+def _planned_span(con: duckdb.DuckDBPyConnection) -> tuple[int, int] | None:
+    (row,) = con.execute(
+        "SELECT min(first_position), max(last_position), count(*) = count(first_position) "
+        "FROM plans WHERE shard IN (SELECT shard FROM incoming)"
+    ).fetchall()
+    return (row[0], row[1]) if row[0] is not None and row[2] else None
+
+
+def _stages_known(con: duckdb.DuckDBPyConnection) -> bool:
+    new = con.execute(
+        "SELECT 1 FROM incoming WHERE (dataset, fingerprint) NOT IN "
+        "(SELECT (dataset, fingerprint) FROM stages) LIMIT 1"
+    ).fetchall()
+    twice = con.execute(
+        "SELECT 1 FROM incoming GROUP BY clip_id HAVING count(*) > 1 LIMIT 1"
+    ).fetchall()
+    return not new and not twice
+
+
+def _remove_earlier(con: duckdb.DuckDBPyConnection, before: set[tuple[bool, str]] | None) -> None:
+    """Delete the rows that `incoming` replaces. before: None where it is not known if any are."""
+    extracted = {own for own, found in before or () if found in ("stored", "rejected")}
+    if before is None or (True, "stored") in before:
+        con.execute("DELETE FROM shards WHERE path IN (SELECT shard FROM incoming)")
+        con.execute("DELETE FROM samples WHERE shard IN (SELECT shard FROM incoming)")
+    if before is None or True in extracted:
+        con.execute(
+            "DELETE FROM quality WHERE (clip_id, fingerprint) IN "
+            "(SELECT (clip_id, fingerprint) FROM incoming)"
+        )
+    if before is None or extracted:
+        con.execute("DELETE FROM media WHERE clip_id IN (SELECT clip_id FROM incoming)")
+
+
+def _refresh_long(con: duckdb.DuckDBPyConnection, new_stage: bool) -> None:
+    ids = con.sql("SELECT DISTINCT clip_id FROM incoming").to_arrow_table()
+    refresh_status(con, None if new_stage else ids)
+
+
+def ingest_features(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) -> None:
+    """Add the rows of companion shards' sidecars; a shard's later rows replace its earlier ones.
+
+    Run it inside a transaction; a feature that was dropped and is computed again stands again
+    (then save the table `dropped` in the ledger). Sidecar columns: those of `feature_samples`.
+    """
+    if not sidecars:
+        return
+    paths = [str(path) for path in sidecars]
+    con.execute("SET VARIABLE sidecars = ?", [paths])
+    source = "read_parquet(getvariable('sidecars'), union_by_name = true)"
+    con.execute(f"DELETE FROM feature_samples WHERE shard IN (SELECT DISTINCT shard FROM {source})")
+    con.execute(f"INSERT INTO feature_samples BY NAME SELECT {_FEATURE} FROM {source}")
+    con.execute("DELETE FROM dropped WHERE shard IN (SELECT shard FROM feature_samples)")
+
+
+_FEATURE = (
+    'shard, feature, fingerprint, clip_id, position, "offset", size, '
+    "CAST(shape AS VARCHAR) AS shape, dtype, source_sha256, crc32"
+)

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from manifests.store import Store, committing
 
-_PLANS = pa.schema(
+PLANS = pa.schema(
     [
         ("shard", pa.string()),
         ("dataset", pa.string()),
@@ -23,6 +24,8 @@ _PLANS = pa.schema(
         ("split", pa.string()),
         ("number", pa.int32()),
         ("clip_ids", pa.list_(pa.string())),
+        ("first_position", pa.int64()),
+        ("last_position", pa.int64()),
     ]
 )
 
@@ -94,12 +97,27 @@ def finish_run(con: duckdb.DuckDBPyConnection, store: Store, run: Run, outcome: 
     table = con.sql("SELECT * FROM runs WHERE run_id = ?", params=[run.run_id]).to_arrow_table()
     with committing(store.ledger / f"runs-{run.run_id}.parquet") as file:
         pq.write_table(table, file)
+    _note(con, store.ledger.glob(f"*-{run.run_id}*.parquet"))
 
 
 def save_plan(store: Store, run_id: str, plan: pa.Table) -> None:
     """Write down which clips go into which shard before any of it is built."""
     with committing(store.ledger / f"plans-{run_id}-{uuid.uuid4().hex[:6]}.parquet") as file:
-        pq.write_table(plan.cast(_PLANS), file, compression="zstd")
+        pq.write_table(plan.cast(PLANS), file, compression="zstd")
+
+
+def dropped_elsewhere(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
+    """Does the ledger know of a drop that the manifest does not (killed in between)?"""
+    dropped, stages = (store.ledger / f"{name}.parquet" for name in ("dropped", "stages"))
+    shards = "SELECT 1 FROM read_parquet(?) WHERE shard NOT IN (SELECT shard FROM dropped) LIMIT 1"
+    if dropped.is_file() and con.execute(shards, [str(dropped)]).fetchall():
+        return True
+    empty = (
+        "SELECT 1 FROM stages WHERE (dataset, stage) NOT IN "
+        "(SELECT (dataset, stage) FROM read_parquet(?)) "
+        "AND (dataset, fingerprint) NOT IN (SELECT (dataset, fingerprint) FROM shards)"
+    )
+    return stages.is_file() and bool(con.execute(empty, [str(stages)]).fetchall())
 
 
 def save_table(con: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:
@@ -111,47 +129,74 @@ def save_table(con: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:
 
 def load(con: duckdb.DuckDBPyConnection, store: Store) -> None:
     """Fill an empty manifest with what the ledger holds."""
-    for table in ("attempts", "runs", "tasks", "stages"):
-        _insert(con, table, sorted(map(str, store.ledger.glob(f"{table}*.parquet"))))
-    _insert_plans(con, sorted(map(str, store.ledger.glob("plans-*.parquet"))))
+    for table in ("attempts", "runs"):
+        _insert(con, table, sorted(store.ledger.glob(f"{table}-*.parquet")))
+    for table in ("tasks", "stages", "features", "dropped"):
+        _insert(con, table, sorted(store.ledger.glob(f"{table}*.parquet")), distinct=True)
+    _insert_plans(con, sorted(store.ledger.glob("plans-*.parquet")))
+    _note(con, store.ledger.glob("*-*.parquet"))
 
 
-def load_unfinished(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
-    """Take in attempts and plans of runs whose end the manifest does not know; were there any."""
-    finished = {row[0] for row in con.execute("SELECT run_id FROM runs").fetchall()}
-    paths = [
-        path
-        for path in sorted(store.ledger.glob("*-*.parquet"))
-        if not any(run_id in path.name for run_id in finished)
-    ]
-    attempts = [str(path) for path in paths if path.name.startswith("attempts-")]
-    plans = [str(path) for path in paths if path.name.startswith("plans-")]
-    _insert(con, "attempts", attempts)
-    _insert_plans(con, plans)
-    return bool(attempts or plans)
+def load_new(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
+    """Take in ledger files that the manifest does not know; did attempts or plans come of it.
+
+    A killed run leaves such files, and so does a run on another machine.
+    """
+    known = {row[0] for row in con.execute("SELECT name FROM ledger_files").fetchall()}
+    new = sorted(path for path in store.ledger.glob("*-*.parquet") if path.name not in known)
+    by_kind = {
+        kind: [path for path in new if path.name.startswith(f"{kind}-")]
+        for kind in ("attempts", "runs", "plans")
+    }
+    for table in ("attempts", "runs"):
+        _insert(con, table, by_kind[table], distinct=True)
+    _insert_plans(con, by_kind["plans"])
+    _note(con, new)
+    return bool(by_kind["attempts"] or by_kind["plans"])
 
 
-def _insert(con: duckdb.DuckDBPyConnection, table: str, paths: list[str]) -> None:
-    """Add the files' rows that are not there yet."""
+def _note(con: duckdb.DuckDBPyConnection, paths: Iterable[Path]) -> None:
+    """Remember that the rows of these files are in the manifest."""
+    names = pa.table({"name": pa.array([path.name for path in paths], pa.string())})
+    con.register("noted", names)
+    con.execute("INSERT INTO ledger_files SELECT name FROM noted EXCEPT FROM ledger_files")
+    con.unregister("noted")
+
+
+def _insert(
+    con: duckdb.DuckDBPyConnection, table: str, paths: Sequence[Path], distinct: bool = False
+) -> None:
+    """Add the files' rows. distinct: only those that are not there yet (of the same run)."""
     if not paths:
         return
-    con.execute(f"CREATE TEMP TABLE ledger_rows AS SELECT * FROM {table} LIMIT 0;")
+    read = "read_parquet(getvariable('ledger_paths'), union_by_name = true)"
+    con.execute("SET VARIABLE ledger_paths = ?", [[str(path) for path in paths]])
+    if not distinct:
+        con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM {read}")
+        return
+    con.execute(f"CREATE OR REPLACE TEMP TABLE ledger_rows AS SELECT * FROM {table} LIMIT 0")
+    con.execute(f"INSERT INTO ledger_rows BY NAME SELECT * FROM {read}")
+    same = "WHERE run_id IN (SELECT DISTINCT run_id FROM ledger_rows)"
+    there = f"SELECT * FROM {table} {same if table in ('attempts', 'runs') else ''}"
     con.execute(
-        "INSERT INTO ledger_rows BY NAME SELECT * FROM read_parquet(?, union_by_name = true)",
-        [paths],
-    )
-    con.execute(
-        f"INSERT INTO {table} SELECT DISTINCT * FROM ledger_rows EXCEPT SELECT * FROM {table} "
-        "ORDER BY ALL"
+        f"INSERT INTO {table} SELECT DISTINCT * FROM ledger_rows EXCEPT {there} ORDER BY ALL"
     )
     con.execute("DROP TABLE ledger_rows")
 
 
-def _insert_plans(con: duckdb.DuckDBPyConnection, paths: list[str]) -> None:
-    if paths:
-        con.execute(
-            "INSERT INTO plans SELECT DISTINCT ON (shard) shard, dataset, stage, split, number, "
-            "clip_ids, false FROM read_parquet(?) "
-            "WHERE shard NOT IN (SELECT shard FROM plans) ORDER BY shard",
-            [paths],
-        )
+def _insert_plans(con: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
+    if not paths:
+        return
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE ledger_plans AS SELECT * EXCLUDE (done) FROM plans LIMIT 0"
+    )
+    con.execute(
+        "INSERT INTO ledger_plans BY NAME SELECT * FROM read_parquet(?, union_by_name = true)",
+        [[str(path) for path in paths]],
+    )
+    con.execute(
+        "INSERT INTO plans BY NAME SELECT DISTINCT ON (shard) *, "
+        "shard IN (SELECT shard FROM dropped) AS done FROM ledger_plans "
+        "WHERE shard NOT IN (SELECT shard FROM plans) ORDER BY shard"
+    )
+    con.execute("DROP TABLE ledger_plans")

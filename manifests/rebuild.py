@@ -1,20 +1,40 @@
 """Make the manifest again from the store: annotations and ledger, then every sidecar."""
 
+from pathlib import Path
+
+import duckdb
+
 from manifests import annotations, ledger
 from manifests.catalogue import Writer
-from manifests.ingest import ingest_sidecars, refresh_status, transaction
-from manifests.store import Store
+from manifests.ingest import ingest_features, ingest_sidecars, refresh_status, transaction
+from manifests.store import Store, sidecar_of
 
 
 def rebuild(writer: Writer, store: Store) -> int:
-    """Fill an empty manifest from the store; how many sidecars were read. Lock held."""
+    """Fill the manifest from the store alone; how many sidecars were read. Lock held."""
     con = writer.con
-    sidecars = store.sidecars()
     with transaction(con):
+        _clear(con)
         for published in annotations.load_all(store):
             annotations.ingest(con, published)
         ledger.load(con, store)
+        sidecars = standing(con, store, store.sidecars())
         ingest_sidecars(con, sidecars)
-        con.execute("DROP TABLE IF EXISTS incoming")
+        ingest_features(con, standing(con, store, store.feature_sidecars()))
         refresh_status(con)
     return len(sidecars)
+
+
+def _clear(con: duckdb.DuckDBPyConnection) -> None:
+    tables = con.execute(
+        "SELECT table_name FROM duckdb_tables() WHERE NOT temporary AND table_name <> 'meta'"
+    ).fetchall()
+    for (table,) in tables:
+        con.execute(f"DELETE FROM {table}")
+
+
+def standing(con: duckdb.DuckDBPyConnection, store: Store, sidecars: list[Path]) -> list[Path]:
+    """The sidecars whose shards were not dropped."""
+    names = con.execute("SELECT shard FROM dropped").fetchall()
+    gone = {store.root / sidecar_of(name) for (name,) in names}
+    return [path for path in sidecars if path not in gone]

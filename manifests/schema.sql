@@ -104,7 +104,8 @@ CREATE TABLE IF NOT EXISTS status (
     verdict VARCHAR,
     attempts INTEGER,
     not_before TIMESTAMP,
-    updated_at TIMESTAMP
+    updated_at TIMESTAMP,
+    position BIGINT                 -- clips.position: rows lie in this order, so a shard's are near
 );
 
 CREATE TABLE IF NOT EXISTS attempts (
@@ -141,7 +142,9 @@ CREATE TABLE IF NOT EXISTS plans (
     split VARCHAR NOT NULL,
     number INTEGER NOT NULL,
     clip_ids VARCHAR[],
-    done BOOLEAN NOT NULL           -- its sidecar is in the manifest
+    done BOOLEAN NOT NULL,          -- its sidecar is in the manifest
+    first_position BIGINT,          -- of its clips, in clips.position (a hint, checked when used)
+    last_position BIGINT
 );
 
 CREATE TABLE IF NOT EXISTS shards (
@@ -167,7 +170,9 @@ CREATE TABLE IF NOT EXISTS samples (
     frame_times FLOAT[],            -- seconds from the clip's start, presentation time of each frame
     fbank_frames INTEGER,
     duration_s DOUBLE,
-    crc32 BIGINT                    -- of the members' contents, one after the other
+    crc32 BIGINT,                   -- of the members' contents, one after the other
+    range_offset BIGINT,            -- where the sample's members, headers included, lie in the tar:
+    range_bytes BIGINT              -- one range read for all of them
 );
 
 CREATE TABLE IF NOT EXISTS features (
@@ -178,6 +183,24 @@ CREATE TABLE IF NOT EXISTS features (
     library_versions JSON,
     weights_sha256 VARCHAR
 );
+
+-- One row a clip in a companion shard of a derived feature.
+CREATE TABLE IF NOT EXISTS feature_samples (
+    shard VARCHAR NOT NULL,         -- the companion shard, relative to the store
+    feature VARCHAR NOT NULL,
+    fingerprint VARCHAR NOT NULL,   -- features.fingerprint
+    clip_id VARCHAR NOT NULL,
+    position INTEGER,               -- within the shard, as in the base shard
+    "offset" BIGINT,                -- of the value's content (.npy) in the tar
+    size BIGINT,
+    shape VARCHAR,
+    dtype VARCHAR,
+    source_sha256 VARCHAR,          -- of what it was computed from
+    crc32 BIGINT                    -- of the content
+);
+
+-- The files of the ledger whose rows are in this manifest.
+CREATE TABLE IF NOT EXISTS ledger_files (name VARCHAR NOT NULL);
 
 -- A task stream: ordered tasks, each a query over clips that returns clip_id.
 CREATE TABLE IF NOT EXISTS tasks (
@@ -197,4 +220,10 @@ CREATE TABLE IF NOT EXISTS runs (
     started_at TIMESTAMP,
     ended_at TIMESTAMP,
     outcome VARCHAR
+);
+
+-- Shards (base and companion) that were dropped: no row points at them, gc removes their files.
+CREATE TABLE IF NOT EXISTS dropped (
+    shard VARCHAR NOT NULL,         -- relative to the store
+    dropped_at TIMESTAMP
 );

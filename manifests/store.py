@@ -45,6 +45,10 @@ class Store:
     def reports(self) -> Path:
         return self.root / "reports"
 
+    @property
+    def snapshots(self) -> Path:
+        return self.root / "snapshots"
+
     def raw(self, dataset: str) -> Path:
         return self.root / "raw" / dataset
 
@@ -57,10 +61,20 @@ class Store:
         found = self.shards.glob("*/*/*.parquet")
         return sorted(path for path in found if path.stem.count(".") == 0)
 
+    def feature_sidecars(self) -> list[Path]:
+        """Sidecars of companion shards (derived features), in path order."""
+        found = self.shards.glob("*/*/*.parquet")
+        return sorted(path for path in found if path.stem.count(".") > 0)
+
 
 def sidecar_of(shard: str) -> str:
     """The sidecar's path relative to the store, from `shards.path`."""
     return shard.removesuffix(".tar") + ".parquet"
+
+
+def shard_of(sidecar: Path) -> str:
+    """The shard's path relative to the store, from its sidecar's."""
+    return str(sidecar).removesuffix(".parquet") + ".tar"
 
 
 def find_store(path: Path) -> Store:

@@ -1,14 +1,14 @@
 """Hold every shard against its checksum, its sidecar and its rows in the manifest."""
 
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
 
-from manifests.store import Store, file_sha256, sidecar_of
+from manifests.store import Store, file_sha256, shard_of, sidecar_of
 
 
 @dataclass(frozen=True)
@@ -64,18 +64,25 @@ def _accounts(con: duckdb.DuckDBPyConnection) -> Iterator[Problem]:
 
 
 def _leftovers(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Problem]:
-    for path in store.root.rglob(".*.tmp"):
-        yield Problem(str(path.relative_to(store.root)), "is a temporary file of a killed run")
+    """Files that nothing knows of. What a killed or running build has planned is no defect."""
     known = {row[0] for row in con.execute("SELECT path FROM shards").fetchall()}
-    done = {row[0] for row in con.execute("SELECT shard FROM plans WHERE done").fetchall()}
+    known |= {row[0] for row in con.execute("SELECT shard FROM dropped").fetchall()}
+    known |= {row[0] for row in con.execute("SELECT shard FROM plans").fetchall()}
+    known |= set(_column(store.ledger.glob("plans-*.parquet"), "shard"))
     for sidecar in store.sidecars():
-        shard = str(sidecar.relative_to(store.root)).removesuffix(".parquet") + ".tar"
-        if shard not in known and shard not in done:
+        shard = shard_of(sidecar.relative_to(store.root))
+        if shard not in known:
             yield Problem(shard, "has a sidecar that the manifest does not know (avstore index)")
     for tar in store.shards.glob("*/*/*.tar"):
         name = str(tar.relative_to(store.root))
         if tar.stem.count(".") == 0 and name not in known:
-            yield Problem(name, "is not in the manifest (rerun the build, or avstore index)")
+            yield Problem(name, "is not in the manifest (avstore index, or avstore gc)")
+
+
+def _column(paths: Iterable[Path], name: str) -> Iterator[str]:
+    """The values of one text column of these Parquet files."""
+    for path in paths:
+        yield from pq.read_table(path, columns=[name]).column(0).to_pylist()
 
 
 def _shard(

@@ -69,11 +69,20 @@ FROM attempts a JOIN chances g USING (clip_id)
 WHERE a.stage = 'fetch'
 QUALIFY row_number() OVER (PARTITION BY a.clip_id ORDER BY a.started_at DESC) = 1;
 
+-- The same for a list of clips: reads only their attempts.
+CREATE OR REPLACE MACRO last_fetch_of(ids) AS TABLE
+SELECT clip_id,
+       arg_max_null(path, started_at) AS path,
+       arg_max_null(offset_s, started_at) AS offset_s,
+       max(started_at) AS started_at
+FROM attempts WHERE stage = 'fetch' AND clip_id IN (SELECT unnest(ids))
+GROUP BY clip_id;
+
 -- The status of every clip at every stage, derived from the other tables: `status` is kept equal.
 CREATE OR REPLACE VIEW derived_status AS
 SELECT c.clip_id, 'fetch' AS stage, coalesce(f.outcome, 'pending') AS status,
        f.error_class AS verdict, coalesce(f.attempts, 0)::INTEGER AS attempts,
-       f.not_before, f.started_at AS updated_at
+       f.not_before, f.started_at AS updated_at, c.position
 FROM clips c LEFT JOIN last_fetch f USING (clip_id)
 UNION ALL
 SELECT c.clip_id, g.stage,
@@ -86,7 +95,8 @@ SELECT c.clip_id, g.stage,
        (q.clip_id IS NOT NULL)::INTEGER,
        CASE WHEN q.clip_id IS NULL THEN f.not_before END,
        coalesce(q.extracted_at, CASE WHEN f.outcome IN ('gone', 'retryable', 'rejected')
-                                  THEN f.started_at END)
+                                  THEN f.started_at END),
+       c.position
 FROM clips c
 JOIN stages g ON g.dataset = c.dataset
 LEFT JOIN last_fetch f USING (clip_id)

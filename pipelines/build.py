@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from manifests.tasks import create_task_view, register
 from rich.console import Console
 
+from av_datasets.registry import stream_text
 from av_datasets.spec import DatasetSpec
 from manifests import annotations as published
 from manifests import ledger
@@ -16,6 +16,7 @@ from manifests.catalogue import Writer, open_write
 from manifests.ingest import refresh_status, transaction
 from manifests.lock import writing
 from manifests.store import Store, StoreError
+from manifests.tasks import create_task_view, parse_stream, register
 from pipelines import plan as planning
 from pipelines.cluster import connect
 from pipelines.extracting import run_shards, shard_job
@@ -174,7 +175,7 @@ class _Driver:
         """Make the dataset's task streams queries of this manifest."""
         with transaction(self.writer.con):
             for stream in self.spec.streams:
-                register(self.writer.con, stream)
+                register(self.writer.con, parse_stream(stream_text(stream)))
             create_task_view(self.writer.con)
         ledger.save_table(self.writer.con, self.store, "tasks")
 
@@ -215,7 +216,7 @@ class _Driver:
     def extract(self, size: int, whole_only: bool) -> int:
         """Plan what is there and build every planned shard; how many were built."""
         con, name = self.writer.con, self.spec.name
-        new = planning.plan_new(con, name, self.stage, self.recipe.fingerprint, size, whole_only)
+        new = planning.plan_new(con, name, self.stage, size, whole_only)
         if new.num_rows:
             ledger.save_plan(self.store, self.run_id, new)
             planning.record_plan(con, new)

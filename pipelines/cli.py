@@ -11,7 +11,18 @@ from av_datasets.spec import AnnotationError
 from manifests.account import AccountError
 from manifests.lock import StoreBusyError
 from manifests.store import StoreError
-from pipelines.commands import build, index, report, sql, status, verify
+from pipelines.commands import (
+    build,
+    drop,
+    export,
+    gc,
+    index,
+    report,
+    snapshot,
+    sql,
+    status,
+    verify,
+)
 from pipelines.commands.options import ExitCode
 from pipelines.fetch.base import SourceError
 from pipelines.fetch.watch import FetchStopped
@@ -32,6 +43,10 @@ app.command("status")(status.run)
 app.command("verify")(verify.run)
 app.command("index")(index.run)
 app.command("report")(report.run)
+app.command("export")(export.run)
+app.command("gc")(gc.run)
+app.command("drop")(drop.run)
+app.add_typer(snapshot.app, name="snapshot")
 app.command("retry")(retry)
 app.add_typer(availability_app, name="availability")
 app.add_typer(recipe_app, name="recipe")

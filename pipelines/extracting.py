@@ -32,10 +32,10 @@ def shard_job(
     rows = con.execute(
         """
         SELECT c.clip_id, c.key, c.source_id, c.start_s, c.end_s, f.path, f.offset_s, f.started_at
-        FROM (SELECT unnest(?) AS clip_id, unnest(range(?)) AS i) w
-        JOIN clips c USING (clip_id) JOIN last_fetch f USING (clip_id) ORDER BY w.i
+        FROM (SELECT unnest($ids) AS clip_id, unnest(range($count)) AS i) w
+        JOIN clips c USING (clip_id) JOIN last_fetch_of($ids) f USING (clip_id) ORDER BY w.i
         """,
-        [list(shard.clip_ids), len(shard.clip_ids)],
+        {"ids": list(shard.clip_ids), "count": len(shard.clip_ids)},
     ).fetchall()
     sources, facts, fetched = [], [], []
     for clip_id, key, source_id, start_s, end_s, path, offset_s, at in rows:
@@ -61,7 +61,8 @@ def _on_worker(job: ShardJob) -> ShardDone:
     worker = get_worker()
 
     def tell(extracted: Extracted) -> None:
-        worker.log_event(_TOPIC, {"clip": extracted.clip_id, "verdict": extracted.verdict})
+        verdict = extracted.verdict.value if extracted.verdict else None  # plain text for msgpack
+        worker.log_event(_TOPIC, {"clip": extracted.clip_id, "verdict": verdict})
 
     return build_shard(job, tell)
 

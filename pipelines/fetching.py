@@ -11,8 +11,9 @@ import duckdb
 import pyarrow as pa
 
 from av_datasets.spec import Clip, DatasetSpec
-from manifests.ingest import refresh_status, transaction
+from manifests.ingest import transaction
 from manifests.ledger import now
+from manifests.status import note_attempts
 from manifests.store import Store
 from manifests.verdicts import POLICIES, Verdict
 from pipelines.fetch.base import Fetched, Wanted
@@ -40,6 +41,23 @@ def kind(tool: str | None) -> str:
     return (tool or "").partition(" ")[0]
 
 
+class _Known:
+    """The latest fetch of every clip, kept as columns: millions of them are some hundred MB."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self._table = con.sql(
+            "SELECT clip_id, outcome, path, offset_s, started_at, tool_version FROM last_fetch"
+        ).to_arrow_table()
+        ids = self._table.column(0).to_pylist()
+        self._rows = {clip_id: row for row, clip_id in enumerate(ids)}
+
+    def get(self, clip_id: str) -> _Last | None:
+        row = self._rows.get(clip_id)
+        if row is None:
+            return None
+        return _Last(*(self._table.column(i)[row].as_py() for i in range(1, 6)))
+
+
 def wanted_clips(
     con: duckdb.DuckDBPyConnection,
     spec: DatasetSpec,
@@ -58,10 +76,12 @@ def wanted_clips(
         SELECT c.clip_id, c.key, c.source_id, c.start_s, c.end_s, c.split, c.labels, c.extra,
                coalesce(f.attempts, 0), f.outcome, f.error_class, f.not_before,
                f.tool_version
-        FROM clips c LEFT JOIN last_fetch f USING (clip_id)
-        WHERE c.dataset = ? ORDER BY c.position LIMIT ?
+        FROM (SELECT * FROM clips WHERE dataset = $dataset ORDER BY position LIMIT $limit) c
+        LEFT JOIN last_fetch f USING (clip_id)
+        WHERE $everything OR f.outcome IS NULL OR f.outcome <> 'stored'
+        ORDER BY c.position
         """,
-        [spec.name, limit],
+        {"dataset": spec.name, "limit": limit, "everything": everything},
     ).fetchall()
     at = now()
     return [_wanted(spec, row) for row in rows if everything or _due(row[8:], at, tool)]
@@ -118,7 +138,7 @@ def record_outcomes(
     An outcome that only repeats what is known (same file, not changed since) is passed on alone,
     and so is one source's not having what another has given.
     """
-    known = _known(con)
+    known = _Known(con)
     batch: list[Fetched] = []
     flushed = time.monotonic()
     try:
@@ -133,13 +153,6 @@ def record_outcomes(
             yield fetched
     finally:
         _insert(con, run_id, batch)
-
-
-def _known(con: duckdb.DuckDBPyConnection) -> dict[str, _Last]:
-    rows = con.execute(
-        "SELECT clip_id, outcome, path, offset_s, started_at, tool_version FROM last_fetch"
-    ).fetchall()
-    return {row[0]: _Last(*row[1:]) for row in rows}
 
 
 def _within(store: Store, fetched: Fetched) -> Fetched:
@@ -171,9 +184,9 @@ def _repeats(store: Store, fetched: Fetched, last: _Last | None) -> bool:
 def _insert(con: duckdb.DuckDBPyConnection, run_id: str, batch: Sequence[Fetched]) -> None:
     if not batch:
         return
-    rows = [to_row(f, run_id, "fetch") for f in batch]
+    table = pa.Table.from_pylist([to_row(f, run_id, "fetch") for f in batch], schema=ATTEMPTS)
     with transaction(con):
-        con.register("new_attempts", pa.Table.from_pylist(rows, schema=ATTEMPTS))
-        con.execute("INSERT INTO attempts BY NAME SELECT * FROM new_attempts")
-        con.unregister("new_attempts")
-        refresh_status(con, pa.table({"clip_id": [f.clip_id for f in batch]}))
+        con.register("new_rows", table)
+        con.execute("INSERT INTO attempts BY NAME SELECT * FROM new_rows")
+        con.unregister("new_rows")
+        note_attempts(con, table)

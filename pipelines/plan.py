@@ -19,16 +19,15 @@ class PlannedShard:
 
 
 # A clip can be planned when its media is there and no shard has it. One that was rejected is
-# planned again only when its media was fetched anew since.
+# planned again only when its media was fetched anew since. `status` says all of that.
 _UNPLANNED = """
 SELECT c.clip_id, c.split, c.position
-FROM clips c
-JOIN last_fetch f USING (clip_id)
-LEFT JOIN quality q ON q.clip_id = c.clip_id AND q.fingerprint = $fingerprint
-LEFT JOIN samples s ON s.clip_id = c.clip_id AND s.fingerprint = $fingerprint
-WHERE c.dataset = $dataset AND f.outcome = 'stored' AND s.clip_id IS NULL
-  AND (q.clip_id IS NULL OR q.extracted_at < f.started_at)
-  AND c.clip_id NOT IN (
+FROM status e
+JOIN status f ON f.clip_id = e.clip_id AND f.stage = 'fetch' AND f.status = 'stored'
+JOIN clips c ON c.clip_id = e.clip_id AND c.dataset = $dataset
+WHERE e.stage = $stage
+  AND (e.status = 'pending' OR (e.status = 'rejected' AND e.updated_at < f.updated_at))
+  AND e.clip_id NOT IN (
       SELECT unnest(clip_ids) FROM plans WHERE dataset = $dataset AND stage = $stage AND NOT done)
 """
 
@@ -37,7 +36,6 @@ def plan_new(
     con: duckdb.DuckDBPyConnection,
     dataset: str,
     stage: str,
-    fingerprint: str,
     shard_clips: int,
     whole_only: bool = False,
 ) -> pa.Table:
@@ -56,20 +54,21 @@ def plan_new(
             SELECT split, max(number) + 1 AS number
             FROM plans WHERE dataset = $dataset AND stage = $stage GROUP BY split),
         chunks AS (
-            SELECT split, chunk, list(clip_id ORDER BY position) AS clip_ids
+            SELECT split, chunk, list(clip_id ORDER BY position) AS clip_ids,
+                   min(position) AS first_position, max(position) AS last_position
             FROM numbered GROUP BY split, chunk
             HAVING NOT $whole_only OR count(*) = $size)
         SELECT 'shards/' || $dataset || '/' || $stage || '/' || c.split || '-'
                    || lpad((c.chunk + coalesce(n.number, 0))::VARCHAR, 6, '0') || '.tar' AS shard,
                $dataset AS dataset, $stage AS stage, c.split AS split,
-               (c.chunk + coalesce(n.number, 0))::INTEGER AS number, c.clip_ids
+               (c.chunk + coalesce(n.number, 0))::INTEGER AS number, c.clip_ids,
+               c.first_position, c.last_position
         FROM chunks c LEFT JOIN next n USING (split)
         ORDER BY c.split, number
         """,
         params={
             "dataset": dataset,
             "stage": stage,
-            "fingerprint": fingerprint,
             "size": shard_clips,
             "whole_only": whole_only,
         },
@@ -79,7 +78,7 @@ def plan_new(
 def record_plan(con: duckdb.DuckDBPyConnection, plan: pa.Table) -> None:
     """Put new rows of `plans` into the manifest."""
     con.register("new_plan", plan)
-    con.execute("INSERT INTO plans SELECT *, false FROM new_plan")
+    con.execute("INSERT INTO plans BY NAME SELECT *, false AS done FROM new_plan")
     con.unregister("new_plan")
 
 
@@ -92,7 +91,7 @@ def outstanding(con: duckdb.DuckDBPyConnection, dataset: str, stage: str) -> lis
             FROM plans WHERE dataset = ? AND stage = ? AND NOT done)
         SELECT w.shard, w.split, list(w.clip_id ORDER BY w.i)
         FROM wanted w JOIN clips USING (clip_id)
-        JOIN last_fetch f ON f.clip_id = w.clip_id AND f.outcome = 'stored'
+        JOIN status f ON f.clip_id = w.clip_id AND f.stage = 'fetch' AND f.status = 'stored'
         GROUP BY w.shard, w.split ORDER BY w.shard
         """,
         [dataset, stage],

@@ -1,6 +1,7 @@
 """Recipes: named, versioned extraction settings, one TOML file each in `recipes/`."""
 
 import hashlib
+import importlib.util
 import json
 import re
 import tomllib
@@ -170,6 +171,15 @@ def parse_recipe(settings: dict[str, Any], where: str = "recipe") -> Recipe:
     except ValidationError as error:
         problems = "; ".join(_problem(e) for e in error.errors())
         raise RecipeError(f"{where}: {problems}") from error
+
+
+def require_decoder(recipe: Recipe) -> None:
+    """Raises RecipeError where the recipe's decoder is not installed."""
+    if recipe.decoder == "decord" and importlib.util.find_spec("decord") is None:
+        raise RecipeError(
+            f"recipe '{recipe.name}': decoder = 'decord' needs the package decord, which is not "
+            "installed (it exists for Linux on x86-64 only): use decoder = 'pyav'"
+        )
 
 
 def _find(name_or_path: str | Path) -> Path:

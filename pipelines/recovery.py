@@ -1,10 +1,12 @@
 """Bring the manifest up to what is on disk after a run that was killed."""
 
+import duckdb
+
 from manifests import ledger
 from manifests.catalogue import Writer
-from manifests.ingest import commit_shards, refresh_status, transaction
-from manifests.rebuild import rebuild
-from manifests.store import Store, remove_temporaries, sidecar_of
+from manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
+from manifests.rebuild import rebuild, standing
+from manifests.store import Store, remove_temporaries, shard_of, sidecar_of
 from pipelines.fetch.ledger import recover as recover_attempts
 
 
@@ -15,13 +17,26 @@ def recover(writer: Writer, store: Store) -> None:
     """
     remove_temporaries(store)
     recover_attempts(store.root)
-    if not store.manifest.is_file():
+    con = writer.con
+    if not store.manifest.is_file() or ledger.dropped_elsewhere(con, store):
         rebuild(writer, store)
         return
-    con = writer.con
     with transaction(con):
-        if ledger.load_unfinished(con, store):
+        if ledger.load_new(con, store):
             refresh_status(con)
     planned = con.execute("SELECT shard FROM plans WHERE NOT done ORDER BY shard").fetchall()
     sidecars = [store.root / sidecar_of(shard) for (shard,) in planned]
     commit_shards(con, [path for path in sidecars if path.is_file()])
+    _take_in_features(con, store)
+
+
+def _take_in_features(con: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Companion shards that were committed and not yet told of."""
+    known = {row[0] for row in con.execute("SELECT DISTINCT shard FROM feature_samples").fetchall()}
+    new = [
+        path
+        for path in standing(con, store, store.feature_sidecars())
+        if shard_of(path.relative_to(store.root)) not in known
+    ]
+    with transaction(con):
+        ingest_features(con, new)

@@ -19,13 +19,23 @@ from typing import IO, Any, Self
 
 from manifests.verdicts import Verdict
 from pipelines.extract import wire
-from pipelines.recipe import Recipe
+from pipelines.recipe import Recipe, require_decoder
 from pipelines.records import Extracted, Quality, Source
 
 TIMEOUT_S = 120.0
 MEMORY_BYTES = 4 << 30
 START_S = 60.0
 TRIES = 2
+
+
+CHILD_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # Keep freed memory from frame to frame: glibc would return it, and fault it in again.
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
+    "MALLOC_TOP_PAD_": str(1 << 24),
+}
 
 
 class _Crash(Exception):  # noqa: N818 - a fact about the child, handled here
@@ -36,11 +46,13 @@ class Sandbox:
     """A child process that extracts clips by one recipe. One clip at a time; thread-safe.
 
     timeout_s: seconds a clip may take. memory_bytes: address space of the child (0: no limit).
+    Raises RecipeError where the recipe's decoder is not installed.
     """
 
     def __init__(
         self, recipe: Recipe, timeout_s: float = TIMEOUT_S, memory_bytes: int = MEMORY_BYTES
     ) -> None:
+        require_decoder(recipe)
         self._recipe = recipe
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
@@ -112,8 +124,7 @@ class _Child:
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
+            **CHILD_ENVIRONMENT,
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pipelines.extract.child"],

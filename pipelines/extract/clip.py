@@ -16,7 +16,13 @@ from pipelines.extract.judge import judge
 from pipelines.extract.loudness import integrated_loudness
 from pipelines.extract.pictures import Pictures, decode_pictures
 from pipelines.extract.rejected import Rejected
-from pipelines.extract.source import choose_streams, media_facts, open_media, sha256_of
+from pipelines.extract.source import (
+    choose_streams,
+    media_facts,
+    open_media,
+    sha256_of,
+    stream_offset_ms,
+)
 from pipelines.extract.window import read_window
 from pipelines.recipe import Recipe
 from pipelines.records import Extracted, MediaFacts, Quality, Source
@@ -32,6 +38,7 @@ class Decoded:
     pictures: Pictures
     sound: Sound
     duration: Fraction
+    errors: tuple[str, ...]
 
 
 def extract_clip(source: Source, recipe: Recipe) -> Extracted:
@@ -58,6 +65,7 @@ def extract_clip(source: Source, recipe: Recipe) -> Extracted:
             decoded.pictures,
             decoded.sound,
             duration=decoded.duration,
+            errors=decoded.errors,
             quality=quality,
             recipe=recipe,
         )
@@ -83,9 +91,12 @@ def _decode(source: Source, recipe: Recipe, container: Any, media: MediaFacts) -
     window = read_window(opened, sampling.exact(source.offset_s), duration)
     sound = decode_sound(opened.audio, window.audio, window.origin, duration, recipe.audio)
     pictures = decode_pictures(source.path, opened, window, recipe)
-    start = None if sound.start is None else (sound.start - pictures.start) * 1000
-    media = replace(media, rotation=pictures.rotation, av_offset_ms=start)
-    return Decoded(media, pictures, sound, duration)
+    errors = (*window.errors, *pictures.errors, *sound.errors)
+    offset_ms = stream_offset_ms(opened)
+    if source.offset_s <= 0 and sound.start is not None:
+        offset_ms = (sound.start - pictures.start) * 1000  # by what was decoded, not by the header
+    media = replace(media, rotation=pictures.rotation, av_offset_ms=offset_ms)
+    return Decoded(media, pictures, sound, duration, errors)
 
 
 def _quality(decoded: Decoded, recipe: Recipe) -> Quality:
@@ -97,7 +108,7 @@ def _quality(decoded: Decoded, recipe: Recipe) -> Quality:
         black_fraction=signals.black_fraction(lumas, limits.black_luma),
         loudness_lufs=integrated_loudness(samples, rate),
         clipped_fraction=decoded.sound.clipped_fraction,
-        decode_errors=len(decoded.pictures.errors) + len(decoded.sound.errors),
+        decode_errors=len(decoded.errors),
     )
 
 

@@ -4,7 +4,8 @@ The numbers are those of `torchaudio.compliance.kaldi.fbank(htk_compat=True, use
 window_type="hanning", dither=0)`: DC removed per frame, pre-emphasis 0.97, power spectrum,
 mel scale 1127 ln(1 + f / 700) from 20 Hz to half the rate, natural logarithm, edges snipped.
 All in float64: within 1e-3 of torchaudio's in float64, and of its float32 but for a few bands in
-100,000 that lie 100 dB under the loudest, where single precision itself ends. The order of additions is fixed: no thread count or BLAS matters.
+100,000 that lie 100 dB under the loudest, where single precision itself ends. The order of
+additions is fixed, so neither thread count nor BLAS changes a bit.
 """
 
 from functools import lru_cache
@@ -36,13 +37,15 @@ def log_mel(samples: NDArray[np.int16], rate: int, fbank: Fbank) -> NDArray[np.f
     if len(wave) < length:
         return np.zeros((0, fbank.mels), np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(wave, length)[::shift]
-    padded = 1 << (length - 1).bit_length()
     frames = frames - frames.mean(axis=1, keepdims=True)
-    emphasised = frames.copy()
-    emphasised[:, 1:] -= PREEMPHASIS * frames[:, :-1]
-    emphasised[:, 0] -= PREEMPHASIS * frames[:, 0]
+    padded = 1 << (length - 1).bit_length()
+    windowed = np.zeros((len(frames), padded))
+    emphasised = windowed[:, :length]
+    np.multiply(frames[:, :-1], -PREEMPHASIS, out=emphasised[:, 1:])
+    np.multiply(frames[:, 0], -PREEMPHASIS, out=emphasised[:, 0])
+    emphasised += frames
     emphasised *= np.hanning(length)
-    spectrum = np.fft.rfft(emphasised, padded)
+    spectrum = np.fft.rfft(windowed)
     power = (spectrum.real**2 + spectrum.imag**2).T
     return _mel_energies(np.ascontiguousarray(power), rate, padded, fbank.mels)
 

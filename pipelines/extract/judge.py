@@ -1,5 +1,6 @@
 """From measured signals to a verdict; every threshold is the recipe's."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -25,6 +26,7 @@ def judge(
     sound: Sound,
     *,
     duration: Fraction,
+    errors: Sequence[str],
     quality: Quality,
     recipe: Recipe,
 ) -> Flag | None:
@@ -33,7 +35,7 @@ def judge(
     wanted = float(duration)
     if sound.start is None or sound.end is None:
         raise Rejected(Verdict.NO_AUDIO, "nothing of the audio stream decodes")
-    offset = sound.start - pictures.start
+    offset = max(sound.start, 0.0) - max(pictures.start, 0.0)
     if abs(offset) > limits.max_av_offset_s:
         late = "audio" if offset > 0 else "video"
         detail = f"{late} starts {abs(offset):.3f} s late (limit {limits.max_av_offset_s:g} s)"
@@ -43,18 +45,14 @@ def judge(
     have = min(ends[stream], wanted)
     if have < limits.min_fraction * wanted:
         raise _too_short(media, stream, have, wanted, limits)
-    _check_errors(pictures, sound, limits)
+    if len(errors) > limits.max_decode_errors:
+        allowed = f"limit {limits.max_decode_errors}"
+        detail = f"{len(errors)} decode errors ({allowed}), the first: {errors[0]}"
+        raise Rejected(Verdict.UNDECODABLE, detail)
     flag = _flag(quality, limits)
     if flag and flag.verdict.value in limits.reject:
         raise Rejected(flag.verdict, flag.detail)
     return flag
-
-
-def _check_errors(pictures: Pictures, sound: Sound, limits: QualityLimits) -> None:
-    errors = (*pictures.errors, *sound.errors)
-    if len(errors) > limits.max_decode_errors:
-        detail = f"{len(errors)} decode errors (limit {limits.max_decode_errors}): {errors[0]}"
-        raise Rejected(Verdict.UNDECODABLE, detail)
 
 
 def _too_short(

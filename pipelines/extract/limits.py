@@ -30,5 +30,5 @@ MAX_WINDOW_BYTES = 1 << 29
 MAX_WINDOW_FRAMES = 100_000
 """Most video packets that one clip's own seconds may hold (240 a second for 400 s)."""
 
-MAX_FRAME_RATIO = 64
+MAX_SIDE_RATIO = 32
 """Longest picture side over the shorter: more is no picture to resize."""

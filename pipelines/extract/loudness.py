@@ -26,10 +26,12 @@ def integrated_loudness(samples: NDArray[np.int16], rate: int) -> float | None:
     per_block = round(BLOCK_S / STEP_S)
     if steps < per_block:
         return None
-    wave = samples.astype(np.float64) / 32768
-    size = 1 << (len(wave) + rate // 2 - 1).bit_length()
+    wave = samples.astype(np.float32) / np.float32(32768)
+    size = _fft_size(len(wave) + rate // 2)  # half a second lets the high pass ring out
     weighted = np.fft.irfft(np.fft.rfft(wave, size) * _k_response(rate, size), size)
-    energies = np.square(weighted[: steps * step]).reshape(steps, step).mean(axis=1)
+    energies = (
+        np.square(weighted[: steps * step]).reshape(steps, step).mean(axis=1, dtype=np.float64)
+    )
     blocks = sum(energies[i : steps - per_block + 1 + i] for i in range(per_block)) / per_block
     loud = blocks[_lufs(blocks) > ABSOLUTE_GATE]
     if len(loud) == 0:
@@ -43,9 +45,15 @@ def _lufs(energy: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=4)
-def _k_response(rate: int, size: int) -> NDArray[np.complex128]:
+def _k_response(rate: int, size: int) -> NDArray[np.complex64]:
     z = np.exp(-2j * np.pi * np.arange(size // 2 + 1) / size)
-    return _biquad(_shelf(rate), z) * _biquad(_high_pass(rate), z)
+    return (_biquad(_shelf(rate), z) * _biquad(_high_pass(rate), z)).astype(np.complex64)
+
+
+def _fft_size(least: int) -> int:
+    """The next length with only small factors (a power of two times 1, 3, 5 or 15)."""
+    sizes = (f << (max(-(-least // f) - 1, 0)).bit_length() for f in (1, 3, 5, 15))
+    return min(sizes)
 
 
 def _biquad(

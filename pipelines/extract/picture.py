@@ -1,58 +1,70 @@
 """From a decoded frame to the stored JPEG, without ever going through RGB."""
 
+import struct
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from av.sidedata.sidedata import Type as SideData
+from av.video.reformatter import VideoReformatter
 
-from pipelines.extract.colour import Plane, Planes, standard_of, to_jpeg_ycc
-from pipelines.extract.geometry import Box, Geometry, plan
+from manifests.verdicts import Verdict
+from pipelines.extract.colour import Plane, Planes, to_bt601
+from pipelines.extract.geometry import Geometry, plan
+from pipelines.extract.limits import MAX_SIDE_RATIO
+from pipelines.extract.rejected import Rejected
 from pipelines.recipe import Frames
 
-# Planar 8-bit formats that need no conversion: luma pixels per chroma pixel, each way.
-_PLANAR = {
-    "yuv420p": (2, 2),
-    "yuvj420p": (2, 2),
-    "yuva420p": (2, 2),
-    "yuv422p": (2, 1),
-    "yuvj422p": (2, 1),
-    "yuva422p": (2, 1),
-    "yuv444p": (1, 1),
-    "yuvj444p": (1, 1),
-    "yuva444p": (1, 1),
-    "yuv440p": (1, 2),
-    "yuvj440p": (1, 2),
-    "yuv411p": (4, 1),
-    "yuv410p": (4, 4),
-}
-_CENTRED_CHROMA = {"mjpeg", "vp8", "mpeg1video", "theora"}
+# swscale's SWS_BILINEAR (antialiased when it shrinks), and the same bits on every processor.
+_BILINEAR, _ACCURATE_RND, _BITEXACT = 2, 0x40000, 0x80000
+_FLAGS = _BILINEAR | _ACCURATE_RND | _BITEXACT
+_BT601, _FULL_RANGE = 5, 2
 
 
-def frame_geometry(frame: Any, frames: Frames, aspect: Fraction | None) -> Geometry:
-    """Where a frame goes under a recipe, its display matrix honoured."""
-    turns, mirror = _orientation(frame)
-    return plan(frame.width, frame.height, frames, aspect=aspect, turns=turns, mirror=mirror)
+class Resizer:
+    """Frames of one clip to planes of the stored size; keeps swscale's tables between frames."""
 
+    def __init__(self, frames: Frames, aspect: Fraction | None) -> None:
+        self._frames = frames
+        self._aspect = aspect
+        self._scaler = VideoReformatter()
+        self._plan: tuple[tuple[int, int], Geometry] | None = None
+        self.rotation = 0
 
-def small_planes(frame: Any, geometry: Geometry, codec: str) -> Planes:
-    """A frame cropped, resized, turned, as full-range BT.601 planes in 4:2:0.
+    def planes(self, frame: Any) -> Planes:
+        """A frame resized, cropped and turned for display: full-range BT.601 in 4:2:0.
 
-    The resize is Pillow's antialiased bilinear, on luma and chroma apart, with the chroma
-    samples taken from where the codec puts them (left, for most) to where JPEG does (centre).
-    """
-    frame = _eight_bit_planar(frame)
-    name = frame.format.name
-    standard = standard_of(name, frame.colorspace, frame.color_range)
-    luma = _resized(frame.planes[0], geometry.box, geometry.width, geometry.height)
-    if name == "gray":
-        half = ((geometry.height + 1) // 2, (geometry.width + 1) // 2)
-        blue = red = np.full(half, 128, np.uint8)
-    else:
-        box, size = _chroma_box(geometry, _PLANAR[name], codec in _CENTRED_CHROMA)
-        blue, red = (_resized(frame.planes[i], box, *size) for i in (1, 2))
-    return _turned(to_jpeg_ycc((luma, blue, red), standard), geometry)
+        Each plane is contiguous. Alpha is dropped, more than 8 bits are rounded, gray gets
+        neutral chroma.
+        """
+        geometry = self._geometry(frame)
+        rgb = frame.format.is_rgb or frame.format.has_palette
+        small = self._scaler.reformat(
+            frame,
+            geometry.width,
+            geometry.height,
+            "yuvj420p",
+            dst_colorspace=_BT601 if rgb else None,
+            dst_color_range=_FULL_RANGE,
+            interpolation=_FLAGS,
+            threads=1,
+        )
+        matrix = _BT601 if rgb else int(frame.colorspace)
+        return _turned(to_bt601(_cropped(small, geometry), matrix), geometry)
+
+    def _geometry(self, frame: Any) -> Geometry:
+        size = (frame.width, frame.height)
+        if self._plan is None or self._plan[0] != size:
+            if max(size) > MAX_SIDE_RATIO * min(size):
+                detail = f"picture of {size[0]} x {size[1]} (limit {MAX_SIDE_RATIO} to 1)"
+                raise Rejected(Verdict.UNDECODABLE, detail)
+            turns, mirror = _orientation(frame)
+            self.rotation = turns * 90
+            aspect, frames = self._aspect, self._frames
+            found = plan(*size, frames, aspect=aspect, turns=turns, mirror=mirror)
+            self._plan = (size, found)
+        return self._plan[1]
 
 
 def encode_jpeg(planes: Planes, quality: int) -> bytes:
@@ -61,47 +73,29 @@ def encode_jpeg(planes: Planes, quality: int) -> bytes:
     return data
 
 
-def _eight_bit_planar(frame: Any) -> Any:
-    """The frame itself, or converted by swscale where its format is not planar 8-bit YCbCr."""
-    name = frame.format.name
-    if name in _PLANAR or name == "gray":
-        return frame
-    if name.startswith("gray") and not frame.format.has_palette:
-        return frame.reformat(format="gray", threads=1)
-    if frame.format.is_rgb or frame.format.has_palette:
-        options = {"dst_colorspace": "ITU601", "dst_color_range": "JPEG"}
-        return frame.reformat(format="yuvj444p", threads=1, **options)
-    wide = frame.format.chroma_width(16)
-    tall = frame.format.chroma_height(16)
-    names = {(8, 8): "yuv420p", (8, 16): "yuv422p", (16, 16): "yuv444p", (16, 8): "yuv440p"}
-    return frame.reformat(format=names.get((wide, tall), "yuv444p"), threads=1)
+def _cropped(frame: Any, geometry: Geometry) -> Planes:
+    y, u, v = (_rows(plane) for plane in frame.planes)
+    left, top = geometry.left, geometry.top
+    luma = y[top : top + geometry.crop_height, left : left + geometry.crop_width]
+    high, wide = (geometry.crop_height + 1) // 2, (geometry.crop_width + 1) // 2
+    blue, red = (_crop_chroma(c, left, top, wide, high) for c in (u, v))
+    return np.ascontiguousarray(luma), blue, red
 
 
-def _resized(plane: Any, box: Box, width: int, height: int) -> Plane:
-    size = (plane.width, plane.height)
-    # Zero-copy view of the decoder's own rows, whatever their stride.
-    image = Image.frombuffer("L", size, plane, "raw", "L", plane.line_size, 1)
-    if size == (width, height) and tuple(round(edge, 6) for edge in box) == (0, 0, *size):
-        return np.asarray(image)
-    left, top, right, bottom = box
-    # The shift of chroma may leave the picture by a quarter of a sample: it is cut there.
-    box = (max(left, 0.0), max(top, 0.0), min(right, plane.width), min(bottom, plane.height))
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=box))
+def _crop_chroma(plane: Plane, left: int, top: int, wide: int, high: int) -> Plane:
+    """Chroma under a luma crop; an odd margin falls between two samples: their mean."""
+    x, y = left // 2, top // 2
+    part = plane[y : y + high + top % 2, x : x + wide + left % 2]
+    if left % 2:
+        part = ((part[:, :-1].astype(np.uint16) + part[:, 1:] + 1) >> 1).astype(np.uint8)
+    if top % 2:
+        part = ((part[:-1].astype(np.uint16) + part[1:] + 1) >> 1).astype(np.uint8)
+    return np.ascontiguousarray(part)
 
 
-def _chroma_box(
-    geometry: Geometry, ratio: tuple[int, int], centred: bool
-) -> tuple[Box, tuple[int, int]]:
-    """Box on a chroma plane, and the size of the 4:2:0 result."""
-    left, top, right, bottom = geometry.box
-    wide, tall = ratio
-    size = ((geometry.width + 1) // 2, (geometry.height + 1) // 2)
-    # Samples on their luma column's centre instead of between two: half a luma pixel to the left.
-    shift = 0.0 if centred or wide == 1 else 0.5
-    if (geometry.width, geometry.height) == (right - left, bottom - top) and wide == tall == 2:
-        shift = 0.0  # not resized: the samples stay as they are
-    x0, x1 = (left + shift) / wide, (right + shift) / wide
-    return (x0, top / tall, x1, bottom / tall), size
+def _rows(plane: Any) -> Plane:
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    return rows[: plane.height, : plane.width]
 
 
 def _turned(planes: Planes, geometry: Geometry) -> Planes:
@@ -114,5 +108,19 @@ def _turned(planes: Planes, geometry: Geometry) -> Planes:
 
 
 def _orientation(frame: Any) -> tuple[int, bool]:
-    """Quarter turns counterclockwise, and whether mirrored, as the display matrix says."""
-    return round(frame.rotation / 90) % 4, False
+    """Quarter turns counterclockwise after a mirroring, as the display matrix says.
+
+    The matrix's first two rows (a, b), (c, d) take x right and y down: x' = a x + c y,
+    y' = b x + d y. A negative determinant mirrors.
+    """
+    data = frame.side_data.get(SideData.DISPLAYMATRIX)
+    if data is None:
+        return 0, False
+    matrix = struct.unpack("=9i", bytes(data)[:36])
+    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
+    mirror = a * d - b * c < 0
+    if mirror:
+        a, b = -a, -b  # what is left after flipping left to right first
+    if abs(a) >= abs(b):
+        return (0 if a > 0 or (a == b == 0) else 2), mirror
+    return (1 if b < 0 else 3), mirror

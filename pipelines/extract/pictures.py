@@ -1,20 +1,23 @@
 """The wanted frames of a clip: chosen by time, decoded, cut to size, encoded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manifests.verdicts import Verdict
 from pipelines.extract import sampling, video
-from pipelines.extract.picture import encode_jpeg, frame_geometry, small_planes
+from pipelines.extract.complaints import complaints, listening
+from pipelines.extract.picture import Resizer, encode_jpeg
 from pipelines.extract.rejected import Rejected
 from pipelines.extract.source import Opened, choose_streams, open_media
 from pipelines.extract.window import Window, read_window
 from pipelines.recipe import Recipe
 
 LUMA_STEP = 4
+Made = tuple[bytes, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -44,24 +47,41 @@ class Choice:
 def decode_pictures(path: str, opened: Opened, window: Window, recipe: Recipe) -> Pictures:
     """The frames that a recipe wants of a window.
 
-    The packets' own times tell which; where they do not, or a wanted frame does not come out,
-    the times of a full decode do.
+    The packets' own times tell which. Where they do not, or a wanted frame does not come out, or
+    the decoder complains, the clip is decoded in full, twice: for the times, then the frames.
 
     Raises Rejected: no frame decodes, or frames without times.
     """
     times = video.packet_times(window.video)
+    if times and recipe.decoder == "decord":
+        return _by_decord(path, opened, window, times, recipe)
     if times:
-        found = _decode_chosen(opened, window, times, recipe)
-        if found is not None:
+        found = _decode_chosen(opened, window, times, recipe, sparing=True)
+        if found is not None and not found.errors:
             return found
     times = _times_of_full_decode(path, window, recipe)
     with open_media(path) as container:
         again = choose_streams(container, want_audio=False)
         fresh = _same_window(again, window)
-        found = _decode_chosen(again, fresh, times, recipe)
+        found = _decode_chosen(again, fresh, times, recipe, sparing=False)
     if found is None:
         raise Rejected(Verdict.UNDECODABLE, "a second decode gives other frames than the first")
     return found
+
+
+def _by_decord(
+    path: str, opened: Opened, window: Window, times: Sequence[int], recipe: Recipe
+) -> Pictures:
+    """The same frames, decoded by decord."""
+    from pipelines.extract.by_decord import decord_frames  # noqa: PLC0415 - only where asked for
+
+    choice = choose(times, opened, window, recipe)
+    base = opened.video.time_base
+    resizer = Resizer(recipe.frames, opened.video.codec_context.sample_aspect_ratio)
+    ticks = sorted(set(choice.wanted))
+    frames = decord_frames(path, [float(t * base) for t in ticks])
+    made = {t: _made(f, resizer, recipe) for t, f in zip(ticks, frames, strict=True)}
+    return _collected(made, choice, opened, window, rotation=resizer.rotation, errors=())
 
 
 def _times_of_full_decode(path: str, window: Window, recipe: Recipe) -> list[int]:
@@ -81,59 +101,58 @@ def _same_window(opened: Opened, window: Window) -> Window:
 
 
 def _decode_chosen(
-    opened: Opened, window: Window, times: Sequence[int], recipe: Recipe
+    opened: Opened, window: Window, times: Sequence[int], recipe: Recipe, *, sparing: bool
 ) -> Pictures | None:
     """The wanted frames, or None if one of them does not come out of the decoder."""
     choice = choose(times, opened, window, recipe)
-    wanted, errors = set(choice.wanted), list[str]()
+    wanted, raised = set(choice.wanted), list[str]()
     context = opened.video.codec_context
-    made: dict[int, tuple[bytes, NDArray[np.uint8]]] = {}
-    rotation = 0
-    geometry, shape = None, None
-    for frame in video.decode(context, window.video, errors):
-        if frame.pts not in wanted or frame.pts in made:
-            continue
-        if geometry is None or shape != (frame.width, frame.height):
-            geometry = frame_geometry(frame, recipe.frames, context.sample_aspect_ratio)
-            shape = (frame.width, frame.height)
-            rotation = geometry.turns * 90
-        planes = small_planes(frame, geometry, context.name)
-        luma = planes[0][::LUMA_STEP, ::LUMA_STEP].copy()
-        made[frame.pts] = (encode_jpeg(planes, recipe.frames.quality), luma)
-        if frame.is_corrupt:
-            errors.append(f"a corrupt frame at tick {frame.pts}")
-        if len(made) == len(wanted):
-            break
+    resizer = Resizer(recipe.frames, context.sample_aspect_ratio)
+    made: dict[int, Made] = {}
+    with listening() as log:
+        for frame in video.decode_wanted(context, window.video, wanted, raised, sparing):
+            made[frame.pts] = _made(frame, resizer, recipe)
     if len(made) < len(wanted):
         return None
+    errors = complaints(log, raised)
+    return _collected(made, choice, opened, window, rotation=resizer.rotation, errors=errors)
+
+
+def _made(frame: Any, resizer: Resizer, recipe: Recipe) -> Made:
+    """A frame's JPEG, and every fourth of its luma pixels each way."""
+    planes = resizer.planes(frame)
+    luma = planes[0][::LUMA_STEP, ::LUMA_STEP].copy()
+    return encode_jpeg(planes, recipe.frames.quality), luma
+
+
+def _collected(
+    made: Mapping[int, Made],
+    choice: Choice,
+    opened: Opened,
+    window: Window,
+    *,
+    rotation: int,
+    errors: tuple[str, ...],
+) -> Pictures:
     base, origin = opened.video.time_base, window.origin
     return Pictures(
         tuple(made[t][0] for t in choice.wanted),
         tuple(float(t * base - origin) for t in choice.wanted),
         tuple(made[t][1] for t in choice.wanted),
         float(choice.times[0] * base - origin),
-        float(video.span(choice.times, window.video, base) - origin),
+        float(video.end_of(choice.times, window.video, base) - origin),
         rotation,
-        tuple(errors),
+        errors,
     )
 
 
 def choose(times: Sequence[int], opened: Opened, window: Window, recipe: Recipe) -> Choice:
-    """Which of the clip's frames a recipe wants."""
-    stream, base = opened.video, opened.video.time_base
+    """Which of the clip's frames a recipe wants. Raises Rejected where the clip has none."""
+    base = opened.video.time_base
     end = (window.origin + window.duration) / base
-    # A frame from before the start is still on screen at the start.
     inside = [t for t in times if t < end]
-    on_clock = [t * base - window.origin for t in inside]
     if not inside:
         raise Rejected(Verdict.TOO_SHORT, "the video has no frame within the clip's seconds")
-    wanted = sampling.instants(recipe.frames, float(window.duration))
-    if recipe.fidelity == "published":
-        fps = float(stream.average_rate or 0)
-        first = sum(t < 0 for t in on_clock)
-        total = min(len(inside) - first, int(fps * float(window.duration)))
-        picked = sampling.published(recipe.frames, on_clock[first:], wanted, total)
-        picked = [first + i for i in picked]
-    else:
-        picked = sampling.shown_at(on_clock, wanted)
+    pick = sampling.published if recipe.fidelity == "published" else sampling.strict
+    picked = pick(recipe.frames, inside, window.origin, window.duration, base)
     return Choice(tuple(inside), tuple(inside[i] for i in picked))

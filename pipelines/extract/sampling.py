@@ -1,12 +1,13 @@
 """Which frames a recipe wants: instants on the clip's clock, and the frame shown at each.
 
-Pure functions of numbers; times are exact fractions of a second.
+Pure functions of numbers. Seconds are exact fractions, presentation times whole ticks of a
+stream's time base.
 """
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
-from math import ceil
+from math import ceil, floor
 
 from pipelines.recipe import Frames
 
@@ -16,12 +17,11 @@ def exact(seconds: float) -> Fraction:
     return Fraction(seconds).limit_denominator(1_000_000)
 
 
-def instants(frames: Frames, duration_s: float) -> list[Fraction]:
+def instants(frames: Frames, duration: Fraction) -> list[Fraction]:
     """The instants that a recipe wants of a clip, in seconds from the clip's start.
 
     `count`: i * duration / N for i in 0..N-1. `rate`: i / R while before the end.
     """
-    duration = exact(duration_s)
     if frames.sampling == "count":
         count = frames.count or 1
         return [i * duration / count for i in range(count)]
@@ -31,29 +31,41 @@ def instants(frames: Frames, duration_s: float) -> list[Fraction]:
     return [exact(t) for t in frames.times if t < duration]
 
 
-def shown_at(times: Sequence[Fraction], wanted: Sequence[Fraction]) -> list[int]:
-    """Index of the frame on screen at each wanted instant: the last that starts no later.
+def shown_at(times: Sequence[int], wanted: Sequence[int]) -> list[int]:
+    """Index of the frame on screen at each wanted tick: the last that starts no later.
 
     times: presentation times, ascending. Before the first frame it is the first.
     """
-    return [max(bisect_right(times, instant) - 1, 0) for instant in wanted]
+    return [max(bisect_right(times, tick) - 1, 0) for tick in wanted]
+
+
+def strict(
+    frames: Frames, times: Sequence[int], origin: Fraction, duration: Fraction, base: Fraction
+) -> list[int]:
+    """Index of the frame on screen at each instant that a recipe wants.
+
+    times: presentation times in ticks of `base` seconds. origin: the clip's start, seconds.
+    """
+    wanted = [floor((origin + t) / base) for t in instants(frames, duration)]
+    return shown_at(times, wanted)
 
 
 def published(
-    frames: Frames, times: Sequence[Fraction], wanted: Sequence[Fraction], total: int
+    frames: Frames, times: Sequence[int], origin: Fraction, duration: Fraction, base: Fraction
 ) -> list[int]:
-    """Index of the frame that the released scripts take for each wanted instant.
+    """Index of the frame that the released scripts take, arguments as for `strict`.
 
-    count: with `total` = min(container's frame count, int(fps * 10)), frame int(i * total / N)
-    is sought one too low (STELLA's extract_video_frame). rate: FFmpeg's fps filter rounds
-    each frame's time to the nearest output slot, so the frame shown half a slot later is taken.
+    count: of the n frames in the clip, frame int(i * n / N) is sought one too low (STELLA's
+    extract_video_frame). rate: FFmpeg's fps filter rounds each frame's time to the nearest
+    output slot, so the frame is taken that is on screen just before half a slot later.
     """
-    last = len(times) - 1
+    wanted = instants(frames, duration)
     if frames.sampling == "count":
-        count = len(wanted)
-        return [min(max(i * total // count - 1, 0), last) for i in range(count)]
+        before = sum(t < origin / base for t in times)
+        total = len(times) - before
+        picked = [max(i * total // len(wanted) - 1, 0) for i in range(len(wanted))]
+        return [min(before + i, len(times) - 1) for i in picked]
     if frames.sampling == "rate":
         half = 1 / exact(frames.rate or 1.0) / 2
-        # A frame exactly half a slot later is rounded away from zero, into the next slot.
-        return [max(bisect_right(times, t + half - Fraction(1, 10**9)) - 1, 0) for t in wanted]
-    return shown_at(times, wanted)
+        return shown_at(times, [ceil((origin + t + half) / base) - 1 for t in wanted])
+    return strict(frames, times, origin, duration, base)

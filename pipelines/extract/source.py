@@ -1,5 +1,6 @@
 """Opening a file as hostile input, and what its container says."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -57,7 +58,7 @@ def open_media(path: str) -> Iterator[Any]:
 
 
 def choose_streams(container: Any, want_audio: bool = True) -> Opened:
-    """The video and audio stream that FFmpeg itself would choose, checked against the limits.
+    """The video and audio stream that av_find_best_stream chooses, checked against the limits.
 
     Raises Rejected: no video, no audio, a picture or a duration over the limits, no decoder.
     """
@@ -68,7 +69,7 @@ def choose_streams(container: Any, want_audio: bool = True) -> Opened:
         raise Rejected(Verdict.UNDECODABLE, "no decoder for the video stream")
     pixels = video.codec_context.width * video.codec_context.height
     if pixels == 0:
-        raise Rejected(Verdict.UNDECODABLE, "the video stream has no picture size")
+        raise Rejected(Verdict.UNDECODABLE, f"no picture size, or one over {MAX_PIXELS} pixels")
     if pixels > MAX_PIXELS:
         size = f"{video.codec_context.width} x {video.codec_context.height}"
         raise Rejected(Verdict.UNDECODABLE, f"picture of {size} pixels (limit {MAX_PIXELS})")
@@ -81,6 +82,10 @@ def choose_streams(container: Any, want_audio: bool = True) -> Opened:
         raise Rejected(Verdict.NO_AUDIO, "no audio stream")
     if audio is not None and audio.codec_context is None:
         raise Rejected(Verdict.NO_AUDIO, "no decoder for the audio stream")
+    for stream in (video, audio):
+        if stream is not None:
+            stream.codec_context.thread_count = 1
+            stream.codec_context.thread_type = "NONE"
     # A negative start is a decoder's pre-roll (AAC priming, Opus pre-skip) and is not presented.
     start = Fraction(max(container.start_time or 0, 0), av.time_base)
     return Opened(container, video, audio, start)
@@ -88,9 +93,9 @@ def choose_streams(container: Any, want_audio: bool = True) -> Opened:
 
 def sha256_of(path: str) -> tuple[int, str]:
     """Size in bytes and sha256 (hex) of a regular file. Raises OSError."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
     with open(path, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(22, "not a regular file", path)
         digest = hashlib.file_digest(file, "sha256")
         return file.tell(), digest.hexdigest()
 
@@ -119,6 +124,15 @@ def media_facts(container: Any, size: int, digest: str) -> MediaFacts:
         }
     name = container.format.name
     return MediaFacts(size, digest, container=name, duration_s=seconds, **picture, **sound)
+
+
+def stream_offset_ms(opened: Opened) -> float | None:
+    """First audio instant minus first video instant by the container, in milliseconds."""
+    video, audio = opened.video, opened.audio
+    if audio is None or audio.start_time is None or video.start_time is None:
+        return None
+    seconds = audio.start_time * audio.time_base - video.start_time * video.time_base
+    return float(seconds * 1000)
 
 
 def _best(container: Any, kind: str) -> Any | None:

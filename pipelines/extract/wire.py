@@ -13,7 +13,7 @@ from typing import IO, Any
 from manifests.verdicts import Verdict
 from pipelines.records import Extracted, MediaFacts, Quality
 
-MAX_HEADER = 1 << 20
+MAX_HEADER = 1 << 26
 MAX_BODY = 1 << 31
 
 

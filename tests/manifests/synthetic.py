@@ -1,15 +1,20 @@
 """A store whose shards are real tar files with made-up members: the manifest without media."""
 
+import io
+import json
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from av_datasets.spec import BadRow, Label, Segment
 from manifests import annotations, ledger
 from manifests.catalogue import Writer
-from manifests.ingest import commit_shards, refresh_status, transaction
+from manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
 from manifests.sidecar import write_sidecar
+from manifests.status import note_attempts
 from manifests.store import Store, committing, sidecar_of
 from pipelines import plan
 from pipelines.tar import ShardTar
@@ -87,28 +92,56 @@ def fetch(writer: Writer, store: Store, run_id: str, outcomes: dict[str, str | N
     ]
     table = pa.Table.from_pylist(rows, schema=columns)
     with committing(store.ledger / f"attempts-{run_id}.parquet") as file:
-        import pyarrow.parquet as pq
-
         pq.write_table(table, file)
     with transaction(writer.con):
         writer.con.register("made", table)
         writer.con.execute("INSERT INTO attempts BY NAME SELECT * FROM made")
         writer.con.unregister("made")
-        refresh_status(writer.con)
+        note_attempts(writer.con, table)
 
 
-def plan_shards(writer: Writer, store: Store, run_id: str, size: int) -> list[plan.PlannedShard]:
+def plan_shards(
+    writer: Writer, store: Store, run_id: str, size: int, stage: str = STAGE
+) -> list[plan.PlannedShard]:
     """Plan what can be planned; every shard that is not done."""
     con = writer.con
-    new = plan.plan_new(con, "toy", STAGE, FINGERPRINT, size)
+    new = plan.plan_new(con, "toy", stage, size)
     if new.num_rows:
         ledger.save_plan(store, run_id, new)
         plan.record_plan(con, new)
-    return plan.outstanding(con, "toy", STAGE)
+    return plan.outstanding(con, "toy", stage)
 
 
-def write_shard(store: Store, shard: plan.PlannedShard, rejected: frozenset[str]) -> Path:
-    """Commit a shard and its sidecar; clips in `rejected` are silent. The sidecar's path."""
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def members_of(clip_id: str) -> list[tuple[str, bytes]]:
+    """What a clip's members hold: a function of its id."""
+    number = int(clip_id.rsplit("k", 1)[1])
+    fbank = np.full((4, 3), number, np.float16)
+    frames = [(f"f{i:03d}.jpg", b"\xff\xd8" + f"{clip_id} {i}".encode() * 9) for i in range(2)]
+    return [
+        ("json", json.dumps({"clip_id": clip_id}).encode()),
+        ("fbank.npy", npy(fbank)),
+        ("flac", b"fLaC" + clip_id.encode() * 30),
+        *frames,
+    ]
+
+
+def write_shard(
+    store: Store,
+    shard: plan.PlannedShard,
+    rejected: frozenset[str],
+    fingerprint: str = FINGERPRINT,
+    tell: bool = True,
+) -> Path:
+    """Commit a shard and its sidecar; clips in `rejected` are silent. The sidecar's path.
+
+    tell: False is a build that was killed after the tar and before its sidecar.
+    """
     rows, position = [], 0
     keep = set(shard.clip_ids) - rejected
     with committing(store.root / shard.path, keep=lambda: bool(keep)) as file:
@@ -118,7 +151,7 @@ def write_shard(store: Store, shard: plan.PlannedShard, rejected: frozenset[str]
                 "shard": shard.path,
                 "dataset": "toy",
                 "recipe": "toy",
-                "fingerprint": FINGERPRINT,
+                "fingerprint": fingerprint,
                 "split": shard.split,
                 "clip_id": clip_id,
                 "stored": clip_id in keep,
@@ -129,11 +162,11 @@ def write_shard(store: Store, shard: plan.PlannedShard, rejected: frozenset[str]
             }
             if clip_id in keep:
                 key = clip_id.split("/")[1]
-                members = [("json", b"{}"), ("flac", clip_id.encode() * 30)]
+                members = members_of(clip_id)
                 offsets = [tar.add(f"{key}.{suffix}", content) for suffix, content in members]
                 row |= {
                     "position": position,
-                    "members": "json flac",
+                    "members": " ".join(suffix for suffix, _ in members),
                     "offsets": offsets,
                     "sizes": [len(content) for _, content in members],
                     "crc32": zlib.crc32(b"".join(content for _, content in members)),
@@ -145,7 +178,8 @@ def write_shard(store: Store, shard: plan.PlannedShard, rejected: frozenset[str]
         facts = {"shard_clips": len(keep), "shard_bytes": tar.bytes, "shard_sha256": tar.sha256}
         rows = [row | facts for row in rows]
     sidecar = store.root / sidecar_of(shard.path)
-    write_sidecar(sidecar, rows)
+    if tell:
+        write_sidecar(sidecar, rows)
     return sidecar
 
 
@@ -159,3 +193,52 @@ def build(
     """Plan and commit everything that was fetched."""
     for shard in plan_shards(writer, store, run_id, size):
         commit_shards(writer.con, [write_shard(store, shard, rejected)])
+
+
+def add_feature(writer: Writer, store: Store, feature: str, fingerprint: str) -> list[Path]:
+    """Companion shards of a derived feature for every base shard that has none; their sidecars."""
+    con = writer.con
+    shards = con.execute(
+        "SELECT path, list(clip_id ORDER BY position) FROM shards h JOIN samples s "
+        "ON s.shard = h.path WHERE path NOT IN (SELECT regexp_replace(shard, '\\.[^/]*$', '.tar') "
+        "FROM feature_samples WHERE fingerprint = ?) GROUP BY path ORDER BY path",
+        [fingerprint],
+    ).fetchall()
+    made = []
+    for base, clip_ids in shards:
+        name = base.removesuffix(".tar") + f".{feature}-{fingerprint[:8]}"
+        rows = []
+        with committing(store.root / f"{name}.tar") as file:
+            tar = ShardTar(file)
+            for position, clip_id in enumerate(clip_ids):
+                value = np.arange(5, dtype=np.float32) + int(clip_id.rsplit("k", 1)[1])
+                content = npy(value)
+                row = {
+                    "shard": f"{name}.tar",
+                    "feature": feature,
+                    "fingerprint": fingerprint,
+                    "clip_id": clip_id,
+                    "position": position,
+                    "offset": tar.add(f"{clip_id.split('/')[1]}.{feature}.npy", content),
+                    "size": len(content),
+                    "shape": "5",
+                    "dtype": "float32",
+                    "source_sha256": "00",
+                    "crc32": zlib.crc32(content),
+                }
+                rows.append(row)
+            tar.close()
+        sidecar = store.root / f"{name}.parquet"
+        with committing(sidecar) as file:
+            pq.write_table(pa.Table.from_pylist(rows), file)
+        made.append(sidecar)
+    with transaction(con):
+        ingest_features(con, made)
+        con.execute("DELETE FROM features WHERE fingerprint = ?", [fingerprint])
+        con.execute(
+            "INSERT INTO features BY NAME SELECT ? AS feature, ? AS fingerprint",
+            [feature, fingerprint],
+        )
+    ledger.save_table(con, store, "features")
+    ledger.save_table(con, store, "dropped")
+    return made

@@ -133,3 +133,25 @@ def test_threads_take_turns(clip):
             task.join()
     assert len(made) == 3
     assert made[0] == made[1] == made[2]
+
+
+def from_a_worker(path: str) -> tuple:
+    from pipelines.records import Source
+
+    with Sandbox(STELLA) as sandbox:
+        made = sandbox.extract(Source("test/a", "key", path, 0.0, 10.0))
+    return made.verdict, len(made.members)
+
+
+@pytest.mark.parametrize("processes", [True, False])
+def test_it_works_in_a_dask_worker(clip, processes):
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=processes, dashboard_address=None
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        tasks = [client.submit(from_a_worker, str(clip), pure=False) for _ in range(2)]
+        assert client.gather(tasks) == [(None, 82)] * 2

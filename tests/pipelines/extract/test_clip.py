@@ -134,3 +134,13 @@ def test_a_page_and_a_truncated_file_are_named(tmp_path):
 def test_a_file_that_is_gone_is_not_the_clips_fault(tmp_path):
     with pytest.raises(FileNotFoundError):
         extract_clip(source(tmp_path / "gone.mp4"), STELLA)
+
+
+def test_sound_that_ends_early_in_a_long_file_is_named_and_not_searched_for(tmp_path):
+    path = tmp_path / "long.mkv"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25:duration=90", "-f", "lavfi", "-i",
+           "sine=duration=14", "-c:v", "libx264", "-preset", "ultrafast", path)  # fmt: skip
+    assert extract_clip(source(path, 2.0), STELLA).verdict is None
+    made = extract_clip(source(path, 8.0), STELLA)
+    assert made.verdict is Verdict.TRUNCATED
+    assert made.detail.startswith(("audio lasts 5.9", "audio lasts 6.0"))

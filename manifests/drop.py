@@ -1,0 +1,68 @@
+"""Drop a recipe's shards or a derived feature: their rows go, and no rebuild brings them back.
+
+What was dropped is written down in the ledger (`dropped.parquet`) before any row goes; the files
+stay until `gc`. Plans stay too, as done, so that no later shard takes a dropped one's name.
+"""
+
+import duckdb
+import pyarrow as pa
+
+from manifests import ledger
+from manifests.catalogue import Writer
+from manifests.ingest import transaction
+from manifests.rebuild import rebuild
+from manifests.store import Store, StoreError
+
+
+def drop_stage(writer: Writer, store: Store, dataset: str, stage: str) -> int:
+    """Drop all shards of a dataset's extraction stage, and their features; how many. Lock held.
+
+    The manifest is rebuilt without them. Raises StoreError where there is no such stage.
+    """
+    con = writer.con
+    known = con.execute("SELECT dataset, stage FROM stages ORDER BY ALL").fetchall()
+    if (dataset, stage) not in known:
+        names = ", ".join(" ".join(row) for row in known) or "none"
+        raise StoreError(f"{dataset} has no stage {stage!r}; the store has: {names}")
+    shards = con.sql(
+        "SELECT shard FROM plans WHERE starts_with(shard, $folder) UNION "
+        "SELECT path FROM shards WHERE starts_with(path, $folder) UNION "
+        "SELECT shard FROM feature_samples WHERE starts_with(shard, $folder)",
+        params={"folder": f"shards/{dataset}/{stage}/"},
+    ).to_arrow_table()
+    with transaction(con):
+        con.execute("DELETE FROM stages WHERE dataset = ? AND stage = ?", [dataset, stage])
+        count = _write_down(con, store, shards)
+    ledger.save_table(con, store, "stages")
+    rebuild(writer, store)
+    return count
+
+
+def drop_feature(
+    con: duckdb.DuckDBPyConnection, store: Store, feature: str, fingerprint: str
+) -> int:
+    """Drop a derived feature's companion shards; how many. Lock held."""
+    key = [feature, fingerprint]
+    shards = con.sql(
+        "SELECT DISTINCT shard FROM feature_samples WHERE feature = ? AND fingerprint = ?",
+        params=key,
+    ).to_arrow_table()
+    with transaction(con):
+        count = _write_down(con, store, shards)
+        con.execute("DELETE FROM feature_samples WHERE feature = ? AND fingerprint = ?", key)
+        con.execute("DELETE FROM features WHERE feature = ? AND fingerprint = ?", key)
+    ledger.save_table(con, store, "features")
+    return count
+
+
+def _write_down(con: duckdb.DuckDBPyConnection, store: Store, shards: pa.Table) -> int:
+    """Note the shards as dropped, in the manifest and in the ledger; how many are new."""
+    con.register("newly_dropped", shards)
+    new = con.execute(
+        "INSERT INTO dropped SELECT shard, ? FROM newly_dropped "
+        "WHERE shard NOT IN (SELECT shard FROM dropped)",
+        [ledger.now()],
+    ).fetchall()
+    con.unregister("newly_dropped")
+    ledger.save_table(con, store, "dropped")
+    return int(new[0][0])

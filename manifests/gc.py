@@ -1,0 +1,88 @@
+"""Files that no row points at: what they are, and their removal. Never while a run is going on.
+
+Kept: whatever the manifest or a snapshot names, planned shards, and sidecars that are on disk and
+not yet in the manifest (they are data: the next build or `index` takes them in). Fetched media
+under raw/ is never touched: it may be a person's own.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from manifests.snapshots import pinned
+from manifests.store import Store, shard_of, sidecar_of, sync_folder
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """A file that nothing needs. path: relative to the store. why: in words."""
+
+    path: str
+    bytes: int
+    why: str
+
+
+def garbage(con: duckdb.DuckDBPyConnection, store: Store) -> list[Garbage]:
+    """What `collect` would remove, in path order. The store's lock must be held."""
+    found = [*_temporaries(store), *_annotations(store), *_shards(con, store)]
+    return sorted(found, key=lambda item: item.path)
+
+
+def collect(store: Store, items: list[Garbage]) -> int:
+    """Remove these files, tars before their sidecars; the bytes freed. Lock held."""
+    folders: set[Path] = set()
+    for item in sorted(items, key=lambda item: not item.path.endswith(".tar")):
+        path = store.root / item.path
+        path.unlink(missing_ok=True)
+        folders.add(path.parent)
+    for folder in folders:
+        sync_folder(folder)
+        if folder != store.root and not any(folder.iterdir()):
+            folder.rmdir()
+    return sum(item.bytes for item in items)
+
+
+def _item(store: Store, path: Path, why: str) -> Garbage:
+    return Garbage(str(path.relative_to(store.root)), path.stat().st_size, why)
+
+
+def _temporaries(store: Store) -> Iterator[Garbage]:
+    for path in store.root.rglob(".*.tmp"):
+        if path.is_file():
+            yield _item(store, path, "a temporary file of a killed run")
+
+
+def _annotations(store: Store) -> Iterator[Garbage]:
+    """Copies of annotation files that were replaced since."""
+    for facts in store.ledger.glob("annotations/*/facts.json"):
+        current = str(json.loads(facts.read_text())["annotation_sha256"])[:8]
+        for path in facts.parent.glob("*/*.parquet"):
+            if path.parent.name != current:
+                yield _item(store, path, "annotations that were replaced")
+
+
+def _shards(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Garbage]:
+    dropped = _names(con, "SELECT shard FROM dropped")
+    needed = pinned(store) | _names(
+        con,
+        "SELECT path FROM shards UNION SELECT shard FROM feature_samples UNION "
+        "SELECT shard FROM plans WHERE shard NOT IN (SELECT shard FROM dropped)",
+    )
+    for path in sorted(store.shards.glob("*/*/*")):
+        relative = path.relative_to(store.root)
+        if path.suffix not in (".tar", ".parquet") or path.name.startswith("."):
+            continue
+        shard = str(relative) if path.suffix == ".tar" else shard_of(relative)
+        if shard in needed:
+            continue
+        if shard in dropped:
+            yield _item(store, path, "of a dropped recipe or feature")
+        elif path.suffix == ".tar" and not (store.root / sidecar_of(shard)).is_file():
+            yield _item(store, path, "a shard without sidecar that no plan knows")
+
+
+def _names(con: duckdb.DuckDBPyConnection, query: str) -> set[str]:
+    return {row[0] for row in con.execute(query).fetchall()}

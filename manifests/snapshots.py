@@ -1,0 +1,161 @@
+"""Named, immutable states of the manifest: a paper's, that still opens after later builds.
+
+STORE/snapshots/NAME.duckdb is a whole manifest of its own; NAME.json holds its facts. `gc` keeps
+the shards that any snapshot names.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import duckdb
+
+from manifests.catalogue import open_read
+from manifests.ledger import now
+from manifests.store import Store, StoreError, committing, file_sha256
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The facts of a snapshot. sha256: of its DuckDB file. created_at: UTC, ISO."""
+
+    name: str
+    created_at: str
+    note: str
+    clips: int
+    samples: int
+    shards: int
+    features: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Rows of one kind that two states do not share. Examples are a few of each, by name."""
+
+    what: str
+    added: int
+    removed: int
+    changed: int
+    examples: tuple[str, ...]
+
+
+def _paths(store: Store, name: str) -> tuple[Path, Path]:
+    if not _NAME.fullmatch(name):
+        raise StoreError(
+            f"{name!r} cannot name a snapshot: letters, digits, '-', '_' and '.', first a letter "
+            "or a digit"
+        )
+    return store.snapshots / f"{name}.duckdb", store.snapshots / f"{name}.json"
+
+
+def create(store: Store, name: str, note: str = "") -> Snapshot:
+    """Keep the manifest as it is now under this name. Raises StoreError where the name is taken."""
+    file, facts = _paths(store, name)
+    if file.exists() or facts.exists():
+        raise StoreError(f"there is a snapshot {name!r} already; snapshots do not change")
+    open_read(store).close()  # an older manifest is migrated first
+    with store.manifest.open("rb") as source, committing(file) as target:
+        shutil.copyfileobj(source, target, 1 << 22)
+    file.chmod(0o444)
+    with duckdb.connect(str(file), read_only=True) as con:
+        clips, samples, shards, features = con.execute(
+            "SELECT (SELECT count(*) FROM clips), (SELECT count(*) FROM samples), "
+            "(SELECT count(*) FROM shards), (SELECT count(*) FROM features)"
+        ).fetchall()[0]
+    stamp = now().isoformat(timespec="seconds")
+    size, sha256 = file.stat().st_size, file_sha256(file)
+    made = Snapshot(name, stamp, note, clips, samples, shards, features, size, sha256)
+    with committing(facts) as out:
+        out.write(json.dumps(asdict(made), indent=1).encode())
+    facts.chmod(0o444)
+    return made
+
+
+def snapshots(store: Store) -> list[Snapshot]:
+    """Every snapshot, the oldest first."""
+    found = [Snapshot(**json.loads(p.read_text())) for p in store.snapshots.glob("*.json")]
+    return sorted(found, key=lambda snapshot: (snapshot.created_at, snapshot.name))
+
+
+def path_of(store: Store, name: str) -> Path:
+    """The snapshot's DuckDB file. Raises StoreError where there is none, or it was changed."""
+    file, facts = _paths(store, name)
+    if not file.is_file() or not facts.is_file():
+        known = ", ".join(snapshot.name for snapshot in snapshots(store)) or "none"
+        raise StoreError(f"no snapshot {name!r} in {store.root}; there is: {known}")
+    said = json.loads(facts.read_text())["sha256"]
+    if (found := file_sha256(file)) != said:
+        raise StoreError(
+            f"snapshot {name!r} was changed or damaged: {file} has sha256 {found[:12]}…, "
+            f"its facts say {said[:12]}…"
+        )
+    return file
+
+
+def pinned(store: Store) -> set[str]:
+    """Shards, base and companion, that a snapshot names."""
+    names: set[str] = set()
+    for file in sorted(store.snapshots.glob("*.duckdb")):
+        with duckdb.connect(str(file), read_only=True) as con:
+            rows = con.execute("SELECT path FROM shards UNION SELECT shard FROM plans WHERE done")
+            names.update(row[0] for row in rows.fetchall())
+            tables = con.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+            if ("feature_samples",) in tables:
+                rows = con.execute("SELECT DISTINCT shard FROM feature_samples")
+                names.update(row[0] for row in rows.fetchall())
+    return names
+
+
+@contextmanager
+def _both(store: Store, old: str, new: str | None) -> Iterator[duckdb.DuckDBPyConnection]:
+    later = path_of(store, new) if new else store.manifest
+    with duckdb.connect() as con:
+        for alias, path in (("old", path_of(store, old)), ("new", later)):
+            quoted = str(path).replace("'", "''")
+            con.execute(f"ATTACH '{quoted}' AS {alias} (READ_ONLY)")
+        yield con
+
+
+# what: (its key as text, table, the columns that make it the same)
+_COMPARED = {
+    "clips": ("clip_id", "clips", "split, start_s, end_s, subsets, labels, label_ids, captions"),
+    "shards": ("path", "shards", "sha256"),
+    "samples": ("clip_id || ' at ' || left(fingerprint, 8)", "samples", "shard, crc32"),
+    "status": ("clip_id || ' at ' || stage", "status", "status, verdict"),
+    "features": ("feature || '-' || left(fingerprint, 8)", "features", "weights_sha256"),
+    "tasks": ("stream || ' ' || position || ' ' || role", "tasks", "task, query"),
+}
+
+
+def diff(store: Store, old: str, new: str | None = None) -> list[Difference]:
+    """What changed from snapshot `old` to snapshot `new` (None: to the manifest of now)."""
+    with _both(store, old, new) as con:
+        return [_difference(con, what, *how) for what, how in _COMPARED.items()]
+
+
+def _difference(
+    con: duckdb.DuckDBPyConnection, what: str, key: str, table: str, columns: str
+) -> Difference:
+    rows = con.execute(
+        f"""
+        WITH a AS (SELECT {key} AS k, hash({columns}) AS h FROM old.{table}),
+             b AS (SELECT {key} AS k, hash({columns}) AS h FROM new.{table}),
+             d AS (SELECT coalesce(a.k, b.k) AS k, CASE WHEN a.k IS NULL THEN 'added'
+                          WHEN b.k IS NULL THEN 'removed' ELSE 'changed' END AS how
+                   FROM a FULL JOIN b ON a.k = b.k WHERE a.h IS DISTINCT FROM b.h)
+        SELECT how, count(*), list(k ORDER BY k)[:3] FROM d GROUP BY how
+        """
+    ).fetchall()
+    counts = {how: count for how, count, _ in rows}
+    examples = tuple(f"{how} {k}" for how, _, some in sorted(rows) for k in some)
+    return Difference(
+        what, counts.get("added", 0), counts.get("removed", 0), counts.get("changed", 0), examples
+    )

@@ -1,0 +1,150 @@
+"""Keep the table `status` equal to the view `derived_status`, at the price of what changed.
+
+`status` lies in the order of `clips.position`, so the rows of clips that were published near one
+another are found by DuckDB's zone maps and not by reading the table: the price of a change does
+not grow with the manifest. What the short ways cannot answer goes the long way, through the view.
+"""
+
+import duckdb
+import pyarrow as pa
+
+
+def refresh_status(con: duckdb.DuckDBPyConnection, clip_ids: pa.Table | None = None) -> None:
+    """Make `status` what the other tables say, for all clips or for these: the long way.
+
+    clip_ids: an Arrow table with one column `clip_id`. Run it inside the change's transaction.
+    """
+    if clip_ids is None:
+        con.execute("DELETE FROM status")
+        con.execute("INSERT INTO status SELECT * FROM derived_status ORDER BY stage, position")
+        return
+    con.register("changed", clip_ids)
+    con.execute("DELETE FROM status WHERE clip_id IN (SELECT clip_id FROM changed)")
+    con.execute(
+        "INSERT INTO status SELECT * FROM derived_status "
+        "WHERE clip_id IN (SELECT clip_id FROM changed) ORDER BY stage, position"
+    )
+    con.unregister("changed")
+
+
+def locate(
+    con: duckdb.DuckDBPyConnection, table: str, hint: tuple[int, int] | None = None
+) -> tuple[int, int] | None:
+    """The range of `clips.position` that holds the clips of `table` (its column clip_id).
+
+    hint: where they are thought to be. None where one of them is not published (any more).
+    """
+    (count,) = _one(con, f"SELECT count(DISTINCT clip_id) FROM {table}")
+    for low, high in ([hint] if hint else []) + [(0, 2**62)]:
+        found, first, last = _one(
+            con,
+            f"SELECT count(*), min(position), max(position) FROM clips "
+            f"WHERE position BETWEEN {low} AND {high} AND clip_id IN (SELECT clip_id FROM {table})",
+        )
+        if found == count:
+            return first, last
+    return None
+
+
+def _one(con: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
+    (row,) = con.execute(query).fetchall()
+    return tuple(row)
+
+
+def note_attempts(con: duckdb.DuckDBPyConnection, attempts: pa.Table) -> None:
+    """After these rows (columns of `attempts`, stage fetch) were inserted: their clips' status."""
+    con.register("new_attempts", attempts)
+    con.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE fetched AS
+        SELECT clip_id, min(started_at) AS earliest, max(started_at) AS at,
+               arg_max_null(outcome, started_at) AS outcome,
+               arg_max_null(error_class, started_at) AS verdict,
+               arg_max_null(not_before, started_at) AS not_before,
+               count(*) FILTER (charged) AS charged
+        FROM new_attempts WHERE stage = 'fetch' GROUP BY clip_id
+        """
+    )
+    con.unregister("new_attempts")
+    span = locate(con, "fetched")
+    if span is None or _out_of_order(con, span) or _turns(con, span):
+        refresh_status(con, con.sql("SELECT clip_id FROM fetched").to_arrow_table())
+    else:
+        _update_fetched(con, span)
+    con.execute("DROP TABLE fetched")
+
+
+def _out_of_order(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> bool:
+    (count,) = _one(
+        con,
+        f"SELECT count(*) FROM status s JOIN fetched f USING (clip_id) "
+        f"WHERE s.stage = 'fetch' AND {_within(span)} AND f.earliest <= s.updated_at",
+    )
+    return count > 0
+
+
+def _turns(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> bool:
+    """Whether a clip is given another chance, or is (or was) rejected before extraction."""
+    (count,) = _one(
+        con,
+        f"SELECT count(*) FROM status s JOIN fetched f USING (clip_id) "
+        f"WHERE s.stage = 'fetch' AND {_within(span)} "
+        "AND (f.outcome IN ('pending', 'rejected') OR s.status = 'rejected')",
+    )
+    return count > 0
+
+
+def _within(span: tuple[int, int]) -> str:
+    return f"s.position BETWEEN {int(span[0])} AND {int(span[1])}"
+
+
+def _update_fetched(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> None:
+    con.execute(
+        f"""
+        UPDATE status s SET status = f.outcome, verdict = f.verdict,
+               attempts = s.attempts + f.charged, not_before = f.not_before, updated_at = f.at
+        FROM fetched f
+        WHERE s.clip_id = f.clip_id AND s.stage = 'fetch' AND {_within(span)}
+        """
+    )
+    con.execute(
+        f"""
+        UPDATE status s SET
+               status = CASE WHEN f.outcome IN ('gone', 'retryable') THEN f.outcome
+                             ELSE 'pending' END,
+               verdict = CASE WHEN f.outcome IN ('gone', 'retryable') THEN f.verdict END,
+               not_before = f.not_before,
+               updated_at = CASE WHEN f.outcome IN ('gone', 'retryable') THEN f.at END
+        FROM fetched f
+        WHERE s.clip_id = f.clip_id AND s.stage <> 'fetch' AND {_within(span)}
+          AND s.status NOT IN ('stored', 'rejected')
+        """
+    )
+
+
+def earlier(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> set[tuple[bool, str]]:
+    """What the extraction stages say of the clips in `incoming`, before it is taken in.
+
+    Pairs of (of incoming's own stage, status).
+    """
+    rows = con.execute(
+        f"""
+        SELECT DISTINCT s.stage = i.recipe || '-' || left(i.fingerprint, 8), s.status
+        FROM status s JOIN incoming i USING (clip_id)
+        WHERE s.stage <> 'fetch' AND {_within(span)}
+        """
+    ).fetchall()
+    return {(bool(own), str(status)) for own, status in rows}
+
+
+def note_extracted(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> None:
+    """After `incoming` was taken in (no clip of it was stored before): its clips' status."""
+    con.execute(
+        f"""
+        UPDATE status s SET status = CASE WHEN i.stored THEN 'stored' ELSE 'rejected' END,
+               verdict = i.verdict, attempts = 1, not_before = NULL, updated_at = i.extracted_at
+        FROM incoming i
+        WHERE s.clip_id = i.clip_id AND s.stage = i.recipe || '-' || left(i.fingerprint, 8)
+          AND {_within(span)}
+        """
+    )

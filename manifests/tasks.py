@@ -1,0 +1,63 @@
+"""Task streams in the manifest: rows of `tasks`, and the view that answers them."""
+
+from importlib.resources import files
+
+import duckdb
+
+from manifests.streams import ROLES, Stream, StreamError, Task, parse_stream, sql_literal
+
+__all__ = ["ROLES", "Stream", "StreamError", "Task", "create_task_view", "parse_stream", "register"]
+
+_EMPTY = (
+    "SELECT NULL::VARCHAR AS stream, NULL::INTEGER AS position, NULL::VARCHAR AS task, "
+    "NULL::VARCHAR AS role, NULL::VARCHAR AS clip_id WHERE false"
+)
+
+
+def create_base_views(con: duckdb.DuckDBPyConnection) -> None:
+    """The views that task queries choose from."""
+    for name in ("views_tasks.sql", "views_leakage.sql"):
+        con.execute(files("manifests").joinpath(name).read_text())
+
+
+def register(con: duckdb.DuckDBPyConnection, stream: Stream) -> None:
+    """Put a stream's tasks into the table `tasks`, in place of an older one of its name.
+
+    Raises StreamError, with the task named, for a query that DuckDB does not take or that returns
+    no `clip_id`.
+    """
+    create_base_views(con)
+    rows = [
+        (stream.name, position, task.task, role, query)
+        for position, task in enumerate(stream.tasks)
+        for role, query in task.queries.items()
+    ]
+    for name, _, task_name, role, query in rows:
+        _check(con, query, f"stream {name!r}, task {task_name!r}, {role}")
+    con.execute("DELETE FROM tasks WHERE stream = ?", [stream.name])
+    if rows:
+        con.executemany("INSERT INTO tasks VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def _check(con: duckdb.DuckDBPyConnection, query: str, where: str) -> None:
+    try:
+        columns = con.execute(f"SELECT * FROM ({query}\n) LIMIT 0").description or []
+    except duckdb.Error as error:
+        raise StreamError(f"{where}: {str(error).splitlines()[0]}\n  {query}") from error
+    if "clip_id" not in [column[0] for column in columns]:
+        raise StreamError(f"{where}: the query returns no column clip_id\n  {query}")
+
+
+def create_task_view(con: duckdb.DuckDBPyConnection) -> None:
+    """(Re)create view `task_clips` (stream, position, task, role, clip_id) over table `tasks`.
+
+    Live: it follows the clips as they are stored. One row a clip, task and role.
+    """
+    create_base_views(con)
+    rows = con.execute("SELECT * FROM tasks ORDER BY ALL").fetchall()
+    parts = [
+        f"SELECT DISTINCT {sql_literal(stream)} AS stream, {int(position)} AS position, "
+        f"{sql_literal(task)} AS task, {sql_literal(role)} AS role, clip_id FROM ({query}\n)"
+        for stream, position, task, role, query in rows
+    ]
+    con.execute("CREATE OR REPLACE VIEW task_clips AS " + " UNION ALL ".join(parts or [_EMPTY]))

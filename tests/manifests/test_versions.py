@@ -1,0 +1,59 @@
+"""A store that an older avstore made opens, and is brought up to date."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from manifests import schema
+from manifests.catalogue import open_read, open_write
+from manifests.lock import writing
+from manifests.store import Store, StoreError
+from manifests.verify import verify
+
+VERSIONS = Path(__file__).parent / "versions"
+
+
+def restore(version: str, root: Path) -> Store:
+    """The store of that version: its manifest, without shards."""
+    store, here = Store(root), VERSIONS / version
+    root.mkdir()
+    with duckdb.connect(str(store.manifest)) as con:
+        con.execute((here / "schema.sql").read_text())
+        con.execute((here / "load.sql").read_text().replace("{here}", str(here)))
+    return store
+
+
+@pytest.mark.parametrize("version", sorted(path.name for path in VERSIONS.iterdir()))
+def test_an_older_store_opens_and_keeps_its_contents(version: str, tmp_path: Path) -> None:
+    store = restore(version, tmp_path / "store")
+    with duckdb.connect(str(store.manifest), read_only=True) as old:
+        before = old.execute("SELECT clip_id, stage, status FROM status ORDER BY ALL").fetchall()
+    with open_read(store) as con:
+        assert schema.version(con) == schema.VERSION
+        after = con.execute("SELECT clip_id, stage, status FROM status ORDER BY ALL").fetchall()
+        missing = "SELECT count(*) FROM samples WHERE range_bytes IS NULL OR range_offset IS NULL"
+        assert con.execute(missing).fetchone() == (0,)
+        assert con.execute("SELECT count(*) FROM trainable").fetchone() == (9,)
+        differing = [p for p in verify(con, store) if "status says" in p.what]
+    assert after == before
+    assert before
+    assert differing == []
+
+
+def test_a_migrated_manifest_has_the_columns_of_a_new_one(tmp_path: Path) -> None:
+    columns = "SELECT table_name, column_name, data_type FROM duckdb_columns() ORDER BY ALL"
+    with open_read(restore("1", tmp_path / "old")) as con:
+        migrated = con.execute(columns).fetchall()
+    new = Store(tmp_path / "new")
+    new.root.mkdir()
+    with writing(new), open_write(new) as writer:
+        assert writer.con.execute(columns).fetchall() == migrated
+
+
+def test_a_newer_store_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    store = restore("1", tmp_path / "store")
+    with duckdb.connect(str(store.manifest)) as con:
+        con.execute("UPDATE meta SET schema_version = 99")
+    with pytest.raises(StoreError, match=r"schema version 99.*use the newer avstore"):
+        open_read(store)

@@ -1,0 +1,17 @@
+COPY annotation_errors FROM '{here}/annotation_errors.csv' (FORMAT 'csv', allow_quoted_nulls false, force_not_null 'dataset', quote '"', delimiter ',', header 1);
+COPY attempts FROM '{here}/attempts.csv' (FORMAT 'csv', allow_quoted_nulls false, force_not_null ('clip_id', 'stage'), quote '"', delimiter ',', header 1);
+COPY clips FROM '{here}/clips.csv' (FORMAT 'csv', allow_quoted_nulls false, force_not_null ('clip_id', 'dataset', 'key'), quote '"', delimiter ',', header 1);
+COPY datasets FROM '{here}/datasets.csv' (FORMAT 'csv', allow_quoted_nulls false, force_not_null 'name', quote '"', delimiter ',', header 1);
+COPY features FROM '{here}/features.csv' (FORMAT 'csv', allow_quoted_nulls false, force_not_null ('feature', 'fingerprint'), quote '"', delimiter ',', header 1);
+COPY labels FROM '{here}/labels.csv' (FORMAT 'csv', allow_quoted_nulls false, force_not_null ('dataset', 'label_id', 'label'), quote '"', delimiter ',', header 1);
+COPY media FROM '{here}/media.csv' (FORMAT 'csv', allow_quoted_nulls false, force_not_null 'clip_id', quote '"', delimiter ',', header 1);
+COPY meta FROM '{here}/meta.csv' (FORMAT 'csv', allow_quoted_nulls false, force_not_null 'schema_version', quote '"', delimiter ',', header 1);
+COPY "plans" FROM '{here}/plans.csv' (FORMAT 'csv', allow_quoted_nulls false, force_not_null ('shard', 'dataset', 'stage', 'split', 'number', 'done'), quote '"', delimiter ',', header 1);
+COPY quality FROM '{here}/quality.csv' (FORMAT 'csv', allow_quoted_nulls false, force_not_null ('clip_id', 'fingerprint'), quote '"', delimiter ',', header 1);
+COPY runs FROM '{here}/runs.csv' (FORMAT 'csv', allow_quoted_nulls false, force_not_null 'run_id', quote '"', delimiter ',', header 1);
+COPY samples FROM '{here}/samples.csv' (FORMAT 'csv', allow_quoted_nulls false, force_not_null ('clip_id', 'shard', 'fingerprint'), quote '"', delimiter ',', header 1);
+COPY segments FROM '{here}/segments.csv' (FORMAT 'csv', allow_quoted_nulls false, force_not_null ('clip_id', 'modality', 'label'), quote '"', delimiter ',', header 1);
+COPY shards FROM '{here}/shards.csv' (FORMAT 'csv', allow_quoted_nulls false, force_not_null ('path', 'dataset', 'recipe', 'fingerprint', 'split'), quote '"', delimiter ',', header 1);
+COPY stages FROM '{here}/stages.csv' (FORMAT 'csv', allow_quoted_nulls false, force_not_null ('stage', 'dataset', 'recipe', 'fingerprint'), quote '"', delimiter ',', header 1);
+COPY status FROM '{here}/status.csv' (FORMAT 'csv', allow_quoted_nulls false, force_not_null ('clip_id', 'stage', 'status'), quote '"', delimiter ',', header 1);
+COPY tasks FROM '{here}/tasks.csv' (FORMAT 'csv', allow_quoted_nulls false, force_not_null ('stream', 'position', 'task', 'role', 'query'), quote '"', delimiter ',', header 1);
