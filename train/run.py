@@ -138,7 +138,7 @@ class Trainer:
         if self.config.clip_grad is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_grad)
         self.optimizer.step()
-        return loss.item()
+        return float(loss.item())
 
     @torch.no_grad()
     def evaluate(self) -> list[float]:
