@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from av_datasets.sample.encode import MP4, WEBM, write_video
+from av_datasets.sample.encode import MP4, STILL_MP4, WEBM, write_video
 from av_datasets.sample.scene import Scene, pictures, rhythm, sound
 from av_datasets.vggsound import VGGSOUND
 
@@ -188,6 +188,8 @@ def _encode(clip: SampleClip, path: Path) -> None:
     if clip.defect == "silent":
         samples = np.zeros_like(samples)
     form = WEBM if clip.suffix == WEBM.suffix else MP4
+    if clip.defect == "still":
+        form = STILL_MP4
     write_video(
         path,
         form,
