@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from av_datasets.registry import stream_names, stream_text
+from av_datasets.registry import stream_names
 from manifests.catalogue import open_read
 from manifests.store import find_store
-from manifests.streams import parse_stream
 from pipelines.commands.options import DEFAULT_STORE, StoreOption
 from pipelines.progress import console
+from pipelines.streams import load_stream
 
 app = typer.Typer(no_args_is_help=True, help="Task streams: list, show, check, plot.")
 StreamArgument = Annotated[str, typer.Argument(help="A stream's name.")]
@@ -21,7 +21,7 @@ def list_streams(store: StoreOption = DEFAULT_STORE) -> None:
     """The streams that are shipped."""
     table = Table("stream", "dataset", "tasks", "title", box=None, header_style="bold")
     for name in stream_names():
-        stream = parse_stream(stream_text(name), name)
+        stream = load_stream(name)
         table.add_row(name, stream.dataset or "several", str(len(stream.tasks)), stream.title)
     console().print(table)
 
