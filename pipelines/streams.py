@@ -1,6 +1,7 @@
 """Task streams by name: shipped ones, a person's own TOML, and those made by parameters."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ _NOT_LEAKING = """SELECT clip_id FROM ({query}
 ) WHERE clip_id NOT IN (SELECT clip_id FROM leaking_clips)"""
 
 
-def load_stream(name: str | Path, **overrides: Any) -> Stream:
+def load_stream(name: str | Path, /, **overrides: Any) -> Stream:
     """A shipped stream by name, or one from a TOML file; `overrides` replace its parameters.
 
     Beside what manifests.streams reads, a TOML may have: `extends`, another stream's name, whose
@@ -22,7 +23,8 @@ def load_stream(name: str | Path, **overrides: Any) -> Stream:
     """
     table = {**_table(str(name)), **overrides}
     if generate := table.get("generate"):
-        return _generated(str(table["name"]), generate)
+        made = _generated(str(table["name"]), generate)
+        return replace(made, title=str(table.get("title", made.title)))
     tasks = table.get("tasks", [])
     if any("from" in task for task in tasks):
         return _composed(table, tasks, str(name))
