@@ -246,9 +246,22 @@ class _Driver:
             [self.spec.name],
         ).fetchone() or (0,)
         if wanted and not stored:
+            if reason := self.reason_of_failure():
+                raise StoreError(
+                    f"none of the {len(wanted)} clips came from {self.options.source}: {reason}"
+                )
             example = wanted[0]
             names = ", ".join(name.stem for name in example.names)
             raise StoreError(
                 f"none of the {len(wanted)} clips was found in {self.options.source}; "
                 f"for {example.clip_id} a file named {names} (any container) was looked for"
             )
+
+    def reason_of_failure(self) -> str | None:
+        """What a clip of this run failed of, other than not being in the source."""
+        row = self.writer.con.execute(
+            "SELECT error_message FROM attempts WHERE run_id = ? AND stage = 'fetch' "
+            "AND error_class <> 'not_found' LIMIT 1",
+            [self.run_id],
+        ).fetchone()
+        return str(row[0]) if row else None

@@ -69,7 +69,7 @@ def wanted_clips(
 
     everything: also those already fetched or gone (a folder is looked through anew each time);
     else only what never was tried, what may be tried again now, and what another kind of source
-    than that of `tool` does not have. limit: only of the first so many clips.
+    than that of `tool` does not have ('': leave those). limit: only of the first so many clips.
     """
     rows = con.execute(
         """
@@ -93,7 +93,7 @@ def _due(
     attempts, outcome, verdict, not_before, last_tool = state
     if outcome in (None, "pending"):
         return True
-    if outcome in ("gone", "rejected") and kind(last_tool) != kind(tool):
+    if tool and outcome in ("gone", "rejected") and kind(last_tool) != kind(tool):
         return True
     if outcome != "retryable" or (not_before is not None and not_before > at):
         return False

@@ -15,7 +15,7 @@ from pipelines.fetch.options import FetchOptions
 from pipelines.fetch.parts import Archive
 from pipelines.fetch.storage import NETWORK_ERRORS, PartedFile, with_ranges
 from pipelines.fetch.taxonomy import AttemptError, classify
-from pipelines.fetch.watch import DiskWatch
+from pipelines.fetch.watch import DiskWatch, FetchStopped
 
 TOOL = "archive"
 
@@ -61,6 +61,12 @@ class ArchiveSource:
                 yield from self._search(archive, pending, failures)
             except BombError as error:
                 damage.append(f"{archive.label} was given up: {error}")
+            except FetchStopped:
+                raise
+            except SourceError as error:
+                if len(self.archives) == 1:
+                    raise
+                damage.append(str(error))
             except (*DAMAGE, *NETWORK_ERRORS) as error:
                 damage.append(f"{archive.label} cannot be read further: {_said(error)}")
         for clip in pending.values():

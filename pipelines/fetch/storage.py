@@ -74,7 +74,10 @@ def place(url: str, storage: Mapping[str, Mapping[str, Any]]) -> Place:
 def list_files(folder: Place) -> list[str]:
     """The paths of all files below a folder. Raises SourceError."""
     try:
-        return sorted(str(path) for path in retrying()(folder.fs.find, folder.path))
+        found = sorted(str(path) for path in retrying()(folder.fs.find, folder.path))
+        if not found and not exists(folder):  # some file systems list nothing where nothing is
+            raise SourceError(f"{folder.url} does not exist or cannot be reached; check SOURCE")
+        return found
     except FileNotFoundError as error:
         raise SourceError(f"{folder.url} does not exist; check SOURCE") from error
     except NETWORK_ERRORS as error:

@@ -33,6 +33,13 @@ class Trouble:
     ends: Verdict | None
     requests: int
 
+    def begins(self, number: int) -> bool:
+        """Whether a clip's request of this number (from 0) is the first of an attempt."""
+        times, _, rest = self.command.partition("x")
+        if self.requests > 1 or not (rest and times.isdigit()):
+            return number % self.requests == 0
+        return number < int(times) or (number - int(times)) % 2 == 0
+
 
 TROUBLES = (
     Trouble("ok", 60, None, 2),
@@ -132,17 +139,26 @@ def check_storm(found: Storm) -> None:
             assert attempts <= limit + found.kills, f"{trouble.command}: {attempts} attempts"
 
 
+def begun(found: Storm) -> list[float]:
+    """When the server saw attempts begin, in order.
+
+    A killed attempt may have asked half of what it would have: after a kill a clip's later
+    attempts may count once too often.
+    """
+    count: Counter[str] = Counter()
+    times = []
+    for at, key in found.requests:
+        if found.trouble[key].begins(count[key]):
+            times.append(at)
+        count[key] += 1
+    return sorted(times)
+
+
 def largest_excess(found: Storm, rate_per_hour: float) -> float:
     """By how many attempts the server saw more, in any window, than the rate allows."""
-    count: Counter[str] = Counter()
-    begun = []
-    for at, key in found.requests:
-        if count[key] % found.trouble[key].requests == 0:
-            begun.append(at)
-        count[key] += 1
     spacing = 3600.0 / rate_per_hour
     excess, lowest = 0.0, float("inf")
-    for number, at in enumerate(sorted(begun)):
+    for number, at in enumerate(begun(found)):
         # number - at / spacing may rise by at most the burst from any start to any end
         lowest = min(lowest, number - at / spacing)
         excess = max(excess, number + 1 - at / spacing - lowest)

@@ -107,6 +107,18 @@ def test_a_folder_of_archives_is_a_source(tmp_path: Path) -> None:
     check_all(fetch(mirror, tmp_path / "store", *NAMES), tmp_path / "store")
 
 
+def test_one_bad_archive_of_several_costs_its_own_clips(tmp_path: Path) -> None:
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    (mirror / "a.tar").write_bytes(b"")
+    (mirror / "b.zip").write_bytes(zipped(contents())[:-30])
+    (mirror / "c.tar").write_bytes(tarred({f"{NAMES[0]}.mp4": VIDEO}))
+    found = fetch(mirror, tmp_path / "store", *NAMES)
+    assert [found[name].status for name in NAMES] == ["stored", "retryable", "retryable"]
+    assert "a.tar" in found[NAMES[1]].message
+    assert "b.zip" in found[NAMES[1]].message
+
+
 def test_a_second_run_reads_no_archive_for_what_is_there(tmp_path: Path) -> None:
     path = tmp_path / "all.tar"
     path.write_bytes(tarred(contents()))
