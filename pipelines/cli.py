@@ -11,6 +11,7 @@ from av_datasets.spec import AnnotationError
 from manifests.account import AccountError
 from manifests.lock import StoreBusyError
 from manifests.store import StoreError
+from pipelines.annotations_cli import app as annotations_app
 from pipelines.commands import (
     build,
     drop,
@@ -51,6 +52,7 @@ app.command("retry")(retry)
 app.add_typer(availability_app, name="availability")
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(tasks_app, name="tasks")
+app.add_typer(annotations_app, name="annotations")
 
 _USER = (StoreError, AnnotationError, RecipeError, SourceError, ValidationError, LookupError)
 
