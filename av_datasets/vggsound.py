@@ -1,146 +1,95 @@
-"""VGGSound: 10-second YouTube clips in which the sound's source is seen.
+"""VGGSound: 10 s YouTube clips of 309 sound classes whose source is in the picture.
 
-Published 2020 (Chen, Xie, Vedaldi, Zisserman, "VGGSound: a large-scale audio-visual dataset").
-309 classes, one label a clip, about 200,000 clips, split into train and test; the test list has
-15,446. A clip is 10 s from a start second. Annotations: `vggsound.csv` (youtube id, start second,
-label, split; no header; labels hold commas) and a two-column test list (`<id>_<start>.mp4`, label).
-Known defects: a fifth of the videos is gone, some clips are still pictures, mute, or shorter than
-10 s; some videos were published twice.
+Source: Chen, Xie, Vedaldi, Zisserman, "VGGSound: A Large-scale Audio-Visual Dataset", ICASSP 2020.
+Published as: `vggsound.csv` (YouTube id, start second, label, split; no header; labels with a
+comma are quoted) and `test.csv` (`<id>_<start, 6 digits>.mp4,label`, 15,446 rows).
+Counts: 309 classes; 15,446 test clips, 49 or 50 a class; about 184,000 train clips, at most
+1,050 clips a class. One label a clip. Classes carry one of nine categories, from the authors'
+`stat.csv`; class ids are those of the `vgg_0` to `vgg_308` list that CAV-MAE and UAVM use.
+Licence: the annotations are CC BY 4.0; the videos belong to their YouTube uploaders.
+Known defects: about a fifth of the videos are gone from YouTube; 408 groups of exact duplicates
+and about 6,000 clips with a still picture are reported, and some clips are mute or shorter than
+10 s. Many videos are also in AudioSet (view `shared_sources`).
 """
 
-import csv
-import difflib
 import re
-from collections.abc import Iterator, Sequence
-from functools import cache
-from importlib.resources import files
+from collections.abc import Sequence
 from pathlib import Path
 
-from av_datasets.spec import (
-    AnnotationError,
-    Annotations,
-    BadRow,
-    Clip,
-    DatasetSpec,
-    Label,
-    MediaName,
-)
+from av_datasets.clips import ClipTable
+from av_datasets.lines import Line, RowError, fields_of, parse_rows, require_paths
+from av_datasets.spec import Annotations, Clip, DatasetSpec, Label, MediaName
+from av_datasets.vocabulary import Names, load_vocabulary
+from av_datasets.youtube import clip_names, require_id, whole_second
 
-SECONDS = 10.0
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_FILE = re.compile(r"(?P<id>.+)_(?P<start>\d{6})(\.\w+)?")
-_SPLITS = {"train", "test"}
+CLIP_SECONDS = 10.0
+_SPLITS = ("train", "test")
+_EXPECTED = "rows 'youtube id,start,label,split' or '<id>_<start>.mp4,label'"
+_LISTED = re.compile(r"(?P<id>.+)_(?P<start>[0-9]{6})(?:\.[A-Za-z0-9]{2,4})?")
+_HEADER = {"label", "labels", "youtube id", "youtube_id", "ytid", "video_id"}
 
 
-@cache
 def vocabulary() -> tuple[Label, ...]:
-    """The 309 classes in published order, each with its category."""
-    text = files("av_datasets").joinpath("data/vggsound_classes.csv").read_text()
-    return tuple(
-        Label(int(row["label_id"]), row["label"], row["mid"], row["category"])
-        for row in csv.DictReader(text.splitlines())
-    )
-
-
-@cache
-def _by_name() -> dict[str, Label]:
-    return {label.label: label for label in vocabulary()}
-
-
-def media_names(clip: Clip) -> tuple[MediaName, ...]:
-    """File stems under which VGGSound clips are passed around, the usual one first."""
-    start, end = int(clip.start_s or 0), int(clip.end_s or 0)
-    return (
-        MediaName(clip.key),
-        MediaName(f"{clip.source_id}_{start * 1000}_{end * 1000}"),
-        MediaName(f"{clip.source_id}_{start}_{end}"),
-        MediaName(clip.source_id, whole_video=True),
-    )
+    """The 309 classes; mid `vgg_<k>`, with their category."""
+    return load_vocabulary("vggsound_classes.csv")
 
 
 def parse(paths: Sequence[Path]) -> Annotations:
-    """Read annotation files of either form; several files make one list, first mention wins.
+    """Read any number of VGGSound files, in either published form, into one set of clips.
 
-    Raises AnnotationError for a file that cannot be read, or that has no usable row.
+    A clip that a second file repeats with the same label and split is taken once. Raises
+    AnnotationError for a file that cannot be read or of which no row is usable.
     """
-    clips: dict[str, Clip] = {}
-    bad: list[BadRow] = []
+    require_paths(paths, _EXPECTED)
+    names = Names((label.label, label) for label in vocabulary())
+    table = ClipTable()
     for path in paths:
-        before = len(clips)
-        repeated = 0
-        for number, row, text in _rows(path):
-            found = _clip(row)
-            if isinstance(found, str):
-                if not (number == 1 and _is_header(row)):
-                    bad.append(BadRow(path.name, number, found, text))
-            elif found.key in clips:
-                repeated += 1
-                bad.append(BadRow(path.name, number, f"{found.key} is listed already", text))
-            else:
-                clips[found.key] = found
-        if len(clips) == before and not repeated:
-            raise AnnotationError(
-                f"{path} has no usable row; VGGSound's lists have the columns "
-                "'youtube id,start,label,split' or '<id>_<start>.mp4,label'"
-                + (f" (row {bad[-1].row}: {bad[-1].reason})" if bad else "")
-            )
-    return Annotations(tuple(clips.values()), tuple(bad))
+        table.add_file(path, parse_rows(path, lambda line: _clip(line, names)), _EXPECTED)
+    return Annotations(clips=table.clips, bad_rows=table.bad_rows)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str], str]]:
-    """(line number, fields, the line as it stands) of every line that is not empty."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise AnnotationError(
-            f"annotation file {path} cannot be read: {error.strerror or error}"
-        ) from error
-    text = content.decode("utf-8-sig", errors="replace")
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            yield number, next(csv.reader([line], skipinitialspace=True)), line[:200]
-
-
-def _is_header(row: list[str]) -> bool:
-    return any(word in row[0].lower() for word in ("id", "video", "file", "#"))
-
-
-def _clip(row: list[str]) -> Clip | str:
-    """The clip of a row, or why it is none."""
-    if len(row) == 4:
-        source_id, start, label, split = (field.strip() for field in row)
-    elif len(row) == 2:
-        match = _FILE.fullmatch(row[0].strip())
-        if match is None:
-            return f"{row[0]!r} is not <youtube id>_<start, 6 digits>.mp4"
-        source_id, start, label, split = match["id"], match["start"], row[1].strip(), "test"
-    else:
-        return f"{len(row)} columns, where VGGSound's lists have 4 (or 2: file, label)"
-    return _checked(source_id, start, label, split)
-
-
-def _checked(source_id: str, start: str, label: str, split: str) -> Clip | str:
-    if not _ID.fullmatch(source_id):
-        return f"{source_id!r} is not a YouTube id (letters, digits, '-' and '_')"
-    if not re.fullmatch(r"\d{1,6}", start):
-        return f"start {start!r} is not a whole number of seconds below a million"
+def _clip(line: Line, names: Names) -> Clip | None:
+    row = fields_of(line)
+    if line.text.startswith("#") or (line.row == 1 and _HEADER & {f.lower() for f in row}):
+        return None
+    youtube_id, start_text, label_text, split = _columns(row)
+    require_id(youtube_id)
+    start = whole_second(start_text)
     if split not in _SPLITS:
-        return f"split {split!r} is neither train nor test"
-    known = _by_name().get(label)
-    if known is None:
-        near = difflib.get_close_matches(label, _by_name(), 1, 0.0)[0]
-        return f"label {label!r} is not one of the 309 (the nearest is {near!r})"
+        raise RowError(f"split {split!r} is not one of {', '.join(_SPLITS)}")
+    label = names.require(label_text)
     return Clip(
         dataset="vggsound",
-        key=f"{source_id}_{int(start):06d}",
-        source_id=source_id,
+        key=f"{youtube_id}_{start:06d}",
+        source_id=youtube_id,
         start_s=float(start),
-        end_s=float(start) + SECONDS,
+        end_s=start + CLIP_SECONDS,
         split=split,
-        labels=(known.label,),
-        label_ids=(known.label_id,),
-        category=known.category,
+        labels=(label.label,),
+        label_ids=(label.label_id,),
+        category=label.category,
     )
+
+
+def _columns(row: list[str]) -> tuple[str, str, str, str]:
+    """Id, start, label and split of a row in either form."""
+    if len(row) == 4:
+        return row[0], row[1], row[2], row[3]
+    if len(row) != 2:
+        raise RowError(
+            f"{len(row)} columns; 4 are wanted (youtube id, start, label, split) or 2 (file, "
+            "label), and a label with a comma in quotes"
+        )
+    listed = _LISTED.fullmatch(row[0])
+    if not listed:
+        raise RowError(f"{row[0]!r} is not '<id>_<start, 6 digits>.mp4'")
+    return listed["id"], listed["start"], row[1], "test"
+
+
+def media_names(clip: Clip) -> tuple[MediaName, ...]:
+    """File stems in which VGGSound is passed around, best first; the bare id is a whole video."""
+    start = clip.start_s or 0.0
+    return clip_names(clip.source_id, start, start + CLIP_SECONDS)
 
 
 VGGSOUND = DatasetSpec(
@@ -153,6 +102,6 @@ VGGSOUND = DatasetSpec(
     parse=parse,
     vocabulary=vocabulary,
     media_names=media_names,
-    clip_seconds=SECONDS,
+    clip_seconds=CLIP_SECONDS,
     streams=("vggsound-8",),
 )

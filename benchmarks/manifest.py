@@ -147,7 +147,8 @@ _QUERIES = {
     "filter by a label's name, s": "SELECT clip_id FROM clips "
     "WHERE list_contains(labels, 'class 400')",
     "class-balanced task, s": "SELECT clip_id FROM trainable, unnest(label_ids) AS u(id) "
-    "WHERE id BETWEEN 200 AND 250 QUALIFY row_number() OVER (PARTITION BY id ORDER BY hash(clip_id)) <= 100",
+    "WHERE id BETWEEN 200 AND 250 "
+    "QUALIFY row_number() OVER (PARTITION BY id ORDER BY hash(clip_id)) <= 100",
 }
 
 

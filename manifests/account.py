@@ -56,7 +56,8 @@ def reasons(con: duckdb.DuckDBPyConnection, dataset: str, stage: str) -> list[tu
         SELECT t.status, t.verdict, count(*) AS clips
         FROM status t JOIN clips c USING (clip_id)
         WHERE c.dataset = ? AND t.stage = ? AND t.verdict IS NOT NULL
-        GROUP BY ALL ORDER BY t.verdict <> 'unknown', clips DESC, t.verdict
+        GROUP BY t.status, t.verdict
+        ORDER BY t.verdict <> 'unknown', clips DESC, t.verdict
         """,
         [dataset, stage],
     ).fetchall()

@@ -7,7 +7,7 @@ import duckdb
 from manifests.status import refresh_status
 from manifests.store import StoreError
 
-VERSION = 2
+VERSION = 3
 
 
 def version(con: duckdb.DuckDBPyConnection) -> int:

@@ -121,7 +121,9 @@ CREATE TABLE IF NOT EXISTS attempts (
     path VARCHAR,                   -- what was fetched (outcome stored)
     offset_s DOUBLE,                -- where in that file the clip starts
     not_before TIMESTAMP,           -- earliest next attempt
-    charged BOOLEAN                 -- counts against the clip (a rate limit does not)
+    charged BOOLEAN,                -- counts against the clip (a rate limit does not)
+    sha256 VARCHAR,                 -- of a file that this attempt committed to the store
+    bytes BIGINT
 );
 
 -- The extraction stages begun: one per dataset, recipe and fingerprint.

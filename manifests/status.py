@@ -67,7 +67,7 @@ def note_attempts(con: duckdb.DuckDBPyConnection, attempts: pa.Table) -> None:
     )
     con.unregister("new_attempts")
     span = locate(con, "fetched")
-    if span is None or _out_of_order(con, span):
+    if span is None or _out_of_order(con, span) or _turns(con, span):
         refresh_status(con, con.sql("SELECT clip_id FROM fetched").to_arrow_table())
     else:
         _update_fetched(con, span)
@@ -79,6 +79,17 @@ def _out_of_order(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> bool
         con,
         f"SELECT count(*) FROM status s JOIN fetched f USING (clip_id) "
         f"WHERE s.stage = 'fetch' AND {_within(span)} AND f.earliest <= s.updated_at",
+    )
+    return count > 0
+
+
+def _turns(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> bool:
+    """Whether a clip is given another chance, or is (or was) rejected before extraction."""
+    (count,) = _one(
+        con,
+        f"SELECT count(*) FROM status s JOIN fetched f USING (clip_id) "
+        f"WHERE s.stage = 'fetch' AND {_within(span)} "
+        "AND (f.outcome IN ('pending', 'rejected') OR s.status = 'rejected')",
     )
     return count > 0
 

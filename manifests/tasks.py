@@ -1,87 +1,63 @@
-"""Task streams: ordered tasks, each a query over the manifest, registered as rows of `tasks`."""
+"""Task streams in the manifest: rows of `tasks`, and the view that answers them."""
 
-import tomllib
-from dataclasses import dataclass
+from importlib.resources import files
 
 import duckdb
 
-from manifests.store import StoreError
+from manifests.streams import ROLES, Stream, StreamError, Task, parse_stream, sql_literal
 
-ROLES = ("train", "eval", "retrieval")
+__all__ = ["ROLES", "Stream", "StreamError", "Task", "create_task_view", "parse_stream", "register"]
 
-
-@dataclass(frozen=True)
-class Task:
-    """One role of one task: `query` returns the clip_ids."""
-
-    position: int
-    task: str
-    role: str
-    query: str
+_EMPTY = (
+    "SELECT NULL::VARCHAR AS stream, NULL::INTEGER AS position, NULL::VARCHAR AS task, "
+    "NULL::VARCHAR AS role, NULL::VARCHAR AS clip_id WHERE false"
+)
 
 
-@dataclass(frozen=True)
-class Stream:
-    """An ordered list of tasks."""
-
-    name: str
-    title: str
-    tasks: tuple[Task, ...]
-
-
-def parse_stream(text: str) -> Stream:
-    """A stream from its TOML: `name`, `title`, and [[task]] tables of `name` and a query a role.
-
-    Raises StoreError where a key is missing or unknown.
-    """
-    try:
-        data = tomllib.loads(text)
-        name, title = data["name"], data.get("title", data["name"])
-        entries = data["task"]
-    except (tomllib.TOMLDecodeError, KeyError) as error:
-        raise StoreError(f"a task stream cannot be read: {error}") from error
-    tasks = []
-    for position, entry in enumerate(entries):
-        unknown = set(entry) - {"name", *ROLES}
-        if unknown or "name" not in entry or "train" not in entry:
-            raise StoreError(
-                f"task {position} of stream {name} needs 'name' and 'train' and may have "
-                f"{', '.join(ROLES[1:])}; it has {', '.join(sorted(entry))}"
-            )
-        tasks += [
-            Task(position, entry["name"], role, entry[role].strip())
-            for role in ROLES
-            if role in entry
-        ]
-    return Stream(name, title, tuple(tasks))
+def create_base_views(con: duckdb.DuckDBPyConnection) -> None:
+    """The views that task queries choose from."""
+    for name in ("views_tasks.sql", "views_leakage.sql"):
+        con.execute(files("manifests").joinpath(name).read_text())
 
 
 def register(con: duckdb.DuckDBPyConnection, stream: Stream) -> None:
-    """Put a stream's tasks into the manifest, in place of an older one of its name."""
+    """Put a stream's tasks into the table `tasks`, in place of an older one of its name.
+
+    Raises StreamError, with the task named, for a query that DuckDB does not take or that returns
+    no `clip_id`.
+    """
+    create_base_views(con)
+    rows = [
+        (stream.name, position, task.task, role, query)
+        for position, task in enumerate(stream.tasks)
+        for role, query in task.queries.items()
+    ]
+    for name, _, task_name, role, query in rows:
+        _check(con, query, f"stream {name!r}, task {task_name!r}, {role}")
     con.execute("DELETE FROM tasks WHERE stream = ?", [stream.name])
-    for task in stream.tasks:
-        con.execute(
-            "INSERT INTO tasks VALUES (?, ?, ?, ?, ?)",
-            [stream.name, task.position, task.task, task.role, task.query],
-        )
+    if rows:
+        con.executemany("INSERT INTO tasks VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def _check(con: duckdb.DuckDBPyConnection, query: str, where: str) -> None:
+    try:
+        columns = con.execute(f"SELECT * FROM ({query}\n) LIMIT 0").description or []
+    except duckdb.Error as error:
+        raise StreamError(f"{where}: {str(error).splitlines()[0]}\n  {query}") from error
+    if "clip_id" not in [column[0] for column in columns]:
+        raise StreamError(f"{where}: the query returns no column clip_id\n  {query}")
 
 
 def create_task_view(con: duckdb.DuckDBPyConnection) -> None:
-    """(Re)make view task_clips(stream, position, task, role, clip_id) over all registered tasks."""
-    rows = con.execute(
-        "SELECT stream, position, task, role, query FROM tasks ORDER BY ALL"
-    ).fetchall()
+    """(Re)create view `task_clips` (stream, position, task, role, clip_id) over table `tasks`.
+
+    Live: it follows the clips as they are stored. One row a clip, task and role.
+    """
+    create_base_views(con)
+    rows = con.execute("SELECT * FROM tasks ORDER BY ALL").fetchall()
     parts = [
-        f"SELECT DISTINCT {_text(stream)} AS stream, {position} AS position, {_text(task)} AS task,"
-        f" {_text(role)} AS role, clip_id FROM ({query}\n)"
+        f"SELECT DISTINCT {sql_literal(stream)} AS stream, {int(position)} AS position, "
+        f"{sql_literal(task)} AS task, {sql_literal(role)} AS role, clip_id FROM ({query}\n)"
         for stream, position, task, role, query in rows
-    ] or [
-        "SELECT ''::VARCHAR AS stream, 0 AS position, ''::VARCHAR AS task, ''::VARCHAR AS role, "
-        "''::VARCHAR AS clip_id WHERE false"
     ]
-    con.execute("CREATE OR REPLACE VIEW task_clips AS " + "\nUNION ALL ".join(parts))
-
-
-def _text(value: str) -> str:
-    """A value as an SQL literal: a view cannot have bound parameters."""
-    return "'" + value.replace("'", "''") + "'"
+    con.execute("CREATE OR REPLACE VIEW task_clips AS " + " UNION ALL ".join(parts or [_EMPTY]))

@@ -54,18 +54,20 @@ SELECT r.run_id, r.command, r.started_at, t.clip_id, t.stage, t.status, t.verdic
 FROM runs r JOIN status t ON t.updated_at >= r.started_at
 ORDER BY r.started_at, t.updated_at;
 
--- The fetch attempt that counts for each clip (the latest), and how many were charged to it.
+-- The fetch attempt that counts for each clip (the latest), and how many were charged to it since
+-- it was last given another chance (avstore retry: a row with outcome 'pending').
 CREATE OR REPLACE VIEW last_fetch AS
-SELECT clip_id,
-       arg_max_null(outcome, started_at) AS outcome,
-       arg_max_null(error_class, started_at) AS error_class,
-       arg_max_null(path, started_at) AS path,
-       arg_max_null(offset_s, started_at) AS offset_s,
-       arg_max_null(not_before, started_at) AS not_before,
-       max(started_at) AS started_at,
-       count(*) FILTER (charged) AS attempts
-FROM attempts WHERE stage = 'fetch'
-GROUP BY clip_id;
+WITH chances AS (
+    SELECT clip_id, max(started_at) FILTER (outcome = 'pending') AS given_at
+    FROM attempts WHERE stage = 'fetch' GROUP BY clip_id
+)
+SELECT a.clip_id, a.outcome, a.error_class, a.path, a.offset_s, a.not_before, a.started_at,
+       a.tool_version,
+       count(*) FILTER (a.charged AND (g.given_at IS NULL OR a.started_at > g.given_at))
+           OVER (PARTITION BY a.clip_id) AS attempts
+FROM attempts a JOIN chances g USING (clip_id)
+WHERE a.stage = 'fetch'
+QUALIFY row_number() OVER (PARTITION BY a.clip_id ORDER BY a.started_at DESC) = 1;
 
 -- The same for a list of clips: reads only their attempts.
 CREATE OR REPLACE MACRO last_fetch_of(ids) AS TABLE
@@ -86,13 +88,14 @@ UNION ALL
 SELECT c.clip_id, g.stage,
        CASE WHEN s.clip_id IS NOT NULL THEN 'stored'
             WHEN q.clip_id IS NOT NULL THEN 'rejected'
-            WHEN f.outcome IN ('gone', 'retryable') THEN f.outcome
+            WHEN f.outcome IN ('gone', 'retryable', 'rejected') THEN f.outcome
             ELSE 'pending' END,
        CASE WHEN q.clip_id IS NOT NULL THEN q.verdict
-            WHEN f.outcome IN ('gone', 'retryable') THEN f.error_class END,
+            WHEN f.outcome IN ('gone', 'retryable', 'rejected') THEN f.error_class END,
        (q.clip_id IS NOT NULL)::INTEGER,
        CASE WHEN q.clip_id IS NULL THEN f.not_before END,
-       coalesce(q.extracted_at, CASE WHEN f.outcome IN ('gone', 'retryable') THEN f.started_at END),
+       coalesce(q.extracted_at, CASE WHEN f.outcome IN ('gone', 'retryable', 'rejected')
+                                  THEN f.started_at END),
        c.position
 FROM clips c
 JOIN stages g ON g.dataset = c.dataset

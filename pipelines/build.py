@@ -2,14 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from manifests.tasks import create_task_view, parse_stream, register
 from rich.console import Console
 
-from av_datasets.registry import stream_text
 from av_datasets.spec import DatasetSpec
 from manifests import annotations as published
 from manifests import ledger
@@ -18,17 +15,20 @@ from manifests.catalogue import Writer, open_write
 from manifests.ingest import refresh_status, transaction
 from manifests.lock import writing
 from manifests.store import Store, StoreError
+from manifests.tasks import create_task_view, register
 from pipelines import plan as planning
 from pipelines.cluster import connect
 from pipelines.extracting import run_shards, shard_job
 from pipelines.fetch.base import MediaSource, Wanted
 from pipelines.fetch.ledger import AttemptLog
 from pipelines.fetch.sources import FetchOptions, open_source
+from pipelines.fetch.watch import FetchStopped
 from pipelines.fetching import record_outcomes, wanted_clips
 from pipelines.progress import bar
 from pipelines.published import files_sha256, read_published
 from pipelines.recipe import Recipe
 from pipelines.recovery import recover
+from pipelines.streams import load_stream
 
 
 @dataclass(frozen=True)
@@ -175,18 +175,25 @@ class _Driver:
         """Make the dataset's task streams queries of this manifest."""
         with transaction(self.writer.con):
             for stream in self.spec.streams:
-                register(self.writer.con, parse_stream(stream_text(stream)))
+                register(self.writer.con, load_stream(stream))
             create_task_view(self.writer.con)
         ledger.save_table(self.writer.con, self.store, "tasks")
 
     def fetch_and_extract(self, source: MediaSource) -> Iterator[int]:
         """Fetch; whenever enough is there for whole shards, extract; the rest at the end."""
-        everything = bool(getattr(source, "rechecks", False))
-        wanted = wanted_clips(self.writer.con, self.spec, everything)[: self.options.limit]
+        wanted = wanted_clips(
+            self.writer.con, self.spec, source.rechecks, source.tool, self.options.limit
+        )
         size = self.options.shard_clips or self.spec.shard_clips
-        for _ in self.fetch(source, wanted, size * 8):
-            yield self.extract(size, whole_only=True)
+        stopped: FetchStopped | None = None
+        try:
+            for _ in self.fetch(source, wanted, size * 8):
+                yield self.extract(size, whole_only=True)
+        except FetchStopped as stop:
+            stopped = stop  # what is there is worth its shards
         yield self.extract(size, whole_only=False)
+        if stopped:
+            raise stopped
         self.refuse_nothing_found(wanted)
 
     def fetch(self, source: MediaSource, wanted: Sequence[Wanted], pause: int) -> Iterator[None]:
@@ -197,11 +204,14 @@ class _Driver:
             outcomes = record_outcomes(
                 self.writer.con, self.store, self.log, self.run_id, source.fetch(wanted)
             )
-            rechecks = bool(getattr(source, "rechecks", False))
-            while batch := list(islice(outcomes, len(wanted) if rechecks else pause)):
-                advance(len(batch))
-                if not rechecks:
-                    yield
+            seen: set[str] = set()
+            for number, outcome in enumerate(outcomes, start=1):
+                advance(outcome.clip_id not in seen)
+                seen.add(outcome.clip_id)
+                if not source.rechecks:
+                    self.writer.publish(force=False)
+                    if number % pause == 0:
+                        yield
 
     def extract(self, size: int, whole_only: bool) -> int:
         """Plan what is there and build every planned shard; how many were built."""
@@ -236,9 +246,22 @@ class _Driver:
             [self.spec.name],
         ).fetchone() or (0,)
         if wanted and not stored:
+            if reason := self.reason_of_failure():
+                raise StoreError(
+                    f"none of the {len(wanted)} clips came from {self.options.source}: {reason}"
+                )
             example = wanted[0]
             names = ", ".join(name.stem for name in example.names)
             raise StoreError(
                 f"none of the {len(wanted)} clips was found in {self.options.source}; "
                 f"for {example.clip_id} a file named {names} (any container) was looked for"
             )
+
+    def reason_of_failure(self) -> str | None:
+        """What a clip of this run failed of, other than not being in the source."""
+        row = self.writer.con.execute(
+            "SELECT error_message FROM attempts WHERE run_id = ? AND stage = 'fetch' "
+            "AND error_class <> 'not_found' LIMIT 1",
+            [self.run_id],
+        ).fetchone()
+        return str(row[0]) if row else None

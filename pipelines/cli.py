@@ -11,6 +11,7 @@ from av_datasets.spec import AnnotationError
 from manifests.account import AccountError
 from manifests.lock import StoreBusyError
 from manifests.store import StoreError
+from pipelines.annotations_cli import app as annotations_app
 from pipelines.commands import (
     build,
     drop,
@@ -25,6 +26,8 @@ from pipelines.commands import (
 )
 from pipelines.commands.options import ExitCode
 from pipelines.fetch.base import SourceError
+from pipelines.fetch.watch import FetchStopped
+from pipelines.fetch_cli import availability_app, retry
 from pipelines.recipe import RecipeError
 from pipelines.recipe_cli import app as recipe_app
 from pipelines.tasks_cli import app as tasks_app
@@ -45,8 +48,11 @@ app.command("export")(export.run)
 app.command("gc")(gc.run)
 app.command("drop")(drop.run)
 app.add_typer(snapshot.app, name="snapshot")
+app.command("retry")(retry)
+app.add_typer(availability_app, name="availability")
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(tasks_app, name="tasks")
+app.add_typer(annotations_app, name="annotations")
 
 _USER = (StoreError, AnnotationError, RecipeError, SourceError, ValidationError, LookupError)
 
@@ -62,6 +68,9 @@ def main() -> None:
     except StoreBusyError as error:
         errors.print(f"avstore: {error}", markup=False)
         sys.exit(ExitCode.BUSY)
+    except FetchStopped as error:
+        errors.print(f"avstore: {error}", markup=False)
+        sys.exit(ExitCode.FAILED)
     except _USER as error:
         errors.print(f"avstore: {error}", markup=False)
         sys.exit(ExitCode.USAGE)

@@ -61,7 +61,8 @@ def _on_worker(job: ShardJob) -> ShardDone:
     worker = get_worker()
 
     def tell(extracted: Extracted) -> None:
-        worker.log_event(_TOPIC, {"clip": extracted.clip_id, "verdict": extracted.verdict})
+        verdict = extracted.verdict.value if extracted.verdict else None  # plain text for msgpack
+        worker.log_event(_TOPIC, {"clip": extracted.clip_id, "verdict": verdict})
 
     return build_shard(job, tell)
 

@@ -1,6 +1,7 @@
 """The driver's side of fetching: what to ask for, and how outcomes reach ledger and manifest."""
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +20,9 @@ from pipelines.fetch.base import Fetched, Wanted
 from pipelines.fetch.ledger import ATTEMPTS, AttemptLog, to_row
 
 _BATCH = 1000
+_FLUSH_S = 20.0
+#: Kinds of source that hold some clips; that one is not among them says nothing of the clip.
+_COLLECTIONS = ("folder", "archive", "fsspec")
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,12 @@ class _Last:
     path: str | None
     offset_s: float | None
     started_at: datetime
+    tool: str | None
+
+
+def kind(tool: str | None) -> str:
+    """The kind of source that a row's tool_version names: its first word."""
+    return (tool or "").partition(" ")[0]
 
 
 class _Known:
@@ -36,7 +46,7 @@ class _Known:
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
         self._table = con.sql(
-            "SELECT clip_id, outcome, path, offset_s, started_at FROM last_fetch"
+            "SELECT clip_id, outcome, path, offset_s, started_at, tool_version FROM last_fetch"
         ).to_arrow_table()
         ids = self._table.column(0).to_pylist()
         self._rows = {clip_id: row for row, clip_id in enumerate(ids)}
@@ -45,35 +55,48 @@ class _Known:
         row = self._rows.get(clip_id)
         if row is None:
             return None
-        return _Last(*(self._table.column(i)[row].as_py() for i in range(1, 5)))
+        return _Last(*(self._table.column(i)[row].as_py() for i in range(1, 6)))
 
 
 def wanted_clips(
-    con: duckdb.DuckDBPyConnection, spec: DatasetSpec, everything: bool
+    con: duckdb.DuckDBPyConnection,
+    spec: DatasetSpec,
+    everything: bool,
+    tool: str = "",
+    limit: int | None = None,
 ) -> list[Wanted]:
     """Clips to ask the source for, in annotation order.
 
     everything: also those already fetched or gone (a folder is looked through anew each time);
-    else only what never was tried, and what may be tried again now.
+    else only what never was tried, what may be tried again now, and what another kind of source
+    than that of `tool` does not have ('': leave those). limit: only of the first so many clips.
     """
     rows = con.execute(
         """
         SELECT c.clip_id, c.key, c.source_id, c.start_s, c.end_s, c.split, c.labels, c.extra,
-               f.attempts, f.status, f.verdict
-        FROM status f JOIN clips c USING (clip_id)
-        WHERE f.stage = 'fetch' AND c.dataset = $dataset
-          AND ($everything OR f.status = 'pending'
-               OR (f.status = 'retryable' AND (f.not_before IS NULL OR f.not_before <= $now)))
+               coalesce(f.attempts, 0), f.outcome, f.error_class, f.not_before,
+               f.tool_version
+        FROM (SELECT * FROM clips WHERE dataset = $dataset ORDER BY position LIMIT $limit) c
+        LEFT JOIN last_fetch f USING (clip_id)
+        WHERE $everything OR f.outcome IS NULL OR f.outcome <> 'stored'
         ORDER BY c.position
         """,
-        {"dataset": spec.name, "everything": everything, "now": now()},
+        {"dataset": spec.name, "limit": limit, "everything": everything},
     ).fetchall()
-    return [_wanted(spec, row) for row in rows if everything or _due(*row[8:])]
+    at = now()
+    return [_wanted(spec, row) for row in rows if everything or _due(row[8:], at, tool)]
 
 
-def _due(attempts: int, status: str, verdict: str | None) -> bool:
-    if status == "pending":
+def _due(
+    state: tuple[int, str | None, str | None, datetime | None, str | None], at: datetime, tool: str
+) -> bool:
+    attempts, outcome, verdict, not_before, last_tool = state
+    if outcome in (None, "pending"):
         return True
+    if tool and outcome in ("gone", "rejected") and kind(last_tool) != kind(tool):
+        return True
+    if outcome != "retryable" or (not_before is not None and not_before > at):
+        return False
     limit = POLICIES[Verdict(verdict or "unknown")].max_attempts
     return limit is None or attempts < limit
 
@@ -117,15 +140,16 @@ def record_outcomes(
     """
     known = _Known(con)
     batch: list[Fetched] = []
+    flushed = time.monotonic()
     try:
         for outcome in outcomes:
             fetched = _within(store, outcome)
             if not _repeats(store, fetched, known.get(fetched.clip_id)):
                 log.append(fetched)
                 batch.append(fetched)
-            if len(batch) >= _BATCH:
+            if len(batch) >= _BATCH or time.monotonic() - flushed > _FLUSH_S:
                 _insert(con, run_id, batch)
-                batch = []
+                batch, flushed = [], time.monotonic()
             yield fetched
     finally:
         _insert(con, run_id, batch)
@@ -145,10 +169,13 @@ def _repeats(store: Store, fetched: Fetched, last: _Last | None) -> bool:
         return False
     if fetched.status == "gone" and last.outcome == "stored" and last.path:
         return (store.root / last.path).is_file()  # another source has it; this one need not
+    here, before = kind(fetched.tool_version), kind(last.tool)
+    if fetched.verdict is Verdict.NOT_FOUND and here in _COLLECTIONS and here != before:
+        return last.outcome in ("gone", "retryable", "rejected")  # which says more than a lack
     if fetched.status != last.outcome or fetched.path != last.path:
         return False
     if fetched.path is None:
-        return fetched.status == "gone"
+        return fetched.status == "gone" and here == before
     modified = (store.root / fetched.path).stat().st_mtime
     changed = datetime.fromtimestamp(modified, UTC).replace(tzinfo=None)
     return fetched.offset_s == last.offset_s and changed <= last.started_at

@@ -96,7 +96,7 @@ class QualityLimits(_Section):
     silent_dbfs: Annotated[float, Field(ge=-120, le=0)] = -60.0
     silent_fraction: Annotated[float, Field(gt=0, le=1)] = 0.99
     still_luma: Annotated[float, Field(ge=0, le=255)] = 0.5
-    still_fraction: Annotated[float, Field(gt=0, le=1)] = 0.99
+    still_fraction: Annotated[float, Field(gt=0, le=1)] = 0.95
     black_luma: Annotated[int, Field(ge=0, le=255)] = 32
     black_fraction: Annotated[float, Field(gt=0, le=1)] = 0.99
     reject: tuple[Literal["silent", "still", "black"], ...] = ()

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from av_datasets.sample import SAMPLE, make_sample
 from rich.console import Console
 
 from av_datasets import registry
+from av_datasets.sample import SAMPLE, make_sample
 from av_datasets.spec import DatasetSpec
 from manifests.catalogue import open_read
 from manifests.store import Store, StoreError

@@ -3,13 +3,13 @@
 from typing import Annotated
 
 import typer
-from manifests.tasks import create_task_view
 
 from manifests import ledger
 from manifests.catalogue import open_write
 from manifests.lock import writing
 from manifests.rebuild import rebuild
 from manifests.store import Store, StoreError, remove_temporaries
+from manifests.tasks import create_task_view
 from pipelines.commands.options import DEFAULT_STORE, StoreOption
 from pipelines.fetch.ledger import recover
 from pipelines.progress import console

@@ -8,6 +8,7 @@ from manifests.account import accounts, reasons
 from manifests.catalogue import open_read
 from manifests.store import find_store
 from pipelines.commands.options import DEFAULT_STORE, StoreOption
+from pipelines.fetch_cli import eta_lines
 from pipelines.progress import console
 from pipelines.words import sentence
 
@@ -15,9 +16,14 @@ from pipelines.words import sentence
 def run(
     dataset: Annotated[str | None, typer.Argument(help="One dataset; all else.")] = None,
     store: StoreOption = DEFAULT_STORE,
+    eta: Annotated[bool, typer.Option("--eta", help="When fetching will end.")] = False,
 ) -> None:
     """The closed account of every dataset and stage, and why clips are missing."""
     out = console()
+    if eta:
+        for line in eta_lines(find_store(store), dataset):
+            out.print(line, markup=False)
+        return
     with open_read(find_store(store)) as con:
         found = accounts(con, dataset)
         if not found:

@@ -1,52 +1,93 @@
 """One attempt at one clip: what it gives, how it fails, and the row that comes of it."""
 
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import datetime
 
-from manifests.verdicts import POLICIES, Verdict
+from manifests.verdicts import POLICIES
 from pipelines.fetch.base import Fetched, Wanted
 from pipelines.fetch.clock import after, utc_now
+from pipelines.fetch.landing import Landed
+from pipelines.fetch.taxonomy import AttemptError, of_os_error
 
 
 @dataclass(frozen=True, slots=True)
-class Media:
-    """A committed file. offset_s: where in it the clip starts. note: worth knowing, or ''."""
+class Started:
+    """When an attempt began."""
 
-    path: Path
-    offset_s: float = 0.0
-    note: str = ""
+    at: datetime
+    clock: float
 
-
-class AttemptError(Exception):
-    """An attempt that gave no media: the verdict, the whole message, the server's own wish."""
-
-    def __init__(self, verdict: Verdict, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.verdict = verdict
-        self.message = message
-        self.retry_after_s = retry_after_s
+    @classmethod
+    def now(cls) -> "Started":
+        return cls(utc_now(), time.monotonic())
 
 
-def attempt(clip: Wanted, get: Callable[[Wanted], Media], tool: str) -> Fetched:
-    """Try once, and say what came of it. `get` raises AttemptError where there is no media."""
-    started, began = utc_now(), time.monotonic()
-    failure: AttemptError | None = None
-    media: Media | None = None
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """An attempt's row, and the wait that the server asked for."""
+
+    row: Fetched
+    retry_after_s: float | None = None
+
+
+def attempt(
+    clip: Wanted,
+    get: Callable[[Wanted], tuple[Landed, str]],
+    tool: str,
+    wait_scale: float = 1.0,
+) -> Tried:
+    """Try once. `get` gives the file and a note, or raises AttemptError or OSError.
+
+    wait_scale: multiplies the policies' waiting times.
+    """
+    started = Started.now()
     try:
-        media = get(clip)
+        landed, note = get(clip)
     except AttemptError as error:
         failure = error
-    seconds = time.monotonic() - began
-    if failure is None and media is not None:
-        return Fetched(
-            clip.clip_id, "stored", None, media.note, str(media.path), media.offset_s,
-            started, seconds, tool,
-        )  # fmt: skip
-    assert failure is not None  # one of the two is set
+    except OSError as error:
+        failure = AttemptError(of_os_error(error), f"{type(error).__name__}: {error}")
+    else:
+        return Tried(stored(clip, landed, note, tool, started))
+    wait_s = wait_before_retry(clip, failure, wait_scale)
+    row = failed(clip, failure, tool, started, wait_s=wait_s)
+    return Tried(row, failure.retry_after_s)
+
+
+def stored(
+    clip: Wanted, landed: Landed, note: str, tool: str, started: Started, *, charged: bool = True
+) -> Fetched:
+    """The row of a clip whose file is there."""
+    return Fetched(
+        clip_id=clip.clip_id,
+        status="stored",
+        verdict=None,
+        message=note,
+        path=str(landed.path),
+        offset_s=landed.offset_s(clip),
+        started_at=started.at,
+        seconds=time.monotonic() - started.clock,
+        tool_version=tool,
+        charged=charged,
+        sha256=landed.sha256,
+        bytes=landed.bytes,
+    )
+
+
+def failed(
+    clip: Wanted,
+    failure: AttemptError,
+    tool: str,
+    started: Started,
+    *,
+    wait_s: float | None = None,
+    charged: bool = True,
+) -> Fetched:
+    """The row of a clip that did not come; what pauses the queue is never charged."""
     policy = POLICIES[failure.verdict]
-    wait = failure.retry_after_s if failure.retry_after_s is not None else policy.retry_after_s
     return Fetched(
         clip_id=clip.clip_id,
         status=policy.status,
@@ -54,9 +95,18 @@ def attempt(clip: Wanted, get: Callable[[Wanted], Media], tool: str) -> Fetched:
         message=failure.message,
         path=None,
         offset_s=0.0,
-        started_at=started,
-        seconds=seconds,
+        started_at=started.at,
+        seconds=time.monotonic() - started.clock,
         tool_version=tool,
-        charged=not policy.pauses_queue,
-        not_before=after(wait) if policy.status == "retryable" and wait is not None else None,
+        charged=charged and not policy.pauses_queue,
+        not_before=None if wait_s is None else after(wait_s),
     )
+
+
+def wait_before_retry(clip: Wanted, failure: AttemptError, wait_scale: float) -> float | None:
+    """Seconds till the clip may be tried again (None: never): doubled with every attempt."""
+    policy = POLICIES[failure.verdict]
+    if policy.status != "retryable" or policy.retry_after_s is None:
+        return None
+    grown = policy.retry_after_s * wait_scale * 2.0 ** min(clip.attempts, 6)
+    return max(grown * random.uniform(1.0, 1.25), failure.retry_after_s or 0.0)

@@ -31,9 +31,10 @@ class Wanted:
 class Fetched:
     """The outcome of one attempt: one row of the ledger's attempts.
 
-    status: stored | gone | retryable. path: a local file (status stored). offset_s: where in that
-    file the clip starts. charged: whether the attempt counts against the clip (a rate limit
-    does not). not_before: earliest next attempt (status retryable).
+    status: stored | gone | retryable | rejected. path: a local file (status stored). offset_s:
+    where in that file the clip starts. charged: whether the attempt counts against the clip (a
+    rate limit does not). not_before: earliest next attempt (status retryable). sha256, bytes: of
+    a file that this attempt committed to the store.
     """
 
     clip_id: str
@@ -47,10 +48,22 @@ class Fetched:
     tool_version: str
     charged: bool = True
     not_before: datetime | None = None
+    sha256: str | None = None
+    bytes: int | None = None
 
 
 class MediaSource(Protocol):
-    """A place that clips come from. `fetch` yields outcomes as they happen, in any order."""
+    """A place that clips come from. `fetch` yields outcomes as they happen, in any order.
+
+    rechecks: asking again is cheap and may find more, so each run asks for every clip.
+    tool: the rows' tool_version; its first word is the kind of source.
+    """
+
+    @property
+    def rechecks(self) -> bool: ...
+
+    @property
+    def tool(self) -> str: ...
 
     def fetch(self, wanted: Sequence[Wanted]) -> Iterator[Fetched]: ...
 

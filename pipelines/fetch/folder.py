@@ -35,6 +35,7 @@ class FolderSource:
     """Every clip whose file is in `root` or below it. A file is never opened here."""
 
     rechecks = True
+    tool = TOOL
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -81,6 +82,12 @@ def index_folder(root: Path) -> FolderIndex:
             "sub-folders); give the folder that the videos lie in"
         )
     return FolderIndex({s: [p for *_, p in sorted(c)] for s, c in found.items()}, skipped)
+
+
+def has_media(root: Path) -> bool:
+    """Whether there is a media file in `root` or below it."""
+    _check(root)
+    return next(_media_files(root, []), None) is not None
 
 
 def _check(root: Path) -> None:

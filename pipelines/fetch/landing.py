@@ -1,25 +1,47 @@
-"""How fetched bytes become a file of the store: temporary name, look, hash, sync, rename."""
+"""How fetched bytes become a file of the store: temporary name, look, hash, sync, rename.
 
+raw/<dataset>/<key>.<ext> is a clip; raw/<dataset>/<key>.whole.<ext> the whole video that it is to
+be cut from. (A key holds no dot, so the two cannot be mistaken for one another.)
+"""
+
+import contextlib
 import hashlib
 import os
 import shutil
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 from av_datasets.spec import check_key
 from manifests.verdicts import Verdict
-from pipelines.fetch.attempt import AttemptError
+from pipelines.fetch.base import Wanted
 from pipelines.fetch.container import container_of
 from pipelines.fetch.folder import EXTENSIONS
+from pipelines.fetch.taxonomy import AttemptError
 
 _INCOMING = ".incoming"
+_WHOLE = ".whole"
 _HEAD = 4096
 
 
-class Landing:
-    """The folder raw/<dataset>/ and the place beside it where files grow.
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A committed file. whole: the clip is to be cut from it. sha256, bytes: if it landed now."""
 
-    Only the driver commits; a tool writes into a folder of its own from `scratch`.
+    path: Path
+    whole: bool = False
+    sha256: str | None = None
+    bytes: int | None = None
+
+    def offset_s(self, clip: Wanted) -> float:
+        """Where in the file the clip starts, in seconds."""
+        return (clip.start_s or 0.0) if self.whole else 0.0
+
+
+class Landing:
+    """The folder raw/<dataset>/ and the place in it where files grow.
+
+    Only the driver's process commits; a tool writes into a folder of its own from `scratch`.
     """
 
     def __init__(self, raw: Path) -> None:
@@ -31,40 +53,57 @@ class Landing:
         shutil.rmtree(self.incoming, ignore_errors=True)
         self.incoming.mkdir(parents=True)
 
-    def scratch(self, key: str) -> Path:
+    def scratch(self, name: str) -> Path:
         """A new empty folder for one attempt, on the file system of the store."""
-        folder = self.incoming / f"{_checked(key)}.{uuid.uuid4().hex[:8]}"
+        folder = self.incoming / f"{_checked(name)}.{uuid.uuid4().hex[:8]}"
         folder.mkdir(parents=True)
         return folder
 
-    def landed(self, key: str) -> Path | None:
-        """The committed file of a clip: there where a run was killed before it could say so."""
-        for extension in EXTENSIONS:
-            path = self.raw / f"{_checked(key)}.{extension}"
-            if path.is_file():
-                return path
-        return None
+    def landed(self) -> dict[str, Landed]:
+        """The committed files by key; there also where a run was killed before it said so."""
+        found: dict[str, Landed] = {}
+        known = {f".{extension}" for extension in EXTENSIONS}
+        for entry in sorted(os.scandir(self.raw), key=lambda entry: entry.name):
+            path = Path(entry.path)
+            if path.suffix in known and entry.is_file():
+                whole = path.stem.endswith(_WHOLE)
+                found[path.stem.removesuffix(_WHOLE)] = Landed(path, whole)
+        return found
 
-    def land(self, key: str, temp: Path) -> tuple[Path, str]:
-        """Commit a finished download; its final path and sha256.
-
-        Raises AttemptError where the bytes are no media container.
-        """
-        with temp.open("rb") as file:
-            head = file.read(_HEAD)
-        container = container_of(head)
-        if container is None:
-            raise AttemptError(Verdict.UNKNOWN, f"not a video but {describe(head)}")
-        digest = hashlib.sha256()
+    def land(self, key: str, temp: Path, whole: bool = False) -> Landed:
+        """Commit a finished download. Raises AttemptError where it is no media container."""
+        digest, size, head = hashlib.sha256(), 0, b""
         with temp.open("rb") as file:
             while block := file.read(1 << 20):
+                head = head or block[:_HEAD]
                 digest.update(block)
+                size += len(block)
+            container = container_of(head)
+            if container is None:
+                raise AttemptError(Verdict.UNKNOWN, f"not a video but {describe(head)}")
             os.fsync(file.fileno())
         extension = temp.suffix.lower().lstrip(".")
-        target = self.raw / f"{_checked(key)}.{extension if extension in EXTENSIONS else container}"
+        extension = extension if extension in EXTENSIONS else container
+        target = self.raw / f"{_checked(key)}{_WHOLE if whole else ''}.{extension}"
         temp.replace(target)
         sync_folder(self.raw)
-        return target, digest.hexdigest()
+        return Landed(target, whole, digest.hexdigest(), size)
+
+    def share(self, landed: Landed, key: str) -> Landed:
+        """The same bytes under the name of another clip, without a copy where that is possible."""
+        name = landed.path.name
+        target = self.raw / (_checked(key) + name[name.index(".") :])
+        target.unlink(missing_ok=True)
+        try:
+            os.link(landed.path, target)
+        except OSError:
+            temp = self.scratch(key) / target.name
+            shutil.copyfile(landed.path, temp)
+            temp.replace(target)
+            with contextlib.suppress(OSError):
+                temp.parent.rmdir()
+        sync_folder(self.raw)
+        return Landed(target, landed.whole, landed.sha256, landed.bytes)
 
 
 def describe(head: bytes) -> str:

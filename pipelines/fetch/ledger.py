@@ -34,6 +34,8 @@ ATTEMPTS = pa.schema(
         ("offset_s", pa.float64()),
         ("not_before", pa.timestamp("us")),
         ("charged", pa.bool_()),
+        ("sha256", pa.string()),
+        ("bytes", pa.int64()),
     ]
 )
 FOLD_ROWS = 50_000

@@ -11,6 +11,17 @@ from manifests.verdicts import Verdict
 
 V = Verdict
 
+
+class AttemptError(Exception):
+    """An attempt that gave no media: the verdict, the whole message, the server's own wish."""
+
+    def __init__(self, verdict: Verdict, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.verdict = verdict
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
 #: (pattern, verdict). Rate limit and bot check first: they must never look like a lost video.
 TABLE: tuple[tuple[str, Verdict], ...] = (
     # -- the session, not the video
@@ -37,14 +48,16 @@ TABLE: tuple[tuple[str, Verdict], ...] = (
     (r"blocked it in your country|geo[- ]?restrict|not available from your location",
      V.GEO_BLOCKED),
     # -- the video: not there (yet, any more)
-    (r"live (event|stream) (will begin|has ended|recording is not)|premieres? (in|will begin)|"
-     r"is currently live|is not currently live|this live event|live stream recording", V.LIVE),
+    (r"live (event|stream) (will begin|has ended|recording is not|is offline)|"
+     r"premieres? (in|will begin)|is (not )?currently live|this live event|live stream recording",
+     V.LIVE),
     (r"has been removed|removed by|account .*(terminated|closed|suspended)|no longer available|"
-     r"(uploader|user) has (closed|deleted|not made)|violat|has been deleted|taken down",
+     r"(uploader|user) has (closed|deleted|not made)|for violating|has been deleted|taken down",
      V.REMOVED),
     (r"does not exist|video (is )?unavailable|video (is )?not available|"
      r"(this )?content isn't available|invalid video id|incomplete youtube id|not a valid video|"
      r"drm protected|has been hidden", V.NOT_FOUND),
+    (r"these seconds do not exist", V.NOT_FOUND),
     # -- the network
     (r"name or service not known|nodename nor servname|failure in name resolution|"
      r"failed to resolve|getaddrinfo|name resolution|no address associated", V.DNS),
@@ -73,6 +86,8 @@ _STATUS: dict[int, Verdict] = {
     416: V.CONNECTION,
     451: V.COPYRIGHT,
 }
+#: What a person may have named anything: the id after the extractor, and addresses.
+_NAMES = re.compile(r"^\s*\[[\w:+-]+\] [^\s:]*:|https?://\S+")
 _ERRNO: dict[int, Verdict] = {
     errno.ENOSPC: V.DISK_FULL,
     errno.EDQUOT: V.DISK_FULL,
@@ -86,7 +101,7 @@ def classify(message: str, status: int | None = None, site_is_youtube: bool = Fa
     status: the HTTP status, where the tool knows it. site_is_youtube: there, a refused media
     address says nothing of the video (it is stale, or lacks a token), and stays unknown.
     """
-    text = message.replace("’", "'").lower()
+    text = _NAMES.sub(" ", message.replace("’", "'").lower())
     status = status or _status_in(text)
     if status in (429, 509):
         return V.RATE_LIMITED

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,26 @@ from typing import Any
 import imageio_ffmpeg
 
 from manifests.verdicts import Verdict
-from pipelines.fetch.attempt import AttemptError
 from pipelines.fetch.options import FetchOptions
-from pipelines.fetch.taxonomy import classify
+from pipelines.fetch.taxonomy import AttemptError, classify
 
+#: Importing yt-dlp takes a second, and on a busy machine many.
+_START_S = 120.0
 _PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One download: the seconds [start, end) of `url` (end None: all of it) into `folder`."""
+    """One download: the seconds [start, end) of `url` (end None: all of it) into `folder`.
+
+    video_id: the site's own, where another video must not come instead (a trailer).
+    """
 
     url: str
     folder: str
     start: float | None = None
     end: float | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    video_id: str | None = None
 
 
 class YtDlp:
@@ -45,9 +49,20 @@ class YtDlp:
         self._idle: queue.SimpleQueue[_Child] = queue.SimpleQueue()
         self._all: set[_Child] = set()
         self._lock = threading.Lock()
+        self._closed = False
+
+    def warm_up(self, count: int) -> None:
+        """Start so many processes and wait till they are ready, before any request is due.
+
+        Else the first attempts, let through one after the other, would all begin at once.
+        """
+        children = [self._start() for _ in range(count)]
+        for child in children:
+            child.wait_until_ready()
+            self._idle.put(child)
 
     def download(self, job: Job, youtube: bool) -> dict[str, Any]:
-        """The answer to a job: path, offset_s, note. Raises AttemptError."""
+        """The answer to a job: path, note. Raises AttemptError."""
         child = self._take()
         try:
             answer = child.ask(asdict(job), self.timeout_s)
@@ -67,6 +82,7 @@ class YtDlp:
     def close(self) -> None:
         """Kill every process, with the FFmpeg it may have started."""
         with self._lock:
+            self._closed = True
             children, self._all = self._all, set()
         for child in children:
             child.kill()
@@ -75,21 +91,28 @@ class YtDlp:
         try:
             return self._idle.get_nowait()
         except queue.Empty:
-            child = _Child()
-            with self._lock:
-                self._all.add(child)
-            return child
+            return self._start()
+
+    def _start(self) -> "_Child":
+        with self._lock:
+            if self._closed:
+                raise AttemptError(Verdict.UNKNOWN, "the run is ending")
+            child = _Child(self.options)
+            self._all.add(child)
+        return child
 
     def _drop(self, child: "_Child") -> None:
         child.kill()
         with self._lock:
             self._all.discard(child)
+        with contextlib.suppress(AttemptError):
+            self._idle.put(self._start())  # it loads while the queue goes on
 
 
 class _Child:
     """One process, in a process group of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: dict[str, Any]) -> None:
         path = os.pathsep.join([str(_PROJECT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pipelines.fetch.ytdlp_child"],
@@ -100,17 +123,22 @@ class _Child:
             env={**os.environ, "PYTHONPATH": path},
         )
 
+        self._ready = False
+        self._send(options)
+
+    def wait_until_ready(self) -> None:
+        """Wait till it has loaded everything; a process that never does fails its first job."""
+        if not self._ready and self.process.stdout is not None:
+            handle = self.process.stdout.fileno()
+            self._ready = bool(_read_line(handle, time.monotonic() + _START_S))
+
     def ask(self, job: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        stdin, stdout = self.process.stdin, self.process.stdout
-        if stdin is None or stdout is None:
-            raise RuntimeError("the process was started without pipes")
-        deadline = time.monotonic() + timeout_s
-        try:
-            stdin.write(json.dumps(job).encode() + b"\n")
-            stdin.flush()
-            line = _read_line(stdout.fileno(), deadline)
-        except BrokenPipeError:
-            line = b""
+        """Its answer to a job. timeout_s: for the job alone. Raises AttemptError."""
+        self.wait_until_ready()
+        self._send(job)
+        line: bytes | None = b""
+        if self.process.stdout is not None:
+            line = _read_line(self.process.stdout.fileno(), time.monotonic() + timeout_s)
         if line is None:
             raise AttemptError(
                 Verdict.TIMEOUT, f"no end after {timeout_s:g} s; yt-dlp and FFmpeg were killed"
@@ -121,6 +149,13 @@ class _Child:
             )
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def _send(self, message: dict[str, Any]) -> None:
+        # A process that has died is noticed when its answer does not come.
+        with contextlib.suppress(BrokenPipeError):
+            if self.process.stdin is not None:
+                self.process.stdin.write(json.dumps(message).encode() + b"\n")
+                self.process.stdin.flush()
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -138,6 +173,7 @@ def ytdlp_options(options: FetchOptions) -> dict[str, Any]:
         "format": options.format,
         "cookiefile": options.cookies_file,
         "cookies_browser": options.cookies_browser,
+        "max_filesize": options.max_bytes,
         "proxy": options.proxy,
         "source_address": options.source_address,
         "extractor_args": {ie: dict(args) for ie, args in options.extractor_args.items()} or None,

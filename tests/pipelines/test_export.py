@@ -110,3 +110,23 @@ def test_the_command_skips_when_told_and_refuses_a_folder_in_use(opened, store, 
     again = CliRunner().invoke(app, arguments)
     assert isinstance(again.exception, StoreError)
     assert "is not empty" in str(again.exception)
+
+
+def test_s3_is_a_destination(opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        fs = fsspec.filesystem("s3", skip_instance_cache=True)
+        fs.mkdir("exports")
+        fsspec.filesystem("s3").clear_instance_cache()
+        done = export(opened, SQL, ["audio"], "s3://exports/one", shard_clips=100)
+        fs.invalidate_cache()
+        assert fs.size("exports/one/000000.tar") == done.bytes
+        assert fs.exists("exports/one/export.json")
+    finally:
+        server.stop()

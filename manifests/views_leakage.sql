@@ -1,0 +1,24 @@
+-- Source videos that more than one split or dataset uses: what a model may have seen before.
+-- One row a video; clips: how many clips are cut from it.
+CREATE OR REPLACE VIEW shared_sources AS
+SELECT source_id,
+       list_sort(list(DISTINCT dataset)) AS datasets,
+       list_sort(list(DISTINCT dataset || ':' || split)) AS splits,
+       count(*) AS clips
+FROM clips
+WHERE source_id IS NOT NULL
+GROUP BY source_id
+HAVING count(DISTINCT dataset || ':' || split) > 1;
+
+-- Clips to leave out of training because their video is also in some dataset's evaluation split.
+-- A task filters by: clip_id NOT IN (SELECT clip_id FROM leaking_clips).
+CREATE OR REPLACE VIEW leaking_clips AS
+SELECT c.clip_id, c.dataset, c.split, c.source_id, e.clip_ids AS evaluated_by
+FROM clips c
+JOIN (
+    SELECT source_id, list_sort(list(clip_id)) AS clip_ids
+    FROM clips
+    WHERE split IN ('test', 'val', 'eval')
+    GROUP BY source_id
+) e USING (source_id)
+WHERE c.split NOT IN ('test', 'val', 'eval');

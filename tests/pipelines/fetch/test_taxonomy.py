@@ -1,0 +1,174 @@
+"""Messages as the installed yt-dlp words them, and what they mean.
+
+YouTube's answers (playability statuses, as its player API gives them) are fed to yt-dlp's own
+extractor, so what is classified is what that version of yt-dlp really says.
+"""
+
+import errno
+
+import pytest
+from yt_dlp import YoutubeDL
+from yt_dlp.extractor.youtube import YoutubeIE
+from yt_dlp.networking.exceptions import IncompleteRead, SSLError, TransportError
+from yt_dlp.utils import ContentTooShortError, GeoRestrictedError, YoutubeDLError
+
+from manifests.verdicts import POLICIES, Verdict
+from pipelines.fetch.taxonomy import TABLE, classify, of_os_error
+from pipelines.fetch.ytdlp_child import failure
+
+V = Verdict
+
+
+def status(
+    reason: str, subreason: str | None = None, name: str = "ERROR", **screen: object
+) -> dict:
+    """A playability status as YouTube's player sends it."""
+    renderer: dict = {"reason": {"simpleText": reason}}
+    if subreason:
+        renderer["subreason"] = {"simpleText": subreason}
+    error = {"playerErrorMessageRenderer": renderer, **screen}
+    return {"status": name, "reason": reason, "errorScreen": error}
+
+
+YOUTUBE = [
+    (status("Private video", "Sign in if you've been granted access to this video",
+            "LOGIN_REQUIRED"), V.PRIVATE),
+    (status("This video is private. If the owner of this video has granted you access, "
+            "please sign in.", name="LOGIN_REQUIRED"), V.PRIVATE),
+    (status("Sign in to confirm you’re not a bot", "This helps protect our community. Learn more",
+            "LOGIN_REQUIRED"), V.BOT_CHECK),
+    (status("Sign in to confirm you're not a bot", name="LOGIN_REQUIRED"), V.BOT_CHECK),
+    (status("Video unavailable", "This content isn’t available, try again later."),
+     V.RATE_LIMITED),
+    (status("This content isn't available, try again later.", name="UNPLAYABLE"),
+     V.RATE_LIMITED),
+    (status("Video unavailable", "This content isn’t available."), V.NOT_FOUND),
+    (status("Please verify", playerCaptchaViewModel={"x": 1}), V.BOT_CHECK),
+    (status("Sign in to confirm your age", "This video may be inappropriate for some users.",
+            "LOGIN_REQUIRED"), V.AGE_RESTRICTED),
+    (status("Video unavailable", "This video has been removed by the uploader"), V.REMOVED),
+    (status("Video unavailable", "This video is no longer available because the YouTube account "
+            "associated with this video has been terminated."), V.REMOVED),
+    (status("Video unavailable", "This video is no longer available because the uploader has "
+            "closed their YouTube account."), V.REMOVED),
+    (status("This video has been removed for violating YouTube's Terms of Service"), V.REMOVED),
+    (status("This video has been removed for violating YouTube's policy on hate speech."),
+     V.REMOVED),
+    (status("Video unavailable", "This video is no longer available due to a copyright claim by "
+            "Some Studio"), V.COPYRIGHT),
+    (status("Video unavailable", "This video contains content from SME, who has blocked it in "
+            "your country on copyright grounds", "UNPLAYABLE"), V.COPYRIGHT),
+    (status("Video unavailable", "This video contains content from UMG, who has blocked it on "
+            "copyright grounds", "UNPLAYABLE"), V.COPYRIGHT),
+    (status("Video unavailable", "The uploader has not made this video available in your country",
+            "UNPLAYABLE"), V.GEO_BLOCKED),
+    (status("This video is not available in your country", name="UNPLAYABLE"), V.GEO_BLOCKED),
+    (status("Join this channel to get access to members-only content like this video, and other "
+            "exclusive perks.", name="UNPLAYABLE"), V.MEMBERS_ONLY),
+    (status("This video is available to this channel's members on level: Pal (or any higher "
+            "level). Join this channel to get access to members-only content and other exclusive "
+            "perks.", name="UNPLAYABLE"), V.MEMBERS_ONLY),
+    (status("This video requires payment to watch.", name="UNPLAYABLE"), V.MEMBERS_ONLY),
+    (status("This video is only available to Music Premium members", name="UNPLAYABLE"),
+     V.MEMBERS_ONLY),
+    (status("Premieres in 3 hours", name="LIVE_STREAM_OFFLINE"), V.LIVE),
+    (status("This live event will begin in 2 days.", name="LIVE_STREAM_OFFLINE"), V.LIVE),
+    (status("This live stream recording is not available.", name="UNPLAYABLE"), V.LIVE),
+    (status("Video unavailable"), V.NOT_FOUND),
+    (status("This video is not available", name="UNPLAYABLE"), V.NOT_FOUND),
+    (status("This video is unavailable"), V.NOT_FOUND),
+    (status("The following content is not available on this app.", "Watch on the latest version "
+            "of YouTube.", "UNPLAYABLE"), V.UNKNOWN),
+]  # fmt: skip
+
+
+def worded_by_ytdlp(playability: dict, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What yt-dlp says of a video that the player answers with this status."""
+    answer = (None, {}, None, False, [{"playabilityStatus": playability}], None)
+    monkeypatch.setattr(YoutubeIE, "_initial_extract", lambda *_: answer)
+    options = {"quiet": True, "no_warnings": True, "logger": None}
+    with YoutubeDL(options) as ydl, pytest.raises(YoutubeDLError) as caught:
+        ydl.extract_info("https://www.youtube.com/watch?v=abcdefghijk", download=False)
+    return failure(caught.value)["error"]
+
+
+@pytest.mark.parametrize(("playability", "verdict"), YOUTUBE)
+def test_what_youtube_says_through_ytdlp(playability, verdict, monkeypatch) -> None:
+    message = worded_by_ytdlp(playability, monkeypatch)
+    assert "abcdefghijk" in message
+    assert classify(message, site_is_youtube=True) is verdict, message
+
+
+def test_the_rate_limit_is_never_taken_for_a_lost_video(monkeypatch) -> None:
+    message = worded_by_ytdlp(YOUTUBE[5][0], monkeypatch)
+    assert "rate-limited by YouTube" in message, "yt-dlp has changed its words"
+    policy = POLICIES[classify(message)]
+    assert (policy.status, policy.pauses_queue, policy.max_attempts) == ("retryable", True, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (GeoRestrictedError("This video is not available from your location"), V.GEO_BLOCKED),
+        (ContentTooShortError(5, 10), V.CONNECTION),
+        (IncompleteRead(5, 10), V.CONNECTION),
+        (TransportError("[Errno -2] Name or service not known"), V.DNS),
+        (TransportError("[Errno -3] Temporary failure in name resolution"), V.DNS),
+        (TransportError("Failed to resolve 'www.youtube.com' ([Errno 8] nodename)"), V.DNS),
+        (TransportError("[Errno 111] Connection refused"), V.CONNECTION),
+        (TransportError("[Errno 104] Connection reset by peer"), V.CONNECTION),
+        (TransportError("The read operation timed out"), V.TIMEOUT),
+        (SSLError("EOF occurred in violation of protocol (_ssl.c:1006)"), V.CONNECTION),
+        (YoutubeDLError("unable to write data: [Errno 28] No space left on device"), V.DISK_FULL),
+        (YoutubeDLError("All player responses are invalid. Your IP is likely being blocked by "
+                        "Youtube"), V.BOT_CHECK),
+        (YoutubeDLError("[youtube] x: Requested format is not available. Use --list-formats for a "
+                        "list of available formats"), V.UNKNOWN),
+        (YoutubeDLError("something never heard of"), V.UNKNOWN),
+    ],
+)  # fmt: skip
+def test_what_else_ytdlp_raises(error: YoutubeDLError, verdict: Verdict) -> None:
+    assert classify(failure(error)["error"]) is verdict
+
+
+@pytest.mark.parametrize(
+    ("status_code", "verdict", "on_youtube"),
+    [
+        (401, V.PRIVATE, V.UNKNOWN),
+        (403, V.PRIVATE, V.UNKNOWN),
+        (404, V.NOT_FOUND, V.UNKNOWN),
+        (408, V.TIMEOUT, V.TIMEOUT),
+        (410, V.REMOVED, V.UNKNOWN),
+        (416, V.CONNECTION, V.CONNECTION),
+        (429, V.RATE_LIMITED, V.RATE_LIMITED),
+        (451, V.COPYRIGHT, V.UNKNOWN),
+        (500, V.HTTP_5XX, V.HTTP_5XX),
+        (503, V.HTTP_5XX, V.HTTP_5XX),
+    ],
+)
+def test_http_statuses(status_code: int, verdict: Verdict, on_youtube: Verdict) -> None:
+    message = f"unable to download video data: HTTP Error {status_code}: Reason"
+    assert classify(message) is verdict
+    assert classify("Unable to download", status_code) is verdict
+    assert classify(message, site_is_youtube=True) is on_youtube
+
+
+@pytest.mark.parametrize("name", ["timeout", "private-video", "captcha", "copyright"])
+def test_names_are_not_taken_for_reasons(name: str) -> None:
+    message = f"[generic] {name}: Unable to download webpage: HTTP Error 404: Not Found"
+    assert classify(message) is V.NOT_FOUND
+    assert classify(f"Unsupported URL: http://127.0.0.1/{name}/{name}.mp4") is V.UNKNOWN
+
+
+def test_operating_system_errors() -> None:
+    assert of_os_error(OSError(errno.ENOSPC, "No space left on device")) is V.DISK_FULL
+    assert of_os_error(TimeoutError(errno.ETIMEDOUT, "Connection timed out")) is V.TIMEOUT
+    assert of_os_error(ConnectionResetError(errno.ECONNRESET, "Connection reset")) is V.CONNECTION
+    assert of_os_error(PermissionError(errno.EACCES, "Permission denied")) is V.UNKNOWN
+
+
+def test_every_verdict_of_a_fetch_can_be_given_and_none_twice() -> None:
+    given = {verdict for _, verdict in TABLE} | {V.HTTP_5XX, V.UNKNOWN}
+    of_fetch = [v for v in Verdict if POLICIES[v].status in ("gone", "retryable")]
+    assert given == set(of_fetch)
+    assert len({pattern for pattern, _ in TABLE}) == len(TABLE)

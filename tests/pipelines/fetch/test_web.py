@@ -1,0 +1,370 @@
+"""Direct addresses through yt-dlp's generic extractor, from a local server that misbehaves."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from manifests.verdicts import Verdict
+from pipelines.fetch import web
+from pipelines.fetch.base import Fetched, SourceError, Wanted
+from pipelines.fetch.watch import FetchStopped
+from tests.pipelines.fetch.clips import QUICK, clip, source, tiny_video
+from tests.servers.media_server import MediaServer
+
+V = Verdict
+FPS, START, SECONDS = 25, 17.2, 10.0
+
+
+@pytest.fixture
+def server(tmp_path: Path):
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(tiny_video())
+    with MediaServer(folder) as running:
+        yield running
+
+
+def fetch(store: Path, clips: list[Wanted], options=QUICK) -> list[Fetched]:
+    return list(source("urls", store, options).fetch(clips))
+
+
+def until_stopped(store: Path, clips: list[Wanted], options) -> tuple[list[Fetched], str]:
+    """The rows of a run that stops before its queue is empty, and what it says."""
+    rows: list[Fetched] = []
+    try:
+        for row in source("urls", store, options).fetch(clips):
+            rows.append(row)
+    except FetchStopped as stop:
+        return rows, str(stop)
+    raise AssertionError("the run went on to its end")
+
+
+def test_the_bytes_are_the_servers_under_the_clips_name(server, tmp_path: Path) -> None:
+    (row,) = fetch(tmp_path, [clip("-a_b", url=f"{server.url}/ok/a.mp4")])
+    assert row.path == str(tmp_path / "raw" / "toy" / "-a_b.mp4")
+    assert Path(row.path).read_bytes() == tiny_video()
+    assert row.sha256 == hashlib.sha256(tiny_video()).hexdigest()
+    assert (row.status, row.bytes, row.offset_s) == ("stored", len(tiny_video()), 0.0)
+    assert row.tool_version.startswith("urls by yt-dlp 20")
+    assert not list((tmp_path / "raw" / "toy" / ".incoming").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("trouble", "verdict", "attempts"),
+    [
+        ("404", V.NOT_FOUND, 1),
+        ("403", V.PRIVATE, 1),
+        ("410", V.REMOVED, 1),
+        ("451", V.COPYRIGHT, 1),
+        ("500", V.HTTP_5XX, 5),
+        ("503-0", V.HTTP_5XX, 5),
+        ("reset", V.CONNECTION, 5),
+        ("short", V.CONNECTION, 5),
+        ("loop", V.CONNECTION, 5),
+        ("html", V.UNKNOWN, 3),
+        ("liar", V.UNKNOWN, 3),
+    ],
+)
+def test_each_trouble_has_its_verdict_and_its_number_of_attempts(
+    server, tmp_path: Path, trouble: str, verdict: Verdict, attempts: int
+) -> None:
+    rows = fetch(tmp_path, [clip("a", url=f"{server.url}/{trouble}/a.mp4")])
+    assert [row.verdict for row in rows] == [verdict] * attempts, rows[0].message
+    assert all(row.charged for row in rows)
+    assert not list((tmp_path / "raw" / "toy").glob("*.mp4"))
+    if trouble == "liar":
+        assert "<title>Please wait</title>" in rows[0].message
+
+
+@pytest.mark.parametrize("trouble", ["silent", "hang"])
+def test_a_server_that_hangs_costs_a_timeout(server, tmp_path: Path, trouble: str) -> None:
+    options = replace(QUICK, ytdlp={"socket_timeout": 0.3})
+    rows = fetch(tmp_path, [clip("a", url=f"{server.url}/{trouble}/a.mp4")], options)
+    assert [row.verdict for row in rows] == [V.TIMEOUT] * 5
+
+
+def test_a_drip_is_killed_with_its_process(server, tmp_path: Path) -> None:
+    options = replace(QUICK, timeout_s=1.5)
+    began = time.monotonic()
+    rows = fetch(tmp_path, [clip("a", url=f"{server.url}/drip/a.mp4")], options)
+    assert [row.verdict for row in rows] == [V.TIMEOUT] * 5
+    assert "killed" in rows[0].message
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("trouble", ["2x500", "1xreset", "3x503-0", "4xreset", "norange"])
+def test_what_passes_is_fetched_in_the_end(server, tmp_path: Path, trouble: str) -> None:
+    rows = fetch(tmp_path, [clip("a", url=f"{server.url}/{trouble}/a.mp4")])
+    assert rows[-1].status == "stored"
+    assert Path(rows[-1].path).read_bytes() == tiny_video()
+
+
+def test_a_rate_limit_charges_nothing_and_waits_as_told(server, tmp_path: Path) -> None:
+    began = time.monotonic()
+    rows = fetch(tmp_path, [clip("a", url=f"{server.url}/2x429-1/a.mp4")])
+    assert [row.verdict for row in rows] == [V.RATE_LIMITED] * 2 + [None]
+    assert [row.charged for row in rows] == [False, False, True]
+    assert time.monotonic() - began > 3.0, "1 s, and 2 s after the second"
+    assert rows[0].not_before is not None
+
+
+def test_one_address_that_always_limits_does_not_hold_up_the_rest(server, tmp_path: Path) -> None:
+    bad = clip("bad", url=f"{server.url}/429-0/a.mp4")
+    good = [clip(f"good{n}", url=f"{server.url}/ok/a.mp4?{n}") for n in range(20)]
+    rows = fetch(tmp_path, [bad, *good])
+    assert Counter(row.status for row in rows)["stored"] == 20
+    assert sum(row.clip_id == "toy/bad" for row in rows) <= 5
+
+
+def test_the_default_rate_of_youtube_is_below_what_guests_may(tmp_path: Path) -> None:
+    assert 0 < web.YOUTUBE.rate_per_hour < 300
+
+
+def test_clips_without_an_address_are_named(server, tmp_path: Path) -> None:
+    rows = fetch(tmp_path, [clip("a"), clip("b", url="file:///etc/passwd")])
+    assert [(row.status, row.verdict) for row in rows] == [("gone", V.NOT_FOUND)] * 2
+    assert "publishes no address" in rows[0].message
+
+
+def test_preflight_says_that_nobody_answers(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"none of the hosts answers .*127\.0\.0\.1"):
+        fetch(tmp_path, [clip("a", url="http://127.0.0.1:9/a.mp4")])
+
+
+def test_preflight_finds_a_missing_cookies_file(server, tmp_path: Path) -> None:
+    options = replace(QUICK, cookies_file=str(tmp_path / "cookies.txt"))
+    with pytest.raises(SourceError, match="cookies file"):
+        fetch(tmp_path, [clip("a", url=f"{server.url}/ok/a.mp4")], options)
+    assert not server.log.requests
+
+
+def test_too_little_disk_stops_before_the_first_request(server, tmp_path: Path) -> None:
+    options = replace(QUICK, min_free_bytes=1 << 60)
+    with pytest.raises(SourceError, match="are free"):
+        fetch(tmp_path, [clip("a", url=f"{server.url}/ok/a.mp4")], options)
+    assert not server.log.requests
+
+
+def test_a_disk_that_fills_stops_cleanly(server, tmp_path: Path, monkeypatch) -> None:
+    import shutil
+
+    real = shutil.disk_usage
+    count = iter(range(1000))
+
+    def filling(path: str) -> object:
+        usage = real(path)
+        return usage._replace(free=usage.free if next(count) < 2 else 10)
+
+    monkeypatch.setattr("shutil.disk_usage", filling)
+    monkeypatch.setattr("pipelines.fetch.watch._DISK_EVERY_S", 0.0)
+    clips = [clip(f"k{n}", url=f"{server.url}/ok/a.mp4?{n}") for n in range(20)]
+    rows, stop = until_stopped(tmp_path, clips, QUICK)
+    assert "run the same command again" in stop
+    assert len(rows) == len(list((tmp_path / "raw" / "toy").glob("*.mp4")))
+    assert len(list((tmp_path / "raw" / "toy").glob("*.mp4"))) < 20
+
+
+def test_one_failure_that_takes_over_ends_the_run(server, tmp_path: Path) -> None:
+    options = replace(QUICK, abort_share=0.9, abort_window=20)
+    good = [clip(f"good{n}", url=f"{server.url}/ok/a.mp4?{n}") for n in range(30)]
+    bad = [clip(f"bad{n}", url=f"{server.url}/404/a.mp4?{n}") for n in range(300)]
+    rows, stop = until_stopped(tmp_path, [*good, *bad], options)
+    assert "not_found" in stop
+    assert "avstore retry" in stop
+    assert Counter(row.status for row in rows)["stored"] == 30
+    assert 18 <= Counter(row.status for row in rows)["gone"] <= 30
+
+
+def test_a_steady_share_of_failures_is_no_reason_to_stop(server, tmp_path: Path) -> None:
+    options = replace(QUICK, abort_share=0.9, abort_window=20)
+    clips = [
+        clip(f"k{n}", url=f"{server.url}/{'ok' if n % 3 == 0 else '404'}/a.mp4?{n}")
+        for n in range(120)
+    ]
+    rows = fetch(tmp_path, clips, options)
+    assert Counter(row.status for row in rows) == {"stored": 40, "gone": 80}
+
+
+def test_a_pause_without_end_stops_the_run(server, tmp_path: Path) -> None:
+    options = replace(QUICK, max_pause_s=1.0)
+    clips = [clip(f"k{n}", url=f"{server.url}/429/a.mp4?{n}") for n in range(40)]
+    rows, stop = until_stopped(tmp_path, clips, options)
+    assert "rate_limited" in stop
+    assert "cookies" in stop
+    assert not any(row.charged for row in rows)
+    state = json.loads((tmp_path / "state" / "fetch-urls.json").read_text())
+    assert state["failures"] > 0
+
+
+@pytest.fixture(scope="module")
+def long_videos(tmp_path_factory) -> Path:
+    """30 s with key frames 5 s apart; each frame shows its number in black and white bars, and a
+    click sounds at each full second."""
+    folder = tmp_path_factory.mktemp("long")
+    bars = "if(gt(mod(floor(N/pow(2,floor(X/8))),2),0),235,16)"
+    inputs = [
+        *("-f", "lavfi", "-i", f"nullsrc=s=96x32:r={FPS}:d=30,geq=lum='{bars}':cb=128:cr=128"),
+        *(
+            "-f",
+            "lavfi",
+            "-i",
+            "aevalsrc='if(lt(mod(t,1),0.02),0.8*sin(2000*PI*t),0)':s=48000:d=30",
+        ),
+    ]
+    x264 = ["-c:v", "libx264", "-bf", "2", "-pix_fmt", "yuv420p", "-c:a", "aac"]
+    vp9 = ["-c:v", "libvpx-vp9", "-cpu-used", "8", "-c:a", "libopus"]
+    vp8 = ["-c:v", "libvpx", "-c:a", "libvorbis"]
+    for name, codecs in (("h264.mp4", x264), ("vp9.webm", vp9), ("vp8.webm", vp8)):
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *inputs, *codecs, "-g", "125"]
+        subprocess.run([*command, str(folder / name)], check=True)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "vp9.webm", "vp8.webm"])
+def test_only_the_clips_seconds_come_cut_on_the_requested_times(
+    long_videos: Path, tmp_path: Path, name: str
+) -> None:
+    with MediaServer(long_videos) as server:
+        wanted = replace(clip("a", url=f"{server.url}/ok/{name}"), start_s=START,
+                         end_s=START + SECONDS)  # fmt: skip
+        (row,) = fetch(tmp_path, [wanted])
+    assert (row.status, row.offset_s) == ("stored", 0.0), row.message
+    numbers, times = frame_numbers(Path(row.path))
+    assert times[0] == pytest.approx(0.0, abs=1 / FPS)
+    shown = {n: t for n, t in zip(numbers, times, strict=True) if t < SECONDS}
+    for number, at in shown.items():
+        assert number / FPS == pytest.approx(START + at, abs=1.01 / FPS)
+    assert len(shown) == pytest.approx(SECONDS * FPS, abs=1)
+    assert max(times) < SECONDS + 1.0, "not the whole video"
+    clicks = click_times(Path(row.path))
+    assert len(clicks) >= 9
+    for click in clicks:
+        assert (START + click) % 1 == pytest.approx(0.0, abs=0.03) or (
+            START + click
+        ) % 1 == pytest.approx(1.0, abs=0.03)
+
+
+def frame_numbers(path: Path) -> tuple[list[int], list[float]]:
+    numbers, times = [], []
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            grey = frame.to_ndarray(format="gray")
+            numbers.append(sum(1 << bit for bit in range(12) if grey[16, bit * 8 + 4] > 128))
+            times.append(frame.time)
+    return numbers, times
+
+
+def click_times(path: Path) -> list[float]:
+    """Where sound begins after silence, in seconds."""
+    with av.open(str(path)) as container:
+        frames = [
+            (f.time, f.to_ndarray().mean(0), f.sample_rate) for f in container.decode(audio=0)
+        ]
+    found: list[float] = []
+    for at, samples, rate in frames:
+        for index in np.flatnonzero(np.abs(samples) > 0.2):
+            second = at + index / rate
+            if not found or second - found[-1] > 0.5:
+                found.append(second)
+    return found
+
+
+def test_both_streams_of_separate_formats_come_in_one_run(
+    long_videos: Path, tmp_path: Path
+) -> None:
+    """A page that offers picture and sound apart (HLS), as YouTube does."""
+    ffmpeg, served = imageio_ffmpeg.get_ffmpeg_exe(), tmp_path / "hls"
+    served.mkdir()
+    command = [
+        *(ffmpeg, "-v", "error", "-i", str(long_videos / "h264.mp4"), "-map", "0:v", "-map", "0:a"),
+        *("-c", "copy", "-f", "hls", "-hls_time", "5", "-hls_playlist_type", "vod"),
+        *("-var_stream_map", "v:0,agroup:a a:0,agroup:a", "-master_pl_name", "all.m3u8"),
+        str(served / "s%v.m3u8"),
+    ]
+    subprocess.run(command, check=True, cwd=served)
+    with MediaServer(served) as server:
+        wanted = replace(clip("a", url=f"{server.url}/ok/all.m3u8"), start_s=START,
+                         end_s=START + SECONDS)  # fmt: skip
+        rows = fetch(tmp_path, [wanted])
+    assert rows[-1].status == "stored", rows[-1].message
+    numbers, times = frame_numbers(Path(rows[-1].path))
+    assert numbers[0] / FPS == pytest.approx(START + times[0], abs=1.5 / FPS)
+    assert click_times(Path(rows[-1].path))
+
+
+RUN = """
+import sys
+from pathlib import Path
+from dataclasses import replace
+from pipelines.fetch.ledger import AttemptLog
+from tests.pipelines.fetch.clips import QUICK, clip, source
+store, base, name = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+log = AttemptLog(store, name)
+clips = [clip(f"k{n}", url=f"{base}/{n}") for n in range(int(sys.argv[4]))]
+try:
+    for row in source("urls", store, QUICK).fetch(clips):
+        log.append(row)
+        print(row.clip_id, row.status, flush=True)
+except KeyboardInterrupt:
+    log.close()
+    sys.exit(130)
+log.close()
+"""
+
+
+def test_sigint_stops_within_seconds_and_leaves_no_process(server, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", RUN, str(tmp_path), f"{server.url}/hang/a.mp4?", "r", "8"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    wait_until(lambda: len(server.log.requests) >= 4)
+    children = children_of(running.pid)
+    assert len(children) == QUICK.workers
+    running.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert running.wait(10) == 130
+    assert time.monotonic() - began < 5
+    wait_until(lambda: not any(map(alive, children)))
+
+
+def test_kill_leaves_no_process_and_no_file_by_a_final_name(server, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", RUN, str(tmp_path), f"{server.url}/drip/a.mp4?", "r", "8"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    wait_until(lambda: len(server.log.requests) >= 4)
+    children = children_of(running.pid)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    wait_until(lambda: not any(map(alive, children)))
+    assert not list((tmp_path / "raw" / "toy").glob("[!.]*"))
+    (row,) = fetch(tmp_path, [clip("k0", url=f"{server.url}/ok/a.mp4")])
+    assert row.status == "stored"
+    assert not list((tmp_path / "raw" / "toy" / ".incoming").iterdir())
+
+
+def children_of(pid: int) -> list[int]:
+    import psutil
+
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def alive(pid: int) -> bool:
+    import psutil
+
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def wait_until(holds, seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.05)

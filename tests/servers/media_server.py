@@ -1,0 +1,199 @@
+"""A local HTTP server of media that misbehaves on command, and remembers every request.
+
+Behaviour is part of the address: `/ok/NAME`, `/404/NAME`, `/hang/NAME` ...; a number of times in
+front makes it pass: `/2x503/NAME` refuses two requests and then serves. NAME is a file of `folder`.
+"""
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+PAGE = b"<!doctype html><html><head><title>Please wait</title></head><body>No.</body></html>"
+TYPES = {".mp4": "video/mp4", ".webm": "video/webm", ".zip": "application/zip"}
+
+
+@dataclass
+class Log:
+    """Every request: (seconds since the epoch, method, path, range)."""
+
+    requests: list[tuple[float, str, str, str | None]] = field(default_factory=list)
+    seen: Counter[str] = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, handler: BaseHTTPRequestHandler) -> int:
+        """Remember a request; how often this path had been asked for before."""
+        with self.lock:
+            self.requests.append(
+                (time.time(), handler.command, handler.path, handler.headers.get("Range"))
+            )
+            self.seen[handler.path] += 1
+            return self.seen[handler.path] - 1
+
+
+class MediaServer(ThreadingHTTPServer):
+    """Serves `folder` on a loopback port of its own. Use as a context manager."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.folder = folder
+        self.log = Log()
+        self.closing = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def __enter__(self) -> "MediaServer":
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closing.set()
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Broken connections are what this server is for."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: MediaServer
+
+    def log_message(self, *_: object) -> None: ...
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        before = self.server.log.note(self)
+        _, command, name = self.path.split("?")[0].split("/", 2)
+        times, _, rest = command.partition("x")
+        if rest and times.isdigit():
+            command = rest if before < int(times) else "ok"
+        status, _, argument = command.partition("-")
+        if status.isdigit():
+            self.refuse(int(status), argument)
+        else:
+            getattr(self, f"serve_{status}")(name, argument)
+
+    def refuse(self, status: int, retry_after: str) -> None:
+        self.send_response(status)
+        if retry_after:
+            self.send_header("Retry-After", retry_after)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def serve_ok(self, name: str, _: str) -> None:
+        data = self.content(name)
+        if data is None:
+            self.refuse(404, "")
+            return
+        wanted = self.headers.get("Range")
+        start, end = _span(wanted, len(data)) if wanted else (0, len(data))
+        if start >= len(data):
+            self.refuse(416, "")
+            return
+        self.begin(name, end - start, 206 if wanted else 200)
+        if wanted:
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
+        self.end_headers()
+        self.body(data[start:end])
+
+    def serve_norange(self, name: str, _: str) -> None:
+        """Ignores that only a part was asked for."""
+        data = self.content(name) or b""
+        self.begin(name, len(data), ranges=False)
+        self.end_headers()
+        self.body(data)
+
+    def serve_drip(self, name: str, _: str) -> None:
+        """A byte now and then, for ever."""
+        data = self.content(name) or b""
+        self.begin(name, len(data))
+        self.end_headers()
+        for byte in data:
+            self.body(bytes([byte]))
+            if self.server.closing.wait(0.2):
+                return
+
+    def serve_hang(self, name: str, _: str) -> None:
+        """Headers, and then nothing."""
+        self.begin(name, 1000)
+        self.end_headers()
+        self.wfile.flush()
+        self.server.closing.wait(120)
+        self.close_connection = True
+
+    def serve_silent(self, *_: str) -> None:
+        """Not even headers."""
+        self.server.closing.wait(120)
+        self.close_connection = True
+
+    def serve_reset(self, name: str, _: str) -> None:
+        """Half of it, and then a TCP reset."""
+        data = self.content(name) or b""
+        self.begin(name, len(data))
+        self.end_headers()
+        self.body(data[: len(data) // 2])
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
+
+    def serve_short(self, name: str, _: str) -> None:
+        """Says more bytes than it sends."""
+        data = self.content(name) or b""
+        self.begin(name, len(data) + 5000)
+        self.end_headers()
+        self.body(data)
+        self.close_connection = True
+
+    def serve_html(self, *_: str) -> None:
+        """A page, where the video should be."""
+        self.begin("page.html", len(PAGE))
+        self.end_headers()
+        self.body(PAGE)
+
+    def serve_liar(self, *_: str) -> None:
+        """A page that says it is a video."""
+        self.begin("page.mp4", len(PAGE))
+        self.end_headers()
+        self.body(PAGE)
+
+    def serve_loop(self, *_: str) -> None:
+        self.send_response(302)
+        self.send_header("Location", self.path)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def content(self, name: str) -> bytes | None:
+        path = self.server.folder / name
+        return path.read_bytes() if path.is_file() else None
+
+    def begin(self, name: str, length: int, status: int = 200, ranges: bool = True) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", TYPES.get(Path(name).suffix, "text/html"))
+        self.send_header("Content-Length", str(length))
+        if ranges:
+            self.send_header("Accept-Ranges", "bytes")
+
+    def body(self, data: bytes) -> None:
+        if self.command != "HEAD":
+            with contextlib.suppress(OSError):
+                self.wfile.write(data)
+
+
+def _span(header: str, size: int) -> tuple[int, int]:
+    first, _, last = header.removeprefix("bytes=").partition("-")
+    if not first:
+        return max(0, size - int(last)), size
+    return int(first), min(size, int(last) + 1) if last else size

@@ -1,0 +1,291 @@
+"""Continual audio-video pre-training, from shards to a task × task matrix.
+
+    python train/run.py --shards data/shards [--recipe tiny] [--stream S] [--method finetune]
+
+Top to bottom: configure, load the stream, for each task train and evaluate on all, report.
+Distributed: torchrun --nproc-per-node N train/run.py …
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+# Threads that wait for one another must not spin: on a busy machine that costs tenfold.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+if __package__ in (None, ""):  # run as a file: the project's root is its parent's parent
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import torch
+from rich.console import Console
+
+from manifests.store import StoreError
+from train import checkpoint, dist
+from train.build import batch_spec, build, check_options, pick_device
+from train.config import Config, load_config, recipe_names
+from train.data import Batch, SampleList, batches, open_store, steps_per_epoch
+from train.errors import UserError
+from train.evaluation.embed import embed_all
+from train.evaluation.retrieval import chance, modality_gap, retrieval
+from train.methods import METHODS, find_method
+from train.optim import set_lr
+from train.plots import plot_run
+from train.progress import Display
+from train.results import Row, summaries, summary_table, task_table, write
+from train.step import Stepper
+from train.tasks import Stream, load_stream, union
+from train.track import Tracker, make_tracker
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    p = argparse.ArgumentParser(description="Continual audio-video pre-training from shards.")
+    p.add_argument("--shards", required=True, type=Path, help="STORE or STORE/shards")
+    p.add_argument("--recipe", default="tiny", help=f"{', '.join(recipe_names())}, or a .toml")
+    p.add_argument("--stream", help="task stream (default: the first whose tasks all have clips)")
+    p.add_argument("--method", help=f"{', '.join(METHODS)}, or module:Class")
+    p.add_argument("--seed", type=int)
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="optim.lr=1e-4")
+    p.add_argument("--out", type=Path, help="default: runs/<recipe>-<method>-<stream>-seed<seed>")
+    p.add_argument("--device", help="default: cuda where there is one, else cpu")
+    p.add_argument("--workers", type=int, help="loader processes")
+    p.add_argument("--track", choices=["none", "tensorboard", "wandb"], default="none")
+    return p.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0; 2 where the user can mend it; 130 where the user stopped it."""
+    args = parse(argv)
+    console = Console(quiet=False, highlight=False)
+    try:
+        train(args, console)
+    except (UserError, StoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
+        return 130
+    finally:
+        dist.stop()
+    return 0
+
+
+def train(args: argparse.Namespace, console: Console) -> None:
+    """The whole run."""
+    settings = {"method": args.method, "stream": args.stream, "seed": args.seed}
+    sets = [*args.set, *([f"data.workers={args.workers}"] if args.workers is not None else [])]
+    config = load_config(args.recipe, settings, sets)
+    method_class = find_method(config.method)
+    options = check_options(method_class, config)
+    store = open_store(args.shards)
+    stream = load_stream(store, config.stream)
+    config = config.model_copy(update={"stream": stream.name, "options": options.model_dump()})
+    name = f"{config.recipe}-{config.method.replace(':', '.')}-{stream.name}-seed{config.seed}"
+    folder = args.out or Path("runs") / name
+    if finished(folder, config, stream, console):
+        return
+    device = pick_device(args.device)
+    dist.start(device.type)
+    console.quiet = dist.rank() > 0
+    folder.mkdir(parents=True, exist_ok=True)
+    lists = [t.train for t in stream.tasks]
+    if method_class.union_of_tasks:
+        lists = [union(store, stream)]
+    stepper = build(config, method_class, options, device)
+    run = Run(config, stream, lists, stepper, folder, make_tracker(args.track, folder, name))
+    run.restore(console)
+    parameters = sum(p.numel() for p in stepper.method.model.parameters())
+    console.print(
+        f"{name}: {len(lists)} task(s), {sum(map(len, lists))} clips, "
+        f"{parameters / 1e6:.1f} M parameters, {device}, {dist.world_size()} process(es)"
+    )
+    run.go(console)
+    if dist.rank() == 0:
+        run.report(console)
+
+
+@dataclass
+class Run:
+    """A run's parts and where it stands: task, epoch, step in the epoch, step overall."""
+
+    config: Config
+    stream: Stream
+    lists: list[SampleList]
+    stepper: Stepper
+    folder: Path
+    tracker: Tracker
+    task: int = 0
+    epoch: int = 0
+    step: int = 0
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        self.rows: list[Row] = []
+        c = self.config
+        self.specs = [batch_spec(c, drop_last=len(x) >= c.batch_size) for x in self.lists]
+        self.per_epoch = [
+            steps_per_epoch(x, s) for x, s in zip(self.lists, self.specs, strict=True)
+        ]
+        self.total = c.epochs * sum(self.per_epoch)
+
+    @property
+    def names(self) -> list[str]:
+        """What is trained, in order."""
+        return self.stream.names if len(self.lists) == len(self.stream.tasks) else ["joint"]
+
+    def go(self, console: Console) -> None:
+        """Train what is left."""
+        display = Display(console, self.total, self.steps)
+        with display.shown(dist.rank() == 0):
+            while self.task < len(self.lists):
+                for batch in display.meter.timed(self.batches()):
+                    self.train_on(batch, display)
+                self.evaluate(console)
+                self.save()
+        self.rows.append(self.row(None, "samples_per_second", display.meter.rate))
+        self.rows.append(self.row(None, "data_wait_share", display.meter.wait_share))
+
+    def batches(self) -> Iterator[Batch]:
+        """The rest of this task's batches, over epochs; moves `epoch` along."""
+        while self.epoch < self.config.epochs:
+            yield from batches(
+                self.lists[self.task],
+                self.specs[self.task],
+                # Epochs are numbered through, so that no two tasks share an order or a crop.
+                seed=self.config.seed,
+                epoch=self.task * self.config.epochs + self.epoch,
+                start_step=self.step,
+                rank=dist.rank(),
+                world_size=dist.world_size(),
+                workers=self.config.data.workers,
+            )
+            self.epoch, self.step = self.epoch + 1, 0
+
+    def train_on(self, batch: Batch, display: Display) -> None:
+        """One step, and a checkpoint now and then."""
+        c, optimizer = self.config, self.stepper.optimizer
+        set_lr(optimizer, c.optim, self.steps, self.total, self.per_epoch[self.task])
+        losses = self.stepper.step(batch, self.steps)
+        self.step, self.steps = self.step + 1, self.steps + 1
+        losses["loss"] = sum(losses.values())
+        self.rows += [self.row(None, name, value) for name, value in losses.items()]
+        self.tracker.log(losses, self.steps)
+        where = f"{self.names[self.task]} {self.epoch + 1}/{c.epochs}"
+        display.step(where, losses["loss"], len(batch) * dist.world_size())
+        if self.steps % c.steps_per_checkpoint == 0:
+            self.save()
+
+    def evaluate(self, console: Console) -> None:
+        """After a task: retrieval and modality gap on every task's clips, in one gallery."""
+        tasks = self.stream.tasks
+        if dist.rank() == 0:
+            c, stepper = self.config, self.stepper
+            spec = batch_spec(c, evaluation=True)
+            model = stepper.method.evaluated()
+            gallery = embed_all(model, [t.evaluation for t in tasks], spec, stepper.device)
+            groups = {t.name: gallery.rows(t.evaluation.clip_ids) for t in tasks}
+            scores = retrieval(gallery.audio, gallery.video, groups)
+            for name, rows in {**groups, "all": list(range(len(gallery.clip_ids)))}.items():
+                gap = modality_gap(gallery.audio[rows], gallery.video[rows])
+                scores[name]["modality_gap"] = gap
+            for task, found in scores.items():
+                self.rows += [self.row(task, metric, value) for metric, value in found.items()]
+            self.tracker.log({f"eval/{k}": v for k, v in scores["all"].items()}, self.steps)
+            both = (scores["all"]["a2v_avg"] + scores["all"]["v2a_avg"]) / 2
+            console.print(f"after {self.names[self.task]}: mean recall over all tasks {both:.1f} %")
+            weights = {"config": c.model_dump(mode="json"), "model": model.state_dict()}
+            number = self.task + 1
+            checkpoint.save_tensors(self.folder / f"task-{number:02d}.pt", weights)
+        self.task, self.epoch, self.step = self.task + 1, 0, 0
+
+    def row(self, task: str | None, metric: str, value: float) -> Row:
+        """One row of the results."""
+        trained = self.names[min(self.task, len(self.lists) - 1)]
+        return {
+            "run": self.folder.name,
+            "trained": trained,
+            "task": task,
+            "step": self.steps,
+            "metric": metric,
+            "value": value,
+        }
+
+    def save(self) -> None:
+        """A checkpoint of everything that the next step depends on."""
+        shared = {
+            "fingerprint": self.config.fingerprint,
+            "lists": self.stream.fingerprints,
+            "position": [self.task, self.epoch, self.step, self.steps],
+            "rows": self.rows,
+            **self.stepper.shared_state(),
+        }
+        checkpoint.save(self.folder / "checkpoints", self.steps, shared, self.stepper.own_state())
+
+    def restore(self, console: Console) -> None:
+        """Continue from the folder's checkpoint; refuse one of other settings or other data."""
+        found = checkpoint.load(self.folder / "checkpoints")
+        if found is None:
+            return
+        shared, own = found
+        if shared["fingerprint"] != self.config.fingerprint:
+            raise UserError(f"{self.folder} holds a run with other settings; give another --out")
+        changed = [
+            task.name
+            for task, old, new in zip(
+                self.stream.tasks, shared["lists"], self.stream.fingerprints, strict=True
+            )
+            if old != new
+        ]
+        if changed:
+            raise UserError(
+                f"{self.folder} was trained on other clips of {', '.join(changed)} than the store "
+                "has now; give another --out"
+            )
+        self.stepper.load(shared, own)
+        self.task, self.epoch, self.step, self.steps = shared["position"]
+        self.rows = shared["rows"]
+        console.print(f"continuing {self.folder} from step {self.steps} of {self.total}")
+
+    def report(self, console: Console) -> None:
+        """Table, plot, JSON and rows; then the run is complete."""
+        names, level = self.stream.names, chance(sum(len(t.evaluation) for t in self.stream.tasks))
+        found = summaries(self.rows, names)
+        plot_run(self.folder / "matrix.png", self.rows, names, self.folder.name, level)
+        told: dict[str, Any] = {
+            "fingerprint": self.config.fingerprint,
+            "lists": self.stream.fingerprints,
+            "config": self.config.model_dump(mode="json"),
+            "tasks": names,
+            "chance_avg": level,
+            "summary": {metric: asdict(s) for metric, s in found.items()},
+            "torch": torch.__version__,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        write(self.folder, self.rows, told)
+        console.print(task_table(self.rows, names, level))
+        console.print(summary_table(found))
+        console.print(f"plot {self.folder / 'matrix.png'}, rows {self.folder / 'results.duckdb'}")
+
+
+def finished(folder: Path, config: Config, stream: Stream, console: Console) -> bool:
+    """Whether this very run is complete already; says so."""
+    path = folder / "results.json"
+    if not path.is_file():
+        return False
+    told = json.loads(path.read_text())
+    if told["fingerprint"] != config.fingerprint or told["lists"] != stream.fingerprints:
+        raise UserError(
+            f"{folder} holds a finished run with other settings or clips; give another --out"
+        )
+    console.print(f"{folder} is finished already; its results are in {path}")
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

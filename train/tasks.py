@@ -1,0 +1,99 @@
+"""The task stream of a run, from the manifest."""
+
+from dataclasses import dataclass
+
+from train.data import SampleList, Store, sample_list
+from train.errors import UserError
+
+_CLIPS = "SELECT clip_id FROM task_clips WHERE stream = ? AND position = ? AND role = ?"
+_COUNTS = """
+SELECT t.stream, t.position, any_value(t.task) AS task, t.role,
+       count(DISTINCT s.clip_id) AS clips
+FROM (SELECT DISTINCT stream, position, task, role FROM tasks) t
+LEFT JOIN task_clips c USING (stream, position, role)
+LEFT JOIN samples s ON s.clip_id = c.clip_id
+GROUP BY ALL ORDER BY t.stream, t.position, t.role
+"""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One entry of a stream: what is trained on, and what it is evaluated on."""
+
+    name: str
+    train: SampleList
+    evaluation: SampleList
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Ordered tasks."""
+
+    name: str
+    tasks: tuple[Task, ...]
+
+    @property
+    def names(self) -> list[str]:
+        return [task.name for task in self.tasks]
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """What a checkpoint remembers, so that changed data are noticed."""
+        return [f"{t.train.fingerprint} {t.evaluation.fingerprint}" for t in self.tasks]
+
+
+def load_stream(store: Store, name: str | None) -> Stream:
+    """A stream by name, or the first one all of whose tasks have clips.
+
+    Evaluation is on role `retrieval` where a task has one with clips, else on `eval`.
+    Raises UserError listing the streams where it is not there, or not filled.
+    """
+    counts: dict[str, dict[int, dict[str, int]]] = {}
+    titles: dict[tuple[str, int], str] = {}
+    for row in store.query(_COUNTS).to_pylist():
+        roles = counts.setdefault(row["stream"], {}).setdefault(row["position"], {})
+        roles[row["role"]] = row["clips"]
+        titles[row["stream"], row["position"]] = row["task"]
+    full = [stream for stream, tasks in counts.items() if all(map(_usable, tasks.values()))]
+    if not counts:
+        raise UserError(f"{store.root} has no task streams; register one with avstore tasks")
+    if name is None and not full:
+        raise UserError(f"no stream has clips for all of its tasks: {_listing(counts)}")
+    chosen = name or full[0]
+    if chosen not in counts:
+        raise UserError(f"no stream {chosen!r} in {store.root}; there are: {_listing(counts)}")
+    if chosen not in full:
+        empty = [titles[chosen, p] for p, roles in counts[chosen].items() if not _usable(roles)]
+        raise UserError(
+            f"stream {chosen!r} has no stored clips to train or evaluate on for: "
+            f"{', '.join(empty)}; build them first, or take another stream: {_listing(counts)}"
+        )
+    tasks = []
+    for position, roles in sorted(counts[chosen].items()):
+        role = "retrieval" if roles.get("retrieval") else "eval"
+        tasks.append(
+            Task(
+                titles[chosen, position],
+                sample_list(store, _CLIPS, [chosen, position, "train"]),
+                sample_list(store, _CLIPS, [chosen, position, role]),
+            )
+        )
+    return Stream(chosen, tuple(tasks))
+
+
+def union(store: Store, stream: Stream) -> SampleList:
+    """All training clips of a stream as one list."""
+    sql = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = 'train'"
+    return sample_list(store, sql, [stream.name])
+
+
+def _usable(roles: dict[str, int]) -> bool:
+    return bool(roles.get("train")) and bool(roles.get("retrieval") or roles.get("eval"))
+
+
+def _listing(counts: dict[str, dict[int, dict[str, int]]]) -> str:
+    parts = []
+    for stream, tasks in counts.items():
+        usable = sum(_usable(roles) for roles in tasks.values())
+        parts.append(f"{stream} ({usable} of {len(tasks)} tasks have clips)")
+    return ", ".join(parts)
