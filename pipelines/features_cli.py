@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from manifests import ledger
 from manifests.catalogue import open_read, open_write
@@ -31,7 +31,8 @@ Wait = Annotated[float, typer.Option(help="Seconds to wait for another writer; -
 @app.command("list")
 def list_features(store: StoreOption = DEFAULT_STORE) -> None:
     """Every extractor, and what the store has of each (of the store only where there is one)."""
-    table = Table("extractor", "version", "reads", "shape", "parameters")
+    name_column = Column("extractor", no_wrap=True)
+    table = Table(name_column, "version", "reads", "shape", "parameters")
     for name in sorted(references()):
         try:
             extractor = make(name)
@@ -44,7 +45,7 @@ def list_features(store: StoreOption = DEFAULT_STORE) -> None:
     console().print(table)
     if not (store / "manifest.duckdb").is_file():
         return
-    there = Table("feature", "of", "clips", "value", "weights", "state")
+    there = Table(Column("feature", no_wrap=True), "of", "clips", "value", "weights", "state")
     for found in _standings(find_store(store)):
         there.add_row(
             found.name,
