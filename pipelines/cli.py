@@ -25,6 +25,7 @@ from pipelines.commands import (
     verify,
 )
 from pipelines.commands.options import ExitCode
+from pipelines.features_cli import app as features_app
 from pipelines.fetch.base import SourceError
 from pipelines.fetch.watch import FetchStopped
 from pipelines.fetch_cli import availability_app, retry
@@ -50,6 +51,7 @@ app.command("drop")(drop.run)
 app.add_typer(snapshot.app, name="snapshot")
 app.command("retry")(retry)
 app.add_typer(availability_app, name="availability")
+app.add_typer(features_app, name="features")
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(annotations_app, name="annotations")
