@@ -106,13 +106,14 @@ def import_from(
     split: Annotated[str, typer.Option(help="Of a list that does not say it.")] = "train",
     store: StoreOption = DEFAULT_STORE,
     wait: Annotated[float, typer.Option(help="Seconds to wait for another writer.")] = 0.0,
+    shard_clips: Annotated[int | None, typer.Option(min=1, help="Clips a shard.")] = None,
 ) -> None:
     """Take extracted frames and audio into a store: a WebDataset, or the folder layouts."""
     spec = registry.get(dataset)
     paths: Sequence[Path] = annotations or ()
     if paths and all(is_foreign_list(path) for path in paths):
         spec = with_foreign_lists(spec, split)
-    done = import_items(Store(store), spec, read_items(source), paths, wait)
+    done = import_items(Store(store), spec, read_items(source), paths, wait, shard_clips)
     _say(done)
     if not done.stored and not done.known:
         raise typer.Exit(ExitCode.PROBLEM)

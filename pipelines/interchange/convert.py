@@ -41,14 +41,14 @@ def convert(item: Item, clip_seconds: float) -> Converted:
     problem = _problem(item)
     if problem:
         return Converted((), (), 0, 0.0, Quality(), *problem)
+    seconds = _seconds(item.about.get("duration_s"), clip_seconds)
     try:
-        samples, kept = _audio(item.audio or b"", clip_seconds)
+        samples, kept = _audio(item.audio or b"", seconds)
     except (av.error.FFmpegError, IndexError, ValueError) as error:
         detail = f"audio cannot be decoded: {error}"
         return Converted((), (), 0, 0.0, Quality(), Verdict.UNDECODABLE, detail)
     bank, frames = _fbank(item.fbank, samples)
     flac = item.audio if kept and item.audio else encode_flac(samples, RATE)
-    seconds = float(item.about.get("duration_s") or clip_seconds)
     limits = QualityLimits()
     quality = Quality(
         silent_fraction=signals.silent_fraction(samples, RATE, limits.silent_dbfs),
@@ -59,6 +59,10 @@ def convert(item: Item, clip_seconds: float) -> Converted:
     times = _times(item.about.get("frame_times"), len(item.frames), seconds)
     verdict, detail = _flag(item, quality, limits)
     return Converted(members, times, frames, seconds, quality, verdict, detail)
+
+
+def _seconds(said: Any, clip_seconds: float) -> float:
+    return float(said) if isinstance(said, int | float) and 0 < said < 3600 else clip_seconds
 
 
 def _problem(item: Item) -> tuple[Verdict, str] | None:

@@ -14,7 +14,7 @@ from av_datasets.vocabulary import Names
 from av_datasets.youtube import require_id
 
 _SIX_DIGITS = re.compile(r"(?P<id>.+)_(?P<start>[0-9]{6})")
-_MILLISECONDS = re.compile(r"(?P<id>.+)_(?P<start>[0-9]+)_(?P<end>[0-9]+)")
+_MILLISECONDS = re.compile(r"(?P<id>.+)_(?P<start>0|[1-9][0-9]*)_(?P<end>[1-9][0-9]*)")
 _Row = tuple[tuple[str, str], Line]
 _EXPECTED = '{"data": [{"video_id", "labels"}]}, or STELLA\'s rows index, vid, frames, wav, label'
 
@@ -83,7 +83,7 @@ def _clip(name: str, mids: str, spec: DatasetSpec, split: str, names: Names) -> 
     labels = tuple(dict.fromkeys(names.require(mid.strip()) for mid in mids.split(",")))
     seconds = _SIX_DIGITS.fullmatch(name)
     thousandths = _MILLISECONDS.fullmatch(name)
-    if thousandths and not seconds:
+    if thousandths and int(thousandths["start"]) < int(thousandths["end"]):
         source, start = thousandths["id"], int(thousandths["start"]) / 1000
         end = int(thousandths["end"]) / 1000
     elif seconds:

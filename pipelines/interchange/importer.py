@@ -58,6 +58,11 @@ class _Clip:
     position: int
     facts: dict[str, Any]
 
+    @property
+    def seconds(self) -> float | None:
+        start, end = self.facts["start_s"], self.facts["end_s"]
+        return None if start is None or end is None else float(end - start)
+
 
 def import_items(
     store: Store,
@@ -65,6 +70,7 @@ def import_items(
     items: Iterable[Item],
     annotations: Sequence[Path] = (),
     wait_s: float = 0.0,
+    shard_clips: int | None = None,
     tell: Callable[[int], None] | None = None,
 ) -> Imported:
     """Put every item that is a clip of `spec` into shards of the store.
@@ -79,7 +85,7 @@ def import_items(
     with writing(store, wait_s), open_write(store) as writer:
         recover(writer, store)
         _annotate(writer.con, store, spec, annotations)
-        work = _Import(store, writer, spec, run.run_id)
+        work = _Import(store, writer, spec, run.run_id, shard_clips or spec.shard_clips)
         outcome = "failed"
         try:
             imported = work.run(items, tell)
@@ -118,6 +124,7 @@ class _Import:
     writer: Writer
     spec: DatasetSpec
     run_id: str
+    shard_clips: int
 
     def run(self, items: Iterable[Item], tell: Callable[[int], None] | None) -> Imported:
         names = self.names()
@@ -139,7 +146,7 @@ class _Import:
             have.add((clip.clip_id, fingerprint))
             group = (recipe, fingerprint, clip.split)
             waiting.setdefault(group, []).append((clip, item))
-            if len(waiting[group]) >= self.spec.shard_clips:
+            if len(waiting[group]) >= self.shard_clips:
                 counts += self.shard(*group, waiting.pop(group))
         for group, rest in sorted(waiting.items()):
             counts += self.shard(*group, rest)
@@ -187,7 +194,7 @@ class _Import:
         with committing(self.store.root / path, keep=lambda: stored > 0) as file:
             tar = ShardTar(file)
             for clip, item in parts:
-                done = convert(item, self.spec.clip_seconds)
+                done = convert(item, clip.seconds or self.spec.clip_seconds)
                 row = _row(path, self.spec.name, (recipe, fingerprint, split), clip, item, done)
                 if done.members:
                     row |= _append(tar, clip, _about(row, clip, item, done), done, stored)
