@@ -29,6 +29,7 @@ from pipelines.features_cli import app as features_app
 from pipelines.fetch.base import SourceError
 from pipelines.fetch.watch import FetchStopped
 from pipelines.fetch_cli import availability_app, retry
+from pipelines.interchange.cli import app as exchange_app
 from pipelines.recipe import RecipeError
 from pipelines.recipe_cli import app as recipe_app
 from pipelines.tasks_cli import app as tasks_app
@@ -55,6 +56,7 @@ app.add_typer(features_app, name="features")
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(annotations_app, name="annotations")
+app.add_typer(exchange_app, name="exchange")
 
 _USER = (StoreError, AnnotationError, RecipeError, SourceError, ValidationError, LookupError)
 
