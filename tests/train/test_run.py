@@ -5,12 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 import torch
 
-from manifests.tasks import create_task_view
 from tests.conftest import REPO
-from tests.media import make_clip
 from train.data import BatchSpec, batches, open_store, sample_list, steps_per_epoch
 
 SMALL = ["width=32", "depth=1", "decoder_width=16", "decoder_heads=2", "image_size=32", "heads=2"]
@@ -27,54 +26,6 @@ def run(*words: str | Path, script: str = "train/run.py") -> subprocess.Complete
     )
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten clips of two classes, built by the command; two tasks of a class each."""
-    folder = tmp_path_factory.mktemp("train")
-    rows = []
-    labels = ("playing banjo", "dog barking")
-    for index in range(10):
-        name = f"train{index:06d}"
-        make_clip(folder / "videos" / f"{name}_000000.mp4", tone_hz=200 + 80 * index, seed=index)
-        rows.append(f"{name},0,{labels[index % 2]},{'test' if index > 5 else 'train'}")
-    (folder / "vggsound.csv").write_text("\n".join(rows) + "\n")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pipelines", "build", "vggsound"),
-            *("--source", str(folder / "videos"), "--annotations", str(folder / "vggsound.csv")),
-            *("--store", str(folder / "data")),
-        ],
-        cwd=REPO,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    _add_stream(folder / "data")
-    return folder / "data"
-
-
-def _add_stream(root: Path) -> None:
-    from manifests.catalogue import open_write
-    from manifests.lock import writing
-    from manifests.store import Store
-
-    store = Store(root)
-    with writing(store), open_write(store) as writer:
-        for position, label in enumerate(("playing banjo", "dog barking")):
-            for role, split in (("train", "train"), ("retrieval", "test")):
-                query = (
-                    "SELECT clip_id FROM trainable WHERE labels[1] = "
-                    f"'{label}' AND split = '{split}'"
-                )
-                writer.con.execute(
-                    "INSERT INTO tasks VALUES ('two', ?, ?, ?, ?)",
-                    [position, label.split()[-1], role, query],
-                )
-        create_task_view(writer.con)
-        writer.publish()
-
-
 def small_run(store: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     settings = [word for name in SMALL for word in ("--set", f"model.{name}")]
     return run(
@@ -83,38 +34,30 @@ def small_run(store: Path, out: Path, *more: str) -> subprocess.CompletedProcess
     )
 
 
-def test_run_writes_matrix_table_plot_and_checkpoints(store: Path, tmp_path: Path) -> None:
-    done = small_run(store, tmp_path / "a")
+def test_run_writes_matrix_table_plot_and_checkpoints(two_task_store: Path, tmp_path: Path) -> None:
+    done = small_run(two_task_store, tmp_path / "a")
     assert done.returncode == 0, done.stderr
-    assert "average forgetting (standard)" in done.stdout
+    assert "F(code)" in done.stdout
+    assert "F(standard)" in done.stdout
     results = json.loads((tmp_path / "a" / "results.json").read_text())
     assert results["tasks"] == ["banjo", "barking"]
-    assert [len(row) for row in results["matrix"]] == [2, 2]
-    for name in ("matrix.png", "latest.pt", "task-0.pt", "task-1.pt"):
+    for name in ("matrix.png", "metrics.parquet", "results.duckdb", "task-01.pt", "task-02.pt"):
         assert (tmp_path / "a" / name).stat().st_size > 1000
-    again = small_run(store, tmp_path / "a")
-    assert "holds this run's results already" in again.stdout
-    other = small_run(store, tmp_path / "a", "--seed", "7")
+    with duckdb.connect(str(tmp_path / "a" / "results.duckdb"), read_only=True) as con:
+        sql = "SELECT count(*) FROM metrics WHERE metric = 'a2v_avg' AND task <> 'all'"
+        assert con.sql(sql).fetchall() == [(4,)]
+        steps = con.sql("SELECT count(*) FROM metrics WHERE metric = 'loss'").fetchall()
+        assert steps == [(2 * 3 * 1,)]
+    again = small_run(two_task_store, tmp_path / "a")
+    assert again.returncode == 0
+    assert "finished already" in again.stdout
+    other = small_run(two_task_store, tmp_path / "a", "--seed", "7")
     assert other.returncode == 2
-    assert "other clips or settings" in other.stderr
+    assert "other settings" in other.stderr
 
 
-def test_going_on_from_the_middle_gives_the_same_weights(store: Path, tmp_path: Path) -> None:
-    """The checkpoint after the first task, taken up again, ends bit for bit as the whole run."""
-    assert small_run(store, tmp_path / "whole").returncode == 0
-    half = tmp_path / "half"
-    half.mkdir()
-    (half / "latest.pt").write_bytes((tmp_path / "whole" / "task-0.pt").read_bytes())
-    done = small_run(store, half)
-    assert done.returncode == 0, done.stderr
-    assert "going on in barking" in done.stdout
-    a = torch.load(tmp_path / "whole" / "latest.pt", weights_only=True)["model"]
-    b = torch.load(half / "latest.pt", weights_only=True)["model"]
-    assert all(torch.equal(a[name], b[name]) for name in a)
-
-
-def test_batches_are_the_same_for_any_split_into_ranks(store: Path) -> None:
-    samples = sample_list(open_store(store), "SELECT clip_id FROM trainable")
+def test_batches_are_the_same_for_any_split_into_ranks(two_task_store: Path) -> None:
+    samples = sample_list(open_store(two_task_store), "SELECT clip_id FROM trainable")
     spec = BatchSpec(batch_size=4, image_size=32, fbank_frames=256)
     whole = list(batches(samples, spec, seed=3, epoch=1))
     assert len(whole) == steps_per_epoch(samples, spec) == 3
@@ -137,14 +80,19 @@ def test_batches_are_the_same_for_any_split_into_ranks(store: Path) -> None:
         (["--shards", "EMPTY"], "manifest.duckdb"),
         (["--shards", "STORE", "--stream", "nosuch"], "two"),
         (["--shards", "STORE", "--recipe", "nosuch"], "tiny"),
+        (["--shards", "STORE", "--method", "nosuch"], "finetune"),
+        (["--shards", "STORE", "--method", "no.such:Thing"], "no.such"),
+        (["--shards", "STORE", "--stream", "two", "--set", "options.nosuch=1"], "nosuch"),
+        (["--shards", "STORE", "--set", "model.heads=5"], "divide"),
+        (["--shards", "STORE", "--stream", "two", "--set", "init=/no/such.pt"], "/no/such.pt"),
         (["--shards", "STORE", "--set", "epochs=0"], "epochs"),
         (["--shards", "STORE", "--set", "model.widht=3"], "widht"),
     ],
 )
 def test_wrong_calls_give_one_line(
-    store: Path, tmp_path: Path, words: list[str], message: str
+    two_task_store: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
-    names = {"STORE": str(store), "EMPTY": str(tmp_path)}
+    names = {"STORE": str(two_task_store), "EMPTY": str(tmp_path)}
     done = run(*[names.get(word, word) for word in words])
     assert done.returncode == 2
     assert message in done.stderr
