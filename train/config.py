@@ -37,6 +37,7 @@ class OptimConfig(Section):
     lr: float = Field(default=1e-4, gt=0)
     betas: tuple[float, float] = (0.95, 0.999)
     weight_decay: float = Field(default=5e-7, ge=0)
+    clip_grad: float | None = Field(default=None, gt=0)
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     schedule: Literal["none", "cosine"] = "none"
     warmup_epochs: float = Field(default=0.0, ge=0)

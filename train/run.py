@@ -62,7 +62,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0; 2 where the user can mend it; 130 where the user stopped it."""
     args = parse(argv)
-    console = Console(quiet=False, highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     try:
         train(args, console)
     except (UserError, StoreError) as error:

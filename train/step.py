@@ -52,6 +52,9 @@ class Stepper:
             losses = self._backward(batch, part, share, last=start == starts[-1])
             for name, value in losses.items():
                 told[name] = told.get(name, torch.zeros((), device=self.device)) + share * value
+        if (limit := self.config.optim.clip_grad) is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.method.parameters(), limit)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.method.stepped()

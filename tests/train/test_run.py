@@ -1,15 +1,15 @@
 """`python train/run.py` over a small store, as a person runs it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 import torch
 
-from manifests.tasks import create_task_view
 from tests.conftest import REPO
-from tests.media import make_clip
 from train.data import BatchSpec, batches, open_store, sample_list, steps_per_epoch
 
 SMALL = ["width=32", "depth=1", "decoder_width=16", "decoder_heads=2", "image_size=32", "heads=2"]
@@ -26,54 +26,6 @@ def run(*words: str | Path, script: str = "train/run.py") -> subprocess.Complete
     )
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten clips of two classes, built by the command; two tasks of a class each."""
-    folder = tmp_path_factory.mktemp("train")
-    rows = []
-    labels = ("playing banjo", "dog barking")
-    for index in range(10):
-        name = f"train{index:06d}"
-        make_clip(folder / "videos" / f"{name}_000000.mp4", tone_hz=200 + 80 * index, seed=index)
-        rows.append(f"{name},0,{labels[index % 2]},{'test' if index > 5 else 'train'}")
-    (folder / "vggsound.csv").write_text("\n".join(rows) + "\n")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pipelines", "build", "vggsound"),
-            *("--source", str(folder / "videos"), "--annotations", str(folder / "vggsound.csv")),
-            *("--store", str(folder / "data")),
-        ],
-        cwd=REPO,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    _add_stream(folder / "data")
-    return folder / "data"
-
-
-def _add_stream(root: Path) -> None:
-    from manifests.catalogue import open_write
-    from manifests.lock import writing
-    from manifests.store import Store
-
-    store = Store(root)
-    with writing(store), open_write(store) as writer:
-        for position, label in enumerate(("playing banjo", "dog barking")):
-            for role, split in (("train", "train"), ("retrieval", "test")):
-                query = (
-                    "SELECT clip_id FROM trainable WHERE labels[1] = "
-                    f"'{label}' AND split = '{split}'"
-                )
-                writer.con.execute(
-                    "INSERT INTO tasks VALUES ('two', ?, ?, ?, ?)",
-                    [position, label.split()[-1], role, query],
-                )
-        create_task_view(writer.con)
-        writer.publish()
-
-
 def small_run(store: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     settings = [word for name in SMALL for word in ("--set", f"model.{name}")]
     return run(
@@ -82,16 +34,30 @@ def small_run(store: Path, out: Path, *more: str) -> subprocess.CompletedProcess
     )
 
 
-def test_run_writes_a_plot_and_results(store: Path, tmp_path: Path) -> None:
-    done = small_run(store, tmp_path / "a")
+def test_run_writes_matrix_table_plot_and_checkpoints(two_task_store: Path, tmp_path: Path) -> None:
+    done = small_run(two_task_store, tmp_path / "a")
     assert done.returncode == 0, done.stderr
-    assert "banjo" in done.stdout
-    for name in ("matrix.png", "results.duckdb"):
+    assert "F(code)" in done.stdout
+    assert "F(standard)" in done.stdout
+    results = json.loads((tmp_path / "a" / "results.json").read_text())
+    assert results["tasks"] == ["banjo", "barking"]
+    for name in ("matrix.png", "metrics.parquet", "results.duckdb", "task-01.pt", "task-02.pt"):
         assert (tmp_path / "a" / name).stat().st_size > 1000
+    with duckdb.connect(str(tmp_path / "a" / "results.duckdb"), read_only=True) as con:
+        sql = "SELECT count(*) FROM metrics WHERE metric = 'a2v_avg' AND task <> 'all'"
+        assert con.sql(sql).fetchall() == [(4,)]
+        steps = con.sql("SELECT count(*) FROM metrics WHERE metric = 'loss'").fetchall()
+        assert steps == [(2 * 3 * 1,)]
+    again = small_run(two_task_store, tmp_path / "a")
+    assert again.returncode == 0
+    assert "finished already" in again.stdout
+    other = small_run(two_task_store, tmp_path / "a", "--seed", "7")
+    assert other.returncode == 2
+    assert "other settings" in other.stderr
 
 
-def test_batches_are_the_same_for_any_split_into_ranks(store: Path) -> None:
-    samples = sample_list(open_store(store), "SELECT clip_id FROM trainable")
+def test_batches_are_the_same_for_any_split_into_ranks(two_task_store: Path) -> None:
+    samples = sample_list(open_store(two_task_store), "SELECT clip_id FROM trainable")
     spec = BatchSpec(batch_size=4, image_size=32, fbank_frames=256)
     whole = list(batches(samples, spec, seed=3, epoch=1))
     assert len(whole) == steps_per_epoch(samples, spec) == 3
@@ -112,13 +78,21 @@ def test_batches_are_the_same_for_any_split_into_ranks(store: Path) -> None:
     [
         (["--shards", "/no/such/store"], "/no/such/store"),
         (["--shards", "EMPTY"], "manifest.duckdb"),
+        (["--shards", "STORE", "--stream", "nosuch"], "two"),
         (["--shards", "STORE", "--recipe", "nosuch"], "tiny"),
+        (["--shards", "STORE", "--method", "nosuch"], "finetune"),
+        (["--shards", "STORE", "--method", "no.such:Thing"], "no.such"),
+        (["--shards", "STORE", "--stream", "two", "--set", "options.nosuch=1"], "nosuch"),
+        (["--shards", "STORE", "--set", "model.heads=5"], "divide"),
+        (["--shards", "STORE", "--stream", "two", "--set", "init=/no/such.pt"], "/no/such.pt"),
+        (["--shards", "STORE", "--set", "epochs=0"], "epochs"),
+        (["--shards", "STORE", "--set", "model.widht=3"], "widht"),
     ],
 )
 def test_wrong_calls_give_one_line(
-    store: Path, tmp_path: Path, words: list[str], message: str
+    two_task_store: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
-    names = {"STORE": str(store), "EMPTY": str(tmp_path)}
+    names = {"STORE": str(two_task_store), "EMPTY": str(tmp_path)}
     done = run(*[names.get(word, word) for word in words])
     assert done.returncode == 2
     assert message in done.stderr

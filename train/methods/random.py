@@ -1,9 +1,14 @@
 """Random patch selection: the ablation's control (DER++ on half of the patches)."""
 
+from typing import Any
+
 from torch import Tensor
 
-from train.methods.base import Inputs, penalty
+from train.errors import UserError
+from train.methods.base import Inputs, Setup, penalty
 from train.methods.derpp import DERpp, DERppOptions
+from train.models.cavmae import CAVMAE
+from train.models.config import ModelConfig
 from train.models.patches import Patches, choose, concat, shuffle
 
 
@@ -18,6 +23,10 @@ class RandomPatches(DERpp):
     """Keeps a random half of the patches of every row, current and replayed."""
 
     Options = SelectionOptions
+
+    def __init__(self, model: CAVMAE, options: Any, setup: Setup) -> None:
+        super().__init__(model, options, setup)
+        require_hidden(model.config, self.keep_video, self.keep_audio)
 
     @property
     def keep_video(self) -> int:
@@ -50,3 +59,16 @@ class RandomPatches(DERpp):
             found["drift"] = penalty(weight, len(batch), out, past["z_a"], past["z_v"])
         self.remember(batch, z_a=out.audio[: len(batch)], z_v=out.video[: len(batch)])
         return found
+
+
+def require_hidden(config: ModelConfig, keep_video: int, keep_audio: int) -> None:
+    """Of the kept patches some must be left to predict. Raises UserError."""
+    for name, keep, seen in (
+        ("video", keep_video, config.video_visible),
+        ("audio", keep_audio, config.audio_visible),
+    ):
+        if keep <= seen:
+            raise UserError(
+                f"{keep} {name} patches are kept and {seen} of them visible, so none is left to "
+                "predict: raise model.mask_ratio or lower the method's dropped share"
+            )

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from train.memory import Rows
 from train.methods.base import Inputs, MemoryOptions, ReplayMethod, Setup, penalty
+from train.methods.random import require_hidden
 from train.models.avm import AudioVideoMatching, matching_loss, pair_up
 from train.models.cavmae import CAVMAE
 from train.models.patches import Patches, choose, concat
@@ -53,6 +54,7 @@ class STELLA(ReplayMethod):
         self.avm = AudioVideoMatching(c.width, c.heads, options.avm_merge)
         self.keep_v = int(c.video_tokens * (1 - options.core_video_ratio))
         self.keep_a = int(c.audio_tokens * (1 - options.core_audio_ratio))
+        require_hidden(c, self.keep_v, self.keep_a)
 
     def losses(self, batch: Inputs) -> dict[str, Tensor]:
         patches = self.patches(batch)

@@ -26,10 +26,15 @@ def after_step(model: CAVMAE, batch: Inputs, optimizer: Optimizer) -> Parameters
 
 
 def _moved(p: Tensor, g: Tensor, group: dict[str, Any], state: dict[str, Any]) -> Tensor:
-    """Adam's update from its state (weight decay, at 5e-7, left out), else a plain step."""
+    """Adam's or AdamW's update from its state; of another optimiser, a plain step."""
     if "betas" not in group:
         plain: Tensor = p - group["lr"] * g
         return plain
+    decay = group.get("weight_decay", 0.0)
+    if group.get("decoupled_weight_decay"):
+        p = p * (1 - group["lr"] * decay)
+    else:
+        g = g + decay * p
     one, two = group["betas"]
     step = int(state.get("step", 0)) + 1
     mean = one * state.get("exp_avg", torch.zeros_like(p)) + (1 - one) * g

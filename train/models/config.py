@@ -22,9 +22,7 @@ class ModelConfig(BaseModel):
     decoder_depth: int = Field(default=8, ge=1)
     decoder_heads: int = 16
     patch: int = Field(default=16, description="side of a video patch, pixels")
-    audio_patch: int = Field(
-        default=16, description="side of an audio patch, fbank frames and mel bins"
-    )
+    audio_patch: int = Field(default=16, description="side: fbank frames, mel bins")
     frames: int = 4
     image_size: int = 224
     fbank_frames: int = 1024
@@ -33,9 +31,7 @@ class ModelConfig(BaseModel):
     norm_pix: bool = True
     contrast_weight: float = 0.1
     temperature: float = Field(default=0.05, gt=0.0)
-    bidirectional: bool = Field(
-        default=True, description="contrast both ways; False: video to audio only"
-    )
+    bidirectional: bool = Field(default=True, description="False: video to audio only")
     inter_pos: bool = Field(default=True, description="position tables before the joint blocks")
     learned_pos: bool = True
     decode: Literal["separate", "joint"] = "separate"

@@ -11,7 +11,7 @@ def sample_order(weight: Tensor) -> Tensor:
     other, and weight 0 is legal: it comes last.
     """
     uniform = torch.rand(weight.shape, device=weight.device).clamp_min(1e-20)
-    noise = -torch.log(-torch.log(uniform).clamp_min(1e-20))
+    noise = -(-uniform.log()).clamp_min(1e-20).log()
     return (weight.float().log() + noise).argsort(dim=1, descending=True)
 
 
