@@ -1,6 +1,7 @@
 """Plots of a run: the task × task matrix, forgetting, and retrieval over tasks."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -57,3 +58,20 @@ def _forgetting(axes: Axes, scores: NDArray[np.float64]) -> None:
     axes.plot(range(2, len(lost) + 2), lost, marker="o", color="firebrick")
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.set(title="Forgetting so far", xlabel="tasks trained", ylabel="points of mean recall")
+
+
+def plot_comparison(path: Path, told: dict[str, dict[str, Any]]) -> None:
+    """Average score and forgetting of several methods, bars with the spread over seeds."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, name in zip(figure.subplots(1, 2), ("average", "F(standard)"), strict=True):
+        shown = {method: values for method, values in told.items() if values[name]}
+        means = [values[f"{name} mean"] for values in shown.values()]
+        axes.bar(list(shown), means, yerr=[values[f"{name} std"] for values in shown.values()])
+        axes.set(title=name, ylabel="mean recall, %")
+        axes.tick_params(axis="x", rotation=30)
+        if name == "average":
+            axes.axhline(next(iter(told.values()))["chance"], color="grey", linestyle=":")
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png", dpi=110)
+    temporary.replace(path)
