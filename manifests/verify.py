@@ -2,21 +2,16 @@
 
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
 
+from manifests.problem import Problem
 from manifests.store import Store, file_sha256, shard_of, sidecar_of
+from manifests.verify_companions import companions
 
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that does not agree. where: a path or a clip; what: in words, with the values."""
-
-    where: str
-    what: str
+__all__ = ["Problem", "verify"]
 
 
 def verify(
@@ -37,6 +32,7 @@ def verify(
         yield from _shard(con, store, row, checksums)
         if progress:
             progress(1)
+    yield from companions(con, store, checksums)
 
 
 def _accounts(con: duckdb.DuckDBPyConnection) -> Iterator[Problem]:

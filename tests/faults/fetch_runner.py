@@ -1,6 +1,6 @@
 """A driver's fetch over a real store, as a process that a test can kill.
 
-python -m tests.faults.fetch_runner STORE RATE_PER_HOUR
+python -m tests.faults.fetch_runner STORE RATE_PER_HOUR WORKERS
 """
 
 import sys
@@ -36,10 +36,10 @@ def annotate(store: Store, urls: dict[str, str]) -> None:
         writer.publish()
 
 
-def run(store: Store, rate_per_hour: float) -> None:
+def run(store: Store, rate_per_hour: float, workers: int) -> None:
     """Fetch what is due, as `pipelines.build` does it."""
     begun = ledger.new_run("fetch toy", {})
-    options = replace(QUICK, rate_per_hour=rate_per_hour, timeout_s=4.0)
+    options = replace(QUICK, rate_per_hour=rate_per_hour, workers=workers, timeout_s=4.0)
     options = replace(options, ytdlp={"socket_timeout": 2.0})
     with writing(store), open_write(store) as writer:
         recover(writer, store)
@@ -56,4 +56,4 @@ def run(store: Store, rate_per_hour: float) -> None:
 
 
 if __name__ == "__main__":
-    run(Store(Path(sys.argv[1])), float(sys.argv[2]))
+    run(Store(Path(sys.argv[1])), float(sys.argv[2]), int(sys.argv[3]))

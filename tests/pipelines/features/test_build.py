@@ -15,6 +15,7 @@ from manifests.lock import writing
 from manifests.reading import open_store
 from manifests.rebuild import rebuild
 from manifests.store import Store, StoreError, sidecar_of
+from manifests.verify import verify
 from pipelines.features.build import FeatureOptions, build_feature
 from tests.pipelines.features import media
 from tests.pipelines.features.toy import MeanColour
@@ -69,6 +70,31 @@ def test_values_are_what_the_members_give_and_say_of_what(store: Store, schedule
     digest = hashlib.sha256(b"".join(sample[f"f{i:03d}.jpg"] for i in range(4))).hexdigest()
     said = "SELECT source_sha256 FROM feature_samples WHERE clip_id = 'toy/k00005'"
     assert rows(store, said) == [(digest,)]
+
+
+def problems(store: Store) -> list[str]:
+    with open_read(store) as con:
+        return [problem.what for problem in verify(con, store)]
+
+
+def test_verify_finds_a_damaged_a_missing_and_an_unknown_companion(
+    store: Store, scheduler: str
+) -> None:
+    built = build(store, scheduler)
+    assert problems(store) == []
+    first, second, _ = sorted(store.shards.rglob("*mean-colour*.tar"))
+    offset = rows(store, 'SELECT min("offset") FROM feature_samples')[0][0] + 130
+    content = bytearray(first.read_bytes())
+    content[offset] ^= 1
+    first.write_bytes(content)
+    (damaged,) = problems(store)
+    assert "has members that differ from its rows, for one k0000" in damaged
+    second.unlink()
+    assert sum("not on disk" in what for what in problems(store)) == 1
+    with writing(store), open_write(store) as writer:
+        writer.con.execute("DELETE FROM feature_samples WHERE fingerprint = ?", [built.fingerprint])
+        writer.publish()
+    assert sum("avstore index" in what for what in problems(store)) == 3
 
 
 def test_nothing_is_computed_twice_and_added_clips_alone(store: Store, scheduler: str) -> None:
