@@ -26,7 +26,7 @@ from pipelines.commands import (
 )
 from pipelines.commands.options import ExitCode
 from pipelines.features_cli import app as features_app
-from pipelines.fetch.base import SourceError
+from pipelines.fetch.base import MachineError, SourceError
 from pipelines.fetch.watch import FetchStopped
 from pipelines.fetch_cli import availability_app, retry
 from pipelines.interchange.cli import app as exchange_app
@@ -72,7 +72,7 @@ def main() -> None:
     except StoreBusyError as error:
         errors.print(f"avstore: {error}", markup=False)
         sys.exit(ExitCode.BUSY)
-    except FetchStopped as error:
+    except (FetchStopped, MachineError) as error:
         errors.print(f"avstore: {error}", markup=False)
         sys.exit(ExitCode.FAILED)
     except _USER as error:

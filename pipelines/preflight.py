@@ -15,7 +15,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from pipelines.fetch.base import SourceError
+from pipelines.fetch.base import MachineError, SourceError
 from pipelines.fetch.options import FetchOptions
 
 _LOG = logging.getLogger(__name__)
@@ -29,9 +29,12 @@ _JS_RUNTIMES = ("deno", "node", "bun", "qjs")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that stops a run (error) or will trouble it (warning), and what to do."""
+    """Something that stops a run or will trouble it, and what to do.
 
-    level: Literal["error", "warning"]
+    level: error (what was asked for is wrong), machine (this machine cannot, now), warning.
+    """
+
+    level: Literal["error", "machine", "warning"]
     message: str
 
 
@@ -52,13 +55,15 @@ def check_web(
 
 
 def raise_or_warn(findings: Iterable[Finding]) -> None:
-    """Log the warnings. Raises SourceError with every error found."""
+    """Log the warnings. Raises SourceError with every error, else MachineError with every lack."""
     found = list(findings)
     for finding in found:
         if finding.level == "warning":
             _LOG.warning("%s", finding.message)
     if errors := [finding.message for finding in found if finding.level == "error"]:
         raise SourceError("; ".join(errors))
+    if lacks := [finding.message for finding in found if finding.level == "machine"]:
+        raise MachineError("; ".join(lacks))
 
 
 def check_folder(folder: Path, estimate: int, min_free: int) -> list[Finding]:
@@ -69,14 +74,14 @@ def check_folder(folder: Path, estimate: int, min_free: int) -> list[Finding]:
             pass
     except OSError as error:
         text = f"{folder} cannot be written ({error.strerror}); choose another STORE"
-        return [Finding("error", text)]
+        return [Finding("machine", text)]
     free = shutil.disk_usage(folder).free
     if free < min_free:
         text = (
             f"only {free / 1e9:.2f} GB are free at {folder}, and {min_free / 1e9:.2f} GB are to be "
             "kept free; free some space or choose another STORE"
         )
-        return [Finding("error", text)]
+        return [Finding("machine", text)]
     if free - min_free < estimate:
         text = (
             f"about {estimate / 1e9:.1f} GB may be needed and {free / 1e9:.1f} GB are free at "
@@ -110,7 +115,7 @@ def check_network(addresses: Sequence[str], options: FetchOptions) -> list[Findi
         f"no network, or none of the hosts answers ({'; '.join(failures)}); check the connection, "
         "or set a proxy, or give a folder or an archive as SOURCE"
     )
-    return [Finding("error", text)]
+    return [Finding("machine", text)]
 
 
 def check_ytdlp_age(installed: str, today: date) -> list[Finding]:

@@ -70,3 +70,7 @@ class MediaSource(Protocol):
 
 class SourceError(Exception):
     """A source that cannot be used at all: what was wrong, the value, what to do."""
+
+
+class MachineError(SourceError):
+    """This machine cannot fetch now (network, disk, permission); the call may well be right."""

@@ -18,7 +18,7 @@ import pytest
 
 from manifests.verdicts import Verdict
 from pipelines.fetch import web
-from pipelines.fetch.base import Fetched, SourceError, Wanted
+from pipelines.fetch.base import Fetched, MachineError, SourceError, Wanted
 from pipelines.fetch.watch import FetchStopped
 from tests.pipelines.fetch.clips import QUICK, clip, source, tiny_video
 from tests.servers.media_server import MediaServer
@@ -139,7 +139,7 @@ def test_clips_without_an_address_are_named(server, tmp_path: Path) -> None:
 
 
 def test_preflight_says_that_nobody_answers(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"none of the hosts answers .*127\.0\.0\.1"):
+    with pytest.raises(MachineError, match=r"none of the hosts answers .*127\.0\.0\.1"):
         fetch(tmp_path, [clip("a", url="http://127.0.0.1:9/a.mp4")])
 
 
@@ -152,7 +152,7 @@ def test_preflight_finds_a_missing_cookies_file(server, tmp_path: Path) -> None:
 
 def test_too_little_disk_stops_before_the_first_request(server, tmp_path: Path) -> None:
     options = replace(QUICK, min_free_bytes=1 << 60)
-    with pytest.raises(SourceError, match="are free"):
+    with pytest.raises(MachineError, match="are free"):
         fetch(tmp_path, [clip("a", url=f"{server.url}/ok/a.mp4")], options)
     assert not server.log.requests
 
