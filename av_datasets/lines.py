@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -54,15 +55,19 @@ def read_bytes(path: Path) -> bytes:
 
 def read_lines(path: Path) -> Iterator[Line | BadRow]:
     """Every line that is not blank, in order; one that is not UTF-8 is a BadRow."""
-    data = read_bytes(path).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    for row, raw in enumerate(data.split(b"\n"), start=1):
+    data = read_bytes(path)
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    file = str(path)
+    for row, ended in enumerate(io.BytesIO(data), start=1):
+        raw = ended.removesuffix(b"\n")
         if not raw.strip():
             continue
         try:
-            yield Line(str(path), row, raw.decode())
+            yield Line(file, row, raw.decode())
         except UnicodeDecodeError as error:
             reason = f"not UTF-8 text: byte 0x{raw[error.start]:02x} at column {error.start + 1}"
-            yield BadRow(str(path), row, reason, raw.decode(errors="replace")[:_TEXT_KEPT])
+            yield BadRow(file, row, reason, raw.decode(errors="replace")[:_TEXT_KEPT])
 
 
 def fields_of(line: Line, delimiter: str = ",") -> list[str]:

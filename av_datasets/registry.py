@@ -4,10 +4,17 @@ import difflib
 from collections.abc import Iterable
 from importlib.resources import files
 
+from av_datasets.audioset import AUDIOSET
+from av_datasets.ave import AVE
+from av_datasets.avs import AVS
+from av_datasets.llp import LLP
+from av_datasets.msrvtt import MSRVTT
 from av_datasets.spec import DatasetSpec
 from av_datasets.vggsound import VGGSOUND
 
-DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in (VGGSOUND,)}
+DATASETS: dict[str, DatasetSpec] = {
+    spec.name: spec for spec in (VGGSOUND, AUDIOSET, MSRVTT, AVE, AVS, LLP)
+}
 
 
 def get(name: str) -> DatasetSpec:

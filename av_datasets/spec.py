@@ -69,11 +69,16 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Annotations:
-    """Everything read from a dataset's annotation files; clips in file order, ids unique."""
+    """Everything read from a dataset's annotation files; clips in file order, ids unique.
+
+    table: the same clips as a pyarrow Table with the columns of `clips` in manifests/schema.sql
+    (`extra` as JSON text), for datasets of millions; then `clips` is a view of it.
+    """
 
     clips: Sequence[Clip]
     bad_rows: Sequence[BadRow] = ()
     segments: Sequence[Segment] = ()
+    table: Any = None
 
 
 @dataclass(frozen=True)

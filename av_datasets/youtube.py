@@ -27,6 +27,13 @@ def whole_second(text: str) -> int:
     return int(match[1])
 
 
+def second(text: str, what: str) -> float:
+    """A second from 0 to 999999, such as '30' or '30.000'. Raises RowError."""
+    if not re.fullmatch(r"[0-9]{1,6}(?:\.[0-9]{0,9})?", text):
+        raise RowError(f"{what} {text!r} is not a second from 0 to {_MAX_START}")
+    return float(text)
+
+
 def clip_names(youtube_id: str, start_s: float, end_s: float) -> tuple[MediaName, ...]:
     """File stems of a clip of a video, best first; the bare id is the whole video.
 

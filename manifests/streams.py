@@ -51,15 +51,27 @@ def from_table(table: dict[str, Any], where: str) -> Stream:
     """A stream from parsed TOML. Top-level keys that are not the stream's own are parameters.
 
     `[queries]` holds SQL by role; `$name` in it stands for a parameter: the task's own value, or
-    the stream's. A task may replace a query by its own `queries`.
+    the stream's. A task may replace a query by its own `queries`. For every list of a task there
+    is `$other_<list>`, the items of all other tasks; `$label_tasks` is a relation (label, task) of
+    all tasks' `labels`.
     """
     missing = {"name", "tasks"} - table.keys()
     if missing:
         raise StreamError(f"{where}: the key {sorted(missing)[0]!r} is missing")
     parameters = {key: value for key, value in table.items() if key not in _HEAD}
-    common = {"dataset": table.get("dataset"), "seed": table.get("seed", 0), **parameters}
+    common = {
+        "dataset": table.get("dataset"),
+        "seed": table.get("seed", 0),
+        **parameters,
+        "label_tasks": _label_tasks(table["tasks"]),
+    }
     tasks = tuple(
-        _task(entry, table.get("queries", {}), common, f"{where}, task {number}")
+        _task(
+            entry,
+            table.get("queries", {}),
+            {**common, **_others(entry, table["tasks"])},
+            f"{where}, task {number}",
+        )
         for number, entry in enumerate(table["tasks"])
     )
     names = [task.task for task in tasks]
@@ -69,6 +81,28 @@ def from_table(table: dict[str, Any], where: str) -> Stream:
     return Stream(
         **{"title": own["name"], "dataset": None, **own}, tasks=tasks, parameters=parameters
     )
+
+
+class _Sql(str):
+    """Text that goes into a query as it is."""
+
+
+def _label_tasks(entries: list[dict[str, Any]]) -> _Sql | None:
+    pairs = [
+        f"({sql_literal(label)}, {sql_literal(entry['task'])})"
+        for entry in entries
+        for label in entry.get("labels", [])
+        if "task" in entry
+    ]
+    return _Sql(f"(VALUES {', '.join(pairs)})") if pairs else None
+
+
+def _others(entry: dict[str, Any], entries: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {
+        f"other_{key}": [item for other in entries if other is not entry for item in other[key]]
+        for key, value in entry.items()
+        if isinstance(value, list) and all(isinstance(other.get(key), list) for other in entries)
+    }
 
 
 def _task(
@@ -101,6 +135,8 @@ def _bind(query: str, values: dict[str, Any], where: str) -> str:
 
 def sql_literal(value: Any) -> str:
     """A TOML value as an SQL literal, quotes doubled."""
+    if isinstance(value, _Sql):
+        return value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):

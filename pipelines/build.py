@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.console import Console
 
-from av_datasets.registry import stream_text
 from av_datasets.spec import DatasetSpec
 from manifests import annotations as published
 from manifests import ledger
@@ -16,7 +15,7 @@ from manifests.catalogue import Writer, open_write
 from manifests.ingest import refresh_status, transaction
 from manifests.lock import writing
 from manifests.store import Store, StoreError
-from manifests.tasks import create_task_view, parse_stream, register
+from manifests.tasks import create_task_view, register
 from pipelines import plan as planning
 from pipelines.cluster import connect
 from pipelines.extracting import run_shards, shard_job
@@ -29,6 +28,7 @@ from pipelines.progress import bar
 from pipelines.published import files_sha256, read_published
 from pipelines.recipe import Recipe
 from pipelines.recovery import recover
+from pipelines.streams import load_stream
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class _Driver:
         """Make the dataset's task streams queries of this manifest."""
         with transaction(self.writer.con):
             for stream in self.spec.streams:
-                register(self.writer.con, parse_stream(stream_text(stream)))
+                register(self.writer.con, load_stream(stream))
             create_task_view(self.writer.con)
         ledger.save_table(self.writer.con, self.store, "tasks")
 

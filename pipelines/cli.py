@@ -11,6 +11,7 @@ from av_datasets.spec import AnnotationError
 from manifests.account import AccountError
 from manifests.lock import StoreBusyError
 from manifests.store import StoreError
+from pipelines.annotations_cli import app as annotations_app
 from pipelines.commands import (
     build,
     drop,
@@ -24,9 +25,11 @@ from pipelines.commands import (
     verify,
 )
 from pipelines.commands.options import ExitCode
+from pipelines.features_cli import app as features_app
 from pipelines.fetch.base import SourceError
 from pipelines.fetch.watch import FetchStopped
 from pipelines.fetch_cli import availability_app, retry
+from pipelines.interchange.cli import app as exchange_app
 from pipelines.recipe import RecipeError
 from pipelines.recipe_cli import app as recipe_app
 from pipelines.tasks_cli import app as tasks_app
@@ -49,8 +52,11 @@ app.command("drop")(drop.run)
 app.add_typer(snapshot.app, name="snapshot")
 app.command("retry")(retry)
 app.add_typer(availability_app, name="availability")
+app.add_typer(features_app, name="features")
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(tasks_app, name="tasks")
+app.add_typer(annotations_app, name="annotations")
+app.add_typer(exchange_app, name="exchange")
 
 _USER = (StoreError, AnnotationError, RecipeError, SourceError, ValidationError, LookupError)
 

@@ -41,7 +41,8 @@ def shard_job(
     for clip_id, key, source_id, start_s, end_s, path, offset_s, at in rows:
         span = end_s - start_s if start_s is not None and end_s is not None else clip_seconds
         local = path if Path(path).is_absolute() else str(store.root.resolve() / path)
-        sources.append(Source(clip_id, key, local, offset_s or 0.0, span))
+        seconds = min(span, recipe.duration_s)
+        sources.append(Source(clip_id, key, local, offset_s or 0.0, seconds))
         facts.append({"source_id": source_id, "start_s": start_s, "end_s": end_s})
         fetched.append(at)
     return ShardJob(

@@ -25,7 +25,9 @@ def read_published(spec: DatasetSpec, paths: Sequence[Path]) -> AnnotationSet:
     """Parse annotation files into tables; rows that cannot be used are among the errors."""
     sha256 = files_sha256(paths)
     parsed: Annotations = spec.parse(paths)
-    rows = [{"clip_id": clip.clip_id, **asdict(clip)} for clip in parsed.clips]
+    clips = parsed.table
+    if clips is None:
+        clips = clips_table([{"clip_id": clip.clip_id, **asdict(clip)} for clip in parsed.clips])
     facts = {
         "name": spec.name,
         "version": spec.version,
@@ -35,7 +37,7 @@ def read_published(spec: DatasetSpec, paths: Sequence[Path]) -> AnnotationSet:
     }
     return annotation_set(
         facts,
-        clips_table(rows),
+        clips,
         list(spec.vocabulary()),
         list(parsed.segments),
         list(parsed.bad_rows),

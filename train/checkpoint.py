@@ -1,49 +1,69 @@
-"""Checkpoints: whole or not at all, and enough in them to go on bit for bit."""
+"""Checkpoints: a folder a step with one file a process, and a pointer that moves at the end.
 
-import random
-from collections.abc import Mapping
+A process that dies while writing leaves the pointer where it was.
+"""
+
+import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
-from manifests.store import StoreError, committing
+from train import dist
+from train.errors import UserError
 
 
-def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, **facts: Any) -> None:
-    """Write model, optimizer, random states and these facts."""
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "torch_rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        **facts,
-    }
-    with committing(path) as file:
+def write_atomically(path: Path, content: bytes) -> None:
+    """Temporary file beside it, flushed to the disk, then renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def save_tensors(path: Path, state: dict[str, Any]) -> None:
+    """torch.save, atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
         torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
-def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Mapping[str, Any]:
-    """Restore what `save` wrote; its facts. Raises StoreError for a file that does not fit."""
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state.pop("model"))
-        optimizer.load_state_dict(state.pop("optimizer"))
-    except (OSError, RuntimeError, KeyError) as error:
-        raise StoreError(
-            f"checkpoint {path} cannot be resumed ({str(error).splitlines()[0]}); "
-            "choose another --out to begin anew"
-        ) from error
-    torch.set_rng_state(state.pop("torch_rng"))
-    if state["cuda_rng"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
-    return state
+def save(folder: Path, step: int, shared: dict[str, Any], own: dict[str, Any]) -> None:
+    """`shared` is the same on every process (rank 0 writes it), `own` is this one's."""
+    place = folder / f"step-{step:08d}"
+    place.mkdir(parents=True, exist_ok=True)
+    if dist.rank() == 0:
+        save_tensors(place / "shared.pt", shared)
+    save_tensors(place / f"rank-{dist.rank()}.pt", own)
+    dist.barrier()
+    if dist.rank() == 0:
+        told = {"folder": place.name, "world_size": dist.world_size()}
+        write_atomically(folder / "latest.json", json.dumps(told).encode())
+        for old in folder.glob("step-*"):
+            if old != place:
+                shutil.rmtree(old)
+    dist.barrier()
 
 
-def seed_all(seed: int) -> None:
-    """Seed every generator that training draws from."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """The last checkpoint, shared part and this process's own; None where there is none."""
+    pointer = folder / "latest.json"
+    if not pointer.is_file():
+        return None
+    told = json.loads(pointer.read_text())
+    if told["world_size"] != dist.world_size():
+        raise UserError(
+            f"{folder} was written by {told['world_size']} processes and memories are kept a "
+            f"process; resume with as many, not {dist.world_size()}, or start with another --out"
+        )
+    place = folder / told["folder"]
+    parts = [place / "shared.pt", place / f"rank-{dist.rank()}.pt"]
+    shared, own = (torch.load(part, map_location="cpu", weights_only=True) for part in parts)
+    return shared, own

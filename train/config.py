@@ -1,76 +1,165 @@
-"""A training recipe: a TOML file, checked, every value of which a person can override."""
+"""A run's configuration: a recipe (TOML), checked, with overrides from the command line."""
 
+import hashlib
+import json
 import tomllib
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from manifests.store import StoreError
+from train.errors import UserError
 from train.models.config import ModelConfig
 
+RECIPES = Path(__file__).parent / "recipes"
 
-class TrainConfig(BaseModel):
-    """How a run trains. epochs: passes over a task; lr, betas, weight_decay: of Adam."""
+
+class Section(BaseModel):
+    """A part of the configuration: unknown names are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
-    epochs: int = Field(10, ge=1)
-    batch_size: int = Field(48, ge=2)
-    lr: float = Field(1e-4, gt=0)
-    betas: tuple[float, float] = (0.95, 0.999)
-    weight_decay: float = Field(5e-7, ge=0)
-    clip_grad: float | None = None
+
+class DataConfig(Section):
+    """How stored facts become input (spec 2); mean and std are of the unnormalised fbank."""
+
+    workers: int = Field(default=0, ge=0)
     noise: bool = True
-    workers: int = Field(0, ge=0)
+    seconds: float = 10.0
+    mean: float = -5.081
+    std: float = Field(default=4.4849, gt=0)
+
+
+class OptimConfig(Section):
+    """Optimiser and schedule. schedule: per step; warm-up is a share of an epoch's steps."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    lr: float = Field(default=1e-4, gt=0)
+    betas: tuple[float, float] = (0.95, 0.999)
+    weight_decay: float = Field(default=5e-7, ge=0)
+    clip_grad: float | None = Field(default=None, gt=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    schedule: Literal["none", "cosine"] = "none"
+    warmup_epochs: float = Field(default=0.0, ge=0)
+
+
+class Config(Section):
+    """One run. `epochs` are per task; `batch_size` is global, over processes and accumulation.
+
+    micro_batch: rows of one forward on one device (none: all of them). fidelity: what the paper
+    means, or what the released code computes (docs/recipes-training). init: weights to start
+    from. steps_per_checkpoint: beside the one after each task.
+    """
+
+    recipe: str
+    title: str = ""
+    fidelity: Literal["strict", "published"] = "strict"
+    method: str = "finetune"
+    options: dict[str, Any] = {}
+    stream: str | None = None
+    seed: int = 0
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=48, ge=1)
+    micro_batch: int | None = Field(default=None, ge=1)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    init: str | None = None
+    avm_init: str | None = None
+    steps_per_checkpoint: int = Field(default=500, ge=1)
+    eval_batch: int = Field(default=32, ge=1)
     model: ModelConfig = ModelConfig()
+    optim: OptimConfig = OptimConfig()
+    data: DataConfig = DataConfig()
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of everything that decides the result (not of what only decides the speed)."""
+        told = self.model_dump(mode="json")
+        for speed in ("title", "steps_per_checkpoint", "eval_batch"):
+            told.pop(speed)
+        for speed in ("attention", "checkpointing", "compile"):
+            told["model"].pop(speed)
+        told["data"].pop("workers")
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def recipe_names() -> list[str]:
-    """The recipes that are shipped."""
-    folder = files("train").joinpath("recipes")
-    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if ".toml" in p.name)
+    """The recipes that come with the project."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
-def load_config(name: str, overrides: list[str]) -> TrainConfig:
-    """A shipped recipe or a TOML file, with KEY=VALUE overrides (dots reach into [model]).
+def load_config(recipe: str, overrides: dict[str, Any], sets: list[str]) -> Config:
+    """A recipe by name or path, with `overrides` and then `key.key=value` settings applied.
 
-    Raises StoreError naming the key, the value, and what is allowed.
+    A method other than the recipe's own starts from that method's options. Raises UserError
+    naming the recipe, the key and what is allowed.
     """
-    path = Path(name)
-    if name in recipe_names():
-        text = files("train").joinpath(f"recipes/{name}.toml").read_text()
-    elif path.suffix == ".toml" and path.is_file():
-        text = path.read_text()
-    else:
-        raise StoreError(
-            f"there is no training recipe {name!r}: name one of {', '.join(recipe_names())}, "
-            "or a TOML file"
+    table = _read(recipe)
+    method = overrides.get("method")
+    if method is not None and method != table.get("method"):
+        kept = table.get("options", {}).get("memory_size")
+        table["options"] = {} if kept is None else {"memory_size": kept}
+    for key, value in overrides.items():
+        if value is not None:
+            table[key] = value
+    for text in sets:
+        _set(table, text)
+    try:
+        return Config.model_validate(table)
+    except ValidationError as error:
+        raise UserError(f"recipe {recipe!r}: {describe(error)}") from error
+
+
+def describe(error: ValidationError) -> str:
+    """A validation error in one line: where, what, and the value."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in e['loc']) or 'value'}: {e['msg']} (got {e['input']!r})"
+        for e in error.errors()
+    )
+
+
+def _read(recipe: str) -> dict[str, Any]:
+    path = Path(recipe) if recipe.endswith(".toml") else RECIPES / f"{recipe}.toml"
+    if not path.is_file():
+        raise UserError(
+            f"no recipe {recipe!r}; there are: {', '.join(recipe_names())}, or a path to a .toml"
         )
     try:
-        values = tomllib.loads(text)
-        for word in overrides:
-            _override(values, word)
-        return TrainConfig.model_validate(values)
+        table = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
-        raise StoreError(f"recipe {name} is not TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the recipe"
-        raise StoreError(f"recipe {name}: {where} = {first['input']!r}: {first['msg']}") from error
+        raise UserError(f"{path}: not TOML: {error}") from error
+    parent = table.pop("extends", None)
+    merged = _merge(_read(str(parent)), table) if parent else table
+    return {**merged, "recipe": path.stem}
 
 
-def _override(values: dict[str, Any], word: str) -> None:
-    key, equals, text = word.partition("=")
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        # A method's options mean nothing to another method.
+        if key == "options" and over.get("method", base.get("method")) != base.get("method"):
+            both = False
+        merged[key] = _merge(merged[key], value) if both else value
+    if over.get("method", base.get("method")) != base.get("method") and "options" not in over:
+        merged.pop("options", None)
+    return merged
+
+
+def _set(table: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
     if not equals:
-        raise StoreError(f"--set {word!r} is not KEY=VALUE")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    *parents, last = key.split(".")
+        raise UserError(f"--set {text!r}: write key=value, for example optim.lr=1e-4")
+    *parents, last = key.strip().split(".")
+    place = table
     for parent in parents:
-        values = values.setdefault(parent, {})
-    values[last] = value
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise UserError(f"--set {text!r}: {parent} is no section")
+    place[last] = _value(value.strip())
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return None if text.lower() == "none" else text

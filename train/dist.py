@@ -29,6 +29,11 @@ def rank() -> int:
     return td.get_rank() if active() else 0
 
 
+def local_rank() -> int:
+    """This process's number on its machine, from 0: which GPU is its own."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def world_size() -> int:
     """How many processes train together."""
     return td.get_world_size() if active() else 1

@@ -1,256 +1,291 @@
-"""Continual pre-training over a store: `python train/run.py --shards data/shards`.
+"""Continual audio-video pre-training, from shards to a task × task matrix.
 
-Reads from top to bottom: options, the tasks of a stream in order, one optimizer for all of them
-(sequential finetuning), and after each task the retrieval score on every task.
+    python train/run.py --shards data/shards [--recipe tiny] [--stream S] [--method finetune]
+
+Top to bottom: configure, load the stream, for each task train and evaluate on all, report.
+Distributed: torchrun --nproc-per-node N train/run.py …
 """
 
-import hashlib
+import argparse
+import json
+import os
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-if __package__ in (None, ""):  # run as a script: the packages lie one folder up
+# Threads that wait for one another must not spin: on a busy machine that costs tenfold.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+if __package__ in (None, ""):  # run as a file: the project's root is its parent's parent
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import torch
-import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from manifests.store import StoreError
-from train import checkpoint, outcome
-from train.config import TrainConfig, load_config
-from train.data import Batch, BatchSpec, batches, open_store, steps_per_epoch
-from train.evaluate import chance, retrieval
-from train.models.cavmae import CAVMAE
-from train.tasks import TaskData, load_stream
+from train import checkpoint, dist
+from train.build import batch_spec, build, check_options, pick_device
+from train.config import Config, load_config, recipe_names
+from train.data import Batch, SampleList, batches, open_store, steps_per_epoch
+from train.errors import UserError
+from train.evaluation.embed import embed_all
+from train.evaluation.retrieval import chance, modality_gap, retrieval
+from train.methods import METHODS, find_method
+from train.optim import set_lr
+from train.plots import plot_run
+from train.progress import Display
+from train.results import Row, summaries, summary_table, task_table, write
+from train.step import Stepper
+from train.tasks import Stream, load_stream, union
+from train.track import Tracker, make_tracker
 
-_SAVE_EVERY_S = 60.0
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    p = argparse.ArgumentParser(description="Continual audio-video pre-training from shards.")
+    p.add_argument("--shards", required=True, type=Path, help="STORE or STORE/shards")
+    p.add_argument("--recipe", default="tiny", help=f"{', '.join(recipe_names())}, or a .toml")
+    p.add_argument("--stream", help="task stream (default: the first whose tasks all have clips)")
+    p.add_argument("--method", help=f"{', '.join(METHODS)}, or module:Class")
+    p.add_argument("--seed", type=int)
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="optim.lr=1e-4")
+    p.add_argument("--out", type=Path, help="default: runs/<recipe>-<method>-<stream>-seed<seed>")
+    p.add_argument("--device", help="default: cuda where there is one, else cpu")
+    p.add_argument("--workers", type=int, help="loader processes")
+    p.add_argument("--track", choices=["none", "tensorboard", "wandb"], default="none")
+    return p.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0; 2 where the user can mend it; 130 where the user stopped it."""
+    args = parse(argv)
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        train(args, console)
+    except (UserError, StoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
+        return 130
+    finally:
+        dist.stop()
+    return 0
+
+
+def train(args: argparse.Namespace, console: Console) -> None:
+    """The whole run."""
+    settings = {"method": args.method, "stream": args.stream, "seed": args.seed}
+    sets = [*args.set, *([f"data.workers={args.workers}"] if args.workers is not None else [])]
+    config = load_config(args.recipe, settings, sets)
+    method_class = find_method(config.method)
+    options = check_options(method_class, config)
+    store = open_store(args.shards)
+    stream = load_stream(store, config.stream)
+    config = config.model_copy(update={"stream": stream.name, "options": options.model_dump()})
+    name = f"{config.recipe}-{config.method.replace(':', '.')}-{stream.name}-seed{config.seed}"
+    folder = args.out or Path("runs") / name
+    if finished(folder, config, stream, console):
+        return
+    device = pick_device(args.device)
+    dist.start(device.type)
+    console.quiet = dist.rank() > 0
+    folder.mkdir(parents=True, exist_ok=True)
+    lists = [t.train for t in stream.tasks]
+    if method_class.union_of_tasks:
+        lists = [union(store, stream)]
+    stepper = build(config, method_class, options, device)
+    run = Run(config, stream, lists, stepper, folder, make_tracker(args.track, folder, name))
+    run.restore(console)
+    parameters = sum(p.numel() for p in stepper.method.model.parameters())
+    console.print(
+        f"{name}: {len(lists)} task(s), {sum(map(len, lists))} clips, "
+        f"{parameters / 1e6:.1f} M parameters, {device}, {dist.world_size()} process(es)"
+    )
+    run.go(console)
+    if dist.rank() == 0:
+        run.report(console)
 
 
 @dataclass
-class Position:
-    """Where a run is: task, epoch, step in the epoch, and the matrix so far."""
+class Run:
+    """A run's parts and where it stands: task, epoch, step in the epoch, step overall."""
 
+    config: Config
+    stream: Stream
+    lists: list[SampleList]
+    stepper: Stepper
+    folder: Path
+    tracker: Tracker
     task: int = 0
     epoch: int = 0
     step: int = 0
-    matrix: list[list[float]] = field(default_factory=list)
-    untrained: list[float] = field(default_factory=list)
-
-
-@dataclass
-class Trainer:
-    """A run's parts: what is trained, on what, and where its files go."""
-
-    config: TrainConfig
-    tasks: list[TaskData]
-    device: torch.device
-    seed: int
-    out: Path
-    fingerprint: str
-    console: Console
+    steps: int = 0
 
     def __post_init__(self) -> None:
-        checkpoint.seed_all(self.seed)
-        self.model = CAVMAE(self.config.model).to(self.device)
+        self.rows: list[Row] = []
         c = self.config
-        named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
-        plain = {n for n, p in named if p.ndim < 2 or self.model.undecayed(n)}
-        groups = [
-            {"params": [p for n, p in named if n not in plain], "weight_decay": c.weight_decay},
-            {"params": [p for n, p in named if n in plain], "weight_decay": 0.0},
+        self.specs = [batch_spec(c, drop_last=len(x) >= c.batch_size) for x in self.lists]
+        self.per_epoch = [
+            steps_per_epoch(x, s) for x, s in zip(self.lists, self.specs, strict=True)
         ]
-        self.optimizer = torch.optim.Adam(groups, lr=c.lr, betas=c.betas)
-        self.at = Position()
+        self.total = c.epochs * sum(self.per_epoch)
 
-    # --- the run ---------------------------------------------------------------------------------
+    @property
+    def names(self) -> list[str]:
+        """What is trained, in order."""
+        return self.stream.names if len(self.lists) == len(self.stream.tasks) else ["joint"]
 
-    def run(self) -> None:
-        """Train every task from where the run stands; evaluate and save after each."""
-        if not self.at.untrained:
-            self.at.untrained = self.evaluate()
-        columns = (
-            TextColumn("{task.description:<10}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total} steps"),
-            TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
-        )
-        while self.at.task < len(self.tasks):
-            with Progress(
-                *columns, console=self.console, disable=not self.console.is_terminal
-            ) as p:
-                self.train_task(self.tasks[self.at.task], p)
-            self.at.matrix.append(self.evaluate())
-            self.at.task, self.at.epoch, self.at.step = self.at.task + 1, 0, 0
+    def go(self, console: Console) -> None:
+        """Train what is left."""
+        display = Display(console, self.total, self.steps)
+        with display.shown(dist.rank() == 0):
+            while self.task < len(self.lists):
+                for batch in display.meter.timed(self.batches()):
+                    self.train_on(batch, display)
+                self.evaluate(console)
+                self.save()
+        self.rows.append(self.row(None, "samples_per_second", display.meter.rate))
+        self.rows.append(self.row(None, "data_wait_share", display.meter.wait_share))
+
+    def batches(self) -> Iterator[Batch]:
+        """The rest of this task's batches, over epochs; moves `epoch` along."""
+        while self.epoch < self.config.epochs:
+            yield from batches(
+                self.lists[self.task],
+                self.specs[self.task],
+                # Epochs are numbered through, so that no two tasks share an order or a crop.
+                seed=self.config.seed,
+                epoch=self.task * self.config.epochs + self.epoch,
+                start_step=self.step,
+                rank=dist.rank(),
+                world_size=dist.world_size(),
+                workers=self.config.data.workers,
+            )
+            self.epoch, self.step = self.epoch + 1, 0
+
+    def train_on(self, batch: Batch, display: Display) -> None:
+        """One step, and a checkpoint now and then."""
+        c, optimizer = self.config, self.stepper.optimizer
+        set_lr(optimizer, c.optim, self.steps, self.total, self.per_epoch[self.task])
+        losses = self.stepper.step(batch, self.steps)
+        self.step, self.steps = self.step + 1, self.steps + 1
+        losses["loss"] = sum(losses.values())
+        self.rows += [self.row(None, name, value) for name, value in losses.items()]
+        self.tracker.log(losses, self.steps)
+        where = f"{self.names[self.task]} {self.epoch + 1}/{c.epochs}"
+        display.step(where, losses["loss"], len(batch) * dist.world_size())
+        if self.steps % c.steps_per_checkpoint == 0:
             self.save()
-            self.save(self.out / f"task-{self.at.task - 1}.pt")
 
-    def train_task(self, task: TaskData, progress: Progress) -> None:
-        spec = self.spec(random=True)
-        steps = steps_per_epoch(task.train, spec)
-        total = steps * self.config.epochs
-        bar = progress.add_task(
-            task.name, total=total, completed=self.at.epoch * steps + self.at.step, speed=""
-        )
-        began = saved = time.monotonic()
-        seen, waited, loss = 0, 0.0, 0.0
-        while self.at.epoch < self.config.epochs:
-            stream = batches(
-                task.train,
-                spec,
-                seed=self.seed + 1000 * self.at.task,
-                epoch=self.at.epoch,
-                start_step=self.at.step,
-                workers=self.config.workers,
-            )
-            asked = time.monotonic()
-            for batch in stream:
-                waited += time.monotonic() - asked
-                loss = self.train_step(batch.to(self.device))
-                self.at.step = batch.step + 1
-                seen += len(batch)
-                spent = time.monotonic() - began
-                speed = f"loss {loss:.3f}  {seen / spent:.0f} clips/s  data {waited / spent:.0%}"
-                progress.update(bar, advance=1, speed=speed)
-                if time.monotonic() - saved > _SAVE_EVERY_S:
-                    self.save()
-                    saved = time.monotonic()
-                asked = time.monotonic()
-            self.at.epoch, self.at.step = self.at.epoch + 1, 0
-        spent = time.monotonic() - began
-        if not self.console.is_terminal:
-            self.console.print(
-                f"{task.name}: {total} steps, loss {loss:.3f}, "
-                f"{seen / max(spent, 1e-9):.0f} clips/s, {waited / max(spent, 1e-9):.0%} of the "
-                f"time waiting for data, {spent:.0f} s"
-            )
+    def evaluate(self, console: Console) -> None:
+        """After a task: retrieval and modality gap on every task's clips, in one gallery."""
+        tasks = self.stream.tasks
+        if dist.rank() == 0:
+            c, stepper = self.config, self.stepper
+            spec = batch_spec(c, evaluation=True)
+            model = stepper.method.evaluated()
+            gallery = embed_all(model, [t.evaluation for t in tasks], spec, stepper.device)
+            groups = {t.name: gallery.rows(t.evaluation.clip_ids) for t in tasks}
+            scores = retrieval(gallery.audio, gallery.video, groups)
+            for name, rows in {**groups, "all": list(range(len(gallery.clip_ids)))}.items():
+                gap = modality_gap(gallery.audio[rows], gallery.video[rows])
+                scores[name]["modality_gap"] = gap
+            for task, found in scores.items():
+                self.rows += [self.row(task, metric, value) for metric, value in found.items()]
+            self.tracker.log({f"eval/{k}": v for k, v in scores["all"].items()}, self.steps)
+            both = (scores["all"]["a2v_avg"] + scores["all"]["v2a_avg"]) / 2
+            console.print(f"after {self.names[self.task]}: mean recall over all tasks {both:.1f} %")
+            weights = {"config": c.model_dump(mode="json"), "model": model.state_dict()}
+            number = self.task + 1
+            checkpoint.save_tensors(self.folder / f"task-{number:02d}.pt", weights)
+        self.task, self.epoch, self.step = self.task + 1, 0, 0
 
-    def train_step(self, batch: Batch) -> float:
-        self.model.train()
-        with torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
-            loss = self.model(self.model.patches(batch.video, batch.audio)).loss.mean()
-        self.optimizer.zero_grad()
-        loss.backward()
-        if self.config.clip_grad is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_grad)
-        self.optimizer.step()
-        return loss.item()
+    def row(self, task: str | None, metric: str, value: float) -> Row:
+        """One row of the results."""
+        trained = self.names[min(self.task, len(self.lists) - 1)]
+        return {
+            "run": self.folder.name,
+            "trained": trained,
+            "task": task,
+            "step": self.steps,
+            "metric": metric,
+            "value": value,
+        }
 
-    @torch.no_grad()
-    def evaluate(self) -> list[float]:
-        """The retrieval score of each task; the gallery is all tasks' clips."""
-        self.model.eval()
-        audio, video, names = [], [], []
-        for task in self.tasks:
-            for batch in batches(task.gallery, self.spec(random=False), seed=0, epoch=0):
-                a, v = self.model.embed(batch.video.to(self.device), batch.audio.to(self.device))
-                audio.append(a.float().cpu())
-                video.append(v.float().cpu())
-                names += [task.name] * len(batch)
-        scores = retrieval(torch.cat(audio), torch.cat(video), names)
-        return [scores[task.name] for task in self.tasks]
+    def save(self) -> None:
+        """A checkpoint of everything that the next step depends on."""
+        shared = {
+            "fingerprint": self.config.fingerprint,
+            "lists": self.stream.fingerprints,
+            "position": [self.task, self.epoch, self.step, self.steps],
+            "rows": self.rows,
+            **self.stepper.shared_state(),
+        }
+        checkpoint.save(self.folder / "checkpoints", self.steps, shared, self.stepper.own_state())
 
-    def spec(self, random: bool) -> BatchSpec:
-        m = self.config.model
-        return BatchSpec(
-            batch_size=self.config.batch_size,
-            frames=m.frames,
-            image_size=m.image_size,
-            fbank_frames=m.fbank_frames,
-            random=random,
-            noise=self.config.noise,
-        )
-
-    # --- going on --------------------------------------------------------------------------------
-
-    def save(self, path: Path | None = None) -> None:
-        checkpoint.save(
-            path or self.out / "latest.pt",
-            self.model,
-            self.optimizer,
-            position=vars(self.at),
-            data=self.fingerprint,
-        )
-
-    def resume(self) -> None:
-        """Go on from latest.pt. Raises StoreError where the clips are no longer the same."""
-        latest = self.out / "latest.pt"
-        if not latest.is_file():
+    def restore(self, console: Console) -> None:
+        """Continue from the folder's checkpoint; refuse one of other settings or other data."""
+        found = checkpoint.load(self.folder / "checkpoints")
+        if found is None:
             return
-        state = checkpoint.load(latest, self.model, self.optimizer)
-        if state["data"] != self.fingerprint:
-            raise StoreError(
-                f"{latest} was trained on other clips or settings ({state['data'][:12]}… there, "
-                f"{self.fingerprint[:12]}… here); choose another --out to begin anew"
+        shared, own = found
+        if shared["fingerprint"] != self.config.fingerprint:
+            raise UserError(f"{self.folder} holds a run with other settings; give another --out")
+        changed = [
+            task.name
+            for task, old, new in zip(
+                self.stream.tasks, shared["lists"], self.stream.fingerprints, strict=True
             )
-        self.at = Position(**state["position"])
-        if self.at.task < len(self.tasks):
-            self.console.print(
-                f"going on in {self.tasks[self.at.task].name}, epoch {self.at.epoch}, "
-                f"step {self.at.step}"
+            if old != new
+        ]
+        if changed:
+            raise UserError(
+                f"{self.folder} was trained on other clips of {', '.join(changed)} than the store "
+                "has now; give another --out"
             )
+        self.stepper.load(shared, own)
+        self.task, self.epoch, self.step, self.steps = shared["position"]
+        self.rows = shared["rows"]
+        console.print(f"continuing {self.folder} from step {self.steps} of {self.total}")
+
+    def report(self, console: Console) -> None:
+        """Table, plot, JSON and rows; then the run is complete."""
+        names, level = self.stream.names, chance(sum(len(t.evaluation) for t in self.stream.tasks))
+        found = summaries(self.rows, names)
+        plot_run(self.folder / "matrix.png", self.rows, names, self.folder.name, level)
+        told: dict[str, Any] = {
+            "fingerprint": self.config.fingerprint,
+            "lists": self.stream.fingerprints,
+            "config": self.config.model_dump(mode="json"),
+            "tasks": names,
+            "chance_avg": level,
+            "summary": {metric: asdict(s) for metric, s in found.items()},
+            "torch": torch.__version__,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        write(self.folder, self.rows, told)
+        console.print(task_table(self.rows, names, level))
+        console.print(summary_table(found))
+        console.print(f"plot {self.folder / 'matrix.png'}, rows {self.folder / 'results.duckdb'}")
 
 
-def _fingerprint(tasks: list[TaskData], config: TrainConfig, seed: int) -> str:
-    """What a run's numbers depend on: the clips of each task, the recipe, the seed."""
-    parts = [t.train.fingerprint + t.gallery.fingerprint for t in tasks]
-    return hashlib.sha256(
-        "|".join([*parts, config.model_dump_json(), str(seed)]).encode()
-    ).hexdigest()
-
-
-def main(
-    shards: Annotated[Path, typer.Option(help="A store, or its folder of shards.")],
-    recipe: Annotated[str, typer.Option(help="Shipped recipe, or a TOML file.")] = "tiny",
-    stream: Annotated[str | None, typer.Option(help="Task stream; the store's first.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    out: Annotated[Path | None, typer.Option(help="Where results go: runs/…")] = None,
-    override: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda; the GPU if there is one.")] = None,
-) -> None:
-    """Train a stream's tasks in order and report what is remembered."""
-    began = time.monotonic()
-    console = Console(highlight=False, soft_wrap=True)
-    config = load_config(recipe, override or [])
-    stream, tasks = load_stream(open_store(shards), stream)
-    out = out or Path("runs") / f"{stream}-{config.name}-seed{seed}"
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    print_of_data = _fingerprint(tasks, config, seed)
-    trainer = Trainer(config, tasks, chosen, seed, out, print_of_data, console)
-    trainer.resume()
-    if trainer.at.task == len(tasks) and (out / "results.json").is_file():
-        console.print(f"{out} holds this run's results already")
-        outcome.show(console, outcome.read(out), out)
-        return
-    gallery = sum(len(task.gallery) for task in tasks)
-    console.print(
-        f"{stream}: {len(tasks)} tasks, {sum(len(task.train) for task in tasks)} clips to train "
-        f"on, {gallery} to try; {config.name} on {chosen}"
-    )
-    trainer.run()
-    found = outcome.Outcome(
-        stream=stream,
-        method="finetune",
-        recipe=config.name,
-        seed=seed,
-        tasks=[task.name for task in tasks],
-        matrix=trainer.at.matrix,
-        untrained=trainer.at.untrained,
-        chance=chance(gallery),
-        gallery=gallery,
-        seconds=time.monotonic() - began,
-    )
-    outcome.write(out, found)
-    outcome.show(console, found, out)
+def finished(folder: Path, config: Config, stream: Stream, console: Console) -> bool:
+    """Whether this very run is complete already; says so."""
+    path = folder / "results.json"
+    if not path.is_file():
+        return False
+    told = json.loads(path.read_text())
+    if told["fingerprint"] != config.fingerprint or told["lists"] != stream.fingerprints:
+        raise UserError(
+            f"{folder} holds a finished run with other settings or clips; give another --out"
+        )
+    console.print(f"{folder} is finished already; its results are in {path}")
+    return True
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except StoreError as error:
-        sys.stderr.write(f"train: {error}\n")
-        sys.exit(2)
+    sys.exit(main())

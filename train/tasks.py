@@ -1,54 +1,99 @@
-"""A task stream from the manifest: which clips each task trains on and is tried on."""
+"""The task stream of a run, from the manifest."""
 
 from dataclasses import dataclass
 
-from manifests.store import StoreError
 from train.data import SampleList, Store, sample_list
+from train.errors import UserError
 
-_CLIPS = "SELECT clip_id FROM task_clips WHERE stream = ? AND task = ? AND role = ?"
+_CLIPS = "SELECT clip_id FROM task_clips WHERE stream = ? AND position = ? AND role = ?"
+_COUNTS = """
+SELECT t.stream, t.position, any_value(t.task) AS task, t.role,
+       count(DISTINCT s.clip_id) AS clips
+FROM (SELECT DISTINCT stream, position, task, role FROM tasks) t
+LEFT JOIN task_clips c USING (stream, position, role)
+LEFT JOIN samples s ON s.clip_id = c.clip_id
+GROUP BY ALL ORDER BY t.stream, t.position, t.role
+"""
 
 
 @dataclass(frozen=True)
-class TaskData:
-    """One task: its training samples, and its part of the retrieval gallery."""
+class Task:
+    """One entry of a stream: what is trained on, and what it is evaluated on."""
 
     name: str
     train: SampleList
-    gallery: SampleList
+    evaluation: SampleList
 
 
-def stream_names(store: Store) -> list[str]:
-    """Streams of the store all of whose tasks have clips to train on, in order of name."""
-    rows = store.query(
-        """
-        SELECT t.stream FROM (SELECT DISTINCT stream, task FROM tasks WHERE role = 'train') t
-        LEFT JOIN (SELECT DISTINCT stream, task FROM task_clips WHERE role = 'train') c
-        USING (stream, task)
-        GROUP BY t.stream HAVING count(*) = count(c.task) ORDER BY t.stream
-        """
-    )
-    return [str(value) for value in rows.column("stream").to_pylist()]
+@dataclass(frozen=True)
+class Stream:
+    """Ordered tasks."""
+
+    name: str
+    tasks: tuple[Task, ...]
+
+    @property
+    def names(self) -> list[str]:
+        return [task.name for task in self.tasks]
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """What a checkpoint remembers, so that changed data are noticed."""
+        return [f"{t.train.fingerprint} {t.evaluation.fingerprint}" for t in self.tasks]
 
 
-def load_stream(store: Store, stream: str | None) -> tuple[str, list[TaskData]]:
-    """The stream of this name, or the store's first. Raises StoreError listing what there is."""
-    names = stream_names(store)
-    if stream is None and names:
-        stream = names[0]
-    if stream not in names:
-        known = ", ".join(names) or "none: build a dataset that has a task stream"
-        raise StoreError(
-            f"no task stream {stream or ''} with clips in every task in {store.root} "
-            f"(there is {known})"
+def load_stream(store: Store, name: str | None) -> Stream:
+    """A stream by name, or the first one all of whose tasks have clips.
+
+    Evaluation is on role `retrieval` where a task has one with clips, else on `eval`.
+    Raises UserError listing the streams where it is not there, or not filled.
+    """
+    counts: dict[str, dict[int, dict[str, int]]] = {}
+    titles: dict[tuple[str, int], str] = {}
+    for row in store.query(_COUNTS).to_pylist():
+        roles = counts.setdefault(row["stream"], {}).setdefault(row["position"], {})
+        roles[row["role"]] = row["clips"]
+        titles[row["stream"], row["position"]] = row["task"]
+    full = [stream for stream, tasks in counts.items() if all(map(_usable, tasks.values()))]
+    if not counts:
+        raise UserError(f"{store.root} has no task streams; register one with avstore tasks")
+    if name is None and not full:
+        raise UserError(f"no stream has clips for all of its tasks: {_listing(counts)}")
+    chosen = name or full[0]
+    if chosen not in counts:
+        raise UserError(f"no stream {chosen!r} in {store.root}; there are: {_listing(counts)}")
+    if chosen not in full:
+        empty = [titles[chosen, p] for p, roles in counts[chosen].items() if not _usable(roles)]
+        raise UserError(
+            f"stream {chosen!r} has no stored clips to train or evaluate on for: "
+            f"{', '.join(empty)}; build them first, or take another stream: {_listing(counts)}"
         )
-    table = store.query(
-        "SELECT task, min(position) AS position FROM tasks WHERE stream = ? AND role = 'train' "
-        "GROUP BY task ORDER BY position",
-        [stream],
-    )
-    return stream, [_task(store, stream, str(task)) for task in table.column("task").to_pylist()]
+    tasks = []
+    for position, roles in sorted(counts[chosen].items()):
+        role = "retrieval" if roles.get("retrieval") else "eval"
+        tasks.append(
+            Task(
+                titles[chosen, position],
+                sample_list(store, _CLIPS, [chosen, position, "train"]),
+                sample_list(store, _CLIPS, [chosen, position, role]),
+            )
+        )
+    return Stream(chosen, tuple(tasks))
 
 
-def _task(store: Store, stream: str, task: str) -> TaskData:
-    train = sample_list(store, _CLIPS, [stream, task, "train"])
-    return TaskData(task, train, sample_list(store, _CLIPS, [stream, task, "retrieval"]))
+def union(store: Store, stream: Stream) -> SampleList:
+    """All training clips of a stream as one list."""
+    sql = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = 'train'"
+    return sample_list(store, sql, [stream.name])
+
+
+def _usable(roles: dict[str, int]) -> bool:
+    return bool(roles.get("train")) and bool(roles.get("retrieval") or roles.get("eval"))
+
+
+def _listing(counts: dict[str, dict[int, dict[str, int]]]) -> str:
+    parts = []
+    for stream, tasks in counts.items():
+        usable = sum(_usable(roles) for roles in tasks.values())
+        parts.append(f"{stream} ({usable} of {len(tasks)} tasks have clips)")
+    return ", ".join(parts)

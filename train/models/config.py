@@ -15,24 +15,24 @@ class ModelConfig(BaseModel):
 
     width: int = 768
     heads: int = 12
-    depth: int = Field(10, ge=1, description="blocks of each modality's own encoder")
-    joint_depth: int = Field(2, ge=1, description="blocks that both modalities share")
+    depth: int = Field(default=10, ge=1, description="blocks of each modality's own encoder")
+    joint_depth: int = Field(default=2, ge=1, description="blocks that both modalities share")
     mlp_ratio: float = 4.0
     decoder_width: int = 512
-    decoder_depth: int = Field(8, ge=1)
+    decoder_depth: int = Field(default=8, ge=1)
     decoder_heads: int = 16
-    patch: int = Field(16, description="side of a video patch, pixels")
-    audio_patch: int = Field(16, description="side of an audio patch, fbank frames and mel bins")
+    patch: int = Field(default=16, description="side of a video patch, pixels")
+    audio_patch: int = Field(default=16, description="side: fbank frames, mel bins")
     frames: int = 4
     image_size: int = 224
     fbank_frames: int = 1024
     mel_bins: int = 128
-    mask_ratio: float = Field(0.8, ge=0.0, lt=1.0)
+    mask_ratio: float = Field(default=0.8, ge=0.0, lt=1.0)
     norm_pix: bool = True
     contrast_weight: float = 0.1
-    temperature: float = Field(0.05, gt=0.0)
-    bidirectional: bool = Field(True, description="contrast both ways; False: video to audio only")
-    inter_pos: bool = Field(True, description="position tables before the joint blocks")
+    temperature: float = Field(default=0.05, gt=0.0)
+    bidirectional: bool = Field(default=True, description="False: video to audio only")
+    inter_pos: bool = Field(default=True, description="position tables before the joint blocks")
     learned_pos: bool = True
     decode: Literal["separate", "joint"] = "separate"
     norm_eps: float = 1e-5

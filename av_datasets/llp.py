@@ -1,0 +1,217 @@
+"""LLP (Look, Listen and Parse): 11,849 YouTube clips of 10 s with 25 audio-visual events.
+
+Source: Tian, Li, Xu, "Unified Multisensory Perception: Weakly-Supervised Audio-Visual Video
+Parsing", ECCV 2020 (AVVP). Published as six tab-separated files: `AVVP_train.csv` (10,000 clips),
+`AVVP_val_pd.csv` (649) and `AVVP_test_pd.csv` (1,200), together `AVVP_dataset_full.csv`, with the
+clip's events and no word on modality or time; and `AVVP_eval_audio.csv` (4,131 rows) and
+`AVVP_eval_visual.csv` (2,495) with onset and offset of each event of val and test, in seconds
+within the clip, half-open. A clip is `<id>_<start>_<end>`, seconds in the YouTube video; five
+train clips start at a fraction of a second, whose point is `p` in the key.
+Licence: none stated for the annotations; the repository is GPL-3.0; videos belong to uploaders.
+Known defects, each reported as a bad row: 8 names in the two dense files (25 rows) are in no list
+and must not be guessed at (joining on the first 11 characters would attach one to the wrong
+clip); 6 empty intervals; 8 dense rows are there twice; one test row names a label twice.
+In 81 of the 1,849 val and test clips the events of the clip are not the union of its dense rows;
+both are kept as published.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from av_datasets.clips import ClipTable
+from av_datasets.lines import Line, RowError, fields_of, parse_rows, require_paths, require_usable
+from av_datasets.spec import (
+    AnnotationError,
+    Annotations,
+    BadRow,
+    Clip,
+    DatasetSpec,
+    Label,
+    MediaName,
+    Segment,
+)
+from av_datasets.vocabulary import Names, load_vocabulary
+from av_datasets.youtube import clip_names
+
+CLIP_SECONDS = 10.0
+_SECOND = r"[0-9]{1,6}(?:\.[0-9]{1,3})?"
+_NAME = re.compile(rf"(?P<id>[A-Za-z0-9_-]{{1,64}})_(?P<start>{_SECOND})_(?P<end>{_SECOND})")
+_WEAK = "tab-separated rows 'filename, event_labels'"
+_DENSE = "tab-separated rows 'filename, onset, offset, event_labels'"
+_UNASSIGNED = "unassigned"
+
+
+def vocabulary() -> tuple[Label, ...]:
+    """The 25 events; the published index order is normative."""
+    return load_vocabulary("llp_classes.csv")
+
+
+def parse(paths: Sequence[Path]) -> Annotations:
+    """Read LLP's weak files (clips) and dense files (segments), told apart by their columns.
+
+    A weak file's name says its split (train, val, test); clips only in another one (the full
+    list) are `unassigned`. A dense file's name says its modality. Raises AnnotationError.
+    """
+    require_paths(paths, f"{_WEAK}, {_DENSE}")
+    names = Names((label.label, label) for label in vocabulary())
+    weak = [path for path in paths if _modality(path) is None]
+    dense = [path for path in paths if path not in weak]
+    if not weak:
+        raise AnnotationError(
+            f"annotation file {paths[0]}: dense events alone make no clips; give AVVP_train.csv, "
+            "AVVP_val_pd.csv and AVVP_test_pd.csv as well"
+        )
+    table = ClipTable()
+    for path in sorted(weak, key=lambda path: _split(path) == _UNASSIGNED):
+        table.add_file(path, _clips(path, names, table.bad_rows), _WEAK)
+    known = {clip.clip_id for clip in table.clips}
+    segments: list[Segment] = []
+    for path in dense:
+        segments += _segments(path, names, known, table.bad_rows)
+    return Annotations(table.clips, table.bad_rows, segments)
+
+
+def _modality(path: Path) -> str | None:
+    """audio or visual for a dense file, None for a weak one."""
+    header = next((line for line, _ in _lines(path)), [])
+    if len(header) != 4:
+        return None
+    for modality in ("audio", "visual"):
+        if modality in path.name.lower():
+            return modality
+    raise AnnotationError(
+        f"annotation file {path}: are these audio or visual events? Name it as it is published: "
+        "AVVP_eval_audio.csv, AVVP_eval_visual.csv"
+    )
+
+
+def _lines(path: Path) -> Iterator[tuple[list[str], Line]]:
+    return (row for row in parse_rows(path, _fields) if not isinstance(row, BadRow))
+
+
+def _fields(line: Line) -> list[str]:
+    return fields_of(line, "\t")
+
+
+def _split(path: Path) -> str:
+    words = re.split(r"[^a-z]+", path.stem.lower())
+    return next((word for word in ("train", "val", "test") if word in words), _UNASSIGNED)
+
+
+def _clips(path: Path, names: Names, notes: list[BadRow]) -> Iterable[tuple[Clip, Line] | BadRow]:
+    def parse(line: Line) -> Clip | None:
+        row = _fields(line)
+        if row[0].lower() == "filename":
+            return None
+        if len(row) != 2:
+            raise RowError(f"{len(row)} columns; wanted are {_WEAK}")
+        listed = [names.require(name.strip()) for name in row[1].split(",")]
+        labels = tuple(dict.fromkeys(listed))
+        if len(labels) < len(listed):
+            notes.append(line.bad(f"a label twice in {row[1]!r}; the clip is kept with it once"))
+        return _clip(row[0], _split(path), labels)
+
+    return parse_rows(path, parse)
+
+
+def _clip(name: str, split: str, labels: tuple[Label, ...]) -> Clip:
+    found = _require_name(name)
+    key = _key(name)
+    return Clip(
+        dataset="llp",
+        key=key,
+        source_id=found["id"],
+        start_s=float(found["start"]),
+        end_s=float(found["end"]),
+        split=split,
+        labels=tuple(label.label for label in labels),
+        label_ids=tuple(label.label_id for label in labels),
+        extra={} if key == name else {"filename": name},
+    )
+
+
+def _require_name(name: str) -> re.Match[str]:
+    match = _NAME.fullmatch(name)
+    if not match:
+        raise RowError(f"filename {name!r} is not '<youtube id>_<start>_<end>'")
+    if float(match["end"]) <= float(match["start"]):
+        raise RowError(f"filename {name!r} ends before it starts")
+    return match
+
+
+def _key(name: str) -> str:
+    """A key holds no point: `101.8` is written `101p8` (five clips of the train list)."""
+    return name.replace(".", "p")
+
+
+def _segments(path: Path, names: Names, known: set[str], bad: list[BadRow]) -> Iterator[Segment]:
+    """The usable events of a dense file; every other row goes to `bad`."""
+    modality = str(_modality(path))
+    seen: dict[Segment, Line] = {}
+    usable = 0
+    for row in parse_rows(path, lambda line: _event(line, names, modality)):
+        if isinstance(row, BadRow):
+            bad.append(row)
+            continue
+        event, line = row
+        usable += 1
+        if event.clip_id not in known:
+            bad.append(line.bad(f"{event.clip_id!r} is in none of the lists of clips; not guessed"))
+        elif event.offset_s <= event.onset_s:
+            bad.append(line.bad(f"empty interval {event.onset_s:g} to {event.offset_s:g}"))
+        elif event in seen:
+            bad.append(line.bad(f"row {seen[event].row} again"))
+        else:
+            seen[event] = line
+            yield event
+    require_usable(path, usable, bad, _DENSE)
+
+
+def _event(line: Line, names: Names, modality: str) -> Segment | None:
+    row = _fields(line)
+    if row[0].lower() == "filename":
+        return None
+    if len(row) != 4:
+        raise RowError(f"{len(row)} columns; wanted are {_DENSE}")
+    _require_name(row[0])
+    label = names.require(row[3])
+    onset, offset = (_within(text) for text in row[1:3])
+    return Segment(f"llp/{_key(row[0])}", modality, label.label, label.label_id, onset, offset)
+
+
+def _within(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,2}(?:\.[0-9]{0,6})?", text) or float(text) > CLIP_SECONDS:
+        raise RowError(f"{text!r} is not a second from 0 to {CLIP_SECONDS:g}")
+    return float(text)
+
+
+def media_names(clip: Clip) -> tuple[MediaName, ...]:
+    """LLP's published features and scripts name a clip by the bare YouTube id, already cut.
+
+    Best first: the clip's own name, VGGSound's and audiosetdl's forms; then the bare id, which
+    here is the clip itself, as AVVP's and VALOR's download scripts leave it.
+    """
+    cut = clip_names(clip.source_id, clip.start_s or 0.0, clip.end_s or CLIP_SECONDS)
+    own = MediaName(clip.key)
+    rest = [name for name in cut if name.stem not in {own.stem, clip.source_id}]
+    return (own, *rest, MediaName(clip.source_id))
+
+
+LLP = DatasetSpec(
+    name="llp",
+    title="LLP (Look, Listen and Parse)",
+    version="2020",
+    licence="annotations without a licence of their own; videos belong to their uploaders",
+    homepage="https://github.com/YapengTian/AVVP-ECCV20",
+    annotation_urls=tuple(
+        f"https://raw.githubusercontent.com/YapengTian/AVVP-ECCV20/master/data/AVVP_{name}.csv"
+        for name in ("train", "val_pd", "test_pd", "eval_audio", "eval_visual")
+    ),
+    parse=parse,
+    vocabulary=vocabulary,
+    media_names=media_names,
+    clip_seconds=CLIP_SECONDS,
+    recipe="llp",
+    streams=("llp",),
+)

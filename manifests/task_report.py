@@ -1,0 +1,158 @@
+"""What a task stream holds: sizes, what is missing and why, overlaps, class balance."""
+
+import re
+from dataclasses import dataclass
+
+import duckdb
+
+from manifests.streams import StreamError, sql_literal
+
+_STORED = re.compile(r"\bstored_clips\b")
+_PUBLISHED = "(SELECT c.*, NULL::VARCHAR AS verdict FROM clips c)"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSize:
+    """One task's role. classes: distinct labels; fewest, most: clips of its rarest and commonest.
+
+    missing: published less stored, where `why` counts the reasons of what is not stored.
+    """
+
+    position: int
+    task: str
+    role: str
+    published: int
+    stored: int
+    classes: int
+    fewest: int
+    most: int
+    why: str
+
+    @property
+    def missing(self) -> int:
+        return max(self.published - self.stored, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Clips that two parts of a stream share (kind `clips`), or videos (kind `videos`)."""
+
+    kind: str
+    first: str
+    second: str
+    count: int
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """sizes: in task order. overlaps: between train parts, and of any train with any eval."""
+
+    stream: str
+    sizes: tuple[TaskSize, ...]
+    overlaps: tuple[Overlap, ...]
+
+    @property
+    def problems(self) -> tuple[Overlap, ...]:
+        """Overlaps that nobody asked for: shared clips. (Shared videos are to know of.)"""
+        return tuple(overlap for overlap in self.overlaps if overlap.kind == "clips")
+
+
+def registered(con: duckdb.DuckDBPyConnection, name: str) -> list[tuple[int, str, str, str]]:
+    """(position, task, role, query) of a stream in the manifest. Raises StreamError."""
+    rows = con.execute(
+        "SELECT position, task, role, query FROM tasks WHERE stream = ? "
+        "ORDER BY position, list_position(['train', 'eval', 'retrieval'], role)",
+        [name],
+    ).fetchall()
+    if not rows:
+        known = [
+            row[0] for row in con.execute("SELECT DISTINCT stream FROM tasks ORDER BY 1").fetchall()
+        ]
+        raise StreamError(
+            f"there is no stream {name!r} in this store (there are: {', '.join(known) or 'none'}); "
+            f"add it: avstore tasks add {name}"
+        )
+    return rows
+
+
+def report(con: duckdb.DuckDBPyConnection, name: str) -> TaskReport:
+    """Ask the manifest all of it; only temporary tables are written."""
+    _materialise(con, registered(con, name))
+    return TaskReport(name, _sizes(con), _overlaps(con))
+
+
+def _materialise(con: duckdb.DuckDBPyConnection, rows: list[tuple[int, str, str, str]]) -> None:
+    """Temp table `parts`: one row a clip, task and role; stored, or only published."""
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE parts "
+        "(position INTEGER, task VARCHAR, role VARCHAR, stored BOOLEAN, clip_id VARCHAR)"
+    )
+    for position, task, role, query in rows:
+        for stored in (True, False):
+            chosen = query if stored else _STORED.sub(_PUBLISHED, query)
+            head = f"{int(position)}, {sql_literal(task)}, {sql_literal(role)}, {stored}"
+            con.execute(f"INSERT INTO parts SELECT DISTINCT {head}, clip_id FROM ({chosen}\n)")
+
+
+def _sizes(con: duckdb.DuckDBPyConnection) -> tuple[TaskSize, ...]:
+    rows = con.execute("""
+        WITH per_class AS (
+            SELECT p.position, p.task, p.role, u.label, count(*) AS clips
+            FROM parts p JOIN clips c USING (clip_id), unnest(c.labels) AS u(label)
+            WHERE p.stored GROUP BY ALL
+        ), balance AS (
+            SELECT position, task, role, count(*) AS classes, min(clips) AS fewest,
+                   max(clips) AS most
+            FROM per_class GROUP BY ALL
+        ), lost AS (
+            SELECT a.position, a.task, a.role,
+                   coalesce(min(s.verdict), min(q.verdict), min(s.status), 'not built') AS reason,
+                   a.clip_id
+            FROM parts a
+            LEFT JOIN status s
+              ON s.clip_id = a.clip_id AND s.stage <> 'fetch' AND s.status <> 'stored'
+            LEFT JOIN quality q ON q.clip_id = a.clip_id
+            WHERE NOT a.stored AND NOT EXISTS (
+                SELECT 1 FROM parts b WHERE b.stored AND b.clip_id = a.clip_id
+                AND b.position = a.position AND b.role = a.role)
+            GROUP BY a.position, a.task, a.role, a.clip_id
+        ), reasons AS (
+            SELECT position, task, role,
+                   string_agg(n || ' ' || reason, ', ' ORDER BY n DESC, reason) AS why
+            FROM (SELECT position, task, role, reason, count(*) AS n FROM lost GROUP BY ALL)
+            GROUP BY ALL
+        )
+        SELECT p.position, p.task, p.role, count(*) FILTER (NOT p.stored),
+               count(*) FILTER (p.stored), coalesce(any_value(b.classes), 0),
+               coalesce(any_value(b.fewest), 0), coalesce(any_value(b.most), 0),
+               coalesce(any_value(r.why), '')
+        FROM parts p LEFT JOIN balance b USING (position, task, role)
+        LEFT JOIN reasons r USING (position, task, role)
+        GROUP BY p.position, p.task, p.role
+        ORDER BY p.position, list_position(['train', 'eval', 'retrieval'], p.role)
+    """).fetchall()
+    return tuple(TaskSize(*row) for row in rows)
+
+
+def _overlaps(con: duckdb.DuckDBPyConnection) -> tuple[Overlap, ...]:
+    """Between the train parts of two tasks, and between any train part and any other role.
+
+    Of published clips, so that an overlap shows before anything is stored.
+    """
+    rows = con.execute("""
+        WITH p AS (
+            SELECT DISTINCT p.position, p.task, p.role, p.clip_id, c.source_id
+            FROM parts p JOIN clips c USING (clip_id)
+        )
+        SELECT kind, a_name, b_name, count(DISTINCT shared) FROM (
+            SELECT 'clips' AS kind, a.task || ' ' || a.role AS a_name,
+                   b.task || ' ' || b.role AS b_name, a.clip_id AS shared
+            FROM p a JOIN p b ON a.clip_id = b.clip_id
+            WHERE a.role = 'train' AND (b.role <> 'train' OR a.position < b.position)
+            UNION ALL
+            SELECT 'videos', 'train of all tasks', b.role || ' of all tasks', a.source_id
+            FROM p a JOIN p b ON a.source_id = b.source_id AND a.clip_id <> b.clip_id
+            WHERE a.role = 'train' AND b.role <> 'train'
+        ) GROUP BY ALL ORDER BY ALL
+    """).fetchall()
+    return tuple(Overlap(*row) for row in rows)

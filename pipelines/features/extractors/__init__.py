@@ -1,0 +1,1 @@
+"""The extractors that come with avstore: one file a model."""

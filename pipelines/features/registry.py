@@ -1,0 +1,103 @@
+"""Extractors by name: avstore's own, those of installed packages, and `module:name`."""
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib.metadata import entry_points
+from typing import Any
+
+from pipelines.features.extractor import Extractor, FeatureError
+
+GROUP = "avstore.extractors"
+_OWN = {
+    "clip-vitl14": "clip:ClipImage",
+    "clip-vitl14-text": "clip:ClipText",
+    "clap-segments": "clap:ClapSegments",
+    "clap-map": "clap:ClapMap",
+    "clap-text": "clap:ClapText",
+    "vggish": "vggish:Vggish",
+    "resnet152": "resnet152:ResNet152",
+    "r2plus1d18": "r2plus1d:R2Plus1D18",
+    "convnext-visual": "convnext:ConvNextVisual",
+    "convnext-audio": "convnext:ConvNextAudio",
+    "valor-clip-labels": "valor:ValorClipLabels",
+    "valor-clap-labels": "valor:ValorClapLabels",
+}
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def references() -> dict[str, str]:
+    """Every known extractor: name to `module:name`. A package cannot take over one of ours."""
+    own = {name: f"pipelines.features.extractors.{where}" for name, where in _OWN.items()}
+    return {point.name: point.value for point in entry_points(group=GROUP)} | own
+
+
+def make(name_or_reference: str, parameters: Mapping[str, Any] | None = None) -> Extractor:
+    """An extractor by its name or `module:name`, with these parameters set.
+
+    Raises FeatureError where there is none, it is none, or it has no such parameter.
+    """
+    known = references()
+    reference = known.get(name_or_reference, name_or_reference)
+    if ":" not in reference:
+        raise FeatureError(
+            f"no extractor {name_or_reference!r}: known are {', '.join(sorted(known))}; "
+            "or give your own as module:name"
+        )
+    maker = _import(reference)
+    extractor = maker(**_typed(maker, dict(parameters or {}), name_or_reference))
+    if not isinstance(extractor, Extractor):
+        lacking = [word for word in _members() if not hasattr(extractor, word)]
+        raise FeatureError(f"{reference} is no extractor: it lacks {', '.join(lacking)}")
+    if not _NAME.fullmatch(extractor.name):
+        raise FeatureError(
+            f"{reference}: the name {extractor.name!r} may hold only lower case, digits and '-'"
+        )
+    return extractor
+
+
+def _members() -> list[str]:
+    return [*Extractor.__annotations__, "shape", "dtype", "items", "load", "value"]
+
+
+def _import(reference: str) -> Any:
+    module, _, name = reference.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a module beside the person, as `python -m` would find it
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise FeatureError(f"{reference}: no module named {error.name!r}") from error
+    except AttributeError as error:
+        raise FeatureError(f"{reference}: the module {module} has no {name!r}") from error
+
+
+def _typed(maker: Any, parameters: dict[str, Any], name: str) -> dict[str, Any]:
+    """Parameters as the dataclass's fields want them; text from a command line is converted."""
+    known = (
+        {field.name: field for field in fields(maker)}
+        if hasattr(maker, "__dataclass_fields__")
+        else {}
+    )
+    typed = {}
+    for key, value in parameters.items():
+        if key not in known:
+            raise FeatureError(
+                f"{name} has no parameter {key!r}; it has {', '.join(known) or 'none'}"
+            )
+        typed[key] = _convert(key, value, known[key].default)
+    return typed
+
+
+def _convert(key: str, value: Any, default: Any) -> Any:
+    if not isinstance(value, str) or isinstance(default, str):
+        return value
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "false": False}[value.lower()]
+        return type(default)(value)
+    except (KeyError, ValueError, TypeError) as error:
+        raise FeatureError(f"{key}={value!r} is not {type(default).__name__}") from error

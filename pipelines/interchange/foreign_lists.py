@@ -1,0 +1,105 @@
+"""Lists of others as annotation files: CAV-MAE's and UAVM's JSON, STELLA's and FLAVA's CSV."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from av_datasets.clips import ClipTable
+from av_datasets.lines import Line, RowError, fields_of, parse_rows, read_bytes, require_paths
+from av_datasets.spec import AnnotationError, Annotations, BadRow, Clip, DatasetSpec
+from av_datasets.vocabulary import Names
+from av_datasets.youtube import require_id
+
+_SIX_DIGITS = re.compile(r"(?P<id>.+)_(?P<start>[0-9]{6})")
+_MILLISECONDS = re.compile(r"(?P<id>.+)_(?P<start>0|[1-9][0-9]*)_(?P<end>[1-9][0-9]*)")
+_Row = tuple[tuple[str, str], Line]
+_EXPECTED = '{"data": [{"video_id", "labels"}]}, or STELLA\'s rows index, vid, frames, wav, label'
+
+
+def with_foreign_lists(spec: DatasetSpec, split: str) -> DatasetSpec:
+    """The dataset, read from such lists instead of its published files; all clips of `split`."""
+    return replace(spec, parse=partial(read_lists, spec=spec, split=split), streams=())
+
+
+def is_foreign_list(path: Path) -> bool:
+    """Whether this is a `{"data": …}` JSON or a STELLA CSV."""
+    data = read_bytes(path)
+    if path.suffix == ".json":
+        return b'"data"' in data[:200]
+    first = data.split(b"\n", 1)[0].decode(errors="replace")
+    return first.count(",") >= 4 and "/frames/" in first and "/audio/" in first
+
+
+def read_lists(paths: Sequence[Path], spec: DatasetSpec, split: str) -> Annotations:
+    """Clips named and labelled (by mid) in these lists. Raises AnnotationError."""
+    require_paths(paths, _EXPECTED)
+    names = Names((label.mid or str(label.label_id), label) for label in spec.vocabulary())
+    table = ClipTable()
+    for path in paths:
+        rows: Iterable[_Row | BadRow] = (
+            _json_rows(path) if path.suffix == ".json" else parse_rows(path, _stella_row)
+        )
+        table.add_file(path, _clips(rows, spec, split, names), _EXPECTED)
+    return Annotations(table.clips, table.bad_rows)
+
+
+def _json_rows(path: Path) -> list[_Row]:
+    try:
+        entries = json.loads(read_bytes(path))["data"]
+        return [
+            ((str(entry.get("video_id") or Path(entry["wav"]).stem), str(entry["labels"])), line)
+            for place, entry in enumerate(entries, start=1)
+            if (line := Line(str(path), place, json.dumps(entry)))
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise AnnotationError(f"annotation file {path} is not {_EXPECTED}: {error}") from error
+
+
+def _stella_row(line: Line) -> tuple[str, str]:
+    row = fields_of(line)
+    if len(row) not in {5, 6}:
+        raise RowError(f"{len(row)} columns; 5 or 6 are wanted")
+    return row[1], row[4]
+
+
+def _clips(
+    rows: Iterable[_Row | BadRow], spec: DatasetSpec, split: str, names: Names
+) -> Iterator[tuple[Clip, Line] | BadRow]:
+    for row in rows:
+        if isinstance(row, BadRow):
+            yield row
+            continue
+        (name, mids), line = row
+        try:
+            yield _clip(name, mids, spec, split, names), line
+        except RowError as error:
+            yield line.bad(str(error))
+
+
+def _clip(name: str, mids: str, spec: DatasetSpec, split: str, names: Names) -> Clip:
+    labels = tuple(dict.fromkeys(names.require(mid.strip()) for mid in mids.split(",")))
+    seconds = _SIX_DIGITS.fullmatch(name)
+    thousandths = _MILLISECONDS.fullmatch(name)
+    if thousandths and int(thousandths["start"]) < int(thousandths["end"]):
+        source, start = thousandths["id"], int(thousandths["start"]) / 1000
+        end = int(thousandths["end"]) / 1000
+    elif seconds:
+        source, start = seconds["id"], float(seconds["start"])
+        end = start + spec.clip_seconds
+    else:
+        raise RowError(f"{name!r} says no start: '<id>_<start, 6 digits>' or in milliseconds")
+    categories = {label.category for label in labels}
+    return Clip(
+        dataset=spec.name,
+        key=f"{require_id(source)}_{int(start):06d}",
+        source_id=source,
+        start_s=start,
+        end_s=end,
+        split=split,
+        labels=tuple(label.label for label in labels),
+        label_ids=tuple(label.label_id for label in labels),
+        category=categories.pop() if len(categories) == 1 else None,
+    )

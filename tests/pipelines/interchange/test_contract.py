@@ -1,0 +1,80 @@
+"""Every dataset the whole way: its files to shards, a query, an export, and back: the same rows."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+from rich.console import Console
+
+from av_datasets.registry import DATASETS
+from av_datasets.spec import DatasetSpec
+from manifests.reading import open_store
+from manifests.store import Store
+from pipelines.build import BuildOptions, build
+from pipelines.export import export
+from pipelines.interchange.clips import export_clips
+from pipelines.interchange.importer import import_items
+from pipelines.interchange.lists import write_llp
+from pipelines.interchange.readers import read_items
+from pipelines.recipe import load_recipe
+from tests.av_datasets.fixtures import FIXTURES
+from tests.media import make_clip
+
+pytestmark = pytest.mark.slow
+TABLES = (
+    "SELECT * EXCLUDE (ingested_at) FROM datasets",
+    "SELECT * FROM clips",
+    "SELECT * FROM labels",
+    "SELECT * FROM segments",
+    "SELECT * FROM annotation_errors",
+    "SELECT * FROM tasks",
+    "SELECT * FROM task_clips",
+    "SELECT * FROM samples",
+)
+
+
+def rows(store: Path, query: str) -> list[tuple]:
+    with duckdb.connect(str(store / "manifest.duckdb"), read_only=True) as con:
+        return con.execute(f"{query} ORDER BY ALL").fetchall()
+
+
+def built(spec: DatasetSpec, folder: Path) -> tuple[Path, list[Path]]:
+    """A store of the dataset's fixture, with a made video for every clip."""
+    (folder / "files").mkdir()
+    files = FIXTURES[spec.name].write(folder / "files")
+    for seed, clip in enumerate(spec.parse(files).clips):
+        name = spec.media_names(clip)[0]
+        span = spec.clip_seconds if clip.start_s is None else clip.end_s - clip.start_s
+        seconds = max(span, load_recipe(spec.recipe).duration_s)
+        make_clip(folder / "videos" / f"{name.stem}.mp4", seconds, tone_hz=300 + seed, seed=seed)
+    options = BuildOptions(folder / "data", str(folder / "videos"), tuple(files), workers=1)
+    build(spec, load_recipe(spec.recipe), options, Console(quiet=True))
+    return folder / "data", files
+
+
+@pytest.mark.parametrize("spec", DATASETS.values(), ids=DATASETS.keys())
+def test_files_to_shards_to_export_to_import(spec: DatasetSpec, tmp_path: Path) -> None:
+    store, files = built(spec, tmp_path)
+    stored = rows(store, "SELECT count(*) FROM samples")[0][0]
+    assert stored == sum(FIXTURES[spec.name].splits.values())
+    with open_store(str(store)) as opened:
+        sql = "SELECT clip_id, labels, captions FROM trainable ORDER BY position"
+        export(opened, sql, ["json", "fbank", "audio", "frames"], str(tmp_path / "wds"))
+    other = Store(tmp_path / "other")
+    done = import_items(other, spec, read_items(tmp_path / "wds"), files)
+    assert done.stored == stored
+    for query in TABLES:
+        assert rows(other.root, query) == rows(store, query), query
+
+
+def test_llp_files_come_out_as_they_went_in(tmp_path: Path) -> None:
+    spec = DATASETS["llp"]
+    store, files = built(spec, tmp_path)
+    with open_store(str(store)) as opened:
+        clips = export_clips(opened, "SELECT clip_id FROM clips ORDER BY position")
+        written = write_llp(opened, clips, tmp_path / "out", "clips", "wav")
+    assert [path.name for path in written] == [path.name for path in files]
+    before, after = spec.parse(files), spec.parse(written)
+    assert after.clips == before.clips
+    assert after.segments == before.segments
+    assert not after.bad_rows

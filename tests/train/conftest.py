@@ -1,0 +1,66 @@
+"""A small store with two tasks, built by the command once a session."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from manifests.tasks import create_task_view
+from tests.conftest import REPO
+from tests.media import make_clip
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Small models are quicker with one."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def two_task_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten clips of two classes, built by the command; two tasks of a class each."""
+    folder = tmp_path_factory.mktemp("train")
+    rows = []
+    labels = ("playing banjo", "dog barking")
+    for index in range(10):
+        name = f"train{index:06d}"
+        make_clip(folder / "videos" / f"{name}_000000.mp4", tone_hz=200 + 80 * index, seed=index)
+        rows.append(f"{name},0,{labels[index % 2]},{'test' if index > 5 else 'train'}")
+    (folder / "vggsound.csv").write_text("\n".join(rows) + "\n")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pipelines", "build", "vggsound"),
+            *("--source", str(folder / "videos"), "--annotations", str(folder / "vggsound.csv")),
+            *("--store", str(folder / "data")),
+        ],
+        cwd=REPO,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    _add_stream(folder / "data")
+    return folder / "data"
+
+
+def _add_stream(root: Path) -> None:
+    from manifests.catalogue import open_write
+    from manifests.lock import writing
+    from manifests.store import Store
+
+    store = Store(root)
+    with writing(store), open_write(store) as writer:
+        for position, label in enumerate(("playing banjo", "dog barking")):
+            for role, split in (("train", "train"), ("retrieval", "test")):
+                query = (
+                    "SELECT clip_id FROM trainable WHERE labels[1] = "
+                    f"'{label}' AND split = '{split}'"
+                )
+                writer.con.execute(
+                    "INSERT INTO tasks VALUES ('two', ?, ?, ?, ?)",
+                    [position, label.split()[-1], role, query],
+                )
+        create_task_view(writer.con)
+        writer.publish()

@@ -1,0 +1,78 @@
+"""Two processes over gloo, as torchrun starts them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import multiprocessing as mp
+from torch.nn import functional as F
+
+from tests.conftest import REPO
+from tests.train.test_resume import SMALL
+from train import dist
+from train.models.losses import contrast
+
+
+def _contrast(rank: int, folder: str) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
+    )
+    generator = torch.Generator().manual_seed(0)
+    a, v = torch.randn(6, 8, generator=generator), torch.randn(6, 8, generator=generator)
+    own = slice(3 * rank, 3 * rank + 3)
+    mine = a[own].clone().requires_grad_()
+    loss = contrast(mine, v[own], 0.1)
+    loss.sum().backward()
+    torch.save((loss.detach(), mine.grad, dist.mean(loss.mean())), f"{folder}/{rank}.pt")
+    dist.stop()
+
+
+def test_negatives_come_from_all_ranks(tmp_path: Path) -> None:
+    mp.spawn(_contrast, args=(str(tmp_path),), nprocs=2)
+    generator = torch.Generator().manual_seed(0)
+    a, v = torch.randn(6, 8, generator=generator), torch.randn(6, 8, generator=generator)
+    whole = contrast(a, v, 0.1)
+    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert torch.allclose(torch.cat([part[0] for part in parts]), whole, atol=1e-6)
+    assert torch.allclose(parts[0][2], whole.mean(), atol=1e-6)
+    # The gradient is that of the own rows' losses with the other rank's rows held fixed.
+    mine = a[:3].clone().requires_grad_()
+    fixed = F.normalize(torch.cat([mine, a[3:]]), dim=-1)
+    other = F.normalize(v, dim=-1)
+    own = torch.arange(3)
+    v_to_a = F.cross_entropy(other[:3] @ fixed.T / 0.1, own, reduction="sum")
+    a_to_v = F.cross_entropy(fixed[:3] @ other.T / 0.1, own, reduction="sum")
+    (0.5 * (v_to_a + a_to_v)).backward()
+    assert torch.allclose(parts[0][1], mine.grad, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["derpp", "stella"])
+def test_torchrun_trains_and_keeps_processes_equal(
+    two_task_store: Path, tmp_path: Path, method: str
+) -> None:
+    out = tmp_path / method
+    settings = (*SMALL, "options.memory_size=4", "batch_size=2")
+    sets = [word for item in settings for word in ("--set", item)]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", "2", "train/run.py"),
+            *("--shards", str(two_task_store), "--stream", "two", "--out", str(out)),
+            *("--method", method, "--device", "cpu", *sets),
+        ],
+        cwd=REPO,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("F(standard)") == 1
+    step = max((out / "checkpoints").glob("step-*"))
+    memories = [torch.load(step / f"rank-{r}.pt", weights_only=True)["memory"] for r in (0, 1)]
+    assert [m["capacity"] for m in memories] == [2, 2]
+    video = [m["rows"]["video"] for m in memories]
+    assert not torch.equal(video[0], video[1])

@@ -1,0 +1,79 @@
+"""A run that was stopped anywhere goes on to exactly the losses of one that was not."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from train import run
+from train.step import Stepper
+
+SMALL = [
+    *("model.width=32", "model.heads=2", "model.depth=1", "model.joint_depth=1"),
+    *("model.decoder_width=16", "model.decoder_depth=1", "model.decoder_heads=2"),
+    *("model.image_size=32", "model.fbank_frames=256"),
+    *("epochs=3", "batch_size=2", "steps_per_checkpoint=1"),
+]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def start(store: Path, out: Path, method: str, *more: str) -> int:
+    sets = [word for item in (*SMALL, *more) for word in ("--set", item)]
+    return run.main(
+        [*("--shards", str(store), "--stream", "two", "--out", str(out)),
+         *("--method", method, "--device", "cpu"), *sets]
+    )  # fmt: skip
+
+
+def numbers(out: Path) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(out / "results.duckdb"), read_only=True) as con:
+        return con.sql(
+            "SELECT trained, task, step, metric, value FROM metrics "
+            "WHERE metric NOT IN ('samples_per_second', 'data_wait_share') ORDER BY ALL"
+        ).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("method", "stop"), [("finetune", 2), ("stella", 4), ("clser", 4), ("gmed", 5), ("joint", 3)]
+)
+def test_stopped_and_continued_equals_whole(
+    two_task_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, stop: int
+) -> None:
+    memory = () if method in ("finetune", "joint") else ("options.memory_size=3",)
+    assert start(two_task_store, tmp_path / "whole", method, *memory) == 0
+    true_step = Stepper.step
+
+    def dies(self: Stepper, batch: object, number: int) -> dict[str, float]:
+        if number == stop:
+            raise Killed
+        return true_step(self, batch, number)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Stepper, "step", dies)
+    with pytest.raises(Killed):
+        start(two_task_store, tmp_path / "half", method, *memory)
+    monkeypatch.setattr(Stepper, "step", true_step)
+    assert start(two_task_store, tmp_path / "half", method, *memory) == 0
+    assert numbers(tmp_path / "half") == numbers(tmp_path / "whole")
+
+
+def test_other_settings_are_refused(
+    two_task_store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    true_step = Stepper.step
+
+    def dies(self: Stepper, batch: object, number: int) -> dict[str, float]:
+        if number == 2:
+            raise Killed
+        return true_step(self, batch, number)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Stepper, "step", dies)
+    with pytest.raises(Killed):
+        start(two_task_store, tmp_path / "a", "finetune")
+    assert start(two_task_store, tmp_path / "a", "finetune", "optim.lr=1e-2") == 2
+    assert "other settings" in capsys.readouterr().err

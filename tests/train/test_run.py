@@ -1,0 +1,100 @@
+"""`python train/run.py` over a small store, as a person runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+import torch
+
+from tests.conftest import REPO
+from train.data import BatchSpec, batches, open_store, sample_list, steps_per_epoch
+
+SMALL = ["width=32", "depth=1", "decoder_width=16", "decoder_heads=2", "image_size=32", "heads=2"]
+
+
+def run(*words: str | Path, script: str = "train/run.py") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, script, *map(str, words)],
+        cwd=REPO,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+def small_run(store: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    settings = [word for name in SMALL for word in ("--set", f"model.{name}")]
+    return run(
+        *("--shards", store / "shards", "--stream", "two", "--out", out),
+        *("--set", "epochs=3", "--set", "batch_size=2", *settings, *more),
+    )
+
+
+def test_run_writes_matrix_table_plot_and_checkpoints(two_task_store: Path, tmp_path: Path) -> None:
+    done = small_run(two_task_store, tmp_path / "a")
+    assert done.returncode == 0, done.stderr
+    assert "F(code)" in done.stdout
+    assert "F(standard)" in done.stdout
+    results = json.loads((tmp_path / "a" / "results.json").read_text())
+    assert results["tasks"] == ["banjo", "barking"]
+    for name in ("matrix.png", "metrics.parquet", "results.duckdb", "task-01.pt", "task-02.pt"):
+        assert (tmp_path / "a" / name).stat().st_size > 1000
+    with duckdb.connect(str(tmp_path / "a" / "results.duckdb"), read_only=True) as con:
+        sql = "SELECT count(*) FROM metrics WHERE metric = 'a2v_avg' AND task <> 'all'"
+        assert con.sql(sql).fetchall() == [(4,)]
+        steps = con.sql("SELECT count(*) FROM metrics WHERE metric = 'loss'").fetchall()
+        assert steps == [(2 * 3 * 1,)]
+    again = small_run(two_task_store, tmp_path / "a")
+    assert again.returncode == 0
+    assert "finished already" in again.stdout
+    other = small_run(two_task_store, tmp_path / "a", "--seed", "7")
+    assert other.returncode == 2
+    assert "other settings" in other.stderr
+
+
+def test_batches_are_the_same_for_any_split_into_ranks(two_task_store: Path) -> None:
+    samples = sample_list(open_store(two_task_store), "SELECT clip_id FROM trainable")
+    spec = BatchSpec(batch_size=4, image_size=32, fbank_frames=256)
+    whole = list(batches(samples, spec, seed=3, epoch=1))
+    assert len(whole) == steps_per_epoch(samples, spec) == 3
+    assert sorted(c for b in whole for c in b.clip_ids) == samples.clip_ids
+    parts = [list(batches(samples, spec, seed=3, epoch=1, rank=r, world_size=2)) for r in (0, 1)]
+    for step, batch in enumerate(whole):
+        for rank in (0, 1):
+            assert parts[rank][step].clip_ids == batch.clip_ids[rank::2]
+            assert torch.equal(parts[rank][step].video, batch.video[rank::2])
+            assert torch.equal(parts[rank][step].audio, batch.audio[rank::2])
+    rest = list(batches(samples, spec, seed=3, epoch=1, start_step=1, workers=1))
+    assert [b.clip_ids for b in rest] == [b.clip_ids for b in whole[1:]]
+    assert torch.equal(rest[0].video, whole[1].video)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--shards", "/no/such/store"], "/no/such/store"),
+        (["--shards", "EMPTY"], "manifest.duckdb"),
+        (["--shards", "STORE", "--stream", "nosuch"], "two"),
+        (["--shards", "STORE", "--recipe", "nosuch"], "tiny"),
+        (["--shards", "STORE", "--method", "nosuch"], "finetune"),
+        (["--shards", "STORE", "--method", "no.such:Thing"], "no.such"),
+        (["--shards", "STORE", "--stream", "two", "--set", "options.nosuch=1"], "nosuch"),
+        (["--shards", "STORE", "--set", "model.heads=5"], "divide"),
+        (["--shards", "STORE", "--stream", "two", "--set", "init=/no/such.pt"], "/no/such.pt"),
+        (["--shards", "STORE", "--set", "epochs=0"], "epochs"),
+        (["--shards", "STORE", "--set", "model.widht=3"], "widht"),
+    ],
+)
+def test_wrong_calls_give_one_line(
+    two_task_store: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    names = {"STORE": str(two_task_store), "EMPTY": str(tmp_path)}
+    done = run(*[names.get(word, word) for word in words])
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,1 @@
+"""What a model has learnt, and what it has forgotten."""

@@ -1,0 +1,33 @@
+"""Pre-training of the audio-video matching module on a frozen backbone (spec 3.2 and 4)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from train.methods.base import Inputs, Method, Options, Setup
+from train.models.avm import AudioVideoMatching, matching_loss, pair_up
+from train.models.cavmae import CAVMAE
+
+
+class MatchingOptions(Options):
+    """avm_merge: see train.models.avm (bug B7)."""
+
+    avm_merge: str = "heads"
+
+
+class MatchingPretraining(Method):
+    """Trains the matching module alone; the backbone is as it was."""
+
+    Options = MatchingOptions
+
+    def __init__(self, model: CAVMAE, options: Any, setup: Setup) -> None:
+        super().__init__(model.requires_grad_(False), options, setup)
+        self.avm = AudioVideoMatching(model.config.width, model.config.heads, options.avm_merge)
+
+    def losses(self, batch: Inputs) -> dict[str, Tensor]:
+        with torch.no_grad():
+            audio, video = self.model.codes(self.patches(batch))
+            pairing = pair_up(len(batch), audio.device)
+            mixed = self.model.join(audio, video[pairing.video])
+        return {"matching": matching_loss(self.avm(*mixed), pairing.label)}

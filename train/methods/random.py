@@ -1,0 +1,74 @@
+"""Random patch selection: the ablation's control (DER++ on half of the patches)."""
+
+from typing import Any
+
+from torch import Tensor
+
+from train.errors import UserError
+from train.methods.base import Inputs, Setup, penalty
+from train.methods.derpp import DERpp, DERppOptions
+from train.models.cavmae import CAVMAE
+from train.models.config import ModelConfig
+from train.models.patches import Patches, choose, concat, shuffle
+
+
+class SelectionOptions(DERppOptions):
+    """core_*_ratio: the share of patches that is dropped, as the published settings name it."""
+
+    core_video_ratio: float = 0.5
+    core_audio_ratio: float = 0.5
+
+
+class RandomPatches(DERpp):
+    """Keeps a random half of the patches of every row, current and replayed."""
+
+    Options = SelectionOptions
+
+    def __init__(self, model: CAVMAE, options: Any, setup: Setup) -> None:
+        super().__init__(model, options, setup)
+        require_hidden(model.config, self.keep_video, self.keep_audio)
+
+    @property
+    def keep_video(self) -> int:
+        """κ_v: video patches that are kept."""
+        return int(self.model.config.video_tokens * (1 - self.options.core_video_ratio))
+
+    @property
+    def keep_audio(self) -> int:
+        """κ_a: audio patches that are kept."""
+        return int(self.model.config.audio_tokens * (1 - self.options.core_audio_ratio))
+
+    def select(self, batch: Inputs) -> Patches:
+        """The patches of a batch that are trained on."""
+        c, device = self.model.config, batch.video.device
+        return choose(
+            self.patches(batch),
+            shuffle(len(batch), c.video_tokens, device)[:, : self.keep_video],
+            shuffle(len(batch), c.audio_tokens, device)[:, : self.keep_audio],
+        )
+
+    def losses(self, batch: Inputs) -> dict[str, Tensor]:
+        _, past = self.draw(len(batch))
+        chosen = self.select(batch)
+        if past:
+            chosen = concat(chosen, self.select(Inputs(past["video"], past["audio"])))
+        out = self.cav(chosen)
+        found = {"cav": out.loss.mean()}
+        if past:
+            weight = self.options.alpha
+            found["drift"] = penalty(weight, len(batch), out, past["z_a"], past["z_v"])
+        self.remember(batch, z_a=out.audio[: len(batch)], z_v=out.video[: len(batch)])
+        return found
+
+
+def require_hidden(config: ModelConfig, keep_video: int, keep_audio: int) -> None:
+    """Of the kept patches some must be left to predict. Raises UserError."""
+    for name, keep, seen in (
+        ("video", keep_video, config.video_visible),
+        ("audio", keep_audio, config.audio_visible),
+    ):
+        if keep <= seen:
+            raise UserError(
+                f"{keep} {name} patches are kept and {seen} of them visible, so none is left to "
+                "predict: raise model.mask_ratio or lower the method's dropped share"
+            )

@@ -1,0 +1,70 @@
+"""The step that is only looked at: what the current batch would do to the parameters."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.optim import Optimizer
+
+from train.methods.base import Inputs
+from train.models.cavmae import CAVMAE, Masked
+
+Parameters = dict[str, Tensor]
+
+
+def after_step(model: CAVMAE, batch: Inputs, optimizer: Optimizer) -> Parameters:
+    """Parameters after the optimiser's step on this batch; neither model nor optimiser changes."""
+    own = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    loss = model(model.patches(batch.video, batch.audio)).loss.mean()
+    gradients = torch.autograd.grad(loss, list(own.values()), allow_unused=True)
+    groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    return {
+        name: p.detach() if g is None else _moved(p.detach(), g, groups[id(p)], optimizer.state[p])
+        for (name, p), g in zip(own.items(), gradients, strict=True)
+    }
+
+
+def _moved(p: Tensor, g: Tensor, group: dict[str, Any], state: dict[str, Any]) -> Tensor:
+    """Adam's or AdamW's update from its state; of another optimiser, a plain step."""
+    if "betas" not in group:
+        plain: Tensor = p - group["lr"] * g
+        return plain
+    decay = group.get("weight_decay", 0.0)
+    if group.get("decoupled_weight_decay"):
+        p = p * (1 - group["lr"] * decay)
+    else:
+        g = g + decay * p
+    one, two = group["betas"]
+    step = int(state.get("step", 0)) + 1
+    mean = one * state.get("exp_avg", torch.zeros_like(p)) + (1 - one) * g
+    square = two * state.get("exp_avg_sq", torch.zeros_like(p)) + (1 - two) * g * g
+    scale = (square / (1 - two**step)).sqrt() + group["eps"]
+    moved: Tensor = p - group["lr"] * (mean / (1 - one**step)) / scale
+    return moved
+
+
+def row_losses(
+    model: CAVMAE, parameters: Parameters | None, batch: Inputs, state: Tensor
+) -> Tensor:
+    """[B] losses under other parameters; `state` fixes the masks, so that two calls compare."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(state))
+        patches = model.patches(batch.video, batch.audio)
+        if parameters is None:
+            out: Masked = model(patches)
+        else:
+            out = functional_call(model, parameters, (patches,))
+    return out.loss
+
+
+def mask_seed() -> Tensor:
+    """A seed for `row_losses`, drawn from the step's own random numbers."""
+    return torch.randint(2**31, ())
+
+
+def require(optimizer: Optimizer | None) -> Optimizer:
+    """The trainer's optimiser; these methods cannot look ahead without one."""
+    if optimizer is None:
+        raise RuntimeError("set method.optimizer before the first step")
+    return optimizer

@@ -1,0 +1,77 @@
+"""Plots of a run: the task × task matrix, forgetting, and retrieval over tasks."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from train.results import HEADLINE, Row, matrix
+
+
+def plot_run(path: Path, rows: list[Row], tasks: list[str], title: str, chance: float) -> None:
+    """One PNG with three panels."""
+    scores = np.mean([matrix(rows, tasks, metric) for metric in HEADLINE], axis=0)
+    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, middle, right = figure.subplots(1, 3)
+    _heat(left, scores, tasks)
+    _curves(middle, scores, tasks)
+    middle.axhline(chance, color="grey", linestyle=":", label="chance")
+    middle.set(title="Retrieval over tasks", xlabel="tasks trained", ylabel="mean recall, %")
+    middle.legend(fontsize=8)
+    _forgetting(right, scores)
+    figure.suptitle(title)
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png", dpi=110)
+    temporary.replace(path)
+
+
+def _heat(axes: Axes, scores: NDArray[np.float64], tasks: list[str]) -> None:
+    axes.imshow(scores, vmin=0, vmax=100, cmap="viridis", aspect="auto")
+    axes.set(title="Mean recall, %", xlabel="evaluated on", ylabel="after training on task")
+    axes.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right", fontsize=8)
+    axes.set_yticks(range(len(scores)), [str(k + 1) for k in range(len(scores))])
+    for k, line in enumerate(scores):
+        for t, value in enumerate(line):
+            colour = "white" if value < 60 else "black"
+            axes.text(t, k, f"{value:.0f}", ha="center", va="center", color=colour)
+
+
+def _curves(axes: Axes, scores: NDArray[np.float64], tasks: list[str]) -> None:
+    steps = np.arange(1, len(scores) + 1)
+    for t, task in enumerate(tasks):
+        axes.plot(steps, scores[:, t], marker="o", label=task)
+    axes.plot(steps, scores.mean(1), color="black", linewidth=2, label="mean")
+    axes.set_xticks(steps)
+
+
+def _forgetting(axes: Axes, scores: NDArray[np.float64]) -> None:
+    """Best score so far minus the score now, mean over the tasks trained before."""
+    lost = [
+        float(np.mean([scores[t : k + 1, t].max() - scores[k, t] for t in range(k)]))
+        for k in range(1, min(len(scores), scores.shape[1]))
+    ]
+    axes.plot(range(2, len(lost) + 2), lost, marker="o", color="firebrick")
+    axes.axhline(0, color="grey", linewidth=0.8)
+    axes.set(title="Forgetting so far", xlabel="tasks trained", ylabel="points of mean recall")
+
+
+def plot_comparison(path: Path, told: dict[str, dict[str, Any]]) -> None:
+    """Average score and forgetting of several methods, bars with the spread over seeds."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, name in zip(figure.subplots(1, 2), ("average", "F(standard)"), strict=True):
+        shown = {method: values for method, values in told.items() if values[name]}
+        means = [values[f"{name} mean"] for values in shown.values()]
+        axes.bar(list(shown), means, yerr=[values[f"{name} std"] for values in shown.values()])
+        axes.set(title=name, ylabel="mean recall, %")
+        axes.tick_params(axis="x", rotation=30)
+        if name == "average":
+            axes.axhline(next(iter(told.values()))["chance"], color="grey", linestyle=":")
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png", dpi=110)
+    temporary.replace(path)

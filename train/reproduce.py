@@ -1,0 +1,110 @@
+"""Methods side by side on a small stream, over several seeds: `make reproduce-sample`.
+
+    python train/reproduce.py --shards data/shards [--methods finetune,er,…] [--seeds 3]
+
+Each run is one of train/run.py, kept under --out; what is there already is not run again.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):  # run as a file: the project's root is its parent's parent
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from train import run
+from train.checkpoint import write_atomically
+from train.plots import plot_comparison
+
+METHODS = "finetune,er,derpp,flava,stella,joint"
+MEASURES = {
+    "average": "average",
+    "F(code)": "forgetting_code",
+    "F(standard)": "forgetting_standard",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code of the first run that fails, else 0."""
+    p = argparse.ArgumentParser(description="Compare methods over seeds on a small stream.")
+    p.add_argument("--shards", required=True)
+    p.add_argument("--methods", default=METHODS)
+    p.add_argument("--seeds", type=int, default=3)
+    p.add_argument("--recipe", default="tiny")
+    p.add_argument("--stream")
+    p.add_argument("--memory", type=int, default=16, help="items that replay may keep")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    p.add_argument("--out", type=Path, default=Path("runs/reproduce"))
+    args = p.parse_args(argv)
+    methods = args.methods.split(",")
+    for seed in range(args.seeds):
+        for method in methods:
+            code = run.main(command(args, method, seed))
+            if code:
+                return code
+    told = {m: collect(args.out, m, args.seeds) for m in methods}
+    write_atomically(args.out / "comparison.json", json.dumps(told, indent=2).encode())
+    plot_comparison(args.out / "comparison.png", told)
+    show(Console(), told)
+    return 0
+
+
+def command(args: argparse.Namespace, method: str, seed: int) -> list[str]:
+    """Arguments of one run."""
+    words = ["--shards", args.shards, "--recipe", args.recipe, "--method", method]
+    words += ["--seed", str(seed), "--out", str(args.out / f"{method}-{seed}")]
+    words += ["--stream", args.stream] if args.stream else []
+    replays = method not in ("finetune", "joint")
+    sets = [*([f"options.memory_size={args.memory}"] if replays else []), *args.set]
+    return words + [word for item in sets for word in ("--set", item)]
+
+
+def collect(out: Path, method: str, seeds: int) -> dict[str, Any]:
+    """Mean and standard deviation over seeds of the mean of both directions, in percent."""
+    results = [
+        json.loads((out / f"{method}-{s}" / "results.json").read_text()) for s in range(seeds)
+    ]
+    told: dict[str, Any] = {"chance": results[0]["chance_avg"], "seeds": seeds}
+    for name, key in MEASURES.items():
+        values = [
+            [r["summary"][metric][key] for metric in ("a2v_avg", "v2a_avg")]
+            for r in results
+            if r["summary"]["a2v_avg"][key] is not None
+        ]
+        means = np.mean(values, axis=1) if values else np.array([])
+        told[name] = means.tolist()
+        if len(means):
+            spread = float(means.std(ddof=1)) if len(means) > 1 else 0.0
+            told[f"{name} mean"], told[f"{name} std"] = float(means.mean()), spread
+    return told
+
+
+def show(console: Console, told: dict[str, dict[str, Any]]) -> None:
+    """The comparison for the terminal."""
+    first = next(iter(told.values()))
+    table = Table(
+        title=f"Mean of R@1, 5, 10 and both ways, % (± std over {first['seeds']} seeds); "
+        f"chance {first['chance']:.1f}",
+        box=None,
+        header_style="bold",
+    )
+    table.add_column("method")
+    for name in MEASURES:
+        table.add_column(name, justify="right")
+    for method, values in told.items():
+        cells = [
+            f"{values[f'{name} mean']:.1f} ± {values[f'{name} std']:.1f}" if values[name] else "–"
+            for name in MEASURES
+        ]
+        table.add_row(method, *cells)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
