@@ -1,0 +1,121 @@
+"""The contract: from a query to batches, the same for every world size and worker count."""
+
+import numpy as np
+import pytest
+import simplejpeg
+import torch
+
+from manifests.store import StoreError
+from tests.train.data import store_factory as toy
+from train.data import BatchSpec, batches, open_store, sample_list, steps_per_epoch
+
+
+def same(a, b):
+    return (
+        a.clip_ids == b.clip_ids
+        and a.step == b.step
+        and torch.equal(a.video, b.video)
+        and torch.equal(a.audio, b.audio)
+    )
+
+
+def test_a_store_is_found_from_its_root_its_shards_and_below(toy_store):
+    root = toy_store.root
+    for path in (root, root / "shards", root / "shards" / "toy"):
+        assert open_store(path).root == root.resolve()
+    assert toy_store.manifest == root / "manifest.duckdb"
+    assert toy_store.query("SELECT 1 + ? AS two", [1]).to_pylist() == [{"two": 2}]
+
+
+def test_what_is_no_store_is_said(tmp_path, toy_store):
+    with pytest.raises(StoreError, match="does not exist; build shards first"):
+        open_store(tmp_path / "nowhere")
+    with pytest.raises(StoreError, match=r"no manifest.duckdb"):
+        open_store(tmp_path)
+    with pytest.raises(StoreError, match="the query failed"):
+        toy_store.query("SELECT nonsense")
+
+
+def test_a_list_holds_what_the_query_names_and_says_what_is_missing(toy_store, toy_list):
+    assert len(toy_list) == 23
+    assert toy_list.clip_ids == sorted(toy.clip_id(n) for n in range(23))
+    assert toy_list.missing == (toy.clip_id(23),)
+    assert toy_list.classes == toy.CLASSES
+    again = sample_list(toy_store, "SELECT clip_id FROM clips ORDER BY random()")
+    assert again.fingerprint == toy_list.fingerprint
+    fewer = sample_list(toy_store, "SELECT clip_id FROM clips WHERE split = ?", ["test"])
+    assert fewer.fingerprint != toy_list.fingerprint
+    with pytest.raises(StoreError, match="no stored clip answers"):
+        sample_list(toy_store, "SELECT clip_id FROM clips WHERE false")
+    with pytest.raises(StoreError, match="no column clip_id"):
+        sample_list(toy_store, "SELECT key FROM clips")
+
+
+def test_a_sample_is_what_is_stored(toy_list):
+    """Without augmentation a batch holds the members' own content."""
+    shape = toy.Shape()
+    spec = BatchSpec(
+        batch_size=23, frames=8, image_size=None, fbank_frames=42, random=False,
+        frame_choice="all", mean=0.0, std=1.0, pixels="uint8",
+    )  # fmt: skip
+    (batch,) = batches(toy_list, spec, seed=0, epoch=0)
+    for row, clip_id in enumerate(batch.clip_ids):
+        number = int(clip_id[-6:])
+        stored = simplejpeg.decode_jpeg(toy.frame(number, 3, shape.size))
+        assert torch.equal(batch.video[row, 3].permute(1, 2, 0), torch.from_numpy(stored))
+        kept = batch.audio_frames[row]
+        assert kept == shape.fbank_frames + number % 3
+        fbank = toy.fbank(number, shape).astype(np.float32)
+        assert np.array_equal(batch.audio[row, 0, :kept].numpy(), fbank)
+        assert not batch.audio[row, 0, kept:].any()
+        assert batch.labels[row] == toy.labels_of(number)
+
+
+def test_any_world_size_gives_the_same_global_batches(toy_list, toy_spec):
+    whole = list(batches(toy_list, toy_spec, seed=3, epoch=1))
+    assert len(whole) == steps_per_epoch(toy_list, toy_spec) == 6
+    for world_size in (2, 3):
+        ranks = [
+            list(batches(toy_list, toy_spec, seed=3, epoch=1, rank=r, world_size=world_size))
+            for r in range(world_size)
+        ]
+        for step, batch in enumerate(whole):
+            for rank, own in enumerate(ranks):
+                assert own[step].clip_ids == batch.clip_ids[rank::world_size]
+                assert torch.equal(own[step].video, batch.video[rank::world_size])
+                assert torch.equal(own[step].audio, batch.audio[rank::world_size])
+
+
+def test_workers_change_nothing(toy_list, toy_spec):
+    whole = list(batches(toy_list, toy_spec, seed=3, epoch=1))
+    rest = list(batches(toy_list, toy_spec, seed=3, epoch=1, start_step=2, workers=2))
+    assert len(rest) == 4
+    assert all(same(a, b) for a, b in zip(whole[2:], rest, strict=True))
+
+
+def test_the_end_of_an_epoch(toy_list):
+    def last(**options):
+        spec = BatchSpec(batch_size=4, frames=1, image_size=8, fbank_frames=8, **options)
+        return list(batches(toy_list, spec, seed=0, epoch=0))
+
+    assert [len(b) for b in last()] == [4, 4, 4, 4, 4, 3]
+    assert [len(b) for b in last(drop_last=True)] == [4] * 5
+    padded = last(pad_last=True)
+    assert [len(b) for b in padded] == [4] * 6
+    assert padded[-1].padded.tolist() == [False, False, False, True]
+    assert padded[-1].clip_ids[-1] == padded[0].clip_ids[0]
+    spec = BatchSpec(batch_size=4)
+    with pytest.raises(StoreError, match=r"3 sample\(s\) for 4 ranks"):
+        next(batches(toy_list, spec, seed=0, epoch=0, world_size=4))
+
+
+def test_epochs_and_seeds_differ_and_evaluation_does_not(toy_list, toy_spec):
+    def ids(spec, seed, epoch):
+        return [
+            clip for b in batches(toy_list, spec, seed=seed, epoch=epoch) for clip in b.clip_ids
+        ]
+
+    assert ids(toy_spec, 0, 0) != ids(toy_spec, 0, 1) != ids(toy_spec, 1, 0)
+    assert sorted(ids(toy_spec, 0, 1)) == toy_list.clip_ids
+    still = BatchSpec(batch_size=4, frames=1, image_size=8, fbank_frames=8, random=False)
+    assert ids(still, 0, 0) == ids(still, 5, 7) == toy_list.clip_ids

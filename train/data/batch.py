@@ -1,0 +1,84 @@
+"""A batch: tensors and what they are of."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from train.data.device import Jpegs
+from train.data.reading import Problem
+from train.data.transforms import pictures
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's samples, or one rank's part of them; B rows.
+
+    video: float32 [B, T, 3, S, S], ImageNet-normalised (uint8 where the spec says so, until `to`).
+    audio: float32 [B, 1, frames, mels], normalised. labels: as the spec says.
+    step, epoch: where in the run. indices: into the sample list. origin: number of the source.
+    padded: rows that only fill the batch up. audio_frames, video_frames: how many frames of each
+    row are no padding (masks: `audio_mask`, `video_mask`). waveform: float32 [B, samples] in
+    [-1, 1]. features: derived features, [B, …] each. mixed_with: clip ids of mixup's partners
+    (None: not mixed); share: float32 [B], the part of the row's own sample.
+    problems: samples that were skipped or replaced.
+    """
+
+    video: Tensor
+    audio: Tensor
+    labels: Tensor | list[list[int]]
+    clip_ids: list[str]
+    step: int
+    epoch: int = 0
+    indices: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    origin: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int8))
+    padded: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    audio_frames: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    video_frames: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    waveform: Tensor | None = None
+    features: dict[str, Tensor] = field(default_factory=dict)
+    mixed_with: list[str | None] = field(default_factory=list)
+    share: Tensor = field(default_factory=lambda: torch.zeros(0))
+    problems: tuple[Problem, ...] = ()
+    jpegs: Jpegs | None = None
+    normalise_pixels: bool = False
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    @property
+    def audio_mask(self) -> Tensor:
+        """bool [B, frames]: True where fbank is no padding."""
+        return _mask(self.audio_frames, self.audio.shape[2])
+
+    @property
+    def video_mask(self) -> Tensor:
+        """bool [B, T]: True where a frame is no padding."""
+        return _mask(self.video_frames, self.video.shape[1])
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same on a device, decoded and normalised there where the spec left it for it."""
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=True)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        features = {name: x.to(device, non_blocking=True) for name, x in self.features.items()}
+        video = self.jpegs.decode(device) if self.jpegs else moved["video"]
+        if self.normalise_pixels:
+            video = pictures.normalise(video)
+        moved["video"] = video
+        return replace(self, **moved, features=features, jpegs=None, normalise_pixels=False)
+
+    def pin_memory(self) -> "Batch":
+        """The same in page-locked memory; called by DataLoader(pin_memory=True)."""
+        pinned: dict[str, Any] = {
+            n: x.pin_memory() for n, x in vars(self).items() if isinstance(x, Tensor)
+        }
+        features = {name: value.pin_memory() for name, value in self.features.items()}
+        return replace(self, **pinned, features=features)
+
+
+def _mask(lengths: Tensor, longest: int) -> Tensor:
+    return torch.arange(longest, device=lengths.device)[None] < lengths[:, None]

@@ -1,0 +1,184 @@
+"""Batches from step numbers: any step of any epoch, by any rank and any worker."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from manifests.store import StoreError
+from train.data.batch import Batch
+from train.data.device import Jpegs
+from train.data.draws import Purpose, generator
+from train.data.order import Order, Rows
+from train.data.piece import Piece, make
+from train.data.reading import BadSampleError, Problem, reader_of
+from train.data.request import BASE, Draw, request
+from train.data.samples import SampleList
+from train.data.spec import DEFAULT_POLICY, BatchSpec, Policy
+from train.data.targets import targets
+from train.data.transforms import pictures, sound
+
+# How many other samples are tried in place of a bad one.
+_TRIES = 16
+
+
+@dataclass(frozen=True)
+class Steps(Dataset[Batch]):
+    """The batches of an order for one rank: item i is step i. Works with a stock DataLoader,
+    with batch_size=None and a sampler of step numbers."""
+
+    order: Order
+    spec: BatchSpec
+    policy: Policy = DEFAULT_POLICY
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank {self.rank} is not one of {self.world_size}")
+        last = self.order.rows(len(self.order) - 1) if len(self.order) else None
+        if last is not None and len(last) < self.world_size:
+            raise StoreError(
+                f"a batch has {len(last)} sample(s) for {self.world_size} ranks; make batch_size "
+                "larger, or choose drop_last or pad_last for the end of an epoch"
+            )
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def rows(self, step: int) -> Rows:
+        """This rank's rows of a step."""
+        return self.order.rows(step).part(self.rank, self.world_size)
+
+    def __getitem__(self, step: int) -> Batch:
+        return build(self.order, self.rows(step), self.spec, self.policy)
+
+
+def build(order: Order, rows: Rows, spec: BatchSpec, policy: Policy) -> Batch:
+    """A batch of these rows. Raises BadSampleError where the policy is to raise."""
+    samples = order.samples
+    problems: list[Problem] = []
+    pieces: list[Piece] = []
+    kept: list[int] = []
+    for at in range(len(rows)):
+        found = _usable(order, rows, at, spec, policy, problems)
+        if found is not None:
+            pieces.append(found)
+            kept.append(at)
+    if not pieces:
+        told = "; ".join(str(problem) for problem in problems[:3])
+        raise BadSampleError(f"every sample of step {rows.step} is bad: {told}")
+    return _assemble(samples, spec, rows, np.array(kept), pieces, tuple(problems))
+
+
+def _usable(
+    order: Order, rows: Rows, at: int, spec: BatchSpec, policy: Policy, problems: list[Problem]
+) -> Piece | None:
+    """The row's piece, or what the policy puts in its place."""
+    samples, index = order.samples, int(rows.indices[at])
+    draw = Draw(order.seed, rows.epoch, int(rows.places[at]))
+    others = generator(order.seed, Purpose.REPLACE, rows.epoch, draw.place)
+    pool = order.pool(rows, at) if policy.on_bad == "replace" else np.zeros(0, np.int64)
+    for _ in range(_TRIES):
+        try:
+            return make(request(samples, index, spec, policy, draw), spec, reader_of(samples))
+        except BadSampleError as error:
+            if policy.on_bad == "raise" or isinstance(error.problem, str):
+                raise
+            problems.append(error.problem)
+        if policy.on_bad == "skip":
+            return None
+        index = int(pool[others.integers(len(pool))])
+    raise BadSampleError(f"no usable sample after {_TRIES} tries; the last: {problems[-1]}")
+
+
+def _assemble(
+    samples: SampleList,
+    spec: BatchSpec,
+    rows: Rows,
+    kept: NDArray[np.int64],
+    pieces: Sequence[Piece],
+    problems: tuple[Problem, ...],
+) -> Batch:
+    video, seen, jpegs = _video(pieces, spec)
+    audio = _stack([piece.fbank for piece in pieces if piece.fbank is not None], "fbank")
+    waveform = None
+    if "waveform" in spec.read:
+        waves = [
+            sound.fit(p.waveform, spec.waveform_samples) for p in pieces if p.waveform is not None
+        ]
+        waveform = _stack(waves, "waveform")
+    return Batch(
+        video=video,
+        audio=audio[:, None] if audio.ndim == 3 else audio,
+        labels=targets(samples, pieces, spec),
+        clip_ids=[piece.clip_id for piece in pieces],
+        step=rows.step,
+        epoch=rows.epoch,
+        indices=torch.tensor([piece.index for piece in pieces]),
+        origin=torch.from_numpy(rows.origin[kept]),
+        padded=torch.from_numpy(rows.padded[kept]),
+        audio_frames=torch.tensor([piece.fbank_frames for piece in pieces]),
+        video_frames=torch.tensor(seen),
+        waveform=waveform,
+        features={
+            name: _stack([piece.features[name] for piece in pieces], name)
+            for name in spec.read
+            if name not in BASE
+        },
+        mixed_with=[piece.mixed_with[1] if piece.mixed_with else None for piece in pieces],
+        share=torch.tensor([piece.share for piece in pieces]),
+        problems=problems,
+        jpegs=jpegs,
+        normalise_pixels=jpegs is not None or spec.pixels == "uint8",
+    )
+
+
+def _video(pieces: Sequence[Piece], spec: BatchSpec) -> tuple[Tensor, list[int], Jpegs | None]:
+    """Frames of all pieces, how many each has, and the JPEGs where the device decodes."""
+    size = spec.image_size or 0
+    if spec.decode == "device" and "video" in spec.read:
+        counts = [len(piece.jpegs) for piece in pieces]
+        if len(set(counts)) > 1:
+            raise StoreError(
+                f"clips have {min(counts)} to {max(counts)} frames: decode='device' needs as many "
+                "of each; choose another frame_choice than 'all'"
+            )
+        files = [jpeg for piece in pieces for jpeg in piece.jpegs]
+        boxes = [piece.box for piece in pieces for _ in piece.jpegs]
+        empty = torch.empty(len(pieces), counts[0], 3, 0, 0)
+        return empty, counts, Jpegs.of(files, boxes, counts[0], size)
+    counts = [len(piece.pictures) for piece in pieces]
+    if not any(counts):
+        return torch.empty(len(pieces), 0, 3, size, size), counts, None
+    first = pieces[0].pictures[0]
+    mixed = any(p.dtype != np.uint8 for piece in pieces for p in piece.pictures[:1])
+    array = np.zeros((len(pieces), max(counts), *first.shape), np.float32 if mixed else np.uint8)
+    for row, piece in zip(array, pieces, strict=True):
+        for place, picture in enumerate(piece.pictures):
+            if picture.shape != first.shape:
+                raise StoreError(
+                    f"frames are of {picture.shape[1]} x {picture.shape[0]} and of "
+                    f"{first.shape[1]} x {first.shape[0]} pixels: give an image_size"
+                )
+            row[place] = picture
+    video = pictures.channels_first(array)
+    return video if spec.pixels == "uint8" else pictures.normalise(video), counts, None
+
+
+def _stack(arrays: Sequence[NDArray[Any]], name: str) -> Tensor:
+    """Arrays of one shape as a tensor; none at all as an empty one."""
+    if not arrays:
+        return torch.empty(0)
+    shapes = {array.shape for array in arrays}
+    if len(shapes) > 1:
+        raise StoreError(
+            f"{name} has the shapes {', '.join(str(shape) for shape in sorted(shapes))} in one "
+            "batch: read features with feature_rows, and one recipe at a time"
+        )
+    return torch.from_numpy(np.stack(arrays))

@@ -1,0 +1,127 @@
+"""Batches in the order of their steps, made by worker processes or by this one."""
+
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch.utils.data import DataLoader, Dataset
+
+from manifests.store import StoreError
+from train.data.batch import Batch
+from train.data.build import Steps
+from train.data.order import EpochOrder
+from train.data.samples import SampleList
+from train.data.spec import DEFAULT_POLICY, BatchSpec, Policy
+
+
+class LoaderError(StoreError):
+    """Loading failed though the data may be well: a worker died or hung."""
+
+
+def batches(
+    samples: SampleList,
+    spec: BatchSpec,
+    *,
+    seed: int,
+    epoch: int,
+    start_step: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    workers: int = 0,
+    policy: Policy = DEFAULT_POLICY,
+    pin_memory: bool = False,
+) -> Iterator[Batch]:
+    """This rank's batches of an epoch, from `start_step` on; position is that one integer.
+
+    A global batch is the same for every world size and worker count; rank r takes its rows r,
+    r + world_size, and so on. Raises StoreError for a sample that cannot be read, where the
+    policy is to raise, and LoaderError where a worker process dies.
+    """
+    order = EpochOrder(samples, spec, seed, epoch)
+    yield from stream(
+        Steps(order, spec, policy, rank, world_size), start_step, workers, pin_memory=pin_memory
+    )
+
+
+def stream(
+    steps: Steps,
+    start: int = 0,
+    workers: int = 0,
+    *,
+    stop: int | None = None,
+    pin_memory: bool = False,
+    timeout_s: float = 600.0,
+) -> Iterator[Batch]:
+    """Batches of steps [start, stop) in order. Worker processes are started anew by each call.
+
+    The first batch is made here while the workers start. timeout_s: how long to wait for a batch
+    of a worker before it counts as hung.
+    """
+    end = len(steps) if stop is None else min(stop, len(steps))
+    if workers == 0 or start + 1 >= end:
+        for step in range(start, end):
+            batch = steps[step]
+            yield batch.pin_memory() if pin_memory else batch
+        return
+    loader = DataLoader(
+        _Told(steps),
+        batch_size=None,
+        sampler=range(start + 1, end),
+        num_workers=min(workers, end - start - 1),
+        multiprocessing_context=_context(),
+        timeout=timeout_s,
+        pin_memory=pin_memory,
+    )
+    rest = iter(loader)
+    first = steps[start]
+    yield first.pin_memory() if pin_memory else first
+    yield from _received(rest, start + 1)
+
+
+def _received(source: Iterator["Batch | _Failure"], step: int) -> Iterator[Batch]:
+    """Batches of the workers; their failures as errors of this process."""
+    while True:
+        try:
+            got = next(source, None)
+        except RuntimeError as error:
+            if "DataLoader" not in str(error):
+                raise
+            raise LoaderError(
+                f"a loader process ended or hung before step {step} ({str(error).splitlines()[0]})"
+                "; out of memory? Use fewer workers or smaller batches; the run can go on from "
+                "this step"
+            ) from error
+        if got is None:
+            return
+        if isinstance(got, _Failure):
+            raise got.error
+        yield got
+        step += 1
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A StoreError on its way from a worker, without the worker's traceback."""
+
+    error: StoreError
+
+
+@dataclass(frozen=True)
+class _Told(Dataset["Batch | _Failure"]):
+    """Steps that hand errors back instead of raising them."""
+
+    steps: Steps
+
+    def __getitem__(self, step: int) -> "Batch | _Failure":
+        try:
+            return self.steps[step]
+        except StoreError as error:
+            return _Failure(error)
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Workers are forked from a clean server that has loaded what they need: no threads, no GPU
+    and none of this process's memory come with them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["train.data.build"])
+    return context

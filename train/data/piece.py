@@ -1,0 +1,177 @@
+"""One sample from bytes to arrays: read, check, decode, mix, finish."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from train.data.draws import Purpose
+from train.data.reading import BadSampleError, Problem, Reader, ReadError, read_members
+from train.data.request import Request
+from train.data.spec import BatchSpec
+from train.data.transforms import features, pictures, sound, spectrograms
+from train.data.transforms.mixing import mean_free, mix_waveforms
+from train.data.transforms.pictures import Box
+
+
+@dataclass
+class Piece:
+    """One sample's arrays, as they go into a batch.
+
+    pictures: [S, S, 3] each in 0 … 255, uint8, or float32 where mixed; where the device decodes,
+    jpegs and box instead. fbank: float32 [frames, mels]; fbank_frames: how many are no padding.
+    waveform: float32 [samples] in [-1, 1], at `rate`. mixed_with: the partner's place in the list
+    and clip id; share: the part of the sample's own.
+    """
+
+    clip_id: str
+    index: int
+    pictures: list[NDArray[Any]] = field(default_factory=list)
+    jpegs: list[memoryview] = field(default_factory=list)
+    box: Box = (0, 0, 0, 0)
+    fbank: NDArray[np.float32] | None = None
+    fbank_frames: int = 0
+    waveform: NDArray[np.float32] | None = None
+    rate: int = 0
+    features: dict[str, NDArray[Any]] = field(default_factory=dict)
+    mixed_with: tuple[int, str] | None = None
+    share: float = 1.0
+
+
+def make(request: Request, spec: BatchSpec, reader: Reader) -> Piece:
+    """A row's sample, mixed with its partner where it has one.
+
+    Raises BadSampleError naming clip, shard and offset.
+    """
+    piece = _decoded(request, spec, reader)
+    if request.partner is not None:
+        piece = _mixed(piece, _decoded(request.partner, spec, reader), request.share)
+    return _finished(piece, request, spec)
+
+
+def _decoded(request: Request, spec: BatchSpec, reader: Reader) -> Piece:
+    """What the bytes hold; nothing mixed yet."""
+    sample = request.sample
+    content = read_checked(request, reader)
+    piece = Piece(sample.clip_id, sample.index)
+    doing = "read"
+    try:
+        if request.frames:
+            doing = f"decode a frame of {', '.join(request.frames)}:"
+            _pictures(piece, [content[name] for name in request.frames], request, spec)
+        if request.fbank:
+            doing = f"decode {request.fbank}:"
+            piece.fbank = _fbank(
+                spectrograms.load_npy(content[request.fbank]), piece, request, spec
+            )
+        if request.sound:
+            doing = f"decode {request.sound}:"
+            piece.waveform, piece.rate = sound.decode(content[request.sound])
+        for name, wanted in request.features:
+            doing = f"decode {name}:"
+            array = spectrograms.load_npy(content[wanted.name])
+            piece.features[name] = features.fit(array, spec.feature_rows, spec.feature_norm)
+    except (ValueError, OSError, KeyError) as error:
+        offset = sample.range(request.members[0])[0] if request.members else None
+        problem = Problem(sample.clip_id, sample.shard.path, offset, f"cannot {doing} {error}")
+        raise BadSampleError(problem) from error
+    return piece
+
+
+def read_checked(request: Request, reader: Reader) -> Mapping[str, memoryview]:
+    """Contents by suffix (of features: by whole name), checked as the request says."""
+    sample = request.sample
+    content: dict[str, memoryview] = {}
+    shard = sample.shard.path
+    try:
+        found = read_members(reader, request.wanted())
+        content.update(zip(request.members, found, strict=True))
+        if request.whole:
+            _check_crc(found, sample.crc32)
+        for (_, wanted), crc in zip(request.features, request.feature_crcs, strict=True):
+            shard = wanted.shard.path
+            (content[wanted.name],) = read_members(reader, [wanted])
+            if request.whole:
+                _check_crc([content[wanted.name]], crc)
+    except ReadError as error:
+        problem = Problem(sample.clip_id, shard, error.offset, error.reason)
+        raise BadSampleError(problem) from error
+    return content
+
+
+def _check_crc(contents: list[memoryview], expected: int) -> None:
+    crc = 0
+    for content in contents:
+        crc = zlib.crc32(content, crc)
+    if expected not in (-1, crc):
+        raise ReadError(
+            f"its CRC-32 is {crc:08x} and the manifest says {expected:08x}: the shard is damaged; "
+            "run avstore verify"
+        )
+
+
+def _pictures(piece: Piece, jpegs: list[memoryview], request: Request, spec: BatchSpec) -> None:
+    """Decode, crop and resize frames; one crop for all of them."""
+    choices = None
+    if spec.random and spec.augment.crop and spec.image_size:
+        choices = request.draw.generator(Purpose.CROP)
+    size = pictures.jpeg_size(jpegs[0])
+    box = pictures.crop_box(*size, spec.image_size or min(size), choices)
+    if spec.decode == "device":
+        piece.jpegs, piece.box = jpegs, box
+        return
+    for jpeg in jpegs:
+        pixels = pictures.decode(jpeg)
+        piece.pictures.append(
+            pictures.resize(pixels, box, spec.image_size) if spec.image_size else pixels
+        )
+
+
+def _fbank(
+    stored: NDArray[Any], piece: Piece, request: Request, spec: BatchSpec
+) -> NDArray[np.float32]:
+    """Fbank as it goes into a model, but for mixing, noise and roll."""
+    piece.fbank_frames = min(len(stored), spec.fbank_frames)
+    fitted = spectrograms.fit(stored, spec.fbank_frames)
+    a = spec.augment
+    if spec.random and (a.freq_mask or a.time_mask):
+        choices = request.draw.generator(Purpose.MASK)
+        fitted = spectrograms.spec_augment(fitted, a.freq_mask, a.time_mask, choices)
+    return spectrograms.normalise(fitted, spec.mean, spec.std)
+
+
+def _mixed(a: Piece, b: Piece, share: float) -> Piece:
+    """share * a + (1 - share) * b, of everything that both hold."""
+
+    def blend(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float32]:
+        return (share * x.astype(np.float32) + (1 - share) * y.astype(np.float32)).astype(
+            np.float32
+        )
+
+    a.pictures = [blend(x, y) for x, y in zip(a.pictures, b.pictures, strict=True)]
+    if a.fbank is not None and b.fbank is not None:
+        a.fbank = blend(a.fbank, b.fbank)
+        a.fbank_frames = max(a.fbank_frames, b.fbank_frames)
+    if a.waveform is not None and b.waveform is not None:
+        a.waveform = mix_waveforms(a.waveform, b.waveform, share)
+    a.features = {name: blend(x, b.features[name]) for name, x in a.features.items()}
+    a.mixed_with, a.share = (b.index, b.clip_id), share
+    return a
+
+
+def _finished(piece: Piece, request: Request, spec: BatchSpec) -> Piece:
+    """Fbank of a mixed waveform; then noise and roll."""
+    if "audio" in spec.read and piece.fbank is None and piece.waveform is not None:
+        energies = sound.fbank(mean_free(piece.waveform), piece.rate, spec.fbank_mels)
+        piece.fbank = _fbank(energies, piece, request, spec)
+    if spec.random:
+        choices = request.draw.generator(Purpose.NOISE)
+        if piece.fbank is not None and spec.noise and spec.augment.noise:
+            roll = spec.augment.roll
+            piece.fbank = spectrograms.noise_and_roll(piece.fbank, choices, roll)
+        if piece.features and spec.augment.feature_roll:
+            piece.features = features.roll(piece.features, spec.augment.feature_roll, choices)
+    return piece

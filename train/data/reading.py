@@ -1,0 +1,190 @@
+"""Bytes of members from shards: by range, coalesced, and checked to be what was asked for."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from manifests.store import StoreError
+from train.data.samples import SampleList, Shard
+
+_HEADER = 512
+# Between local ranges this near, the bytes between are read along rather than asked twice.
+_LOCAL_GAP = 8 << 10
+_OPEN_FILES = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A sample that could not be used: which, where, why. offset: in the shard, None unknown."""
+
+    clip_id: str
+    shard: str
+    offset: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        where = self.shard if self.offset is None else f"{self.shard} at offset {self.offset}"
+        return f"{self.clip_id} in {where}: {self.reason}"
+
+
+class BadSampleError(StoreError):
+    """A sample that cannot be read or decoded. problem: which, where, why."""
+
+    def __init__(self, problem: Problem | str) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A member to read. name: its whole name in the tar."""
+
+    shard: Shard
+    name: str
+    offset: int
+    size: int
+
+
+class ReadError(Exception):
+    """A range that could not be had. offset: where in the shard, None: the file as a whole."""
+
+    def __init__(self, reason: str, offset: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.offset = offset
+
+
+class Reader(Protocol):
+    """Reads byte ranges of shards."""
+
+    gap: int
+
+    def read(self, shard: Shard, offset: int, size: int) -> memoryview:
+        """Bytes [offset, offset + size). Raises ReadError where they cannot be had whole."""
+        ...
+
+
+class LocalReader:
+    """Reads files of a folder with pread, through a bounded number of open ones."""
+
+    gap = _LOCAL_GAP
+
+    def __init__(self, root: str) -> None:
+        self._root = Path(root)
+        self._open: OrderedDict[str, int] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, shard: Shard, offset: int, size: int) -> memoryview:
+        with self._lock:
+            handle = self._handle(shard)
+            parts, got = [], 0
+            while got < size:
+                part = os.pread(handle, size - got, offset + got)
+                if not part:
+                    raise ReadError(f"the shard ends at byte {offset + got}", offset)
+                parts.append(part)
+                got += len(part)
+        return memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def _handle(self, shard: Shard) -> int:
+        handle = self._open.get(shard.path)
+        if handle is None:
+            try:
+                handle = os.open(self._root / shard.path, os.O_RDONLY)
+            except OSError as error:
+                raise ReadError(f"the shard cannot be opened: {error.strerror}") from error
+            size = os.fstat(handle).st_size
+            if shard.bytes and size != shard.bytes:
+                os.close(handle)
+                raise ReadError(
+                    f"the shard has {size} bytes and the manifest says {shard.bytes}: it was cut "
+                    "off or rebuilt; run avstore verify"
+                )
+            self._open[shard.path] = handle
+            if len(self._open) > _OPEN_FILES:
+                os.close(self._open.popitem(last=False)[1])
+        else:
+            self._open.move_to_end(shard.path)
+        return handle
+
+    def close(self) -> None:
+        """Close every file."""
+        with self._lock:
+            for handle in self._open.values():
+                os.close(handle)
+            self._open.clear()
+
+
+def read_members(reader: Reader, wanted: Sequence[Wanted]) -> list[memoryview]:
+    """Contents of members of one shard, near ones by one read; the header in front of each is
+    compared with the name and size that were asked for.
+
+    Raises ReadError where one is not there.
+    """
+    found: list[memoryview] = [memoryview(b"")] * len(wanted)
+    for span in _spans(wanted, reader.gap):
+        first, last = wanted[span[0]], wanted[span[-1]]
+        start = first.offset - _HEADER
+        content = reader.read(first.shard, start, last.offset + last.size - start)
+        for place in span:
+            item = wanted[place]
+            at = item.offset - start
+            _check_header(content[at - _HEADER : at], item)
+            found[place] = content[at : at + item.size]
+    return found
+
+
+def _spans(wanted: Sequence[Wanted], gap: int) -> list[list[int]]:
+    """Places in `wanted`, grouped so that those of a group lie near one another."""
+    spans: list[list[int]] = []
+    end = 0
+    for place in sorted(range(len(wanted)), key=lambda place: wanted[place].offset):
+        item = wanted[place]
+        if spans and item.offset - _HEADER - end <= gap:
+            spans[-1].append(place)
+        else:
+            spans.append([place])
+        end = max(end, item.offset + item.size) if len(spans[-1]) > 1 else item.offset + item.size
+    return spans
+
+
+def _check_header(header: memoryview, item: Wanted) -> None:
+    """Compare a tar header with what should follow it."""
+    raw = bytes(header)
+    if raw[257:262] != b"ustar":
+        raise ReadError(
+            "there is no tar header there: the shard is damaged or was rebuilt; run avstore verify",
+            item.offset,
+        )
+    name = raw[:100].rstrip(b"\0").decode("utf-8", "replace")
+    prefix = raw[345:500].split(b"\0", 1)[0].decode("utf-8", "replace")
+    if raw[257:263] == b"ustar\0" and prefix:
+        name = f"{prefix}/{name}"
+    try:
+        size = int(raw[124:136].rstrip(b"\0 ") or b"0", 8)
+    except ValueError:
+        size = -1
+    if len(item.name) <= 100 and (name, size) != (item.name, item.size):
+        raise ReadError(
+            f"the shard holds {name} ({size} bytes) there and not {item.name} ({item.size} bytes): "
+            "the store was rebuilt since the list was made, or the shard is damaged; start anew, "
+            "or run avstore verify",
+            item.offset,
+        )
+
+
+@lru_cache(maxsize=8)
+def _reader(url: str, options: tuple[tuple[str, Any], ...], pid: int) -> Reader:
+    if "://" not in url:
+        return LocalReader(url)
+    raise StoreError(f"{url} is not a local folder")
+
+
+def reader_of(samples: SampleList) -> Reader:
+    """This process's reader of the shards that the list names."""
+    return _reader(samples.url, samples.options, os.getpid())

@@ -1,0 +1,73 @@
+"""A store opened for reading: its manifest answers SQL, its shards are read by byte range."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from manifests import remote
+from manifests.catalogue import open_read
+from manifests.store import Store as StorePaths
+from manifests.store import StoreError, find_store
+
+# How long a reader waits for a manifest that somebody else holds open for writing.
+LOCK_WAIT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store for reading. url: where the shards lie, a local folder or an fsspec URL.
+
+    paths: the local manifest (a mirror, where the store is elsewhere). options: for fsspec.
+    """
+
+    paths: StorePaths
+    url: str
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def root(self) -> Path:
+        """Local folder of the manifest; of the shards too, unless the store is elsewhere."""
+        return self.paths.root
+
+    @property
+    def manifest(self) -> Path:
+        return self.paths.manifest
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """A read-only connection; waits while another process holds the file for writing."""
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                return open_read(self.paths)
+            except StoreError as error:
+                if "lock" not in str(error).lower() or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
+
+    def query(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
+        """The rows of a query over the manifest. Raises StoreError, with what DuckDB says."""
+        with self.connect() as con:
+            try:
+                return con.sql(sql, params=list(params)).to_arrow_table()
+            except duckdb.Error as error:
+                raise StoreError(f"the query failed: {error}") from error
+
+
+def open_store(path: Path | str, cache: Path | None = None, **options: Any) -> Store:
+    """The store at `path`: STORE itself, STORE/shards or below, or an fsspec URL (s3://…).
+
+    cache, options: of a URL only; where its manifest is mirrored, and what fsspec needs.
+    Raises StoreError where there is none.
+    """
+    if "://" in str(path):
+        local, _, _ = remote.mirror(str(path), cache, **options)
+        return Store(local, str(path).rstrip("/"), tuple(sorted(options.items())))
+    if not Path(path).exists():
+        raise StoreError(f"{path} does not exist; build shards first (make vggsound-shards)")
+    paths = find_store(Path(path))
+    return Store(paths, str(paths.root))

@@ -1,0 +1,1 @@
+"""What is decided when reading: small pure functions from stored facts to arrays."""

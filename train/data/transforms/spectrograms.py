@@ -1,0 +1,91 @@
+"""Fbank: pad or cut, mask, normalise, noise and roll."""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+
+def load_npy(content: memoryview) -> NDArray[np.generic]:
+    """An array from .npy bytes, without a copy. Raises ValueError where it is no such file."""
+    if bytes(content[:6]) != b"\x93NUMPY":
+        raise ValueError("this is no .npy file")
+    wide = content[6] > 1
+    length = int.from_bytes(content[8 : 12 if wide else 10], "little")
+    start = (12 if wide else 10) + length
+    shape, fortran, dtype = _npy_header(bytes(content[:start]))
+    count = int(np.prod(shape, dtype=np.int64))
+    array = np.frombuffer(content, dtype, count, offset=start)
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+@lru_cache(maxsize=4096)
+def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    """Shape, order and type. Objects are refused: they would be pickles."""
+    import io  # noqa: PLC0415
+
+    stream = io.BytesIO(head)
+    version = npy.read_magic(stream)  # type: ignore[no-untyped-call]
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(stream)  # type: ignore[no-untyped-call]
+    if dtype.hasobject:
+        raise ValueError("the array holds Python objects")
+    return shape, fortran, dtype
+
+
+def fit(fbank: NDArray[np.generic], frames: int) -> NDArray[np.float32]:
+    """Fbank [n, mels] as float32 [frames, mels]: cut, or zeros at the end.
+
+    The zeros come before the normalisation, as published (spec 2.1).
+    """
+    fitted = np.zeros((frames, fbank.shape[1]), np.float32)
+    kept = min(frames, len(fbank))
+    fitted[:kept] = fbank[:kept]
+    return fitted
+
+
+def spec_augment(
+    fbank: NDArray[np.float32], freq_mask: int, time_mask: int, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """Zero one band of bins and one span of frames of [frames, mels], in place.
+
+    Each is as long as an integer drawn from 0 to its limit, exclusive (as torchaudio's masking
+    with its default of one mask), and lies anywhere. Before normalisation, as published.
+    """
+    frames, mels = fbank.shape
+    low, high = _span(mels, freq_mask, generator)
+    fbank[:, low:high] = 0
+    low, high = _span(frames, time_mask, generator)
+    fbank[low:high] = 0
+    return fbank
+
+
+def _span(length: int, limit: int, generator: np.random.Generator) -> tuple[int, int]:
+    if limit == 0:
+        return 0, 0
+    wide = generator.random() * min(limit, length)
+    low = generator.random() * (length - wide)
+    return int(low), int(low) + int(wide)
+
+
+def normalise(fbank: NDArray[np.float32], mean: float, std: float) -> NDArray[np.float32]:
+    """(fbank - mean) / std, in place."""
+    fbank -= np.float32(mean)
+    fbank /= np.float32(std)
+    return fbank
+
+
+def noise_and_roll(
+    fbank: NDArray[np.float32], generator: np.random.Generator, roll: int | None = None
+) -> NDArray[np.float32]:
+    """Uniform noise of random strength up to 0.1, and a roll in time of [frames, mels].
+
+    roll: by an integer in [-roll, roll); None: [-frames, frames) (spec 2.1; UAVM has 10).
+    """
+    strength = np.float32(generator.random() / 10)
+    noise = generator.random(fbank.shape, np.float32)
+    noise *= strength
+    noise += fbank
+    most = len(fbank) if roll is None else roll
+    return np.roll(noise, int(generator.integers(-most, most)) if most else 0, axis=0)
