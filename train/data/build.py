@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from manifests.store import StoreError
+from train.data.ahead import announced
 from train.data.batch import Batch
 from train.data.device import Jpegs
 from train.data.draws import Purpose, generator
 from train.data.order import Order, Rows
 from train.data.piece import Piece, make
-from train.data.reading import BadSampleError, Problem, reader_of
+from train.data.readers import reader_of
+from train.data.reading import BadSampleError, Problem
 from train.data.request import BASE, Draw, request
 from train.data.samples import SampleList
 from train.data.spec import DEFAULT_POLICY, BatchSpec, Policy
@@ -30,13 +32,15 @@ _TRIES = 16
 @dataclass(frozen=True)
 class Steps(Dataset[Batch]):
     """The batches of an order for one rank: item i is step i. Works with a stock DataLoader,
-    with batch_size=None and a sampler of step numbers."""
+    with batch_size=None and a sampler of step numbers. ahead: how many steps further the next one
+    of this process is, which is read ahead where the store is remote (0: none)."""
 
     order: Order
     spec: BatchSpec
     policy: Policy = DEFAULT_POLICY
     rank: int = 0
     world_size: int = 1
+    ahead: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world_size:
@@ -56,7 +60,10 @@ class Steps(Dataset[Batch]):
         return self.order.rows(step).part(self.rank, self.world_size)
 
     def __getitem__(self, step: int) -> Batch:
-        return build(self.order, self.rows(step), self.spec, self.policy)
+        rows, next_step = self.rows(step), step + self.ahead
+        then = self.rows(next_step) if self.ahead and next_step < len(self) else None
+        with announced(self.order, rows, then, self.spec, self.policy):
+            return build(self.order, rows, self.spec, self.policy)
 
 
 def build(order: Order, rows: Rows, spec: BatchSpec, policy: Policy) -> Batch:

@@ -2,7 +2,7 @@
 
 import multiprocessing
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch.utils.data import DataLoader, Dataset
 
@@ -58,6 +58,7 @@ def stream(
     of a worker before it counts as hung.
     """
     end = len(steps) if stop is None else min(stop, len(steps))
+    steps = replace(steps, ahead=max(workers, 1))
     if workers == 0 or start + 1 >= end:
         for step in range(start, end):
             batch = steps[step]
