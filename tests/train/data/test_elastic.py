@@ -61,9 +61,7 @@ def test_prefix_and_rest_are_the_whole_however_a_run_is_cut(
     cuts = sorted(cuts)
     found = [
         row
-        for (start, stop), (_, world, workers) in zip(
-            itertools.pairwise(cuts), runs, strict=True
-        )
+        for (start, stop), (_, world, workers) in zip(itertools.pairwise(cuts), runs, strict=True)
         for row in consumed(order, spec, start, stop, world, workers)
     ]
     whole = consumed(order, spec, 0, len(order), 1, 0)
