@@ -104,7 +104,7 @@ class RemoteReader:
     def _fetch(self, shard: Shard, start: int, stop: int) -> bytes:
         retrying = Retrying(
             retry=retry_if_exception_type((OSError, TimeoutError, ConnectionError)),
-            wait=wait_exponential_jitter(initial=0.1, max=5),
+            wait=wait_exponential_jitter(multiplier=0.1, max=5),
             stop=stop_after_attempt(ATTEMPTS),
         )
         try:
@@ -119,7 +119,7 @@ class RemoteReader:
 
     def _fetch_once(self, shard: Shard, start: int, stop: int) -> bytes:
         try:
-            content: bytes = self._fs.cat_file(f"{self._root}/{shard.path}", start, stop)
+            content: bytes = self._fs.cat_file(f"{self._root}/{shard.path}", start=start, end=stop)
         except FileNotFoundError as error:
             raise ReadError(f"the shard is not there: {error}; run avstore verify") from error
         except (OSError, TimeoutError):
@@ -151,6 +151,6 @@ def _slice(span: Span, parts: list[bytes], start: int, stop: int) -> memoryview:
     """Bytes [start, stop) of a span that came in parts."""
     first = (start - span.start) // PART_BYTES
     last = (max(stop, start + 1) - 1 - span.start) // PART_BYTES
-    whole = parts[first] if first == last else b"".join(parts[first : last + 1])
+    whole = b"".join(parts[first : last + 1])
     at = start - span.start - first * PART_BYTES
     return memoryview(whole)[at : at + stop - start]
