@@ -24,6 +24,7 @@ from train.data.samples import SampleList
 from train.data.spec import DEFAULT_POLICY, BatchSpec, Policy
 from train.data.targets import targets
 from train.data.transforms import pictures, sound
+from train.data.transforms.masks import by_second
 
 # How many other samples are tried in place of a bad one.
 _TRIES = 16
@@ -120,6 +121,7 @@ def _assemble(
             sound.fit(p.waveform, spec.waveform_samples) for p in pieces if p.waveform is not None
         ]
         waveform = _stack(waves, "waveform")
+    masks, mask_known = _masks(pieces, spec) if "masks" in spec.read else (None, None)
     return Batch(
         video=video,
         audio=audio[:, None] if audio.ndim == 3 else audio,
@@ -133,6 +135,8 @@ def _assemble(
         audio_frames=torch.tensor([piece.fbank_frames for piece in pieces]),
         video_frames=torch.tensor(seen),
         waveform=waveform,
+        masks=masks,
+        mask_known=mask_known,
         features={
             name: _stack([piece.features[name] for piece in pieces], name)
             for name in spec.read
@@ -144,6 +148,13 @@ def _assemble(
         jpegs=jpegs,
         normalise_pixels=jpegs is not None or spec.pixels == "uint8",
     )
+
+
+def _masks(pieces: Sequence[Piece], spec: BatchSpec) -> tuple[Tensor, Tensor]:
+    """Masks of all pieces, and which seconds have one."""
+    made = [by_second(piece.masks, spec.segments, spec.image_size or 0) for piece in pieces]
+    values, known = zip(*made, strict=True)
+    return torch.from_numpy(np.stack(values)), torch.from_numpy(np.stack(known))
 
 
 def _video(pieces: Sequence[Piece], spec: BatchSpec) -> tuple[Tensor, list[int], Jpegs | None]:
