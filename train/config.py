@@ -101,22 +101,27 @@ def load_config(recipe: str, overrides: dict[str, Any], sets: list[str]) -> Conf
     A method other than the recipe's own starts from that method's options. Raises UserError
     naming the recipe, the key and what is allowed.
     """
-    table = _read(recipe)
+    table = read_recipe(recipe)
     method = overrides.get("method")
     if method is not None and method != table.get("method"):
         kept = table.get("options", {}).get("memory_size")
         table["options"] = {} if kept is None else {"memory_size": kept}
-    for key, value in overrides.items():
-        if value is not None:
-            table[key] = value
-    for text in sets:
-        _set(table, text)
+    apply(table, overrides, sets)
     if table.get("fidelity") == "published":
         fidelity.publish(table)
     try:
         return Config.model_validate(table)
     except ValidationError as error:
         raise UserError(f"recipe {recipe!r}: {describe(error)}") from error
+
+
+def apply(table: dict[str, Any], overrides: dict[str, Any], sets: list[str]) -> None:
+    """Put overrides (None: not given) and then `key.key=value` settings into a recipe's table."""
+    for key, value in overrides.items():
+        if value is not None:
+            table[key] = value
+    for text in sets:
+        _set(table, text)
 
 
 def describe(error: ValidationError) -> str:
@@ -127,18 +132,18 @@ def describe(error: ValidationError) -> str:
     )
 
 
-def _read(recipe: str) -> dict[str, Any]:
-    path = Path(recipe) if recipe.endswith(".toml") else RECIPES / f"{recipe}.toml"
+def read_recipe(recipe: str, folder: Path = RECIPES) -> dict[str, Any]:
+    """The table of a recipe by name or path, with those that it extends beneath it."""
+    path = Path(recipe) if recipe.endswith(".toml") else folder / f"{recipe}.toml"
     if not path.is_file():
-        raise UserError(
-            f"no recipe {recipe!r}; there are: {', '.join(recipe_names())}, or a path to a .toml"
-        )
+        names = ", ".join(sorted(found.stem for found in folder.glob("*.toml")))
+        raise UserError(f"no recipe {recipe!r}; there are: {names}, or a path to a .toml")
     try:
         table = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not TOML: {error}") from error
     parent = table.pop("extends", None)
-    merged = _merge(_read(str(parent)), table) if parent else table
+    merged = _merge(read_recipe(str(parent), folder), table) if parent else table
     return {**merged, "recipe": path.stem}
 
 

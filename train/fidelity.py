@@ -33,3 +33,17 @@ def publish_options(options: dict[str, Any], known: set[str]) -> dict[str, Any]:
     """A method's options with its own switches set, where they do not say otherwise."""
     own = {key: value for key, value in METHOD_SWITCHES.values() if key in known}
     return {**own, **options}
+
+
+# Downstream runs, by task.
+DOWNSTREAM: dict[str, dict[str, tuple[str, Any]]] = {
+    "event": {"B13": ("audio_windows", "published")},
+    "segment": {"B6": ("crop", True)},
+}
+
+
+def publish_downstream(table: dict[str, Any]) -> None:
+    """Set the switches of a downstream recipe, and report the epoch that scored best."""
+    table.setdefault("select", "best")
+    for key, value in DOWNSTREAM.get(str(table.get("task")), {}).values():
+        table.setdefault(key, value)

@@ -81,6 +81,12 @@ def load_stream(store: Store, name: str | None) -> Stream:
     return Stream(chosen, tuple(tasks))
 
 
+def whole(store: Store, stream: str, role: str, segments: str | None = None) -> SampleList:
+    """All clips of one role of a stream as one list; segments: as `sample_list` takes it."""
+    sql = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = ?"
+    return sample_list(store, sql, [stream, role], segments=segments)
+
+
 def union(store: Store, stream: Stream) -> SampleList:
     """All training clips of a stream as one list."""
     sql = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = 'train'"
