@@ -79,8 +79,8 @@ def evaluate(args: argparse.Namespace, console: Console) -> None:
     task = TASKS[config.task]
     material = Material(
         store,
-        whole(store, stream, "train", task.segments),
-        whole(store, stream, task.role, task.segments),
+        whole(store, stream, ("train",), task.segments),
+        whole(store, stream, task.roles, task.segments),
         args.masks,
     )
     device = pick_device(args.device)

@@ -77,6 +77,25 @@ def test_pixel_fusion_equals_attention_over_all_pixels() -> None:
         assert torch.allclose(fusion(x, audio)[n], plain, atol=1e-5)
 
 
+def test_segmentation_head_learns_one_mask() -> None:
+    torch.manual_seed(0)
+    head = SegmentationHead(TINY.model_copy(update={"mlp_ratio": 1.0}), channels=16)
+    hidden, audio = torch.randn(2, 16, 32), torch.randn(2, 5, 32)
+    mask = torch.zeros(2, 4, 1, 32, 32)
+    mask[0, :, :, 8:24, 8:24] = 1  # the second clip has no sounding object
+    optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
+    told = []
+    for _ in range(60):
+        loss = nn.functional.binary_cross_entropy_with_logits(head((hidden, hidden), audio), mask)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        told.append(float(loss.detach()))
+    assert told[-1] < 0.3 * told[0]
+    probability = head((hidden, hidden), audio).detach().sigmoid().flatten(0, 1)[:, 0]
+    assert segmentation(probability, mask.flatten(0, 1)[:, 0])["miou"] > 80
+
+
 def test_seconds_are_the_middle_of_silence() -> None:
     audio = torch.arange(1000.0).reshape(1, 1, 1000, 1)
     second = one_second(audio, 300, 1024, -1.0)

@@ -25,7 +25,7 @@ class Material:
 class Downstream(nn.Module):
     """A backbone and a head. A task gives `head`, `spec`, `loss` and `scores`."""
 
-    role = "eval"  # of the clips that it is evaluated on
+    roles: tuple[str, ...] = ("eval", "retrieval")  # what it is evaluated on: the first there is
     segments: str | None = None  # modality of the labels of parts that its lists need
     headline = "accuracy"
     head: nn.Module

@@ -13,7 +13,7 @@ from train.models.cavmae import CAVMAE
 class Retrieve(Downstream):
     """Sound to picture and back over all clips of the list (spec 5.1), and the modality gap."""
 
-    role = "retrieval"
+    roles = ("retrieval", "eval")
     headline = "a2v_avg"
 
     def __init__(self, model: CAVMAE, config: DownstreamConfig, material: Material) -> None:
