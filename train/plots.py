@@ -55,7 +55,9 @@ def _forgetting(axes: Axes, scores: NDArray[np.float64]) -> None:
         float(np.mean([scores[t : k + 1, t].max() - scores[k, t] for t in range(k)]))
         for k in range(1, min(len(scores), scores.shape[1]))
     ]
-    axes.plot(range(2, len(lost) + 2), lost, marker="o", color="firebrick")
+    steps = range(2, len(lost) + 2)
+    axes.plot(steps, lost, marker="o", color="firebrick")
+    axes.set_xticks(steps)
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.set(title="Forgetting so far", xlabel="tasks trained", ylabel="points of mean recall")
 

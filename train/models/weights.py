@@ -135,6 +135,9 @@ def from_stella(state: State, config: ModelConfig) -> Adapted:
                 "mae_score_video.decoder": "decoder.head_video",
             },
         )
+        if re.match(r"(blocks_[av]|decoder_blocks)\.\d+\.norm[12]_[av]\.", key):
+            out.left_out[key] = "a route's norm that these blocks never use"
+            continue
         if ours is None:
             if re.match(r"(vacls_|avm|cross_attn|va_)", key):
                 out.left_out[key] = "a head beside the backbone"
