@@ -25,6 +25,7 @@ from rich.table import Table
 from train import run
 from train.checkpoint import write_atomically
 from train.config import load_config
+from train.errors import UserError
 from train.plots import plot_comparison
 
 METHODS = "finetune,er,derpp,flava,stella,joint"
@@ -53,8 +54,12 @@ def main(argv: list[str] | None = None) -> int:
     began = time.perf_counter()
     for seed in range(args.seeds):
         for method in methods:
-            code = run.main(command(args, method, seed))
-            if code:
+            try:
+                words = command(args, method, seed)
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 2
+            if code := run.main(words):
                 return code
     told = {m: collect(args.out, m, args.seeds) for m in methods}
     write_atomically(args.out / "comparison.json", json.dumps(told, indent=2).encode())
@@ -74,7 +79,7 @@ def command(args: argparse.Namespace, method: str, seed: int) -> list[str]:
     replays = method not in ("finetune", "joint")
     sets = [*([f"options.memory_size={args.memory}"] if replays else []), *args.set]
     if method == "joint":
-        sets = [*equal_rows(args), *sets]
+        sets += equal_rows(args)
     return words + [word for item in sets for word in ("--set", item)]
 
 
