@@ -1,11 +1,12 @@
 """AudioSet: 2.08 million 10 s YouTube segments, each with the sounds heard in it.
 
-Source: Gemmeke et al., "Audio Set: An ontology and human-labeled dataset for audio events",
-ICASSP 2017. Published as three CSVs of `YTID, start_seconds, end_seconds, positive_labels`, the
-labels a quoted list of machine ids, behind comment lines.
-Counts as announced in the files: `balanced_train_segments.csv` 22,160 segments,
-`eval_segments.csv` 20,371, `unbalanced_train_segments.csv` 2,041,789. 527 classes, several a
-clip; a class's category here is the root of the ontology that it hangs under first.
+Source: Gemmeke et al., "Audio Set: An ontology and human-labeled dataset for audio events", ICASSP
+2017.
+Published as: three CSVs of `YTID, start_seconds, end_seconds, positive_labels`, the labels a
+quoted list of machine ids, behind comment lines.
+Counts: as announced in the files, `balanced_train_segments.csv` 22,160 segments,
+`eval_segments.csv` 20,371, `unbalanced_train_segments.csv` 2,041,789. 527 classes, several a clip;
+a class's category here is the root of the ontology that it hangs under first.
 Splits: train (subsets `balanced`, `unbalanced`) and eval.
 Licence: annotations CC BY 4.0, ontology CC BY-SA 4.0; the videos belong to their uploaders.
 Known defects: a copy with whole seconds and other comment lines is in use, with the same clips; a

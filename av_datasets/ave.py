@@ -1,14 +1,15 @@
 """AVE (Audio-Visual Event): 4,097 AudioSet clips of 10 s, each with one event in place and time.
 
 Source: Tian, Shi, Li, Duan, Xu, "Audio-Visual Event Localization in Unconstrained Videos", ECCV
-2018. Published as `Annotations.txt` (4,143 rows `category&id&quality&start&end`; the copy with the
+2018.
+Published as: `Annotations.txt` (4,143 rows `category&id&quality&start&end`; the copy with the
 videos has a header line, the repository's has none), and the split as row numbers from 0 in
 `train_order.h5` (3,339), `val_order.h5` (402), `test_order.h5` (402), or the same rows as
-`trainSet.txt`, `valSet.txt`, `testSet.txt`. 28 classes, numbered as they first appear; class 28
-is background: every second that no row covers.
-A clip is a video: rows of one video are one clip with several labels and segments. start and end
-are whole seconds within the clip, half-open; where the clip lies in the YouTube video is not
-published, so media come from the authors' archive and not from YouTube.
+`trainSet.txt`, `valSet.txt`, `testSet.txt`. 28 classes, numbered as they first appear; class 28 is
+background: every second that no row covers. A clip is a video: rows of one video are one clip with
+several labels and segments. start and end are whole seconds within the clip, half-open; where the
+clip lies in the YouTube video is not published, so media come from the authors' archive and not
+from YouTube.
 Licence: none stated; videos belong to their uploaders.
 Known defects: 46 videos have a second row, 45 of them with another class; 10 videos are in train
 and val, 8 in train and test (column `subsets` holds every list a video is in, `split` the one that

@@ -1,10 +1,11 @@
 """AVSBench: clips whose sounding objects are marked pixel by pixel, second by second.
 
 Source: Zhou et al., "Audio-Visual Segmentation", ECCV 2022, and "Audio-Visual Segmentation with
-Semantics", 2023. Three sets, here subsets of one dataset: `s4` (single source, 4,932 clips of 5 s,
-23 classes; `s4_meta_data.csv`: name, start_time, category, split), `ms3` (several sources, 424
-clips of 5 s; `ms3_meta_data.csv`: video_id, split) and `avss` (semantic, 12,356 clips, 5 or 10 s,
-70 classes and background; `metadata.csv`: vid, uid, s_min, s_sec, a_obj, split, label). Lists of
+Semantics", 2023.
+Published as: three sets, here subsets of one dataset: `s4` (single source, 4,932 clips of 5 s, 23
+classes; `s4_meta_data.csv`: name, start_time, category, split), `ms3` (several sources, 424 clips
+of 5 s; `ms3_meta_data.csv`: video_id, split) and `avss` (semantic, 12,356 clips, 5 or 10 s, 70
+classes and background; `metadata.csv`: vid, uid, s_min, s_sec, a_obj, split, label). Lists of
 single frames (`<clip>_<k>,label`) as other projects publish them are read as well. `avss` holds
 the clips of the other two once more, with other masks, so its keys are `avss_<uid>`.
 Label ids: 0 to 70 are the published semantic ids (0 background); 101 to 123 the 23 classes of s4.

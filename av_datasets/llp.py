@@ -1,18 +1,19 @@
 """LLP (Look, Listen and Parse): 11,849 YouTube clips of 10 s with 25 audio-visual events.
 
 Source: Tian, Li, Xu, "Unified Multisensory Perception: Weakly-Supervised Audio-Visual Video
-Parsing", ECCV 2020 (AVVP). Published as six tab-separated files: `AVVP_train.csv` (10,000 clips),
-`AVVP_val_pd.csv` (649) and `AVVP_test_pd.csv` (1,200), together `AVVP_dataset_full.csv`, with the
-clip's events and no word on modality or time; and `AVVP_eval_audio.csv` (4,131 rows) and
-`AVVP_eval_visual.csv` (2,495) with onset and offset of each event of val and test, in seconds
-within the clip, half-open. A clip is `<id>_<start>_<end>`, seconds in the YouTube video; five
-train clips start at a fraction of a second, whose point is `p` in the key.
+Parsing", ECCV 2020 (AVVP).
+Published as: six tab-separated files: `AVVP_train.csv` (10,000 clips), `AVVP_val_pd.csv` (649) and
+`AVVP_test_pd.csv` (1,200), together `AVVP_dataset_full.csv`, with the clip's events and no word on
+modality or time; and `AVVP_eval_audio.csv` (4,131 rows) and `AVVP_eval_visual.csv` (2,495) with
+onset and offset of each event of val and test, in seconds within the clip, half-open. A clip is
+`<id>_<start>_<end>`, seconds in the YouTube video; five train clips start at a fraction of a
+second, whose point is `p` in the key.
 Licence: none stated for the annotations; the repository is GPL-3.0; videos belong to uploaders.
-Known defects, each reported as a bad row: 8 names in the two dense files (25 rows) are in no list
-and must not be guessed at (joining on the first 11 characters would attach one to the wrong
-clip); 6 empty intervals; 8 dense rows are there twice; one test row names a label twice.
-In 81 of the 1,849 val and test clips the events of the clip are not the union of its dense rows;
-both are kept as published.
+Known defects: each is reported as a bad row. 8 names in the two dense files (25 rows) are in no
+list and must not be guessed at (joining on the first 11 characters would attach one to the wrong
+clip); 6 empty intervals; 8 dense rows are there twice; one test row names a label twice. In 81 of
+the 1,849 val and test clips the events of the clip are not the union of its dense rows; both are
+kept as published.
 """
 
 import re

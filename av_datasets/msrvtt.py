@@ -1,15 +1,16 @@
 """MSR-VTT: 10,000 YouTube clips of 10 to 30 s, each with 20 captions and one of 20 categories.
 
 Source: Xu, Mei, Yao, Rui, "MSR-VTT: A Large Video Description Dataset for Bridging Video and
-Language", CVPR 2016. Published as `train_val_videodatainfo.json` and `test_videodatainfo.json`
-(lists `videos` and `sentences`); also passed around as `MSR_VTT.json` (a list `annotations` of
-image_id and caption), and with lists of the splits in use: `MSRVTT_JSFUSION_test.csv` (the 1k-A
-test set, 1,000 rows of a video and its one query sentence), `MSRVTT_train.9k.csv` (9,000) and
-`MSRVTT_train.7k.csv` (7,010) to go with it, `train_list_full.txt` (6,513), `test_list_full.txt`
-(2,990).
-Splits are the official ones, by number: video0 to video6512 train (6,513), to video7009 val (497),
-to video9999 test (2,990). Every list is a subset: 1ka_test, train_9k, train_7k. train_9k holds
-1,990 videos of the official test split, so choose by subset or by split and never by both.
+Language", CVPR 2016.
+Published as: `train_val_videodatainfo.json` and `test_videodatainfo.json` (lists `videos` and
+`sentences`); also passed around as `MSR_VTT.json` (a list `annotations` of image_id and caption),
+and with lists of the splits in use: `MSRVTT_JSFUSION_test.csv` (the 1k-A test set, 1,000 rows of a
+video and its one query sentence), `MSRVTT_train.9k.csv` (9,000) and `MSRVTT_train.7k.csv` (7,010)
+to go with it, `train_list_full.txt` (6,513), `test_list_full.txt` (2,990).
+
+Splits: the official ones, by number: video0 to video6512 train (6,513), to video7009 val (497), to
+video9999 test (2,990). Every list is a subset: 1ka_test, train_9k, train_7k. train_9k holds 1,990
+videos of the official test split, so choose by subset or by split and never by both.
 Licence: research use; videos belong to their uploaders.
 Known defects: about a tenth of the clips have no sound; several clips come from one video, across
 splits too (view `shared_sources`); an archive copy of the videos is what everybody uses, as many

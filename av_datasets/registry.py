@@ -1,7 +1,11 @@
 """Every dataset by name, and the task streams that are shipped with them."""
 
 import difflib
+import importlib
+import os
+import sys
 from collections.abc import Iterable
+from importlib.metadata import entry_points
 from importlib.resources import files
 
 from av_datasets.audioset import AUDIOSET
@@ -9,7 +13,7 @@ from av_datasets.ave import AVE
 from av_datasets.avs import AVS
 from av_datasets.llp import LLP
 from av_datasets.msrvtt import MSRVTT
-from av_datasets.spec import DatasetSpec
+from av_datasets.spec import DatasetSpec, check_key
 from av_datasets.vggsound import VGGSOUND
 
 DATASETS: dict[str, DatasetSpec] = {
@@ -17,11 +21,48 @@ DATASETS: dict[str, DatasetSpec] = {
 }
 
 
+GROUP = "avstore.datasets"
+
+
+def names() -> tuple[str, ...]:
+    """Ours, then those of installed packages."""
+    offered = {point.name for point in entry_points(group=GROUP)}
+    return (*DATASETS, *sorted(offered - DATASETS.keys()))
+
+
 def get(name: str) -> DatasetSpec:
-    """The dataset called `name`. Raises LookupError naming the nearest one."""
-    if name not in DATASETS:
-        raise _unknown("dataset", name, DATASETS)
-    return DATASETS[name]
+    """The dataset called `name`: avstore's own, an installed package's, or `module:NAME`.
+
+    Raises LookupError naming the nearest one, or why `module:NAME` is none.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    offered = {point.name: point.value for point in entry_points(group=GROUP)}
+    reference = offered.get(name, name)
+    if ":" not in reference:
+        raise _unknown("dataset", name, names())
+    return _load(reference)
+
+
+def _load(reference: str) -> DatasetSpec:
+    """A dataset of somebody else's. It cannot take over a name of ours."""
+    module, _, attribute = reference.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a module beside the person, as `python -m` would find it
+    try:
+        spec = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise LookupError(f"the dataset {reference!r} cannot be loaded: {error}") from error
+    if not isinstance(spec, DatasetSpec):
+        raise LookupError(
+            f"{reference} is a {type(spec).__name__} and no av_datasets.spec.DatasetSpec"
+        )
+    if spec.name in DATASETS or check_key(spec.name):
+        raise LookupError(
+            f"{reference} is named {spec.name!r}: a name of its own is wanted, of letters, "
+            "digits, '-' and '_'"
+        )
+    return spec
 
 
 def stream_names() -> tuple[str, ...]:

@@ -39,6 +39,11 @@ class FetchedFile:
     before: str | None = None
 
 
+def annotation_folder(store: Path, dataset: str) -> Path:
+    """Where a store keeps the annotation files that it fetched."""
+    return store / "annotations" / dataset
+
+
 def fetch_annotations(
     spec: DatasetSpec,
     folder: Path,

@@ -9,7 +9,7 @@ import typer
 
 from av_datasets import registry
 from manifests.store import StoreError
-from pipelines.annotations import fetch_annotations
+from pipelines.annotations import annotation_folder, fetch_annotations
 from pipelines.commands.options import DEFAULT_STORE, ExitCode, StoreOption
 from pipelines.progress import console
 
@@ -31,7 +31,7 @@ def fetch(
 ) -> None:
     """Fetch annotation files from their official addresses; sha256 and date are recorded."""
     spec = registry.get(dataset)
-    folder = to or Path(store) / "annotations" / dataset
+    folder = to or annotation_folder(Path(store), spec.name)
     try:
         found = fetch_annotations(spec, folder, refresh, urls=tuple(url) if url else None)
     except OSError as error:

@@ -25,6 +25,7 @@ from pipelines.commands import (
     verify,
 )
 from pipelines.commands.options import ExitCode
+from pipelines.datasets_cli import app as datasets_app
 from pipelines.features_cli import app as features_app
 from pipelines.fetch.base import MachineError, SourceError
 from pipelines.fetch.watch import FetchStopped
@@ -56,6 +57,7 @@ app.add_typer(features_app, name="features")
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(annotations_app, name="annotations")
+app.add_typer(datasets_app, name="datasets")
 app.add_typer(exchange_app, name="exchange")
 
 _USER = (StoreError, AnnotationError, RecipeError, SourceError, ValidationError, LookupError)

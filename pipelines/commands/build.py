@@ -9,9 +9,10 @@ from rich.console import Console
 
 from av_datasets import registry
 from av_datasets.sample import SAMPLE, make_sample
-from av_datasets.spec import DatasetSpec
+from av_datasets.spec import AnnotationError, DatasetSpec
 from manifests.catalogue import open_read
 from manifests.store import Store, StoreError
+from pipelines.annotations import annotation_folder, fetch_annotations
 from pipelines.build import BuildOptions, Built, build
 from pipelines.commands.fetch_options import parse_fetch_options
 from pipelines.commands.options import DEFAULT_STORE, StoreOption
@@ -86,13 +87,25 @@ def _inputs(
             "annotation files are given and no videos: add SOURCE=/path/to/videos "
             "(--source), or SOURCE=youtube to fetch them"
         )
-    if not files:
-        address = ", ".join(spec.annotation_urls) or spec.homepage
+    return spec, source, files or _published_files(spec, store, out)
+
+
+def _published_files(spec: DatasetSpec, store: Path, out: Console) -> tuple[Path, ...]:
+    """The annotation files from where they are published, unless they came before."""
+    if not spec.annotation_urls:
         raise StoreError(
-            f"videos are given and no annotation file: add ANNOTATIONS=/path/to/file "
-            f"(--annotations); {spec.title} publishes its own at {address}"
+            "videos are given and no annotation file: add ANNOTATIONS=/path/to/file "
+            f"(--annotations); {spec.title} publishes its own at {spec.homepage}"
         )
-    return spec, source, files
+    folder = annotation_folder(store, spec.name)
+    try:
+        found = fetch_annotations(spec, folder)
+    except AnnotationError as error:
+        raise AnnotationError(
+            f"{error}; give the annotation files with ANNOTATIONS=/path/to/file (--annotations)"
+        ) from error
+    out.print(f"annotations: {len(found)} published files in {folder}", markup=False)
+    return tuple(file.path for file in found)
 
 
 def _sample(store: Path, out: Console) -> tuple[DatasetSpec, str, tuple[Path, ...]]:
