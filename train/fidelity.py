@@ -1,6 +1,6 @@
 """What `fidelity = "published"` means: which named switches it sets, and for which bug.
 
-The numbers are those of docs/training.md, which says what each bug does. Every switch can be set
+The numbers are those of docs/published.md, which says what each bug does. Every switch can be set
 alone as well; one that a recipe or the command line sets is left as it is set.
 """
 
