@@ -8,7 +8,7 @@ DATASETS := vggsound audioset msrvtt ave avs llp
 SHARDS := $(DATASETS:%=%-shards)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast lint typecheck check bench clean $(SHARDS)
+.PHONY: help setup test test-fast lint typecheck check bench reproduce-sample clean $(SHARDS)
 
 help: ## what can be made
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -47,6 +47,11 @@ check: lint typecheck test ## lint, types, tests
 
 bench: $(READY) ## the benchmarks; JSON in benchmarks/out
 	@$(BIN)/python -m benchmarks.extract
+
+reproduce-sample: $(READY) ## methods side by side on the embedded sample, 3 seeds (half an hour)
+	@test -f '$(STORE)/manifest.duckdb' || $(BIN)/avstore build vggsound --store '$(STORE)'
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive \
+	    $(BIN)/python train/reproduce.py --shards '$(STORE)' --stream sample-4 $(ARGS)
 
 clean: ## remove the virtual environment and caches (never the store)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 from torch.nn.parallel import DistributedDataParallel
 
-from train import dist
+from train import dist, fidelity
 from train.config import Config, describe
 from train.data import BatchSpec
 from train.errors import UserError
@@ -19,8 +19,11 @@ from train.step import Stepper, seed_everything
 
 def check_options(method_class: type[Method], config: Config) -> Any:
     """The method's options, checked."""
+    options = config.options
+    if config.fidelity == "published":
+        options = fidelity.publish_options(options, set(method_class.Options.model_fields))
     try:
-        return method_class.Options.model_validate(config.options)
+        return method_class.Options.model_validate(options)
     except ValidationError as error:
         raise UserError(f"options of method {config.method!r}: {describe(error)}") from error
 
@@ -38,12 +41,16 @@ def pick_device(asked: str | None) -> torch.device:
 
 
 def build(
-    config: Config, method_class: type[Method], options: Any, device: torch.device
+    config: Config,
+    method_class: type[Method],
+    options: Any,
+    device: torch.device,
+    first_task_clips: int = 0,
 ) -> Stepper:
     """Model, method and optimiser, the same on every process before the first step."""
     seed_everything(config.seed, 0, rank=0)
     model = CAVMAE(config.model)
-    method = method_class(model, options, Setup(dist.world_size()))
+    method = method_class(model, options, Setup(dist.world_size(), first_task_clips))
     load_initial(method, config.init, config.avm_init)
     method.to(device)
     wrapped: torch.nn.Module = method
@@ -53,7 +60,9 @@ def build(
     return Stepper(method, wrapped, optimizer, config, device)
 
 
-def batch_spec(config: Config, *, evaluation: bool = False, drop_last: bool = False) -> BatchSpec:
+def batch_spec(
+    config: Config, *, evaluation: bool = False, drop_last: bool = False, pad_last: bool = False
+) -> BatchSpec:
     """What the loader is asked for."""
     m, d = config.model, config.data
     return BatchSpec(
@@ -67,4 +76,5 @@ def batch_spec(config: Config, *, evaluation: bool = False, drop_last: bool = Fa
         mean=d.mean,
         std=d.std,
         drop_last=drop_last,
+        pad_last=pad_last and not drop_last,
     )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from train import fidelity
 from train.errors import UserError
 from train.models.config import ModelConfig
 
@@ -31,7 +32,11 @@ class DataConfig(Section):
 
 
 class OptimConfig(Section):
-    """Optimiser and schedule. schedule: per step; warm-up is a share of an epoch's steps."""
+    """Optimiser and schedule. schedule: per step; warm-up is in epochs, whole or not.
+
+    ignore_schedule: the rate stays `lr`, as in the released continual trainer whatever was asked
+    for (bug B10).
+    """
 
     name: Literal["adam", "adamw"] = "adam"
     lr: float = Field(default=1e-4, gt=0)
@@ -41,14 +46,16 @@ class OptimConfig(Section):
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     schedule: Literal["none", "cosine"] = "none"
     warmup_epochs: float = Field(default=0.0, ge=0)
+    ignore_schedule: bool = False
 
 
 class Config(Section):
     """One run. `epochs` are per task; `batch_size` is global, over processes and accumulation.
 
     micro_batch: rows of one forward on one device (none: all of them). fidelity: what the paper
-    means, or what the released code computes (docs/recipes-training). init: weights to start
-    from. steps_per_checkpoint: beside the one after each task.
+    means, or what the released code computes: see train.fidelity. init: weights to start from.
+    ties: how retrieval ranks equal scores (bug B22). steps_per_checkpoint: beside the one after
+    each task.
     """
 
     recipe: str
@@ -66,6 +73,7 @@ class Config(Section):
     avm_init: str | None = None
     steps_per_checkpoint: int = Field(default=500, ge=1)
     eval_batch: int = Field(default=32, ge=1)
+    ties: Literal["worst", "published"] = "worst"
     model: ModelConfig = ModelConfig()
     optim: OptimConfig = OptimConfig()
     data: DataConfig = DataConfig()
@@ -93,20 +101,27 @@ def load_config(recipe: str, overrides: dict[str, Any], sets: list[str]) -> Conf
     A method other than the recipe's own starts from that method's options. Raises UserError
     naming the recipe, the key and what is allowed.
     """
-    table = _read(recipe)
+    table = read_recipe(recipe)
     method = overrides.get("method")
     if method is not None and method != table.get("method"):
         kept = table.get("options", {}).get("memory_size")
         table["options"] = {} if kept is None else {"memory_size": kept}
+    apply(table, overrides, sets)
+    if table.get("fidelity") == "published":
+        fidelity.publish(table)
+    try:
+        return Config.model_validate(table)
+    except ValidationError as error:
+        raise UserError(f"recipe {recipe!r}: {describe(error)}") from error
+
+
+def apply(table: dict[str, Any], overrides: dict[str, Any], sets: list[str]) -> None:
+    """Put overrides (None: not given) and then `key.key=value` settings into a recipe's table."""
     for key, value in overrides.items():
         if value is not None:
             table[key] = value
     for text in sets:
         _set(table, text)
-    try:
-        return Config.model_validate(table)
-    except ValidationError as error:
-        raise UserError(f"recipe {recipe!r}: {describe(error)}") from error
 
 
 def describe(error: ValidationError) -> str:
@@ -117,18 +132,18 @@ def describe(error: ValidationError) -> str:
     )
 
 
-def _read(recipe: str) -> dict[str, Any]:
-    path = Path(recipe) if recipe.endswith(".toml") else RECIPES / f"{recipe}.toml"
+def read_recipe(recipe: str, folder: Path = RECIPES) -> dict[str, Any]:
+    """The table of a recipe by name or path, with those that it extends beneath it."""
+    path = Path(recipe) if recipe.endswith(".toml") else folder / f"{recipe}.toml"
     if not path.is_file():
-        raise UserError(
-            f"no recipe {recipe!r}; there are: {', '.join(recipe_names())}, or a path to a .toml"
-        )
+        names = ", ".join(sorted(found.stem for found in folder.glob("*.toml")))
+        raise UserError(f"no recipe {recipe!r}; there are: {names}, or a path to a .toml")
     try:
         table = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not TOML: {error}") from error
     parent = table.pop("extends", None)
-    merged = _merge(_read(str(parent)), table) if parent else table
+    merged = _merge(read_recipe(str(parent), folder), table) if parent else table
     return {**merged, "recipe": path.stem}
 
 

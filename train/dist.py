@@ -46,13 +46,30 @@ def barrier() -> None:
 
 
 def gather_rows(x: Tensor) -> Tensor:
-    """Rows of all ranks in rank order; only this rank's carry a gradient."""
+    """Rows of all ranks in rank order; only this rank's carry a gradient.
+
+    Ranks may have different numbers of rows (ESMER remembers what it likes): all are padded to
+    the most, and cut again.
+    """
     if not active():
         return x
-    parts = [torch.empty_like(x) for _ in range(world_size())]
-    td.all_gather(parts, x.detach().contiguous())
+    counts = row_counts(x)
+    padded = x.detach().new_zeros(max(counts), *x.shape[1:])
+    padded[: len(x)] = x.detach()
+    parts = [torch.empty_like(padded) for _ in counts]
+    td.all_gather(parts, padded)
+    parts = [part[:count] for part, count in zip(parts, counts, strict=True)]
     parts[rank()] = x
     return torch.cat(parts)
+
+
+def row_counts(x: Tensor) -> list[int]:
+    """How many rows each rank has of x."""
+    if not active():
+        return [len(x)]
+    counts = [torch.zeros(1, dtype=torch.long, device=x.device) for _ in range(world_size())]
+    td.all_gather(counts, torch.tensor([len(x)], device=x.device))
+    return [int(count) for count in counts]
 
 
 def gather_objects(value: object) -> list[object]:

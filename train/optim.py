@@ -42,6 +42,8 @@ def set_lr(
     optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, steps: int, per_epoch: int
 ) -> None:
     """The rate of this step (from 0) of `steps`: linear warm-up, then flat or half a cosine."""
+    if config.ignore_schedule:
+        return
     factor = 1.0
     warmup = int(config.warmup_epochs * per_epoch)
     if step < warmup:

@@ -1,4 +1,4 @@
-"""Plots of a run: the task × task matrix, forgetting, and retrieval over tasks."""
+"""Plots of a run: task × task matrix, retrieval over tasks, forgetting, modality gap."""
 
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,19 @@ from train.results import HEADLINE, Row, matrix
 
 
 def plot_run(path: Path, rows: list[Row], tasks: list[str], title: str, chance: float) -> None:
-    """One PNG with three panels."""
+    """One PNG with four panels: matrix, retrieval, forgetting, modality gap."""
     scores = np.mean([matrix(rows, tasks, metric) for metric in HEADLINE], axis=0)
-    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    figure = Figure(figsize=(19, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
-    left, middle, right = figure.subplots(1, 3)
+    left, middle, right, last = figure.subplots(1, 4)
     _heat(left, scores, tasks)
     _curves(middle, scores, tasks)
     middle.axhline(chance, color="grey", linestyle=":", label="chance")
     middle.set(title="Retrieval over tasks", xlabel="tasks trained", ylabel="mean recall, %")
     middle.legend(fontsize=8)
     _forgetting(right, scores)
+    _curves(last, matrix(rows, tasks, "modality_gap"), tasks)
+    last.set(title="Modality gap", xlabel="tasks trained", ylabel="distance of the centres")
     figure.suptitle(title)
     temporary = path.with_name(f".{path.name}.tmp")
     figure.savefig(temporary, format="png", dpi=110)
@@ -55,7 +57,9 @@ def _forgetting(axes: Axes, scores: NDArray[np.float64]) -> None:
         float(np.mean([scores[t : k + 1, t].max() - scores[k, t] for t in range(k)]))
         for k in range(1, min(len(scores), scores.shape[1]))
     ]
-    axes.plot(range(2, len(lost) + 2), lost, marker="o", color="firebrick")
+    steps = range(2, len(lost) + 2)
+    axes.plot(steps, lost, marker="o", color="firebrick")
+    axes.set_xticks(steps)
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.set(title="Forgetting so far", xlabel="tasks trained", ylabel="points of mean recall")
 

@@ -7,9 +7,13 @@ Each run is one of train/run.py, kept under --out; what is there already is not 
 
 import argparse
 import json
+import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if __package__ in (None, ""):  # run as a file: the project's root is its parent's parent
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -20,6 +24,8 @@ from rich.table import Table
 
 from train import run
 from train.checkpoint import write_atomically
+from train.config import load_config
+from train.errors import UserError
 from train.plots import plot_comparison
 
 METHODS = "finetune,er,derpp,flava,stella,joint"
@@ -43,15 +49,25 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--out", type=Path, default=Path("runs/reproduce"))
     args = p.parse_args(argv)
     methods = args.methods.split(",")
+    if args.seeds < 1:
+        p.error(f"--seeds {args.seeds}: at least one")
+    began = time.perf_counter()
     for seed in range(args.seeds):
         for method in methods:
-            code = run.main(command(args, method, seed))
-            if code:
+            try:
+                words = command(args, method, seed)
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 2
+            if code := run.main(words):
                 return code
     told = {m: collect(args.out, m, args.seeds) for m in methods}
     write_atomically(args.out / "comparison.json", json.dumps(told, indent=2).encode())
     plot_comparison(args.out / "comparison.png", told)
-    show(Console(), told)
+    console = Console(highlight=False, soft_wrap=True)
+    show(console, told)
+    spent = (time.perf_counter() - began) / 60
+    console.print(f"{spent:.0f} minutes; plot {args.out / 'comparison.png'}")
     return 0
 
 
@@ -62,7 +78,16 @@ def command(args: argparse.Namespace, method: str, seed: int) -> list[str]:
     words += ["--stream", args.stream] if args.stream else []
     replays = method not in ("finetune", "joint")
     sets = [*([f"options.memory_size={args.memory}"] if replays else []), *args.set]
+    if method == "joint":
+        sets += equal_rows(args)
     return words + [word for item in sets for word in ("--set", item)]
+
+
+def equal_rows(args: argparse.Namespace) -> list[str]:
+    """Settings that let joint training see as many rows a step, over as many steps, as replay
+    does (its own and as many replayed ones): twice the batch for twice the epochs."""
+    config = load_config(args.recipe, {}, args.set)
+    return [f"batch_size={2 * config.batch_size}", f"epochs={2 * config.epochs}"]
 
 
 def collect(out: Path, method: str, seeds: int) -> dict[str, Any]:

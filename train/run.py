@@ -9,6 +9,7 @@ Distributed: torchrun --nproc-per-node N train/run.py …
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -32,12 +33,13 @@ from train.config import Config, load_config, recipe_names
 from train.data import Batch, SampleList, batches, open_store, steps_per_epoch
 from train.errors import UserError
 from train.evaluation.embed import embed_all
+from train.evaluation.forgetting import gap_difference
 from train.evaluation.retrieval import chance, modality_gap, retrieval
 from train.methods import METHODS, find_method
 from train.optim import set_lr
 from train.plots import plot_run
 from train.progress import Display
-from train.results import Row, summaries, summary_table, task_table, write
+from train.results import Row, matrix, summaries, summary_table, task_table, write
 from train.step import Stepper
 from train.tasks import Stream, load_stream, union
 from train.track import Tracker, make_tracker
@@ -60,7 +62,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0; 2 where the user can mend it; 130 where the user stopped it."""
+    """Exit code 0; 2 where the user can mend it; 130 and 143 where it was told to stop."""
     args = parse(argv)
     console = Console(highlight=False, soft_wrap=True)
     try:
@@ -68,12 +70,17 @@ def main(argv: list[str] | None = None) -> int:
     except (UserError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
-        return 130
+    except (KeyboardInterrupt, StoppedError) as stopped:
+        where = str(stopped) or "stopped"
+        print(f"{where}; the same command continues from the last checkpoint", file=sys.stderr)
+        return 130 if isinstance(stopped, KeyboardInterrupt) else 143
     finally:
         dist.stop()
     return 0
+
+
+class StoppedError(Exception):
+    """The machine told the run to stop (SIGTERM), and it has."""
 
 
 def train(args: argparse.Namespace, console: Console) -> None:
@@ -97,7 +104,8 @@ def train(args: argparse.Namespace, console: Console) -> None:
     lists = [t.train for t in stream.tasks]
     if method_class.union_of_tasks:
         lists = [union(store, stream)]
-    stepper = build(config, method_class, options, device)
+    check_split(config, lists)
+    stepper = build(config, method_class, options, device, len(lists[0]))
     run = Run(config, stream, lists, stepper, folder, make_tracker(args.track, folder, name))
     run.restore(console)
     parameters = sum(p.numel() for p in stepper.method.model.parameters())
@@ -105,9 +113,23 @@ def train(args: argparse.Namespace, console: Console) -> None:
         f"{name}: {len(lists)} task(s), {sum(map(len, lists))} clips, "
         f"{parameters / 1e6:.1f} M parameters, {device}, {dist.world_size()} process(es)"
     )
-    run.go(console)
+    before = signal.signal(signal.SIGTERM, run.stop)
+    try:
+        run.go(console)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if dist.rank() == 0:
         run.report(console)
+
+
+def check_split(config: Config, lists: list[SampleList]) -> None:
+    """Every process needs a part of every batch. Raises UserError."""
+    world = dist.world_size()
+    if config.batch_size % world or min(map(len, lists)) < world:
+        raise UserError(
+            f"batch_size {config.batch_size} and the smallest task ({min(map(len, lists))} clips) "
+            f"must give each of the {world} processes the same, and something, to do"
+        )
 
 
 @dataclass
@@ -124,11 +146,15 @@ class Run:
     epoch: int = 0
     step: int = 0
     steps: int = 0
+    stopping: bool = False
 
     def __post_init__(self) -> None:
         self.rows: list[Row] = []
         c = self.config
-        self.specs = [batch_spec(c, drop_last=len(x) >= c.batch_size) for x in self.lists]
+        self.specs = [
+            batch_spec(c, drop_last=len(x) >= c.batch_size, pad_last=dist.active())
+            for x in self.lists
+        ]
         self.per_epoch = [
             steps_per_epoch(x, s) for x, s in zip(self.lists, self.specs, strict=True)
         ]
@@ -178,8 +204,17 @@ class Run:
         self.tracker.log(losses, self.steps)
         where = f"{self.names[self.task]} {self.epoch + 1}/{c.epochs}"
         display.step(where, losses["loss"], len(batch) * dist.world_size())
-        if self.steps % c.steps_per_checkpoint == 0:
+        if self.steps % c.steps_per_checkpoint == 0 or self.stopping:
             self.save()
+        if self.stopping:
+            raise StoppedError(f"stopped after step {self.steps} of {self.total}")
+
+    def stop(self, _signal: int, _frame: object) -> None:
+        """SIGTERM: end after this step, with a checkpoint; many processes end as they stand,
+        for they may be told between different steps."""
+        if dist.active():
+            raise StoppedError(f"stopped in step {self.steps} of {self.total}")
+        self.stopping = True
 
     def evaluate(self, console: Console) -> None:
         """After a task: retrieval and modality gap on every task's clips, in one gallery."""
@@ -188,12 +223,16 @@ class Run:
             c, stepper = self.config, self.stepper
             spec = batch_spec(c, evaluation=True)
             model = stepper.method.evaluated()
-            gallery = embed_all(model, [t.evaluation for t in tasks], spec, stepper.device)
+            lists, workers = [t.evaluation for t in tasks], c.data.workers
+            gallery = embed_all(model, lists, spec, stepper.device, workers)
             groups = {t.name: gallery.rows(t.evaluation.clip_ids) for t in tasks}
-            scores = retrieval(gallery.audio, gallery.video, groups)
+            scores = retrieval(gallery.audio, gallery.video, groups, c.ties)
             for name, rows in {**groups, "all": list(range(len(gallery.clip_ids)))}.items():
                 gap = modality_gap(gallery.audio[rows], gallery.video[rows])
                 scores[name]["modality_gap"] = gap
+            seen = [row for t in tasks[: self.task + 1] for row in groups[t.name]]
+            gap = modality_gap(gallery.audio[seen], gallery.video[seen])
+            scores["all"]["modality_gap_seen"] = gap
             for task, found in scores.items():
                 self.rows += [self.row(task, metric, value) for metric, value in found.items()]
             self.tracker.log({f"eval/{k}": v for k, v in scores["all"].items()}, self.steps)
@@ -254,7 +293,8 @@ class Run:
 
     def report(self, console: Console) -> None:
         """Table, plot, JSON and rows; then the run is complete."""
-        names, level = self.stream.names, chance(sum(len(t.evaluation) for t in self.stream.tasks))
+        names = self.stream.names
+        level = chance(len({clip for t in self.stream.tasks for clip in t.evaluation.clip_ids}))
         found = summaries(self.rows, names)
         plot_run(self.folder / "matrix.png", self.rows, names, self.folder.name, level)
         told: dict[str, Any] = {
@@ -264,6 +304,7 @@ class Run:
             "tasks": names,
             "chance_avg": level,
             "summary": {metric: asdict(s) for metric, s in found.items()},
+            "modality_gap_difference": gap_difference(matrix(self.rows, names, "modality_gap")),
             "torch": torch.__version__,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }

@@ -81,6 +81,19 @@ def load_stream(store: Store, name: str | None) -> Stream:
     return Stream(chosen, tuple(tasks))
 
 
+def whole(
+    store: Store, stream: str, roles: tuple[str, ...], segments: str | None = None
+) -> SampleList:
+    """All clips of a stream's first of `roles` that has any, as one list.
+
+    segments: as `sample_list` takes it.
+    """
+    sql = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = ?"
+    counted = f"SELECT count(*) AS n FROM ({sql}) JOIN samples USING (clip_id)"
+    filled = [r for r in roles if store.query(counted, [stream, r])["n"][0].as_py()]
+    return sample_list(store, sql, [stream, (filled or roles)[0]], segments=segments)
+
+
 def union(store: Store, stream: Stream) -> SampleList:
     """All training clips of a stream as one list."""
     sql = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = 'train'"

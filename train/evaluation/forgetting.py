@@ -6,6 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def gap_difference(gaps: NDArray[np.float64]) -> float | None:
+    """How far the modality gap of tasks has shrunk again: mean over t < T of the largest
+    gap[k, t] - gap[T, t] over trainings k (spec 5.3). None for a single training or task."""
+    if len(gaps) < 2 or gaps.shape[1] < 2:
+        return None
+    return float((gaps.max(0) - gaps[-1])[:-1].mean())
+
+
 @dataclass(frozen=True)
 class Summary:
     """In the unit of the matrix. forgetting: None for a single task or a single training."""

@@ -1,6 +1,7 @@
 """Zero-shot retrieval between sound and picture (spec 5.1), and the modality gap (5.3)."""
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -9,19 +10,26 @@ from torch.nn import functional as F
 RECALLS = (1, 5, 10)
 
 
-def ranks(similarity: Tensor) -> Tensor:
-    """Rank (from 0) of the true column, the row's own number, in each row of [N, N].
+Ties = Literal["worst", "published"]
 
-    Ties count against: a model that finds everything alike has found nothing. (The released
-    code looks the diagonal's value up in the sorted row, where a tie counts for the model, and
-    twice; bug B22.)
+
+def ranks(similarity: Tensor, ties: Ties = "worst") -> tuple[Tensor, Tensor]:
+    """(rank from 0 of the true column, the row of each rank) of a similarity [N, N].
+
+    A row's true column is its own number. "worst": ties count against, for a model that finds
+    everything alike has found nothing. "published": the released code looks the true value up in
+    the sorted row and takes every place where it stands, so that a tie counts for the model and
+    adds a rank (bug B22).
     """
     true = similarity.diagonal()[:, None]
-    return (similarity >= true).sum(1) - 1
+    if ties == "worst":
+        return (similarity >= true).sum(1) - 1, torch.arange(len(similarity))
+    rows, places = (similarity.sort(dim=1, descending=True).values == true).nonzero(as_tuple=True)
+    return places, rows
 
 
 def retrieval(
-    audio: Tensor, video: Tensor, groups: Mapping[str, Iterable[int]]
+    audio: Tensor, video: Tensor, groups: Mapping[str, Iterable[int]], ties: Ties = "worst"
 ) -> dict[str, dict[str, float]]:
     """Scores in percent of each group of rows, in a gallery of all rows; and of "all".
 
@@ -30,14 +38,14 @@ def retrieval(
     """
     a, v = F.normalize(audio, dim=-1), F.normalize(video, dim=-1)
     similarity = a @ v.T
-    found = {"a2v": ranks(similarity), "v2a": ranks(similarity.T)}
+    found = {"a2v": ranks(similarity, ties), "v2a": ranks(similarity.T, ties)}
     everything = {**{name: list(rows) for name, rows in groups.items()}, "all": range(len(a))}
     out: dict[str, dict[str, float]] = {}
     for name, rows in everything.items():
         index = torch.tensor(list(rows), dtype=torch.long)
         scores: dict[str, float] = {}
-        for direction, rank in found.items():
-            own = rank[index].double()
+        for direction, (rank, row) in found.items():
+            own = rank[torch.isin(row, index)].double()
             for k in RECALLS:
                 scores[f"{direction}_r{k}"] = 100 * float((own < k).double().mean())
             scores[f"{direction}_avg"] = sum(scores[f"{direction}_r{k}"] for k in RECALLS) / 3

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from train.methods.base import Inputs, Method, Options, Setup
-from train.models.avm import AudioVideoMatching, matching_loss, pair_up
+from train.models.avm import AudioVideoMatching, Merge, matching_loss, pair_up
 from train.models.cavmae import CAVMAE
 
 
 class MatchingOptions(Options):
     """avm_merge: see train.models.avm (bug B7)."""
 
-    avm_merge: str = "heads"
+    avm_merge: Merge = "heads"
 
 
 class MatchingPretraining(Method):

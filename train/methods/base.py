@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from train.memory import Reservoir, Rows
@@ -33,9 +33,10 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Setup:
-    """What a method may know of the run."""
+    """What a method may know of the run. first_task_clips: how many clips the first task has."""
 
     world_size: int = 1
+    first_task_clips: int = 0
 
 
 class Options(BaseModel):
@@ -45,9 +46,21 @@ class Options(BaseModel):
 
 
 class MemoryOptions(Options):
-    """Settings of every method that replays."""
+    """Settings of every method that replays.
 
-    memory_size: int = 2000  # of all processes together
+    memory_size: items of all processes together. memory_share: instead, a share of the first
+    task's clips; the released code overwrites the size with 0.2 of the data set (bug B23).
+    """
+
+    memory_size: int = Field(default=2000, ge=1)
+    memory_share: float | None = Field(default=None, gt=0, le=1)
+
+    def capacity(self, setup: Setup) -> int:
+        """Items that each process keeps."""
+        size = self.memory_size
+        if self.memory_share is not None:
+            size = int(self.memory_share * setup.first_task_clips)
+        return max(1, size // setup.world_size)
 
 
 class Method(nn.Module):
@@ -104,7 +117,7 @@ class ReplayMethod(Method):
 
     def __init__(self, model: CAVMAE, options: Any, setup: Setup) -> None:
         super().__init__(model, options, setup)
-        self.memory = Reservoir(max(1, options.memory_size // setup.world_size))
+        self.memory = Reservoir(options.capacity(setup))
 
     def memories(self) -> Mapping[str, Reservoir]:
         return {"memory": self.memory}

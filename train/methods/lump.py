@@ -1,15 +1,16 @@
 """LUMP (Madaan et al. 2022): train on mixtures of the current batch with the past."""
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from train.methods.base import Inputs, MemoryOptions, ReplayMethod
 
 
 class LUMPOptions(MemoryOptions):
-    """alpha: both parameters of the Beta distribution of the mixing share."""
+    """alpha: both parameters of the Beta distribution of the mixing share (the authors' 0.4)."""
 
-    alpha: float = 0.5
+    alpha: float = Field(default=0.4, gt=0)
 
 
 class LUMP(ReplayMethod):

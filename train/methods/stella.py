@@ -9,7 +9,7 @@ from torch import Tensor
 from train.memory import Rows
 from train.methods.base import Inputs, MemoryOptions, ReplayMethod, Setup, penalty
 from train.methods.random import require_hidden
-from train.models.avm import AudioVideoMatching, matching_loss, pair_up
+from train.models.avm import AudioVideoMatching, Merge, matching_loss, pair_up
 from train.models.cavmae import CAVMAE
 from train.models.patches import Patches, choose, concat
 from train.selection import Alignment, forgetting, localise, select_audio, select_video
@@ -30,7 +30,7 @@ class STELLAOptions(MemoryOptions):
     matching_loss_weight: float = 1.0
     lpis: bool = True
     rca: bool = True
-    avm_merge: str = "heads"
+    avm_merge: Merge = "heads"
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,16 @@ class STELLA(ReplayMethod):
 
     def correlate(self, found: Alignment, past: Rows) -> tuple[Tensor, Tensor]:
         """Step 3: current row n against replayed row n (again from the first, if fewer)."""
-        partner = torch.arange(len(found.order_v), device=found.order_v.device) % len(past["q_a"])
+        partner = self.partners(found, past)
         past_a, past_v = past["q_a"][partner], past["q_v"][partner]
         return (
             forgetting(found.keys_v, past_a, found.query_a, found.order_v, self.keep_v),
             forgetting(found.keys_a, past_v, found.query_v, found.order_a, self.keep_a),
         )
+
+    def partners(self, found: Alignment, past: Rows) -> Tensor:
+        """Which replayed row each current row is compared with."""
+        return torch.arange(len(found.order_v), device=found.order_v.device) % len(past["q_a"])
 
     def choose_past(self, past: Rows) -> Patches:
         """Replayed rows are drawn anew, from their stored importance and probabilities."""

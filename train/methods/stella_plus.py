@@ -1,21 +1,40 @@
 """STELLA+ : STELLA whose memory holds the chosen patches only, about half of the bytes."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from train.memory import Rows
 from train.methods.base import Inputs
-from train.methods.stella import STELLA, Choice
+from train.methods.stella import STELLA, Choice, STELLAOptions
 from train.models.patches import Patches
-from train.selection import Alignment
+from train.selection import Alignment, forgetting, mean_query
 from train.selection.draw import sample_order
 
 
-class STELLAPlus(STELLA):
-    """Replays stored patches as they were chosen; nothing is drawn again (spec 3.5).
+class STELLAPlusOptions(STELLAOptions):
+    """core_order: what audio is compared with. "own": the core video patches, each with its own
+    weight. "published": the newly chosen ones with the weights of the old order (bug B8)."""
 
-    Audio is compared in its own order throughout (the released code mixes two orders, bug B8).
-    """
+    core_order: Literal["own", "published"] = "own"
+
+
+class STELLAPlus(STELLA):
+    """Replays stored patches as they were chosen; nothing is drawn again (spec 3.5)."""
+
+    Options = STELLAPlusOptions
+
+    def choose_current(self, found: Alignment, past: Rows) -> Choice:
+        choice = super().choose_current(found, past)
+        if not (past and self.options.rca and self.options.core_order == "published"):
+            return choice
+        old, new = found.order_v[:, : self.keep_v], choice.order_v[:, : self.keep_v]
+        mixed = mean_query(found.queries_v, found.importance_v, new, old)
+        past_v = past["q_v"][self.partners(found, past)]
+        prune_a = forgetting(found.keys_a, past_v, mixed, found.order_a, self.keep_a)
+        order_a = self.order_audio(found.importance_a, prune_a)
+        return Choice(choice.order_v, order_a, choice.prune_v, prune_a)
 
     def order_video(self, importance: Tensor, prune: Tensor) -> Tensor:
         pruned = torch.rand_like(prune) < prune

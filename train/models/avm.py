@@ -1,10 +1,13 @@
 """Audio-video matching: does this sound belong to this picture? (spec 3.2)"""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Merge = Literal["heads", "published"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class AudioVideoMatching(nn.Module):
     head axis, as the released code does (bug B7).
     """
 
-    def __init__(self, width: int, heads: int, merge: str = "heads") -> None:
+    def __init__(self, width: int, heads: int, merge: Merge = "heads") -> None:
         super().__init__()
         self.heads = heads
         self.published_merge = merge == "published"

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from train.models.config import ModelConfig
 from train.models.decoder import Decoder
-from train.models.layers import ROUTES, Block, JointBlock, Route, sincos_2d
+from train.models.layers import ROUTES, Block, JointBlock, Route, sincos_2d, sincos_audio
 from train.models.losses import contrast, hidden_pixels, reconstruction
 from train.models.patches import Patches, all_patches, choose, shuffle
 
@@ -66,7 +66,7 @@ class CAVMAE(nn.Module):
         super().__init__()
         c = config
         self.config = config
-        audio_table = sincos_2d(c.width, c.audio_steps, c.audio_bands)
+        audio_table = sincos_audio(c.width, c.audio_steps, c.audio_bands, c.audio_pos)
         video_table = sincos_2d(c.width, c.video_grid, c.video_grid).repeat(c.frames, 1)
         self.audio = Tower(c, 1, c.audio_patch, audio_table)
         self.video = Tower(c, 3, c.patch, video_table)

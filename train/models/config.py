@@ -34,6 +34,10 @@ class ModelConfig(BaseModel):
     bidirectional: bool = Field(default=True, description="False: video to audio only")
     inter_pos: bool = Field(default=True, description="position tables before the joint blocks")
     learned_pos: bool = True
+    audio_pos: Literal["time", "published"] = Field(
+        default="time",
+        description="published: tables start frequency-major, tokens are time-major (bug B11)",
+    )
     decode: Literal["separate", "joint"] = "separate"
     norm_eps: float = 1e-5
     attention: Literal["sdpa", "plain"] = "sdpa"

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from train.models.config import ModelConfig
-from train.models.layers import Block, sincos_2d
+from train.models.layers import Block, sincos_2d, sincos_audio
 
 
 class Decoder(nn.Module):
@@ -23,7 +23,7 @@ class Decoder(nn.Module):
         self.mask_token_video = nn.Parameter(torch.zeros(1, 1, width))
         self.modality_audio = nn.Parameter(torch.zeros(1, 1, width))
         self.modality_video = nn.Parameter(torch.zeros(1, 1, width))
-        audio = sincos_2d(width, c.audio_steps, c.audio_bands)
+        audio = sincos_audio(width, c.audio_steps, c.audio_bands, c.audio_pos)
         video = sincos_2d(width, c.video_grid, c.video_grid).repeat(c.frames, 1)
         self.pos_audio = nn.Parameter(audio[None], requires_grad=c.learned_pos)
         self.pos_video = nn.Parameter(video[None], requires_grad=c.learned_pos)

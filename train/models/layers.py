@@ -83,6 +83,13 @@ def sincos_1d(width: int, positions: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1).float()
 
 
+def sincos_audio(width: int, steps: int, bands: int, order: str) -> Tensor:
+    """[steps * bands, width] for time-major tokens; "published": rows frequency-major (B11)."""
+    if order == "published":
+        return sincos_2d(width, bands, steps)
+    return sincos_2d(width, steps, bands)
+
+
 def sincos_2d(width: int, rows: int, columns: int) -> Tensor:
     """[rows * columns, width], row-major as in MAE: half for the column, half for the row."""
     row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")

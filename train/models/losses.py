@@ -33,7 +33,7 @@ def contrast(audio: Tensor, video: Tensor, temperature: float, both_ways: bool =
     """
     a, v = F.normalize(audio, dim=-1), F.normalize(video, dim=-1)
     all_a, all_v = dist.gather_rows(a), dist.gather_rows(v)
-    own = torch.arange(len(a), device=a.device) + dist.rank() * len(a)
+    own = torch.arange(len(a), device=a.device) + sum(dist.row_counts(a)[: dist.rank()])
     v_to_a = F.cross_entropy(v @ all_a.T / temperature, own, reduction="none")
     if not both_ways:
         return v_to_a

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -134,6 +135,9 @@ def from_stella(state: State, config: ModelConfig) -> Adapted:
                 "mae_score_video.decoder": "decoder.head_video",
             },
         )
+        if re.match(r"(blocks_[av]|decoder_blocks)\.\d+\.norm[12]_[av]\.", key):
+            out.left_out[key] = "a route's norm that these blocks never use"
+            continue
         if ours is None:
             if re.match(r"(vacls_|avm|cross_attn|va_)", key):
                 out.left_out[key] = "a head beside the backbone"
@@ -179,6 +183,19 @@ def from_cavmae(state: State, config: ModelConfig) -> Adapted:
             f"{m}.inter_pos": torch.zeros_like(out.state[f"{m}.pos"]) for m in ("audio", "video")
         }
     return out
+
+
+def saved_shape(path: Path) -> dict[str, Any] | None:
+    """The model's configuration that a checkpoint of this trainer carries; None of others."""
+    if not path.is_file():
+        raise UserError(f"no weights at {path}")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # whatever is wrong with it, `load_backbone` says so
+        return None
+    config = loaded.get("config") if isinstance(loaded, dict) else None
+    shape = config.get("model") if isinstance(config, dict) else None
+    return dict(shape) if isinstance(shape, dict) else None
 
 
 # --- the pieces --------------------------------------------------------------------------------

@@ -1,6 +1,14 @@
 """Which patches are trained on: importance, forget-robust pruning, and the draw."""
 
 from train.selection.draw import sample_order, select_audio, select_video
-from train.selection.importance import Alignment, forgetting, localise
+from train.selection.importance import Alignment, forgetting, localise, mean_query
 
-__all__ = ["Alignment", "forgetting", "localise", "sample_order", "select_audio", "select_video"]
+__all__ = [
+    "Alignment",
+    "forgetting",
+    "localise",
+    "mean_query",
+    "sample_order",
+    "select_audio",
+    "select_video",
+]

@@ -18,6 +18,7 @@ class Alignment:
 
     importance [B, L] (rows sum to 1); order [B, L], most important first; keys [B, H, K, Dh] of
     the K core patches in that order; query [B, H, Dh], their importance-weighted mean query.
+    queries_v [B, H, L, Dh]: of all video patches.
     """
 
     importance_v: Tensor
@@ -28,6 +29,7 @@ class Alignment:
     keys_a: Tensor
     query_v: Tensor
     query_a: Tensor
+    queries_v: Tensor
 
 
 def localise(
@@ -55,6 +57,7 @@ def localise(
         _core(p.k_a, core_a),
         _mean_query(p.q_v, importance_v, core_v),
         _mean_query(p.q_a, importance_a, core_a),
+        p.q_v,
     )
 
 
@@ -95,7 +98,13 @@ def _core(x: Tensor, core: Tensor) -> Tensor:
     return take(x.transpose(1, 2), core).transpose(1, 2).float()
 
 
-def _mean_query(query: Tensor, importance: Tensor, core: Tensor) -> Tensor:
-    weight = importance.gather(1, core)
+def mean_query(query: Tensor, importance: Tensor, core: Tensor, weighed: Tensor) -> Tensor:
+    """Mean over patches `core` [B, K] of queries [B, H, L, Dh], weighed by the importance of the
+    patches `weighed` [B, K]: the same ones, but in the released STELLA+ (bug B8)."""
+    weight = importance.gather(1, weighed)
     weight = weight / weight.sum(1, keepdim=True)
     return torch.einsum("bhkd,bk->bhd", _core(query, core), weight)
+
+
+def _mean_query(query: Tensor, importance: Tensor, core: Tensor) -> Tensor:
+    return mean_query(query, importance, core, core)

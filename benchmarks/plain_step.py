@@ -1,0 +1,130 @@
+"""The straightforward form of a STELLA step, as papers' code tends to be written: to compare with.
+
+The same mathematics and the same parameters as train/, without its shortcuts: attention maps are
+written out in whole, every patch is embedded before most are dropped, tokens are put back in order
+before decoding, and the selection walks over the batch row by row.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from train.methods import find_method
+from train.methods.base import Method, Setup
+from train.methods.stella import STELLA, Choice
+from train.models.cavmae import CAVMAE, Tower
+from train.models.config import ModelConfig
+from train.models.decoder import Decoder
+from train.models.patches import Patches
+from train.selection import Alignment, importance
+
+
+class PlainTower(Tower):
+    """Embeds the whole picture with the convolution, then takes the tokens that are wanted."""
+
+    def forward(self, patches: Tensor, ids: Tensor) -> Tensor:
+        length = self.pos.shape[1]
+        whole = patches.new_zeros(len(patches), length, *patches.shape[2:])
+        for row, places in enumerate(ids):
+            whole[row, places] = patches[row]
+        flat = whole.flatten(0, 1)
+        x = self.patch(flat).reshape(len(patches), length, -1) + self.modality + self.pos
+        x = torch.stack([tokens[places] for tokens, places in zip(x, ids, strict=True)])
+        for block in self.blocks:
+            x = block(x)
+        if self.inter_pos is None:
+            return x
+        return x + torch.stack([self.inter_pos[0][places] for places in ids])
+
+
+class PlainDecoder(Decoder):
+    """Fills mask tokens in and sorts all of them back to their places before decoding."""
+
+    def forward(
+        self, audio: Tensor, video: Tensor, audio_ids: Tensor, video_ids: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        out = []
+        for visible, ids, kind in ((audio, audio_ids, "audio"), (video, video_ids, "video")):
+            x = self._fill(self.embed(visible), ids, kind)
+            order = ids.argsort(dim=1)
+            x = torch.stack([row[o] for row, o in zip(x, order, strict=True)])
+            x = self._run(x)
+            back = order.argsort(dim=1)
+            x = torch.stack([row[o] for row, o in zip(x, back, strict=True)])
+            out.append(getattr(self, f"head_{kind}")(x)[:, visible.shape[1] :])
+        return out[0], out[1]
+
+
+class PlainSTELLA(STELLA):
+    """Selection a row at a time, attention maps of all heads at once."""
+
+    def align(self, patches: Patches) -> tuple[Alignment, Tensor]:
+        before = importance._importance
+        importance._importance = whole_maps  # type: ignore[assignment]
+        try:
+            return super().align(patches)
+        finally:
+            importance._importance = before
+
+    def order_video(self, importance: Tensor, prune: Tensor) -> Tensor:
+        rows = []
+        for own, p in zip(importance, prune, strict=True):
+            weight = own * (1 - torch.bernoulli(p))
+            drawn = torch.multinomial(weight + 1e-12, len(weight))
+            rows.append(drawn)
+        return torch.stack(rows)
+
+    def order_audio(self, importance: Tensor, prune: Tensor) -> Tensor:
+        bands = self.model.config.audio_bands
+        return torch.stack(
+            [
+                self._row(i, torch.bernoulli(p), bands)
+                for i, p in zip(importance, prune, strict=True)
+            ]
+        )
+
+    def _row(self, own: Tensor, pruned: Tensor, bands: int) -> Tensor:
+        size = bands * self.options.num_core_audio_times
+        weight = own.reshape(-1, size).sum(1)
+        order, total, chosen = torch.multinomial(weight + 1e-12, len(weight)), 0, []
+        for place, chunk in enumerate(order.tolist()):
+            own_slice = slice(chunk * size, (chunk + 1) * size)
+            total += int((pruned[own_slice] == 0).sum())
+            if total <= self.keep_a:
+                chosen.append(chunk)
+                continue
+            free = (pruned[own_slice] == 0).nonzero().flatten() + chunk * size
+            excess, at_end = total - self.keep_a, chunk - 1 in chosen
+            pruned[free[len(free) - excess :] if at_end else free[:excess]] = 1
+            for later in order[place + 1 :].tolist():
+                pruned[later * size : (later + 1) * size] = 1
+            break
+        return pruned.argsort(stable=True)
+
+    def gather(self, patches: Patches, choice: Choice) -> Patches:
+        parts = []
+        for row in range(len(patches)):
+            v, a = choice.order_v[row, : self.keep_v], choice.order_a[row, : self.keep_a]
+            parts.append((patches.video[row, v], patches.audio[row, a], v, a))
+        return Patches(*(torch.stack(column) for column in zip(*parts, strict=True)))
+
+
+def whole_maps(query: Tensor, key: Tensor, temperature: float) -> Tensor:
+    """Importance from the attention map of every head, all in memory."""
+    maps = query.float() @ key.float().transpose(-2, -1) * query.shape[-1] ** -0.5
+    return (maps / temperature).softmax(-1).mean(dim=(1, 2))
+
+
+def plain_method(name: str, config: ModelConfig, memory: int) -> Method:
+    """finetune or stella in the straightforward form."""
+    model = CAVMAE(config.model_copy(update={"attention": "plain", "compile": False}))
+    for tower in (model.audio, model.video):
+        tower.__class__ = PlainTower
+    model.decoder.__class__ = PlainDecoder
+    found = PlainSTELLA if name == "stella" else find_method(name)
+    sized = {"memory_size": memory} if name == "stella" else {}
+    return found(model, found.Options(**sized), Setup())
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> None:
+    """Give `other` the weights of `one`."""
+    other.load_state_dict(one.state_dict())

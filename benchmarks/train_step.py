@@ -1,0 +1,190 @@
+"""Training steps a second, beside the straightforward form and beside what the machine can do.
+
+    python -m benchmarks.train_step --shards data --size tiny --batch 12
+    python -m benchmarks.train_step --shards data --size full --batch 48 --precision bf16   # GPU
+
+Ours and the plain form take turns in one run. Utilisation is the matrix products of a step (counted
+by torch) over the seconds it took, as a share of what one large matrix product reaches here.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain, count
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.common import table, write
+from benchmarks.plain_step import plain_method, same_weights
+from train.build import batch_spec
+from train.config import Config, load_config
+from train.data import Batch, Store, batches, open_store, sample_list
+from train.methods import find_method
+from train.methods.base import Method, Setup
+from train.models.cavmae import CAVMAE
+from train.optim import make_optimizer
+from train.progress import Meter
+from train.step import Stepper
+
+
+def main() -> None:
+    args = parse()
+    device = torch.device(args.device)
+    store = open_store(args.shards)
+    result: dict[str, Any] = {"arguments": vars(args), "device": name_of(device)}
+    result["ceiling_flops"] = ceiling = matmul_flops(device, args.precision)
+    rows = []
+    for method in args.methods.split(","):
+        told = measure(args, method, store, device)
+        told["utilisation"] = told["flops"] / told["ours_s"] / ceiling
+        result[method] = told
+        rows.append(
+            [
+                *(method, args.batch / told["ours_s"], args.batch / told["plain_s"]),
+                *(told["ratio"], told["utilisation"], told["with_data"], told["wait_share"]),
+            ]
+        )
+    table(
+        f"{args.size}, batch {args.batch}, {args.precision}, {name_of(device)}; "
+        f"ceiling {ceiling / 1e9:.0f} GFLOP/s",
+        ["method", "samples/s", "plain form", "ratio", "utilisation", "with data", "data wait"],
+        rows,
+    )
+    print(write(f"train_step-{args.size}-{device.type}", result))
+
+
+def parse() -> argparse.Namespace:
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    p.add_argument("--shards", required=True)
+    p.add_argument("--size", choices=["tiny", "full"], default="tiny")
+    p.add_argument("--methods", default="finetune,stella")
+    p.add_argument("--batch", type=int, default=12)
+    p.add_argument("--steps", type=int, default=10)
+    p.add_argument("--workers", type=int, default=1)
+    p.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    p.add_argument("--compile", action="store_true", help="our form with compiled blocks")
+    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return p.parse_args()
+
+
+def measure(
+    args: argparse.Namespace, name: str, store: Store, device: torch.device
+) -> dict[str, Any]:
+    """Seconds a step of both forms on batches that lie ready; of ours from the loader, too."""
+    config = configuration(args)
+    ours = stepper(our_method(name, config, 4 * args.batch), config, device)
+    plain_config = config.model_copy(update={"precision": "fp32"})
+    method = plain_method(name, config.model, 4 * args.batch)
+    same_weights(ours.method, method)
+    plain = stepper(method, plain_config, device)
+    loaded = endless(args, config, store)
+    ready = [next(loaded) for _ in range(2)]
+    flops = count_flops(our_method(name, config, 4 * args.batch), config, ready, device)
+    numbers = count()
+    for form in (ours, plain):  # first steps fill the memory and warm up
+        for batch in ready:
+            form.step(batch, next(numbers))
+    times: dict[str, list[float]] = {"ours": [], "plain": []}
+    for turn in range(args.steps):
+        batch = ready[turn % 2]
+        for kind, form in (("ours", ours), ("plain", plain)):
+            work = partial(form.step, batch, next(numbers))
+            times[kind].append(timed(work, device))
+    meter = Meter()
+    for _, batch in zip(range(args.steps), meter.timed(loaded), strict=False):
+        ours.step(batch, next(numbers))
+        meter.samples += len(batch)
+    medians = {form: statistics.median(seconds) for form, seconds in times.items()}
+    return {
+        "ours_s": medians["ours"],
+        "plain_s": medians["plain"],
+        "ratio": statistics.median(
+            p / o for p, o in zip(times["plain"], times["ours"], strict=True)
+        ),
+        "flops": flops,
+        "with_data": meter.rate,
+        "wait_share": meter.wait_share,
+        "times": times,
+        "largest_memory_bytes": torch.cuda.max_memory_allocated()
+        if device.type == "cuda"
+        else None,
+    }
+
+
+def configuration(args: argparse.Namespace) -> Config:
+    """The small model of the recipe tiny, or ViT-B as in the paper."""
+    recipe = "tiny" if args.size == "tiny" else "continual_vs"
+    sets = [f"batch_size={args.batch}", f"precision={args.precision}", "data.workers=0"]
+    config = load_config(recipe, {}, [*sets, f"model.compile={str(args.compile).lower()}"])
+    return config
+
+
+def our_method(name: str, config: Config, memory: int) -> Method:
+    found = find_method(name)
+    sized = {"memory_size": memory} if "memory_size" in found.Options.model_fields else {}
+    return found(CAVMAE(config.model), found.Options(**sized), Setup())
+
+
+def stepper(method: Method, config: Config, device: torch.device) -> Stepper:
+    method.to(device)
+    return Stepper(method, method, make_optimizer(method, config.optim), config, device)
+
+
+def endless(args: argparse.Namespace, config: Config, store: Store) -> Iterator[Batch]:
+    """Whole batches of the store's clips, epoch after epoch; small stores are used repeatedly."""
+    samples = sample_list(store, "SELECT clip_id FROM trainable")
+    spec = batch_spec(config, drop_last=len(samples) >= args.batch)
+    epochs = (
+        batches(samples, spec, seed=0, epoch=epoch, workers=args.workers) for epoch in count()
+    )
+    return chain.from_iterable(epochs)
+
+
+def count_flops(method: Method, config: Config, ready: list[Batch], device: torch.device) -> int:
+    """Operations in the matrix products of one step with replay, forward and backward.
+
+    Attention is counted as the two products that it is, whatever kernel computes it.
+    """
+    told = config.model_copy(update={"precision": "fp32"})
+    for module in method.modules():
+        if hasattr(module, "plain"):
+            module.plain = True  # type: ignore[assignment]
+    made = stepper(method, told, device)
+    made.step(ready[0], 0)
+    with FlopCounterMode(display=False) as counter:
+        made.step(ready[1], 1)
+    return int(counter.get_total_flops())
+
+
+def timed(work: Callable[[], Any], device: torch.device) -> float:
+    """Seconds of `work`, with the device's queue empty before and after."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    begin = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
+def matmul_flops(device: torch.device, precision: str) -> float:
+    """Floating-point operations a second of one large product: the ceiling of everything here."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    size = 8192 if device.type == "cuda" else 1536
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    best = min(timed(lambda: a @ b, device) for _ in range(8))
+    return 2 * size**3 / best
+
+
+def name_of(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} thread(s)"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""A batch of real clips can be learnt by heart."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from av_datasets.registry import get
+from pipelines.build import BuildOptions, build
+from pipelines.recipe import load_recipe
+from train.build import batch_spec
+from train.build import build as build_stepper
+from train.config import load_config
+from train.data import batches, open_store, sample_list
+from train.evaluation.retrieval import retrieval
+from train.methods import find_method
+
+
+@pytest.fixture(scope="module")
+def real_store(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight real clips of VGGSound."""
+    folder = tmp_path_factory.mktemp("real")
+    (folder / "videos").mkdir()
+    rows = list(csv.DictReader((shared_data / "media" / "vggsound_clips.csv").open()))[:8]
+    with (folder / "vggsound.csv").open("w", newline="") as file:
+        for row in rows:
+            name = f"{row['youtube_id']}_{int(row['start_seconds']):06d}.mp4"
+            shutil.copy(shared_data / "media" / row["file"], folder / "videos" / name)
+            keys = ("youtube_id", "start_seconds", "label", "split")
+            csv.writer(file, lineterminator="\n").writerow([row[k] for k in keys])
+    options = BuildOptions(
+        store=folder / "data", source=str(folder / "videos"),
+        annotations=(folder / "vggsound.csv",), workers=1,
+    )  # fmt: skip
+    spec = get("vggsound")
+    build(spec, load_recipe(spec.recipe), options, Console(quiet=True))
+    return folder / "data"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["finetune", "stella"])
+def test_real_clips_are_overfitted(real_store: Path, name: str) -> None:
+    samples = sample_list(open_store(real_store), "SELECT clip_id FROM trainable")
+    size = len(samples)
+    assert size >= 5
+    config = load_config("tiny", {"method": name}, [f"batch_size={size}", f"eval_batch={size}"])
+    found = find_method(name)
+    stepper = build_stepper(config, found, found.Options(), torch.device("cpu"))
+    spec = batch_spec(config, evaluation=True)
+    (batch,) = batches(samples, spec, seed=0, epoch=0)
+    told = [stepper.step(batch, number) for number in range(150)]
+    assert sum(told[-1].values()) < 0.8 * sum(told[0].values())
+    stepper.method.eval()
+    audio, video = stepper.method.evaluated().embed(batch.video, batch.audio)
+    scores = retrieval(audio, video, {})["all"]
+    assert scores["a2v_r1"] == scores["v2a_r1"] == 100

@@ -1,0 +1,249 @@
+"""What a pre-trained model is worth: finetune a head for a task, and score it.
+
+    python train/evaluate.py --shards data/shards --recipe classify --init runs/…/task-08.pt
+
+Recipes: classify (VGGSound), ave (events by the second), avs (segmentation, with --masks),
+retrieval (nothing is trained). One process, one device.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+if __package__ in (None, ""):  # run as a file: the project's root is its parent's parent
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from manifests.store import StoreError
+from train import checkpoint
+from train.build import pick_device
+from train.data import open_store, steps_per_epoch
+from train.downstream import TASKS, Downstream, DownstreamConfig, load_downstream
+from train.downstream.base import Material
+from train.downstream.config import downstream_names, init_path
+from train.errors import UserError
+from train.models.cavmae import CAVMAE
+from train.models.weights import load_backbone, saved_shape
+from train.optim import make_optimizer, set_lr
+from train.progress import Display
+from train.results import Row, write
+from train.step import DTYPES, seed_everything
+from train.tasks import load_stream, whole
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    p = argparse.ArgumentParser(description="Finetune and score a pre-trained model on a task.")
+    p.add_argument("--shards", required=True, type=Path, help="STORE or STORE/shards")
+    p.add_argument("--recipe", required=True, help=f"{', '.join(downstream_names())}, or a .toml")
+    p.add_argument("--init", help="task-*.pt of a run, or published weights")
+    p.add_argument("--stream", help="task stream (default: the recipe's, else the first full one)")
+    p.add_argument("--masks", type=Path, help="AVSBench's folder with s4_data (recipe avs)")
+    p.add_argument("--seed", type=int)
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="optim.lr=1e-4")
+    p.add_argument("--out", type=Path, help="default: runs/downstream/<recipe>-<stream>-seed<seed>")
+    p.add_argument("--device", help="default: cuda where there is one, else cpu")
+    return p.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0; 2 where the user can mend it; 130 where the user stopped it."""
+    args = parse(argv)
+    try:
+        evaluate(args, Console(highlight=False, soft_wrap=True))
+    except (UserError, StoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command continues after the last whole epoch", file=sys.stderr)
+        return 130
+    return 0
+
+
+def evaluate(args: argparse.Namespace, console: Console) -> None:
+    """The whole run."""
+    init = init_path(args.recipe, args.init, args.set)
+    shape = saved_shape(init) if init else None
+    settings = {"init": args.init, "stream": args.stream, "seed": args.seed}
+    config = load_downstream(args.recipe, settings, args.set, shape)
+    store = open_store(args.shards)
+    stream = load_stream(store, config.stream).name
+    task = TASKS[config.task]
+    material = Material(
+        store,
+        whole(store, stream, ("train",), task.segments),
+        whole(store, stream, task.roles, task.segments),
+        args.masks,
+    )
+    device = pick_device(args.device)
+    seed_everything(config.seed, 0)
+    model = CAVMAE(config.model)
+    if init:
+        load_backbone(model, init)
+    downstream = task(model, config, material).to(device)
+    name = f"{config.recipe}-{stream}-seed{config.seed}"
+    run = Run(config, downstream, args.out or Path("runs/downstream") / name, device)
+    origin = str(init) if init else "random weights (give --init for trained ones)"
+    console.print(
+        f"{name}: {len(material.train)} clips to train on, {len(material.evaluation)} to score, "
+        f"from {origin}, {device}"
+    )
+    run.go(console)
+
+
+class Run:
+    """Epochs of training and scoring, with a checkpoint after each."""
+
+    def __init__(
+        self, config: DownstreamConfig, task: Downstream, folder: Path, device: torch.device
+    ) -> None:
+        self.config, self.task, self.folder, self.device = config, task, folder, device
+        self.rows: list[Row] = []
+        self.epoch = 0
+        self.best: tuple[float, dict[str, Any]] | None = None
+        trained = any(p.requires_grad for p in task.parameters())
+        self.optimizer = make_optimizer(task, config.optim, config.model.depth) if trained else None
+        material = task.material
+        self.lists = [material.train.fingerprint, material.evaluation.fingerprint]
+
+    def go(self, console: Console) -> None:
+        """Train what is left, then score and write down."""
+        done = self.folder / "results.json"
+        if done.is_file():
+            self._same(json.loads(done.read_text()))
+            console.print(f"{self.folder} is finished already; its results are in {done}")
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.restore(console)
+        spec = self.task.spec(random=True)
+        per_epoch = steps_per_epoch(self.task.material.train, spec)
+        total = per_epoch * self.config.epochs
+        display = Display(console, total, per_epoch * self.epoch)
+        with display.shown(True):
+            while self.optimizer is not None and self.epoch < self.config.epochs:
+                self.train_epoch(display, per_epoch, total)
+                self.score_epoch(console)
+                self.save()
+        if self.config.select == "best" and self.best is not None:
+            self.task.load_state_dict(self.best[1], strict=False)
+        self.report(console)
+
+    def train_epoch(self, display: Display, per_epoch: int, total: int) -> None:
+        """One epoch."""
+        c, optimizer = self.config, self.optimizer
+        assert optimizer is not None
+        dtype = DTYPES[c.precision]
+        batches = self.task.batches(
+            self.task.spec(random=True), self.task.material.train, self.epoch
+        )
+        for step, batch in enumerate(display.meter.timed(batches)):
+            number = self.epoch * per_epoch + step
+            seed_everything(c.seed, 1 + number)
+            set_lr(optimizer, c.optim, number, total, per_epoch)
+            self.task.train()
+            with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+                loss = self.task.loss(batch)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            self.rows.append(self.row("loss", float(loss.detach()), number + 1))
+            display.step(f"epoch {self.epoch + 1}/{c.epochs}", float(loss.detach()), len(batch))
+
+    def score_epoch(self, console: Console) -> None:
+        """Scores after an epoch; the best of the headline's is kept where it is wanted."""
+        self.task.eval()
+        found = self.task.scores(final=False)
+        self.epoch += 1
+        self.rows += [self.row(name, value, self.epoch, "epoch") for name, value in found.items()]
+        told = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
+        console.print(f"after epoch {self.epoch}: {told}")
+        score = found.get(self.task.headline, 0.0)
+        if self.config.select == "best" and (self.best is None or score > self.best[0]):
+            self.best = (score, {k: v.clone() for k, v in self.trained_state().items()})
+
+    def trained_state(self) -> dict[str, torch.Tensor]:
+        """The head, and the backbone where it is trained."""
+        state = self.task.state_dict()
+        if self.config.frozen:
+            return {name: x for name, x in state.items() if not name.startswith("model.")}
+        return state
+
+    def row(self, metric: str, value: float, step: int, task: str | None = None) -> Row:
+        """One row of the results; task: "epoch" or "final" for scores."""
+        return {
+            "run": self.folder.name,
+            "trained": self.config.task,
+            "task": task,
+            "step": step,
+            "metric": metric,
+            "value": value,
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must have in common with this run."""
+        return {"fingerprint": self.config.fingerprint, "lists": self.lists}
+
+    def save(self) -> None:
+        """A checkpoint of everything that the next epoch depends on."""
+        assert self.optimizer is not None
+        state = {
+            **self.identity(),
+            "epoch": self.epoch,
+            "state": self.trained_state(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": list(self.best) if self.best else None,
+            "rows": self.rows,
+        }
+        checkpoint.save_tensors(self.folder / "latest.pt", state)
+
+    def restore(self, console: Console) -> None:
+        """Continue after the last whole epoch."""
+        path = self.folder / "latest.pt"
+        if not path.is_file() or self.optimizer is None:
+            return
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self._same(state)
+        self.task.load_state_dict(state["state"], strict=False)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.rows = state["epoch"], state["rows"]
+        self.best = (state["best"][0], state["best"][1]) if state["best"] else None
+        console.print(f"continuing {self.folder} after epoch {self.epoch}")
+
+    def _same(self, told: dict[str, Any]) -> None:
+        if {key: told.get(key) for key in ("fingerprint", "lists")} != self.identity():
+            raise UserError(
+                f"{self.folder} holds a run with other settings or clips; give another --out"
+            )
+
+    def report(self, console: Console) -> None:
+        """Final scores: table, rows, JSON."""
+        self.task.eval()
+        found = self.task.scores(final=True)
+        self.rows += [self.row(name, value, self.epoch, "final") for name, value in found.items()]
+        told = {
+            **self.identity(),
+            "config": self.config.model_dump(mode="json"),
+            "scores": found,
+            "headline": self.task.headline,
+        }
+        checkpoint.save_tensors(self.folder / "head.pt", {"state": self.trained_state()})
+        write(self.folder, self.rows, told)
+        table = Table(title=f"{self.config.title or self.config.task}", box=None)
+        table.add_column("score")
+        table.add_column("value", justify="right")
+        for name, value in found.items():
+            table.add_row(name, f"{value:.4f}" if name in ("auc",) else f"{value:.2f}")
+        console.print(table)
+        console.print(f"rows {self.folder / 'results.duckdb'}, head {self.folder / 'head.pt'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
