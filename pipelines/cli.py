@@ -12,6 +12,8 @@ from manifests.account import AccountError
 from manifests.lock import StoreBusyError
 from manifests.store import StoreError
 from pipelines.annotations_cli import app as annotations_app
+from pipelines.batch_cli import app as batch_app
+from pipelines.batch_cli import stats
 from pipelines.commands import (
     build,
     drop,
@@ -58,6 +60,8 @@ app.add_typer(recipe_app, name="recipe")
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(annotations_app, name="annotations")
 app.add_typer(datasets_app, name="datasets")
+app.add_typer(batch_app, name="batch")
+app.command("stats")(stats)
 app.add_typer(exchange_app, name="exchange")
 
 _USER = (StoreError, AnnotationError, RecipeError, SourceError, ValidationError, LookupError)

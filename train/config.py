@@ -22,13 +22,17 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """How stored facts become input (spec 2); mean and std are of the unnormalised fbank."""
+    """How stored facts become input (spec 2); mean and std are of the unnormalised fbank.
+
+    statistics: in their place, by name: a published preset, or what `avstore stats` has kept.
+    """
 
     workers: int = Field(default=0, ge=0)
     noise: bool = True
     seconds: float = 10.0
     mean: float = -5.081
     std: float = Field(default=4.4849, gt=0)
+    statistics: str | None = None
 
 
 class OptimConfig(Section):

@@ -28,9 +28,18 @@ from rich.console import Console
 
 from manifests.store import StoreError
 from train import checkpoint, dist
+from train.batch_show import RECORD, record
 from train.build import batch_spec, build, check_options, pick_device
 from train.config import Config, load_config, recipe_names
-from train.data import Batch, SampleList, batches, open_store, steps_per_epoch
+from train.data import (
+    Batch,
+    Remembered,
+    SampleList,
+    batches,
+    known_statistics,
+    open_store,
+    steps_per_epoch,
+)
 from train.errors import UserError
 from train.evaluation.embed import embed_all
 from train.evaluation.forgetting import gap_difference
@@ -57,6 +66,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     p.add_argument("--out", type=Path, help="default: runs/<recipe>-<method>-<stream>-seed<seed>")
     p.add_argument("--device", help="default: cuda where there is one, else cpu")
     p.add_argument("--workers", type=int, help="loader processes")
+    p.add_argument(
+        "--allow-changed-data",
+        action="store_true",
+        help="go on where the store's clips have changed, with a new epoch",
+    )
     p.add_argument("--track", choices=["none", "tensorboard", "wandb"], default="none")
     return p.parse_args(argv)
 
@@ -92,6 +106,10 @@ def train(args: argparse.Namespace, console: Console) -> None:
     options = check_options(method_class, config)
     store = open_store(args.shards)
     stream = load_stream(store, config.stream)
+    if config.data.statistics:
+        mean, std = known_statistics(store, config.data.statistics)
+        data = config.data.model_copy(update={"mean": mean, "std": std})
+        config = config.model_copy(update={"data": data})
     config = config.model_copy(update={"stream": stream.name, "options": options.model_dump()})
     name = f"{config.recipe}-{config.method.replace(':', '.')}-{stream.name}-seed{config.seed}"
     folder = args.out or Path("runs") / name
@@ -107,7 +125,10 @@ def train(args: argparse.Namespace, console: Console) -> None:
     check_split(config, lists)
     stepper = build(config, method_class, options, device, len(lists[0]))
     run = Run(config, stream, lists, stepper, folder, make_tracker(args.track, folder, name))
-    run.restore(console)
+    told = record(config, lists, store.root, dist.active())
+    run.restore(console, args.allow_changed_data)
+    if dist.rank() == 0:
+        checkpoint.write_atomically(folder / RECORD, json.dumps(told, indent=2).encode())
     parameters = sum(p.numel() for p in stepper.method.model.parameters())
     console.print(
         f"{name}: {len(lists)} task(s), {sum(map(len, lists))} clips, "
@@ -260,36 +281,53 @@ class Run:
         shared = {
             "fingerprint": self.config.fingerprint,
             "lists": self.stream.fingerprints,
+            "clips": [asdict(Remembered.of(task.train)) for task in self.stream.tasks],
             "position": [self.task, self.epoch, self.step, self.steps],
             "rows": self.rows,
             **self.stepper.shared_state(),
         }
         checkpoint.save(self.folder / "checkpoints", self.steps, shared, self.stepper.own_state())
 
-    def restore(self, console: Console) -> None:
-        """Continue from the folder's checkpoint; refuse one of other settings or other data."""
+    def restore(self, console: Console, allow_changed_data: bool = False) -> None:
+        """Continue from the folder's checkpoint; refuse one of other settings, or (unless it is
+        allowed) of other clips, naming what came and went."""
         found = checkpoint.load(self.folder / "checkpoints")
         if found is None:
             return
         shared, own = found
         if shared["fingerprint"] != self.config.fingerprint:
             raise UserError(f"{self.folder} holds a run with other settings; give another --out")
-        changed = [
-            task.name
-            for task, old, new in zip(
-                self.stream.tasks, shared["lists"], self.stream.fingerprints, strict=True
-            )
-            if old != new
-        ]
-        if changed:
+        changed = self.changed(shared)
+        if changed and not allow_changed_data:
             raise UserError(
-                f"{self.folder} was trained on other clips of {', '.join(changed)} than the store "
-                "has now; give another --out"
+                f"{self.folder} was trained on other clips than the store has now: "
+                f"{'; '.join(changed)}; give another --out, or --allow-changed-data to go on with "
+                "a new epoch"
             )
         self.stepper.load(shared, own)
         self.task, self.epoch, self.step, self.steps = shared["position"]
         self.rows = shared["rows"]
+        if changed and self.step:
+            self.epoch, self.step = self.epoch + 1, 0
         console.print(f"continuing {self.folder} from step {self.steps} of {self.total}")
+
+    def changed(self, shared: dict[str, Any]) -> list[str]:
+        """Tasks whose clips are others than the checkpoint's, and how."""
+        found = []
+        for task, old, new, clips in zip(
+            self.stream.tasks,
+            shared["lists"],
+            self.stream.fingerprints,
+            shared["clips"],
+            strict=True,
+        ):
+            if old != new:
+                remembered = Remembered(**clips)
+                same = remembered.fingerprint == task.train.fingerprint
+                found.append(
+                    f"{task.name}, {'evaluation' if same else remembered.difference(task.train)}"
+                )
+        return found
 
     def report(self, console: Console) -> None:
         """Table, plot, JSON and rows; then the run is complete."""

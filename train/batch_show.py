@@ -1,0 +1,100 @@
+"""Any batch of a run again, from the run's folder and the step: which clips, from where, how.
+
+The door to it is `avstore batch show`.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from manifests.store import StoreError
+from train.build import batch_spec
+from train.config import Config
+from train.data import EpochOrder, SampleList, open_store, steps_per_epoch
+from train.data.request import Draw, request
+from train.data.spec import DEFAULT_POLICY
+from train.errors import UserError
+from train.methods import find_method
+from train.tasks import load_stream, union
+
+RECORD = "run.json"
+
+
+def record(
+    config: Config, lists: list[SampleList], store: Path, distributed: bool
+) -> dict[str, Any]:
+    """What a run writes down when it begins, so that its batches can be found again."""
+    return {
+        "config": config.model_dump(mode="json"),
+        "lists": [samples.fingerprint for samples in lists],
+        "store": str(store),
+        "distributed": distributed,
+    }
+
+
+def show(run: Path, step: int, store: str | None = None) -> list[dict[str, Any]]:
+    """One row a sample of the global batch of `step` (from 0), in the batch's order.
+
+    Keys: task, epoch, clip_id, labels (ids), shard, offset (of the first member that is read),
+    members. Raises StoreError where the run, its store or the step is not there, or the store
+    holds other clips by now.
+    """
+    try:
+        told = json.loads((run / RECORD).read_text())
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{run} is no run's folder: {RECORD} cannot be read ({error}); give the --out of "
+            "train/run.py"
+        ) from error
+    try:
+        return _rows(told, step, store or told["store"])
+    except UserError as error:
+        raise StoreError(str(error)) from error
+
+
+def _rows(told: dict[str, Any], step: int, place: str) -> list[dict[str, Any]]:
+    config = Config.model_validate(told["config"])
+    store = open_store(place)
+    stream = load_stream(store, config.stream)
+    lists = [task.train for task in stream.tasks]
+    names = stream.names
+    if find_method(config.method).union_of_tasks:
+        lists, names = [union(store, stream)], ["joint"]
+    for name, samples, fingerprint in zip(names, lists, told["lists"], strict=True):
+        if samples.fingerprint != fingerprint:
+            raise StoreError(f"the store holds other clips of {name} than the run was trained on")
+    left = step
+    for number, (name, samples) in enumerate(zip(names, lists, strict=True)):
+        whole = len(samples) >= config.batch_size
+        spec = batch_spec(config, drop_last=whole, pad_last=bool(told["distributed"]))
+        per_epoch = steps_per_epoch(samples, spec)
+        if 0 <= left < config.epochs * per_epoch:
+            epoch, own = divmod(left, per_epoch)
+            order = EpochOrder(samples, spec, config.seed, number * config.epochs + epoch)
+            return [{"task": name, "epoch": epoch, **row} for row in _samples(order, own)]
+        left -= config.epochs * per_epoch
+    raise StoreError(f"step {step} is not one of the run's {step - left}")
+
+
+def _samples(order: EpochOrder, step: int) -> list[dict[str, Any]]:
+    rows = order.rows(step)
+    out = []
+    for index, place in zip(rows.indices.tolist(), rows.places.tolist(), strict=True):
+        draw = Draw(order.seed, rows.epoch, place)
+        asked = request(order.samples, index, order.spec, DEFAULT_POLICY, draw)
+        first = min(asked.wanted(), key=lambda wanted: wanted.offset)
+        out.append(
+            {
+                "clip_id": asked.sample.clip_id,
+                "labels": order.samples.label_ids(index),
+                "shard": asked.sample.shard.path,
+                "offset": int(np.int64(first.offset)),
+                "members": list(asked.members),
+            }
+        )
+    return out
+
+
+__all__ = ["RECORD", "record", "show"]
