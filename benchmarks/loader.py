@@ -1,0 +1,249 @@
+"""The loader beside its ceilings and beside stock webdataset, every ratio within one run.
+
+    python -m benchmarks.loader --sample data --store DIR [--clips 2000] [--plan-clips 2100000]
+
+--sample: the store of `make vggsound-shards`, whose clips are repeated. Everything is in one
+process unless it says otherwise, the page cache warm unless it says cold.
+"""
+
+import argparse
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simplejpeg
+
+from benchmarks import loader_remote
+from benchmarks.common import cpu_of, table, write
+from benchmarks.loader_store import repeat
+from manifests.store import Store
+from train.data import BatchSpec, Loader, SampleList, open_store, raw_samples, sample_list
+from train.data.transforms.spectrograms import load_npy
+
+ALL = "SELECT clip_id FROM samples"
+ONE = "SELECT clip_id FROM clips JOIN samples USING (clip_id) WHERE label_ids[1] = 7"
+SPEC = BatchSpec(
+    batch_size=64, frames=1, frame_choice="random", image_size=None, noise=False, pixels="uint8"
+)
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON."""
+    asked = _arguments()
+    store = repeat(asked.sample, asked.store / f"r{asked.clips}", asked.clips)
+    samples = sample_list(open_store(store.root), ALL)
+    shards = [str(store.root / shard.path) for shard in samples.shards]
+    found: dict[str, Any] = {"clips": len(samples), "GB": sum(map(os.path.getsize, shards)) / 1e9}
+    found |= raw(samples, shards)
+    found |= decoded(samples, shards)
+    found |= one_percent(store, shards)
+    found |= resume(store)
+    found |= memory(samples)
+    if asked.plan_clips:
+        found |= plan(asked.store / f"m{asked.plan_clips}", asked.plan_clips)
+    found |= loader_remote.measure(asked.sample)
+    table("loader", ("what", "value"), found.items())
+    print(write("loader", found))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sample", type=Path, default=Path("data"))
+    parser.add_argument("--store", type=Path, default=Path("data/benchmarks"))
+    parser.add_argument("--clips", type=int, default=2000)
+    parser.add_argument("--plan-clips", type=int, default=0, help="rows of a plan, e.g. 2100000")
+    return parser.parse_args()
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def alternately(times: int, *works: Callable[[], float]) -> list[float]:
+    """The median of each, measured in turns."""
+    rows = [[work() for work in works] for _ in range(times)]
+    return [statistics.median(column) for column in zip(*rows, strict=True)]
+
+
+def drop_cache(paths: list[str]) -> None:
+    """Forget the files' pages."""
+    for path in paths:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def raw(samples: SampleList, shards: list[str]) -> dict[str, float]:
+    """Whole shards as samples, against reading the same bytes from end to end."""
+
+    def plain() -> None:
+        buffer = bytearray(8 << 20)
+        for path in shards:
+            with open(path, "rb", buffering=0) as file:
+                while file.readinto(buffer):
+                    pass
+
+    def ours() -> None:
+        for _ in raw_samples(samples):
+            pass
+
+    plain()
+    warm, warm_ours = alternately(5, lambda: seconds(plain), lambda: seconds(ours))
+
+    def cold(work: Callable[[], None]) -> float:
+        drop_cache(shards)
+        return seconds(work)
+
+    some = alternately(3, lambda: cold(plain), lambda: cold(ours))
+    return {
+        "raw: sequential / ours, warm (target 0.8)": warm / warm_ours,
+        "raw: sequential / ours, cold (target 0.8)": some[0] / some[1],
+    }
+
+
+def decoded(samples: SampleList, shards: list[str]) -> dict[str, float]:
+    """One random frame and the fbank of every clip, batches of 64."""
+
+    def ours() -> None:
+        for _ in Loader(samples, SPEC):
+            pass
+
+    def stock() -> None:
+        import webdataset
+
+        chance = random.Random(0)
+
+        def pick(sample: dict[str, Any]) -> tuple[Any, Any]:
+            frame = sample[f"f{chance.randrange(80):03d}.jpg"]
+            fbank = load_npy(memoryview(sample["fbank.npy"])).astype(np.float32)
+            return simplejpeg.decode_jpeg(frame), fbank
+
+        dataset = webdataset.WebDataset(shards, shardshuffle=False).map(pick).batched(64)
+        for _ in dataset:
+            pass
+
+    frames = _frames(samples)
+
+    def jpegs() -> None:
+        for frame in frames:
+            simplejpeg.decode_jpeg(frame)
+
+    times = alternately(3, lambda: seconds(stock), lambda: seconds(ours))
+    cpu = alternately(5, lambda: cpu_of(jpegs), lambda: cpu_of(ours))
+    return {
+        "frame + fbank: ours, clips/s": len(samples) / times[1],
+        "frame + fbank: stock webdataset / ours (target 8)": times[0] / times[1],
+        "frame + fbank: CPU of ours / of the JPEG decodes (target 1.4)": cpu[1] / cpu[0],
+    }
+
+
+def _frames(samples: SampleList) -> list[bytes]:
+    """One random frame of every clip, in memory."""
+    chance = random.Random(0)
+    out = []
+    for index in range(len(samples)):
+        sample = samples.sample(index)
+        at, size = sample.range(f"f{chance.randrange(sample.frame_count):03d}.jpg")
+        with open(f"{samples.url}/{sample.shard.path}", "rb") as file:
+            file.seek(at)
+            out.append(file.read(size))
+    return out
+
+
+def one_percent(store: Store, shards: list[str]) -> dict[str, float]:
+    """One clip in a hundred, from all shards: a query, against filtering the stream."""
+
+    def ours() -> None:
+        for _ in raw_samples(sample_list(open_store(store.root), ONE)):
+            pass
+
+    def stock() -> None:
+        import webdataset
+
+        wanted = set(sample_list(open_store(store.root), ONE).clip_ids)
+        dataset = webdataset.WebDataset(shards, shardshuffle=False)
+        for _ in dataset.select(lambda sample: f"repeated/{sample['__key__']}" in wanted):
+            pass
+
+    times = alternately(3, lambda: seconds(stock), lambda: seconds(ours))
+    return {"1 % of the clips: filtering the stream / query (target 30)": times[0] / times[1]}
+
+
+def resume(store: Store) -> dict[str, float]:
+    """From nothing to the first batch in the middle of an epoch, with two workers."""
+    state = Loader(sample_list(open_store(store.root), ALL), SPEC).state_dict() | {"step": 9}
+
+    def first() -> None:
+        loader = Loader(sample_list(open_store(store.root), ALL), SPEC, workers=2)
+        loader.load_state_dict(state)
+        running: Iterator[Any] = iter(loader)
+        next(running)
+        running.close()  # type: ignore[attr-defined]
+
+    return {"first batch after a resume, s (target 1)": alternately(3, lambda: seconds(first))[0]}
+
+
+def memory(samples: SampleList) -> dict[str, float]:
+    """Proportional memory of four workers at the end of the second and of the sixth epoch."""
+    import psutil
+
+    sizes = []
+    loader = Loader(samples, SPEC, workers=4)
+    for _ in range(6):
+        most = 0
+        for number, _ in enumerate(loader):
+            if number % 8 == 0:
+                processes = psutil.Process().children(recursive=True)
+                most = max(most, sum(_proportional(process) for process in processes))
+        sizes.append(most)
+    return {
+        "memory of 4 workers, MB": sizes[1] / 1e6,
+        "memory: sixth epoch / second": sizes[5] / sizes[1],
+    }
+
+
+def _proportional(process: Any) -> int:
+    import psutil
+
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.Error:
+        return 0
+
+
+def plan(root: Path, clips: int) -> dict[str, float]:
+    """A four-task plan over a manifest of so many clips (metadata alone)."""
+    from benchmarks.made_up import generate
+    from manifests.catalogue import open_write
+    from manifests.rebuild import rebuild
+    from train.data import PlanSpec, compile_plan
+
+    store = Store(root)
+    if not store.manifest.is_file():
+        generate(root, clips)
+        with open_write(store, fresh=True) as writer:
+            rebuild(writer, store)
+            writer.publish()
+    tasks = {
+        f"task {part}": f"SELECT clip_id FROM clips WHERE label_ids[1] % 4 = {part}"
+        for part in range(4)
+    }
+    spec = PlanSpec(batch_size=256, replay=64, memory=10_000)
+
+    def compiled() -> None:
+        made = compile_plan(open_store(root), tasks, spec, 0, ranges=False)
+        assert len(made.fingerprint) == 64
+        made.rows(len(made) // 2)
+
+    return {f"plan of 4 tasks over {clips:,} clips, s (target 3)": seconds(compiled)}
+
+
+if __name__ == "__main__":
+    main()
