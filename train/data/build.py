@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from train.data.ahead import announced
 from train.data.batch import Batch
 from train.data.device import Jpegs
 from train.data.draws import Purpose, generator
+from train.data.fbank_rows import FbankRows
 from train.data.order import Order, Rows
-from train.data.piece import Piece, make
+from train.data.piece import Piece, Place, make
 from train.data.readers import reader_of
 from train.data.reading import BadSampleError, Problem
 from train.data.request import BASE, Draw, request
@@ -73,19 +75,26 @@ def build(order: Order, rows: Rows, spec: BatchSpec, policy: Policy) -> Batch:
     problems: list[Problem] = []
     pieces: list[Piece] = []
     kept: list[int] = []
+    fbanks = FbankRows(len(rows), spec.fbank_frames)
     for at in range(len(rows)):
-        found = _usable(order, rows, at, spec, policy, problems)
+        found = _usable(order, rows, at, spec, policy, problems, partial(fbanks.row, len(pieces)))
         if found is not None:
             pieces.append(found)
             kept.append(at)
     if not pieces:
         told = "; ".join(str(problem) for problem in problems[:3])
         raise BadSampleError(f"every sample of step {rows.step} is bad: {told}")
-    return _assemble(samples, spec, rows, np.array(kept), pieces, tuple(problems))
+    return _assemble(samples, spec, rows, np.array(kept), pieces, fbanks, tuple(problems))
 
 
 def _usable(
-    order: Order, rows: Rows, at: int, spec: BatchSpec, policy: Policy, problems: list[Problem]
+    order: Order,
+    rows: Rows,
+    at: int,
+    spec: BatchSpec,
+    policy: Policy,
+    problems: list[Problem],
+    place: Place,
 ) -> Piece | None:
     """The row's piece, or what the policy puts in its place."""
     samples, index = order.samples, int(rows.indices[at])
@@ -94,7 +103,8 @@ def _usable(
     pool = order.pool(rows, at) if policy.on_bad == "replace" else np.zeros(0, np.int64)
     for _ in range(_TRIES):
         try:
-            return make(request(samples, index, spec, policy, draw), spec, reader_of(samples))
+            asked = request(samples, index, spec, policy, draw)
+            return make(asked, spec, reader_of(samples), place)
         except BadSampleError as error:
             if policy.on_bad == "raise" or isinstance(error.problem, str):
                 raise
@@ -111,10 +121,11 @@ def _assemble(
     rows: Rows,
     kept: NDArray[np.int64],
     pieces: Sequence[Piece],
+    fbanks: FbankRows,
     problems: tuple[Problem, ...],
 ) -> Batch:
     video, seen, jpegs = _video(pieces, spec)
-    audio = _stack([piece.fbank for piece in pieces if piece.fbank is not None], "fbank")
+    audio = fbanks.filled([piece.fbank for piece in pieces])
     waveform = None
     if "waveform" in spec.read:
         waves = [
@@ -176,7 +187,8 @@ def _video(pieces: Sequence[Piece], spec: BatchSpec) -> tuple[Tensor, list[int],
         return torch.empty(len(pieces), 0, 3, size, size), counts, None
     first = pieces[0].pictures[0]
     mixed = any(p.dtype != np.uint8 for piece in pieces for p in piece.pictures[:1])
-    array = np.zeros((len(pieces), max(counts), *first.shape), np.float32 if mixed else np.uint8)
+    made = np.empty if len(set(counts)) == 1 else np.zeros
+    array = made((len(pieces), max(counts), *first.shape), np.float32 if mixed else np.uint8)
     for row, piece in zip(array, pieces, strict=True):
         for place, picture in enumerate(piece.pictures):
             if picture.shape != first.shape:

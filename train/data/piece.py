@@ -1,7 +1,7 @@
 """One sample from bytes to arrays: read, check, decode, mix, finish."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,18 +45,24 @@ class Piece:
     share: float = 1.0
 
 
-def make(request: Request, spec: BatchSpec, reader: Reader) -> Piece:
+# Where a piece's fbank is to lie, by its number of bins: its row of the batch.
+Place = Callable[[int], NDArray[np.float32]]
+
+
+def make(request: Request, spec: BatchSpec, reader: Reader, place: Place | None = None) -> Piece:
     """A row's sample, mixed with its partner where it has one.
 
     Raises BadSampleError naming clip, shard and offset.
     """
-    piece = _decoded(request, spec, reader)
+    piece = _decoded(request, spec, reader, place)
     if request.partner is not None:
         piece = _mixed(piece, _decoded(request.partner, spec, reader), request.share)
     return _finished(piece, request, spec)
 
 
-def _decoded(request: Request, spec: BatchSpec, reader: Reader) -> Piece:
+def _decoded(
+    request: Request, spec: BatchSpec, reader: Reader, place: Place | None = None
+) -> Piece:
     """What the bytes hold; nothing mixed yet."""
     sample = request.sample
     content = read_checked(request, reader)
@@ -74,9 +80,8 @@ def _decoded(request: Request, spec: BatchSpec, reader: Reader) -> Piece:
             )
         if request.fbank:
             doing = f"decode {request.fbank}:"
-            piece.fbank = _fbank(
-                spectrograms.load_npy(content[request.fbank]), piece, request, spec
-            )
+            stored = spectrograms.load_npy(content[request.fbank])
+            piece.fbank = _fbank(stored, piece, request, spec, place)
         if request.sound:
             doing = f"decode {request.sound}:"
             piece.waveform, piece.rate = sound.decode(content[request.sound])
@@ -142,11 +147,16 @@ def _pictures(piece: Piece, jpegs: list[memoryview], request: Request, spec: Bat
 
 
 def _fbank(
-    stored: NDArray[Any], piece: Piece, request: Request, spec: BatchSpec
+    stored: NDArray[Any],
+    piece: Piece,
+    request: Request,
+    spec: BatchSpec,
+    place: Place | None = None,
 ) -> NDArray[np.float32]:
     """Fbank as it goes into a model, but for mixing, noise and roll."""
     piece.fbank_frames = min(len(stored), spec.fbank_frames)
-    fitted = spectrograms.fit(stored, spec.fbank_frames)
+    out = place(stored.shape[1]) if place else None
+    fitted = spectrograms.fit(stored, spec.fbank_frames, out)
     a = spec.augment
     if spec.random and (a.freq_mask or a.time_mask):
         choices = request.draw.generator(Purpose.MASK)
@@ -178,11 +188,13 @@ def _finished(piece: Piece, request: Request, spec: BatchSpec) -> Piece:
     if "audio" in spec.read and piece.fbank is None and piece.waveform is not None:
         energies = sound.fbank(mean_free(piece.waveform), piece.rate, spec.fbank_mels)
         piece.fbank = _fbank(energies, piece, request, spec)
-    if spec.random:
+    noisy = piece.fbank is not None and spec.noise and spec.augment.noise
+    rolled = bool(piece.features) and spec.augment.feature_roll > 0
+    if spec.random and (noisy or rolled):
         choices = request.draw.generator(Purpose.NOISE)
-        if piece.fbank is not None and spec.noise and spec.augment.noise:
+        if piece.fbank is not None and noisy:
             roll = spec.augment.roll
             piece.fbank = spectrograms.noise_and_roll(piece.fbank, choices, roll)
-        if piece.features and spec.augment.feature_roll:
+        if rolled:
             piece.features = features.roll(piece.features, spec.augment.feature_roll, choices)
     return piece

@@ -12,7 +12,7 @@ from train.data.samples import Sample, SampleList
 
 _HEADER = 512
 _CHUNK_BYTES = 8 << 20
-_AHEAD = 4
+_AHEAD = 16
 
 
 def raw_samples(

@@ -23,8 +23,8 @@ from train.data.samples import Shard
 # Between remote ranges this near, the bytes between cost less than another request.
 GAP_BYTES = 256 << 10
 # A longer range is asked for in parts, side by side.
-PART_BYTES = 4 << 20
-CONNECTIONS = 16
+PART_BYTES = 8 << 20
+CONNECTIONS = 24
 ATTEMPTS = 6
 
 

@@ -30,15 +30,13 @@ class Layout:
 
     names: tuple[str, ...]
     slots: Mapping[str, int]
+    frames: tuple[str, ...]
 
     @staticmethod
     def of(members: str) -> "Layout":
         names = tuple(members.split(" "))
-        return Layout(names, {name: slot for slot, name in enumerate(names)})
-
-    @property
-    def frames(self) -> list[str]:
-        return [name for name in self.names if name.endswith(".jpg")]
+        slots = {name: slot for slot, name in enumerate(names)}
+        return Layout(names, slots, tuple(name for name in names if name.endswith(".jpg")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,5 +73,5 @@ def normalise(pixels: Tensor) -> Tensor:
 
 
 def channels_first(pixels: NDArray[np.uint8]) -> Tensor:
-    """uint8 [..., height, width, 3] as [..., 3, height, width], contiguous."""
-    return torch.from_numpy(pixels).movedim(-1, -3).contiguous()
+    """uint8 [..., height, width, 3] as [..., 3, height, width], where it lies (channels last)."""
+    return torch.from_numpy(pixels).movedim(-1, -3)
