@@ -73,6 +73,32 @@ def test_batches_are_the_same_for_any_split_into_ranks(two_task_store: Path) -> 
     assert torch.equal(rest[0].video, whole[1].video)
 
 
+def test_a_method_of_ones_own_is_trained_from_where_it_is(
+    two_task_store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from train.methods import ReplayMethod\n\n\n"
+        "class Mine(ReplayMethod):\n"
+        "    def losses(self, batch):\n"
+        "        _, past = self.draw(len(batch) // 2)\n"
+        "        loss = self.cav_with(batch, past).loss.mean()\n"
+        "        self.remember(batch)\n"
+        "        return {'cav': loss}\n"
+    )
+    words = ["--shards", two_task_store, "--stream", "two", "--method", "mine:Mine"]
+    settings = [*(f"model.{name}" for name in SMALL), "epochs=2", "batch_size=2"]
+    sets = [word for item in settings for word in ("--set", item)]
+    done = subprocess.run(
+        [sys.executable, REPO / "train/run.py", *words, *sets],
+        cwd=tmp_path, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    state = max((folder / "checkpoints").glob("step-*")) / "rank-0.pt"
+    memory = torch.load(state, weights_only=True)["memory"]
+    assert memory["offered"] == 2 * 2 * 2  # two tasks, two epochs, one batch of two each
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
