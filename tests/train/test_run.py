@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import REPO
+from train import run as train_run
 from train.data import BatchSpec, batches, open_store, sample_list, steps_per_epoch
 
 SMALL = ["width=32", "depth=1", "decoder_width=16", "decoder_heads=2", "image_size=32", "heads=2"]
@@ -26,16 +28,18 @@ def run(*words: str | Path, script: str = "train/run.py") -> subprocess.Complete
     )
 
 
-def small_run(store: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+def small_words(store: Path, out: Path) -> list[str]:
     settings = [word for name in SMALL for word in ("--set", f"model.{name}")]
-    return run(
-        *("--shards", store / "shards", "--stream", "two", "--out", out),
-        *("--set", "epochs=3", "--set", "batch_size=2", *settings, *more),
-    )
+    return [
+        *("--shards", str(store / "shards"), "--stream", "two", "--out", str(out)),
+        *("--set", "epochs=3", "--set", "batch_size=2", *settings),
+    ]
 
 
-def test_run_writes_matrix_table_plot_and_checkpoints(two_task_store: Path, tmp_path: Path) -> None:
-    done = small_run(two_task_store, tmp_path / "a")
+def test_run_writes_matrix_table_plot_and_checkpoints(
+    two_task_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = run(*small_words(two_task_store, tmp_path / "a"))
     assert done.returncode == 0, done.stderr
     assert "F(code)" in done.stdout
     assert "F(standard)" in done.stdout
@@ -48,12 +52,13 @@ def test_run_writes_matrix_table_plot_and_checkpoints(two_task_store: Path, tmp_
         assert con.sql(sql).fetchall() == [(4,)]
         steps = con.sql("SELECT count(*) FROM metrics WHERE metric = 'loss'").fetchall()
         assert steps == [(2 * 3 * 1,)]
-    again = small_run(two_task_store, tmp_path / "a")
-    assert again.returncode == 0
-    assert "finished already" in again.stdout
-    other = small_run(two_task_store, tmp_path / "a", "--seed", "7")
-    assert other.returncode == 2
-    assert "other settings" in other.stderr
+    capsys.readouterr()
+    began = time.monotonic()
+    assert train_run.main(small_words(two_task_store, tmp_path / "a")) == 0
+    assert time.monotonic() - began < 5  # nothing is trained again
+    assert "finished already" in capsys.readouterr().out
+    assert train_run.main([*small_words(two_task_store, tmp_path / "a"), "--seed", "7"]) == 2
+    assert "other settings" in capsys.readouterr().err
 
 
 def test_batches_are_the_same_for_any_split_into_ranks(two_task_store: Path) -> None:
@@ -116,11 +121,22 @@ def test_a_method_of_ones_own_is_trained_from_where_it_is(
     ],
 )
 def test_wrong_calls_give_one_line(
-    two_task_store: Path, tmp_path: Path, words: list[str], message: str
+    two_task_store: Path,
+    tmp_path: Path,
+    words: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     names = {"STORE": str(two_task_store), "EMPTY": str(tmp_path)}
-    done = run(*[names.get(word, word) for word in words])
+    out = ["--out", str(tmp_path / "out")]
+    assert train_run.main([*(names.get(word, word) for word in words), *out]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_a_wrong_call_of_the_file_ends_without_a_traceback(tmp_path: Path) -> None:
+    done = run("--shards", tmp_path / "nowhere")
     assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ")
     assert len(done.stderr.strip().splitlines()) == 1
