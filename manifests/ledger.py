@@ -121,7 +121,7 @@ def dropped_elsewhere(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
 
 
 def save_table(con: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:
-    """Keep a small table (tasks, stages) whole in the ledger, so that a rebuild has it."""
+    """Keep a small table (tasks, stages, …) whole in the ledger, so that a rebuild has it."""
     table = con.sql(f"SELECT * FROM {name} ORDER BY ALL").to_arrow_table()
     with committing(store.ledger / f"{name}.parquet") as file:
         pq.write_table(table, file)
@@ -131,7 +131,7 @@ def load(con: duckdb.DuckDBPyConnection, store: Store) -> None:
     """Fill an empty manifest with what the ledger holds."""
     for table in ("attempts", "runs"):
         _insert(con, table, sorted(store.ledger.glob(f"{table}-*.parquet")))
-    for table in ("tasks", "stages", "features", "dropped"):
+    for table in ("tasks", "stages", "features", "dropped", "statistics"):
         _insert(con, table, sorted(store.ledger.glob(f"{table}*.parquet")), distinct=True)
     _insert_plans(con, sorted(store.ledger.glob("plans-*.parquet")))
     _note(con, store.ledger.glob("*-*.parquet"))

@@ -7,7 +7,7 @@ import duckdb
 from manifests.status import refresh_status
 from manifests.store import StoreError
 
-VERSION = 3
+VERSION = 4
 
 
 def version(con: duckdb.DuckDBPyConnection) -> int:

@@ -227,3 +227,17 @@ CREATE TABLE IF NOT EXISTS dropped (
     shard VARCHAR NOT NULL,         -- relative to the store
     dropped_at TIMESTAMP
 );
+
+-- Mean and standard deviation of the unnormalised fbank over a set of clips, to normalise by.
+CREATE TABLE IF NOT EXISTS statistics (
+    name VARCHAR NOT NULL,          -- by which it is asked for
+    dataset VARCHAR NOT NULL,
+    stage VARCHAR NOT NULL,         -- <recipe>-<fp8>
+    query VARCHAR NOT NULL,         -- the clips
+    clips BIGINT,
+    frames BIGINT,
+    mean DOUBLE,
+    std DOUBLE,
+    samples_sha256 VARCHAR,         -- fingerprint of the sample list
+    computed_at TIMESTAMP
+);

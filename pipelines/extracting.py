@@ -1,6 +1,7 @@
 """Run planned shards on Dask and commit each to the manifest as it is done."""
 
 import itertools
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from distributed import Client, as_completed, get_worker
 from manifests.catalogue import Writer
 from manifests.ingest import commit_shards
 from manifests.store import Store
+from pipelines.masks import mask_files
 from pipelines.plan import PlannedShard
 from pipelines.recipe import Recipe
 from pipelines.records import Extracted, Source
@@ -31,20 +33,22 @@ def shard_job(
     """The job of a planned shard, from the manifest's rows."""
     rows = con.execute(
         """
-        SELECT c.clip_id, c.key, c.source_id, c.start_s, c.end_s, f.path, f.offset_s, f.started_at
+        SELECT c.clip_id, c.key, c.source_id, c.start_s, c.end_s, f.path, f.offset_s, f.started_at,
+               CASE WHEN json_exists(c.extra, '$.masks') THEN c.extra END
         FROM (SELECT unnest($ids) AS clip_id, unnest(range($count)) AS i) w
         JOIN clips c USING (clip_id) JOIN last_fetch_of($ids) f USING (clip_id) ORDER BY w.i
         """,
         {"ids": list(shard.clip_ids), "count": len(shard.clip_ids)},
     ).fetchall()
-    sources, facts, fetched = [], [], []
-    for clip_id, key, source_id, start_s, end_s, path, offset_s, at in rows:
+    sources, facts, fetched, beside = [], [], [], []
+    for clip_id, key, source_id, start_s, end_s, path, offset_s, at, extra in rows:
         span = end_s - start_s if start_s is not None and end_s is not None else clip_seconds
         local = path if Path(path).is_absolute() else str(store.root.resolve() / path)
         seconds = min(span, recipe.duration_s)
         sources.append(Source(clip_id, key, local, offset_s or 0.0, seconds))
         facts.append({"source_id": source_id, "start_s": start_s, "end_s": end_s})
         fetched.append(at)
+        beside.append(mask_files(json.loads(extra), local) if extra else ())
     return ShardJob(
         store=store.root.resolve(),
         path=shard.path,
@@ -54,6 +58,7 @@ def shard_job(
         sources=tuple(sources),
         facts=tuple(facts),
         fetched_at=tuple(fetched),
+        beside=tuple(beside),
     )
 
 

@@ -3,7 +3,7 @@
 import json
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from manifests.ledger import now
 from manifests.sidecar import MEDIA_COLUMNS, QUALITY_COLUMNS, write_sidecar
 from manifests.store import Store, committing, sidecar_of
+from pipelines.masks import Beside
 from pipelines.recipe import Recipe
 from pipelines.records import Extracted, Source
 from pipelines.sandbox import Sandbox
@@ -22,7 +23,7 @@ class ShardJob:
     """Everything a worker needs to build a shard, on a machine that sees the store and the media.
 
     path: of the shard, relative to `store`. facts: per clip, what its json member says besides
-    (source_id, start_s, end_s). fetched_at: per clip.
+    (source_id, start_s, end_s). fetched_at: per clip. beside: per clip, files that become members.
     """
 
     store: Path
@@ -33,6 +34,7 @@ class ShardJob:
     sources: tuple[Source, ...]
     facts: tuple[dict[str, Any], ...]
     fetched_at: tuple[datetime | None, ...]
+    beside: tuple[Beside, ...]
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,16 @@ def build_shard(job: ShardJob, tell: Callable[[Extracted], None] | None = None) 
         Sandbox(job.recipe) as sandbox,
     ):
         tar = ShardTar(file)
-        for source, facts, fetched_at in zip(job.sources, job.facts, job.fetched_at, strict=True):
+        clips = zip(job.sources, job.facts, job.fetched_at, job.beside, strict=True)
+        for source, facts, fetched_at, beside in clips:
             extracted = sandbox.extract(source)
             row = _row(job, source, extracted, fetched_at)
             if extracted.members:
+                added = (
+                    *extracted.members,
+                    *((name, Path(file).read_bytes()) for name, file in beside),
+                )
+                extracted = replace(extracted, members=added)
                 row |= _append(tar, job, source, facts, extracted, position=stored)
                 stored += 1
             rows.append(row)

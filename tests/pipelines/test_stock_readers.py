@@ -28,6 +28,7 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sources=tuple(Source(f"toy/{p.stem}", p.stem, str(p), 0.0, 10.0) for p in paths),
         facts=({}, {}, {}),
         fetched_at=(None, None, None),
+        beside=((), (), ()),
     )
     done = build_shard(job)
     assert (done.stored, done.rejected) == (3, 0)

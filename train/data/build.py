@@ -11,17 +11,20 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from manifests.store import StoreError
+from train.data.ahead import announced
 from train.data.batch import Batch
 from train.data.device import Jpegs
 from train.data.draws import Purpose, generator
 from train.data.order import Order, Rows
 from train.data.piece import Piece, make
-from train.data.reading import BadSampleError, Problem, reader_of
+from train.data.readers import reader_of
+from train.data.reading import BadSampleError, Problem
 from train.data.request import BASE, Draw, request
 from train.data.samples import SampleList
 from train.data.spec import DEFAULT_POLICY, BatchSpec, Policy
 from train.data.targets import targets
 from train.data.transforms import pictures, sound
+from train.data.transforms.masks import by_second
 
 # How many other samples are tried in place of a bad one.
 _TRIES = 16
@@ -30,13 +33,15 @@ _TRIES = 16
 @dataclass(frozen=True)
 class Steps(Dataset[Batch]):
     """The batches of an order for one rank: item i is step i. Works with a stock DataLoader,
-    with batch_size=None and a sampler of step numbers."""
+    with batch_size=None and a sampler of step numbers. ahead: how many steps further the next one
+    of this process is, which is read ahead where the store is remote (0: none)."""
 
     order: Order
     spec: BatchSpec
     policy: Policy = DEFAULT_POLICY
     rank: int = 0
     world_size: int = 1
+    ahead: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world_size:
@@ -56,7 +61,10 @@ class Steps(Dataset[Batch]):
         return self.order.rows(step).part(self.rank, self.world_size)
 
     def __getitem__(self, step: int) -> Batch:
-        return build(self.order, self.rows(step), self.spec, self.policy)
+        rows, next_step = self.rows(step), step + self.ahead
+        then = self.rows(next_step) if self.ahead and next_step < len(self) else None
+        with announced(self.order, rows, then, self.spec, self.policy):
+            return build(self.order, rows, self.spec, self.policy)
 
 
 def build(order: Order, rows: Rows, spec: BatchSpec, policy: Policy) -> Batch:
@@ -113,6 +121,7 @@ def _assemble(
             sound.fit(p.waveform, spec.waveform_samples) for p in pieces if p.waveform is not None
         ]
         waveform = _stack(waves, "waveform")
+    masks, mask_known = _masks(pieces, spec) if "masks" in spec.read else (None, None)
     return Batch(
         video=video,
         audio=audio[:, None] if audio.ndim == 3 else audio,
@@ -126,6 +135,8 @@ def _assemble(
         audio_frames=torch.tensor([piece.fbank_frames for piece in pieces]),
         video_frames=torch.tensor(seen),
         waveform=waveform,
+        masks=masks,
+        mask_known=mask_known,
         features={
             name: _stack([piece.features[name] for piece in pieces], name)
             for name in spec.read
@@ -137,6 +148,13 @@ def _assemble(
         jpegs=jpegs,
         normalise_pixels=jpegs is not None or spec.pixels == "uint8",
     )
+
+
+def _masks(pieces: Sequence[Piece], spec: BatchSpec) -> tuple[Tensor, Tensor]:
+    """Masks of all pieces, and which seconds have one."""
+    made = [by_second(piece.masks, spec.segments, spec.image_size or 0) for piece in pieces]
+    values, known = zip(*made, strict=True)
+    return torch.from_numpy(np.stack(values)), torch.from_numpy(np.stack(known))
 
 
 def _video(pieces: Sequence[Piece], spec: BatchSpec) -> tuple[Tensor, list[int], Jpegs | None]:

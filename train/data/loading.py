@@ -1,8 +1,9 @@
 """Batches in the order of their steps, made by worker processes or by this one."""
 
 import multiprocessing
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch.utils.data import DataLoader, Dataset
 
@@ -12,6 +13,9 @@ from train.data.build import Steps
 from train.data.order import EpochOrder
 from train.data.samples import SampleList
 from train.data.spec import DEFAULT_POLICY, BatchSpec, Policy
+
+# How often dead workers are looked for.
+_LOOK_S = 2.0
 
 
 class LoaderError(StoreError):
@@ -58,6 +62,7 @@ def stream(
     of a worker before it counts as hung.
     """
     end = len(steps) if stop is None else min(stop, len(steps))
+    steps = replace(steps, ahead=max(workers, 1))
     if workers == 0 or start + 1 >= end:
         for step in range(start, end):
             batch = steps[step]
@@ -69,23 +74,27 @@ def stream(
         sampler=range(start + 1, end),
         num_workers=min(workers, end - start - 1),
         multiprocessing_context=_context(),
-        timeout=timeout_s,
+        timeout=_LOOK_S,
         pin_memory=pin_memory,
     )
     rest = iter(loader)
     first = steps[start]
     yield first.pin_memory() if pin_memory else first
-    yield from _received(rest, start + 1)
+    yield from _received(rest, start + 1, timeout_s)
 
 
-def _received(source: Iterator["Batch | _Failure"], step: int) -> Iterator[Batch]:
+def _received(source: Iterator["Batch | _Failure"], step: int, timeout_s: float) -> Iterator[Batch]:
     """Batches of the workers; their failures as errors of this process."""
+    began = time.monotonic()
     while True:
         try:
             got = next(source, None)
         except RuntimeError as error:
             if "DataLoader" not in str(error):
                 raise
+            # A DataLoader looks for dead workers only when its time-out ends, so it is a short one.
+            if "timed out" in str(error) and time.monotonic() - began < timeout_s:
+                continue
             raise LoaderError(
                 f"a loader process ended or hung before step {step} ({str(error).splitlines()[0]})"
                 "; out of memory? Use fewer workers or smaller batches; the run can go on from "
@@ -96,7 +105,7 @@ def _received(source: Iterator["Batch | _Failure"], step: int) -> Iterator[Batch
         if isinstance(got, _Failure):
             raise got.error
         yield got
-        step += 1
+        step, began = step + 1, time.monotonic()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from train.data.draws import Purpose
 from train.data.reading import BadSampleError, Problem, Reader, ReadError, read_members
 from train.data.request import Request
 from train.data.spec import BatchSpec
-from train.data.transforms import features, pictures, sound, spectrograms
+from train.data.transforms import features, masks, pictures, sound, spectrograms
 from train.data.transforms.mixing import mean_free, mix_waveforms
 from train.data.transforms.pictures import Box
 
@@ -22,8 +22,10 @@ class Piece:
     """One sample's arrays, as they go into a batch.
 
     pictures: [S, S, 3] each in 0 … 255, uint8, or float32 where mixed; where the device decodes,
-    jpegs and box instead. fbank: float32 [frames, mels]; fbank_frames: how many are no padding.
-    waveform: float32 [samples] in [-1, 1], at `rate`. mixed_with: the partner's place in the list
+    jpegs and box instead (frame: width and height of the stored ones).
+    fbank: float32 [frames, mels]; fbank_frames: how many are no padding.
+    waveform: float32 [samples] in [-1, 1], at `rate`. masks: [S, S] by second.
+    mixed_with: the partner's place in the list
     and clip id; share: the part of the sample's own.
     """
 
@@ -32,11 +34,13 @@ class Piece:
     pictures: list[NDArray[Any]] = field(default_factory=list)
     jpegs: list[memoryview] = field(default_factory=list)
     box: Box = (0, 0, 0, 0)
+    frame: tuple[int, int] | None = None
     fbank: NDArray[np.float32] | None = None
     fbank_frames: int = 0
     waveform: NDArray[np.float32] | None = None
     rate: int = 0
     features: dict[str, NDArray[Any]] = field(default_factory=dict)
+    masks: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
     mixed_with: tuple[int, str] | None = None
     share: float = 1.0
 
@@ -62,6 +66,12 @@ def _decoded(request: Request, spec: BatchSpec, reader: Reader) -> Piece:
         if request.frames:
             doing = f"decode a frame of {', '.join(request.frames)}:"
             _pictures(piece, [content[name] for name in request.frames], request, spec)
+        for name in request.masks:
+            doing = f"decode {name}:"
+            second = int(name.removeprefix("mask_").removesuffix(".png"))
+            piece.masks[second] = masks.decode(
+                content[name], piece.frame, piece.box, spec.image_size or 0
+            )
         if request.fbank:
             doing = f"decode {request.fbank}:"
             piece.fbank = _fbank(
@@ -120,8 +130,9 @@ def _pictures(piece: Piece, jpegs: list[memoryview], request: Request, spec: Bat
         choices = request.draw.generator(Purpose.CROP)
     size = pictures.jpeg_size(jpegs[0])
     box = pictures.crop_box(*size, spec.image_size or min(size), choices)
+    piece.frame, piece.box = size, box
     if spec.decode == "device":
-        piece.jpegs, piece.box = jpegs, box
+        piece.jpegs = jpegs
         return
     for jpeg in jpegs:
         pixels = pictures.decode(jpeg)

@@ -170,6 +170,7 @@ def _collect(
     return SampleList(
         url=store.url,
         options=store.options,
+        cache=store.cache,
         columns=SharedTable(table),
         shards=shards,
         layouts=tuple(Layout.of(members) for members in layouts),

@@ -5,12 +5,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from manifests.store import StoreError
-from train.data.samples import SampleList, Shard
+from train.data.samples import Shard
 
 _HEADER = 512
 # Between local ranges this near, the bytes between are read along rather than asked twice.
@@ -176,15 +175,3 @@ def _check_header(header: memoryview, item: Wanted) -> None:
             "or run avstore verify",
             item.offset,
         )
-
-
-@lru_cache(maxsize=8)
-def _reader(url: str, options: tuple[tuple[str, Any], ...], pid: int) -> Reader:
-    if "://" not in url:
-        return LocalReader(url)
-    raise StoreError(f"{url} is not a local folder")
-
-
-def reader_of(samples: SampleList) -> Reader:
-    """This process's reader of the shards that the list names."""
-    return _reader(samples.url, samples.options, os.getpid())

@@ -11,7 +11,7 @@ from train.data.samples import Sample, SampleList, Shard
 from train.data.spec import BatchSpec, Policy
 from train.data.transforms.frames import choose_frames
 
-BASE = ("video", "audio", "waveform")
+BASE = ("video", "audio", "waveform", "masks")
 _SOUND = ("flac", "wav")
 
 
@@ -42,6 +42,7 @@ class Request:
     sound: str | None
     features: tuple[tuple[str, Wanted], ...]
     feature_crcs: tuple[int, ...]
+    masks: tuple[str, ...]
     whole: bool
     partner: "Request | None" = None
     share: float = 1.0
@@ -51,7 +52,7 @@ class Request:
         """Suffixes to read of the base shard."""
         if self.whole:
             return self.sample.layout.names
-        return (*self.frames, *(name for name in (self.fbank, self.sound) if name))
+        return (*self.frames, *(name for name in (self.fbank, self.sound) if name), *self.masks)
 
     def wanted(self) -> list[Wanted]:
         """The members' ranges in the base shard."""
@@ -102,6 +103,7 @@ def _request(
             sound=_first(sample, _SOUND) if sound else None,
             features=features,
             feature_crcs=crcs,
+            masks=_masks(sample) if "masks" in spec.read else (),
             whole=_checked(policy, draw),
         )
     except (StoreError, ValueError) as error:
@@ -123,6 +125,11 @@ def _frames(sample: Sample, spec: BatchSpec, draw: Draw) -> tuple[str, ...]:
         spec.frame_times,
     )
     return tuple(names[index] for index in chosen)
+
+
+def _masks(sample: Sample) -> tuple[str, ...]:
+    """`mask_<second>.png`, as AVSBench's shards have them; none for a clip without."""
+    return tuple(name for name in sample.layout.names if name.startswith("mask_"))
 
 
 def _first(sample: Sample, suffixes: tuple[str, ...]) -> str:

@@ -79,7 +79,8 @@ class SampleList:
     columns: clip_id, shard (place in `shards`), layout (place in `layouts`), position, offsets,
     sizes, frame_count, frame_times, fbank_frames, label_ids, crc32, weight (null without one);
     `segments` and `feature:<name>` where they were asked for.
-    url, options: where the shards lie. classes: size of the label vocabulary.
+    url, options: where the shards lie; cache: folder and bytes kept of remote ones.
+    classes: size of the label vocabulary.
     fingerprint: sha256 over the clips and their shards' sha256 (and weights), in order.
     missing: clips that the query named and the store does not hold.
     stages: dataset to the recipe (<recipe>-<fp8>) that its samples are of.
@@ -95,6 +96,7 @@ class SampleList:
     missing: tuple[str, ...]
     stages: tuple[tuple[str, str], ...]
     companions: tuple[Shard, ...] = ()
+    cache: tuple[str, int] | None = None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -61,8 +61,9 @@ class BatchSpec:
     leaves frames as they are stored. pixels: 'float' is ImageNet-normalised float32, 'uint8' is
     left for the device (`Batch.to` normalises there).
     fbank_frames: length that fbank is cut or padded to; mean, std: of the unnormalised fbank.
-    read: what to read: 'video', 'audio' (fbank), 'waveform', and derived features by the names
-    that the sample list was made with. waveform_samples: length it is cut or padded to.
+    read: what to read: 'video', 'audio' (fbank), 'waveform', 'masks' (AVSBench's, of seconds up to
+    `segments`), and derived features by the names that the sample list was made with.
+    waveform_samples: length it is cut or padded to.
     fbank_mels: of the fbank of mixed waveforms. feature_rows: rows (time) that derived features
     are cut or padded to; feature_norm: divide each by its L2 norm (UAVM).
     labels: 'ids' (a list a sample), 'index' (int64 [B], single-label), 'multi_hot' (float32
@@ -118,6 +119,8 @@ class BatchSpec:
             raise ValueError("frame_choice 'times' needs frame_times, in seconds")
         if self.decode == "device" and (self.image_size is None or self.mixing):
             raise ValueError("decode='device' needs an image_size, and no mixup")
+        if "masks" in self.read and (self.image_size is None or self.mixing):
+            raise ValueError("masks need an image_size, and no mixup")
         if self.mixing and self.labels in ("ids", "index"):
             raise ValueError("mixup mixes targets: labels are 'multi_hot' or 'segments'")
 

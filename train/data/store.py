@@ -23,11 +23,13 @@ class Store:
     """A store for reading. url: where the shards lie, a local folder or an fsspec URL.
 
     paths: the local manifest (a mirror, where the store is elsewhere). options: for fsspec.
+    cache: folder and limit in bytes of what is kept here of remote shards.
     """
 
     paths: StorePaths
     url: str
     options: tuple[tuple[str, Any], ...] = ()
+    cache: tuple[str, int] | None = None
 
     @property
     def root(self) -> Path:
@@ -58,15 +60,21 @@ class Store:
                 raise StoreError(f"the query failed: {error}") from error
 
 
-def open_store(path: Path | str, cache: Path | None = None, **options: Any) -> Store:
+def open_store(
+    path: Path | str, cache: Path | None = None, cache_bytes: int = 0, **options: Any
+) -> Store:
     """The store at `path`: STORE itself, STORE/shards or below, or an fsspec URL (s3://…).
 
-    cache, options: of a URL only; where its manifest is mirrored, and what fsspec needs.
+    Of a URL only: cache, where its manifest is mirrored (AVSTORE_CACHE, ~/.cache/avstore);
+    cache_bytes, how much of the shards' content is kept there too (0: none); options, what fsspec
+    needs.
     Raises StoreError where there is none.
     """
     if "://" in str(path):
         local, _, _ = remote.mirror(str(path), cache, **options)
-        return Store(local, str(path).rstrip("/"), tuple(sorted(options.items())))
+        folder = str(cache or remote.cache_directory())
+        kept = (folder, cache_bytes) if cache_bytes > 0 else None
+        return Store(local, str(path).rstrip("/"), tuple(sorted(options.items())), kept)
     if not Path(path).exists():
         raise StoreError(f"{path} does not exist; build shards first (make vggsound-shards)")
     paths = find_store(Path(path))

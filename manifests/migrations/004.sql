@@ -1,0 +1,1 @@
+-- The table `statistics` is new; schema.sql has made it.

@@ -1,0 +1,22 @@
+CREATE TABLE annotation_errors(dataset VARCHAR NOT NULL, file VARCHAR, "row" BIGINT, reason VARCHAR, "text" VARCHAR);
+CREATE TABLE attempts(clip_id VARCHAR NOT NULL, stage VARCHAR NOT NULL, started_at TIMESTAMP, "seconds" DOUBLE, outcome VARCHAR, error_class VARCHAR, error_message VARCHAR, tool_version VARCHAR, run_id VARCHAR, path VARCHAR, offset_s DOUBLE, not_before TIMESTAMP, charged BOOLEAN, sha256 VARCHAR, bytes BIGINT);
+CREATE TABLE clips(clip_id VARCHAR NOT NULL, dataset VARCHAR NOT NULL, "key" VARCHAR NOT NULL, source_id VARCHAR, start_s DOUBLE, end_s DOUBLE, split VARCHAR, subsets VARCHAR[], labels VARCHAR[], label_ids INTEGER[], category VARCHAR, captions VARCHAR[], extra JSON, "position" BIGINT);
+CREATE TABLE datasets("name" VARCHAR NOT NULL, "version" VARCHAR, annotation_source VARCHAR, annotation_sha256 VARCHAR, licence VARCHAR, clips BIGINT, ingested_at TIMESTAMP);
+CREATE TABLE dropped(shard VARCHAR NOT NULL, dropped_at TIMESTAMP);
+CREATE TABLE features(feature VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL, parameters JSON, code_version VARCHAR, library_versions JSON, weights_sha256 VARCHAR);
+CREATE TABLE feature_samples(shard VARCHAR NOT NULL, feature VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL, clip_id VARCHAR NOT NULL, "position" INTEGER, "offset" BIGINT, size BIGINT, shape VARCHAR, dtype VARCHAR, source_sha256 VARCHAR, crc32 BIGINT);
+CREATE TABLE labels(dataset VARCHAR NOT NULL, label_id INTEGER NOT NULL, "label" VARCHAR NOT NULL, mid VARCHAR, category VARCHAR);
+CREATE TABLE ledger_files("name" VARCHAR NOT NULL);
+CREATE TABLE media(clip_id VARCHAR NOT NULL, path VARCHAR, bytes BIGINT, sha256 VARCHAR, container VARCHAR, duration_s DOUBLE, video_codec VARCHAR, width INTEGER, height INTEGER, fps DOUBLE, frames INTEGER, rotation INTEGER, audio_codec VARCHAR, audio_rate INTEGER, audio_channels INTEGER, av_offset_ms DOUBLE, fetched_at TIMESTAMP);
+CREATE TABLE meta(schema_version INTEGER NOT NULL);
+CREATE TABLE "plans"(shard VARCHAR NOT NULL, dataset VARCHAR NOT NULL, stage VARCHAR NOT NULL, split VARCHAR NOT NULL, number INTEGER NOT NULL, clip_ids VARCHAR[], done BOOLEAN NOT NULL, first_position BIGINT, last_position BIGINT);
+CREATE TABLE quality(clip_id VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL, verdict VARCHAR, detail VARCHAR, silent_fraction DOUBLE, still_fraction DOUBLE, black_fraction DOUBLE, loudness_lufs DOUBLE, clipped_fraction DOUBLE, decode_errors INTEGER, extracted_at TIMESTAMP);
+CREATE TABLE runs(run_id VARCHAR NOT NULL, command VARCHAR, config JSON, git_commit VARCHAR, host JSON, started_at TIMESTAMP, ended_at TIMESTAMP, outcome VARCHAR);
+CREATE TABLE samples(clip_id VARCHAR NOT NULL, shard VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL, "position" INTEGER, members VARCHAR, offsets BIGINT[], sizes INTEGER[], frame_count INTEGER, frame_times FLOAT[], fbank_frames INTEGER, duration_s DOUBLE, crc32 BIGINT, range_offset BIGINT, range_bytes BIGINT);
+CREATE TABLE segments(clip_id VARCHAR NOT NULL, modality VARCHAR NOT NULL, "label" VARCHAR NOT NULL, label_id INTEGER, onset_s DOUBLE, offset_s DOUBLE);
+CREATE TABLE shards(path VARCHAR NOT NULL, dataset VARCHAR NOT NULL, recipe VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL, split VARCHAR NOT NULL, clips BIGINT, bytes BIGINT, sha256 VARCHAR);
+CREATE TABLE stages(stage VARCHAR NOT NULL, dataset VARCHAR NOT NULL, recipe VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL);
+CREATE TABLE status(clip_id VARCHAR NOT NULL, stage VARCHAR NOT NULL, status VARCHAR NOT NULL, verdict VARCHAR, attempts INTEGER, not_before TIMESTAMP, updated_at TIMESTAMP, "position" BIGINT);
+CREATE TABLE tasks(stream VARCHAR NOT NULL, "position" INTEGER NOT NULL, task VARCHAR NOT NULL, "role" VARCHAR NOT NULL, query VARCHAR NOT NULL);
+CREATE MACRO last_fetch_of (ids) AS TABLE (SELECT clip_id, arg_max_null(path, started_at) AS path, arg_max_null(offset_s, started_at) AS offset_s, max(started_at) AS started_at FROM attempts WHERE ((stage = 'fetch') AND (clip_id = ANY(SELECT unnest(ids)))) GROUP BY clip_id);
+

@@ -1,0 +1,103 @@
+"""The loader inside what people use: stock DataLoader, torchdata, Lightning, Accelerate."""
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from train.data import EpochOrder, Loader, Steps, batches
+from train.data.loader import StepStream
+
+
+@pytest.fixture
+def steps(toy_list, toy_spec):
+    return Steps(EpochOrder(toy_list, toy_spec, seed=3, epoch=0), toy_spec)
+
+
+@pytest.fixture
+def expected(toy_list, toy_spec):
+    return [b.clip_ids for b in batches(toy_list, toy_spec, seed=3, epoch=0)]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_stock_dataloader_over_map_and_stream(steps, expected, workers):
+    kwargs = {"batch_size": None, "num_workers": workers}
+    assert [b.clip_ids for b in DataLoader(steps, **kwargs)] == expected
+    assert [b.clip_ids for b in DataLoader(StepStream(steps), **kwargs)] == expected
+    rest = DataLoader(StepStream(steps, start=2), **kwargs)
+    assert [b.clip_ids for b in rest] == expected[2:]
+    sampler = DataLoader(steps, sampler=range(4, 6), **kwargs)
+    assert [b.clip_ids for b in sampler] == expected[4:]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_torchdatas_stateful_dataloader(steps, expected, workers):
+    stateful = pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader
+
+    def loader():
+        return stateful(StepStream(steps), batch_size=None, num_workers=workers)
+
+    first = loader()
+    taken = []
+    for batch in first:
+        taken.append(batch.clip_ids)
+        if len(taken) == 3:
+            break
+    second = loader()
+    second.load_state_dict(first.state_dict())
+    assert taken + [b.clip_ids for b in second] == expected
+
+
+def test_accelerate_takes_the_loader_of_each_process(toy_list, toy_spec, expected):
+    accelerate = pytest.importorskip("accelerate")
+    accelerator = accelerate.Accelerator(cpu=True)
+    loader = Loader(
+        toy_list,
+        toy_spec,
+        seed=3,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+    )
+    model = accelerator.prepare(torch.nn.Linear(48, 1))
+    seen = []
+    for batch in loader:
+        loss = model(batch.to(accelerator.device).audio[:, 0, :, 0]).sum()
+        accelerator.backward(loss)
+        seen.append(batch.clip_ids)
+    assert seen == expected
+
+
+def test_lightning_trains_from_it_and_keeps_its_state(toy_list, toy_spec, expected, tmp_path):
+    lightning = pytest.importorskip("lightning")
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(48, 1)
+            self.seen = []
+
+        def training_step(self, batch, _index):
+            self.seen.append(batch.clip_ids)
+            return self.layer(batch.audio[:, 0, :, 0]).sum()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 1e-3)
+
+    def fit(steps, resume=None):
+        module = Module()
+        trainer = lightning.Trainer(
+            accelerator="cpu",
+            max_steps=steps,
+            max_epochs=-1,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            default_root_dir=tmp_path,
+        )
+        trainer.fit(module, Loader(toy_list, toy_spec, seed=3), ckpt_path=resume)
+        trainer.save_checkpoint(tmp_path / "last.ckpt", weights_only=False)
+        return module.seen
+
+    first = fit(4)
+    second = fit(6, resume=tmp_path / "last.ckpt")
+    assert first + second == expected

@@ -1,0 +1,174 @@
+"""What comes out: frames, spectrograms, labels, features, statistics, against hand-worked cases."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manifests.catalogue import open_write
+from manifests.ledger import now
+from manifests.lock import writing
+from manifests.rebuild import rebuild
+from manifests.statistics import Statistics, save
+from manifests.store import StoreError
+from tests.train.data import store_factory as toy
+from train.data import (
+    Augment,
+    BatchSpec,
+    Loader,
+    fbank_statistics,
+    known_statistics,
+    open_store,
+    sample_list,
+)
+from train.data.transforms import frames, labels, mixing, spectrograms
+
+
+def drawn(seed=0):
+    return np.random.default_rng(seed)
+
+
+def first(samples, **options):
+    settings = {"batch_size": 23, "frames": 2, "image_size": 24, "fbank_frames": 48, **options}
+    return next(iter(Loader(samples, BatchSpec(**settings))))
+
+
+def test_stellas_window_and_its_middle():
+    assert frames.window_frames(80, 4, 10.0, None) == [24, 32, 40, 48]
+    for seed in range(20):
+        chosen = frames.window_frames(80, 4, 10.0, drawn(seed))
+        assert [b - a for a, b in itertools.pairwise(chosen)] == [8, 8, 8]
+        assert 0 <= chosen[0] < 48
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 12), st.integers(0, 99))
+def test_any_choice_is_in_range_and_in_order(stored, wanted, seed):
+    for choice in ("window", "middle", "random", "segment", "even", "all"):
+        found = frames.choose_frames(choice, stored, wanted, 10.0, drawn(seed))
+        assert found == sorted(found)
+        assert all(0 <= index < stored for index in found)
+        assert len(found) == (stored if choice == "all" else wanted)
+
+
+def test_frames_at_given_times_are_the_nearest():
+    times = np.array([0.0, 1.0, 2.0, 3.0], np.float32)
+    assert frames.nearest_frames(times, 4, 4.0, (0.4, 1.5, 2.6, 9.0)) == [0, 1, 3, 3]
+
+
+def test_spec_augment_blanks_one_band_and_one_span():
+    for seed in range(30):
+        out = spectrograms.spec_augment(np.ones((200, 128), np.float32), 48, 100, drawn(seed))
+        blank_bins = np.flatnonzero((out == 0).all(0))
+        blank_rows = np.flatnonzero((out == 0).all(1))
+        assert len(blank_bins) < 48
+        assert len(blank_rows) < 100
+        for blank in (blank_bins, blank_rows):
+            assert len(blank) == 0 or blank[-1] - blank[0] + 1 == len(blank)
+
+
+def test_noise_is_at_most_a_tenth_and_the_roll_is_circular():
+    ramp = np.repeat(np.arange(50, dtype=np.float32)[:, None] * 10, 4, 1)
+    out = spectrograms.noise_and_roll(ramp, drawn(3), roll=10)
+    shift = int(np.argmin(out[:, 0]))
+    assert shift <= 10 or shift >= 40
+    back = np.roll(out, -shift, axis=0) - ramp
+    assert 0 <= back.min() <= back.max() < 0.1
+
+
+def test_waveform_mixup_is_mean_free_and_as_long_as_the_first():
+    a, b = np.array([1, 3, 5, 7], np.float32), np.array([2, 4], np.float32)
+    mixed = mixing.mix_waveforms(a, b, 0.75)
+    expected = 0.75 * (a - 4) + 0.25 * np.array([-1, 1, 0, 0])
+    np.testing.assert_allclose(mixed, expected - expected.mean())
+
+
+def test_targets_of_the_spec():
+    np.testing.assert_allclose(labels.multi_hot([1], 4, 0.1), [0.025, 0.9, 0.025, 0.025])
+    mixed = labels.multi_hot([1], 4, 0.1, [1, 2], 0.75)
+    np.testing.assert_allclose(mixed, [0.025, 0.925, 0.25, 0.025], atol=1e-6)
+    by_second = labels.by_segment([(0, 1.0, 3.0), (1, 2.5, 4.0)], 5, 3, background=2)
+    assert by_second.tolist() == [[0, 0, 1], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def test_labels_as_multi_hot_and_by_segment(toy_store, toy_list):
+    batch = first(toy_list, labels="multi_hot", random=False)
+    for row, clip in enumerate(batch.clip_ids):
+        assert batch.labels[row].nonzero()[:, 0].tolist() == toy.labels_of(int(clip[-6:]))
+    with pytest.raises(StoreError, match="labels; labels='index'"):
+        first(toy_list, labels="index")
+    seen = sample_list(toy_store, "SELECT clip_id FROM clips", segments="visual")
+    batch = first(seen, labels="segments", random=False, segments=8)
+    for row, clip in enumerate(batch.clip_ids):
+        number = int(clip[-6:])
+        for label in toy.labels_of(number):
+            on = batch.labels[row][:, label].nonzero()[:, 0].tolist()
+            assert on == (list(range(label, label + 2)) if number % 2 else [])
+
+
+def test_derived_features_come_fitted(toy_store):
+    samples = sample_list(toy_store, "SELECT clip_id FROM clips", features=["toy-feature"])
+    batch = first(samples, read=("toy-feature",), feature_rows=5, random=False)
+    assert batch.features["toy-feature"].shape == (23, 5, 4)
+    for row, clip in enumerate(batch.clip_ids):
+        value = batch.features["toy-feature"][row]
+        assert torch.equal(value[:3], torch.full((3, 4), float(int(clip[-6:]))))
+        assert not value[3:].any()
+    with pytest.raises(StoreError, match="no nosuch"):
+        sample_list(toy_store, "SELECT clip_id FROM clips", features=["nosuch"])
+
+
+def test_mixup_mixes_everything_by_one_share(toy_list):
+    augment = Augment(crop=False, noise=False, mixup=1.0)
+    spec = {"labels": "multi_hot", "augment": augment, "fbank_frames": 40, "frame_choice": "even"}
+    mixed = first(toy_list, **spec)
+    bare = first(toy_list, **spec | {"augment": Augment(crop=False, noise=False)})
+    plain = dict(zip(bare.clip_ids, zip(bare.audio, bare.labels, strict=True), strict=True))
+    for row, clip in enumerate(mixed.clip_ids):
+        share, other = mixed.share[row], mixed.mixed_with[row]
+        for mine, own, partner in zip(
+            (mixed.audio[row], mixed.labels[row]), plain[clip], plain[other], strict=True
+        ):
+            torch.testing.assert_close(mine, share * own + (1 - share) * partner)
+
+
+def test_one_sample_is_the_same_in_any_batch_and_order(toy_list):
+    """Random choices belong to the row's place: batch size and workers change nothing."""
+    whole = first(toy_list)
+    parts = list(Loader(toy_list, BatchSpec(5, frames=2, image_size=24, fbank_frames=48)))
+    assert torch.equal(torch.cat([b.video for b in parts]), whole.video)
+    assert torch.equal(torch.cat([b.audio for b in parts]), whole.audio)
+
+
+def test_decoding_on_the_device_is_decoding_in_the_worker(toy_list):
+    here = first(toy_list, random=False)
+    there = first(toy_list, random=False, decode="device").to("cpu")
+    assert (here.video - there.video).abs().max() < 0.1  # some levels of 255, by resizing
+
+
+def test_statistics_are_those_of_all_values(toy_list):
+    shape = toy.Shape()
+    values = np.concatenate(
+        [toy.fbank(n, shape).astype(np.float64).ravel() for n in range(shape.clips)]
+    )
+    found = fbank_statistics(toy_list)
+    np.testing.assert_allclose([found.mean, found.std], [values.mean(), values.std()], rtol=1e-9)
+    assert found.frames == len(values) // shape.mels
+
+
+def test_statistics_are_kept_and_survive_a_rebuild(tmp_path):
+    root = toy.make_store(tmp_path / "store")
+    store = open_store(root)
+    kept = Statistics("toy-train", "toy", "toy-abcdef01", "SELECT 1", 23, 9, -4.5, 3.5, "00", now())
+    save(store.paths, kept)
+    assert known_statistics(store, "toy-train") == (-4.5, 3.5)
+    assert known_statistics(store, "vggsound") == (-5.081, 4.4849)
+    with writing(store.paths), open_write(store.paths, fresh=True) as writer:
+        rebuild(writer, store.paths)
+        writer.publish()
+    assert known_statistics(store, "toy-train") == (-4.5, 3.5)
+    with pytest.raises(StoreError, match="known are audioset, toy-train, vggsound"):
+        known_statistics(store, "nosuch")

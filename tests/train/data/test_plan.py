@@ -1,0 +1,189 @@
+"""Plans, mixtures and weights: explicit, reproducible, rebuilt from the seed."""
+
+import pickle
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manifests.store import StoreError
+from tests.train.data import store_factory as toy
+from train.data import (
+    BatchSpec,
+    EpochOrder,
+    Loader,
+    Mixture,
+    PlanSpec,
+    Stretch,
+    class_balanced,
+    compile_plan,
+    sources,
+)
+from train.data.draws import Purpose, uniform, words
+from train.data.reservoir import Reservoir
+
+TASKS = {
+    "low": "SELECT clip_id FROM samples WHERE right(clip_id, 6)::INT < 8",
+    "middle": "SELECT clip_id FROM samples WHERE right(clip_id, 6)::INT BETWEEN 8 AND 12",
+    "high": "SELECT clip_id FROM samples WHERE right(clip_id, 6)::INT > 12",
+}
+
+
+def plan_of(store, **options):
+    seed = options.pop("seed", 1)
+    return compile_plan(store, TASKS, PlanSpec(**{"batch_size": 3, **options}), seed)
+
+
+def test_boundaries_are_exact_and_every_task_is_gone_through_each_epoch(toy_store):
+    plan = plan_of(toy_store, epochs=2)
+    assert plan.boundaries.tolist() == [0, 6, 10, 18]
+    assert len(plan) == 18
+    for number, task in enumerate(plan.tasks):
+        first, last = plan.boundaries[number : number + 2]
+        rows = [plan.rows(step) for step in range(first, last)]
+        assert {plan.moment(step).task for step in range(first, last)} == {number}
+        for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+            taken = np.concatenate([r.indices for r in half])
+            assert sorted(taken) == task.indices.tolist()
+        assert len({(r.epoch, p) for r in rows for p in r.places}) == 2 * len(task)
+    with pytest.raises(IndexError, match="step 18 is not one of the plan's 18"):
+        plan.rows(18)
+
+
+def test_the_hash_holds_all_that_the_plan_depends_on(toy_store):
+    plan = plan_of(toy_store, replay=2, memory=4)
+    assert plan_of(toy_store, replay=2, memory=4).fingerprint == plan.fingerprint
+    others = [
+        plan_of(toy_store, replay=2, memory=5),
+        plan_of(toy_store, replay=2, memory=4, seed=2),
+        plan_of(toy_store, replay=2, memory=4, epochs=2),
+        compile_plan(toy_store, dict(reversed(TASKS.items())), plan.spec, 1),
+    ]
+    assert len({plan.fingerprint, *(other.fingerprint for other in others)}) == 5
+    assert pickle.loads(pickle.dumps(plan)).fingerprint == plan.fingerprint
+
+
+def test_replay_draws_only_from_what_was_offered_and_is_rebuilt(toy_store):
+    plan = plan_of(toy_store, epochs=2, replay=2, memory=5)
+    offered: list[int] = []
+    for step in range(len(plan)):
+        rows = plan.rows(step)
+        own, replayed = rows.indices[rows.origin == 0], rows.indices[rows.origin == 1]
+        memory = plan.memory(step)
+        assert len(memory) == min(5, len(offered))
+        assert len(replayed) == min(2, len(offered))
+        assert set(replayed) <= set(memory) <= set(offered)
+        assert len(set(replayed)) == len(replayed)
+        if plan.moment(step).epoch == 0:
+            offered += own.tolist()
+    again = plan_of(toy_store, epochs=2, replay=2, memory=5)
+    step = random.Random(0).randrange(len(plan))
+    assert np.array_equal(again.rows(step).indices, plan.rows(step).indices)
+    assert np.array_equal(again.memory(step), plan.memory(step))
+
+
+def test_a_plan_is_loaded_as_any_order_is(toy_store, toy_spec):
+    plan = plan_of(toy_store, replay=2, memory=5)
+    whole = list(Loader(plan, toy_spec))
+    assert [b.clip_ids for b in Loader(plan, toy_spec, workers=2)] == [b.clip_ids for b in whole]
+    halves = [list(Loader(plan, toy_spec, rank=r, world_size=2)) for r in (0, 1)]
+    for step, batch in enumerate(whole):
+        assert halves[0][step].clip_ids == batch.clip_ids[::2]
+        assert halves[1][step].clip_ids == batch.clip_ids[1::2]
+        assert batch.origin.tolist() == plan.rows(step).origin.tolist()
+    loader = Loader(plan, toy_spec)
+    state = loader.state_dict() | {"step": 5}
+    loader.load_state_dict(state)
+    assert next(iter(loader)).clip_ids == whole[5].clip_ids
+
+
+def test_wrong_plans_are_named(toy_store):
+    with pytest.raises(ValueError, match="replay needs rows a batch"):
+        PlanSpec(batch_size=2, replay=2)
+    with pytest.raises(StoreError, match="no stream 'nosuch'"):
+        compile_plan(toy_store, "nosuch", PlanSpec(batch_size=2), 0)
+    tasks = TASKS | {"none": "SELECT clip_id FROM clips WHERE false"}
+    with pytest.raises(StoreError, match="no stored clip answers the query of 'none'"):
+        compile_plan(toy_store, tasks, PlanSpec(batch_size=2), 0)
+    with pytest.raises(StoreError, match="middle: fewer clips than a batch of 6"):
+        plan_of(toy_store, batch_size=6, drop_last=True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 12), st.integers(0, 60), st.integers(0, 1000), st.data())
+def test_the_reservoir_is_that_of_the_plain_loop(capacity, offered, seed, data):
+    count = data.draw(st.integers(0, offered))
+    drawn = uniform(words(offered, seed, Purpose.RESERVOIR))
+    slots: dict[int, int] = {}
+    for number in range(count):
+        slot = number if number < capacity else int(drawn[number] * (number + 1))
+        if slot < capacity:
+            slots[slot] = number
+    held = Reservoir(capacity, offered, seed).held(count)
+    assert held.tolist() == [slots[slot] for slot in sorted(slots)]
+
+
+def test_the_reservoir_holds_every_item_alike():
+    counts = Counter(int(n) for seed in range(600) for n in Reservoir(5, 50, seed).held(50))
+    assert all(30 <= counts[n] <= 95 for n in range(50)), counts  # 60 expected
+
+
+def mixture(store, *stretches, steps=40, batch_size=6, seed=0):
+    samples, found = sources(store, TASKS)
+    return Mixture(samples, found, stretches, steps, batch_size, seed)
+
+
+def test_a_mixture_keeps_its_weights_and_changes_them_by_step(toy_store):
+    mixed = mixture(toy_store, Stretch(0, (1, 0, 0)), Stretch(10, (0, 1, 3)))
+    early = np.concatenate([mixed.rows(s).origin for s in range(10)])
+    late = np.concatenate([mixed.rows(s).origin for s in range(10, 40)])
+    assert set(early.tolist()) == {0}
+    assert set(late.tolist()) == {1, 2}
+    assert 0.65 < np.mean(late == 2) < 0.85
+
+
+def test_a_mixtures_source_repeats_nothing_before_it_is_through(toy_store):
+    mixed = mixture(toy_store, Stretch(0, (1, 1, 1)))
+    for number, source in enumerate(mixed.sources):
+        taken = np.concatenate(
+            [r.indices[r.origin == number] for r in map(mixed.rows, range(len(mixed)))]
+        )
+        for start in range(0, len(taken) - len(source) + 1, len(source)):
+            assert sorted(taken[start : start + len(source)]) == source.indices.tolist()
+
+
+def test_a_mixture_is_random_access_and_loads(toy_store, toy_spec):
+    one, other = (mixture(toy_store, Stretch(0, (1, 2, 1)), steps=9) for _ in range(2))
+    assert np.array_equal(one.rows(7).indices, other.rows(7).indices)
+    whole = [b.clip_ids for b in Loader(one, toy_spec)]
+    assert whole == [b.clip_ids for b in Loader(other, toy_spec, workers=2)]
+    for stretches in ((Stretch(1, (1, 1, 1)),), (Stretch(0, (1, 1)),), (Stretch(0, (0, 0, 0)),)):
+        with pytest.raises(ValueError):
+            mixture(toy_store, *stretches)
+
+
+def test_class_balanced_weights_are_those_of_the_formula(toy_list):
+    balanced = class_balanced(toy_list)
+    counts = Counter(k for n in range(23) for k in toy.labels_of(n))
+    expected = [
+        sum(1000 / (counts[k] + 0.01) for k in toy.labels_of(int(clip[-6:])))
+        for clip in toy_list.clip_ids
+    ]
+    np.testing.assert_allclose(balanced.numbers("weight"), expected)
+    assert balanced.fingerprint != toy_list.fingerprint
+
+
+def test_balanced_draws_are_with_replacement_in_proportion(toy_list):
+    balanced = class_balanced(toy_list)
+    spec = BatchSpec(batch_size=23, weighted=True)
+    drawn = Counter(
+        int(i) for epoch in range(300) for i in EpochOrder(balanced, spec, 0, epoch).rows(0).indices
+    )
+    weights = balanced.numbers("weight")
+    found = np.array([drawn[i] for i in range(23)]) / (23 * 300)
+    np.testing.assert_allclose(found, weights / weights.sum(), atol=0.012)
+    with pytest.raises(StoreError, match="weighted draws need weights"):
+        EpochOrder(toy_list, spec, 0, 0).rows(0)

@@ -1,0 +1,234 @@
+"""Stores elsewhere: a real S3 server, a file system that breaks, and the cache of blocks."""
+
+import itertools
+import multiprocessing
+import random
+import shutil
+import threading
+from pathlib import Path
+
+import fsspec
+import pytest
+import torch
+from fsspec.implementations.local import LocalFileSystem
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manifests.store import StoreError
+from train.data import BadSampleError, BatchSpec, Loader, open_store, raw_samples, sample_list
+from train.data.cache import BLOCK_BYTES, BlockCache
+from train.data.remote import PART_BYTES, RemoteReader, Span, merged
+from train.data.samples import Shard
+
+SPEC = BatchSpec(batch_size=4, frames=2, image_size=24, fbank_frames=48)
+
+
+class Flaky(LocalFileSystem):
+    """Local files that come torn, late or not at all, now and then."""
+
+    protocol = "flaky"
+    cachable = False
+    share = 0.0
+    requests = 0
+    bytes = 0
+
+    def cat_file(self, path, start=None, end=None, **kwargs):
+        content = super().cat_file(self._strip_protocol(path), start, end, **kwargs)
+        Flaky.requests += 1
+        Flaky.bytes += len(content)
+        if random.random() < Flaky.share:
+            if random.random() < 0.5:
+                raise ConnectionResetError("reset by the test")
+            return content[:-1]
+        return content
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return LocalFileSystem._strip_protocol(str(path).replace("flaky://", "file://"))
+
+
+fsspec.register_implementation("flaky", Flaky, clobber=True)
+
+
+@pytest.fixture(autouse=True)
+def _steady():
+    Flaky.share, Flaky.requests, Flaky.bytes = 0.0, 0, 0
+    random.seed(1)
+
+
+def elsewhere(toy_store, tmp_path, **options):
+    return open_store(f"flaky://{toy_store.root}", cache=tmp_path / "cache", **options)
+
+
+def same_batches(store, local, **options):
+    samples = sample_list(store, "SELECT clip_id FROM clips")
+    for ours, theirs in zip(Loader(samples, SPEC, **options), Loader(local, SPEC), strict=True):
+        assert ours.clip_ids == theirs.clip_ids
+        assert torch.equal(ours.video, theirs.video)
+        assert torch.equal(ours.audio, theirs.audio)
+    return samples
+
+
+def test_the_same_batches_come_from_s3(toy_store, toy_list, tmp_path, monkeypatch):
+    pytest.importorskip("s3fs")
+    server_module = pytest.importorskip("moto.server")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    server = server_module.ThreadedMotoServer(port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        options = {"client_kwargs": {"endpoint_url": f"http://{host}:{port}"}}
+        fs = fsspec.filesystem("s3", **options)
+        fs.mkdir("bucket")
+        fs.put(str(toy_store.root), "bucket/store", recursive=True)
+        store = open_store("s3://bucket/store", tmp_path / "cache", 64 << 20, **options)
+        same_batches(store, toy_list)
+        same_batches(store, toy_list, workers=2)
+    finally:
+        server.stop()
+
+
+def test_breaks_are_tried_again_and_change_nothing(toy_store, toy_list, tmp_path):
+    Flaky.share = 0.2
+    same_batches(elsewhere(toy_store, tmp_path), toy_list)
+
+
+def test_what_never_comes_is_said(toy_store, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.data.remote.ATTEMPTS", 2)
+    store = elsewhere(toy_store, tmp_path)
+    samples = sample_list(store, "SELECT clip_id FROM clips")
+    Flaky.share = 1.0
+    with pytest.raises(BadSampleError, match="cannot be had after 2 tries"):
+        list(Loader(samples, SPEC))
+
+
+def test_a_vanished_object_is_said(toy_store, tmp_path):
+    root = shutil.copytree(toy_store.root, tmp_path / "moved")
+    store = open_store(f"flaky://{root}", cache=tmp_path / "cache")
+    samples = sample_list(store, "SELECT clip_id FROM clips")
+    shutil.rmtree(root / "shards")
+    with pytest.raises(BadSampleError, match="is not there"):
+        list(Loader(samples, SPEC))
+    with pytest.raises(StoreError, match="is not there"):
+        list(raw_samples(samples))
+
+
+def test_near_ranges_become_one_request(toy_store, toy_list, tmp_path):
+    store = elsewhere(toy_store, tmp_path)
+    Flaky.requests = 0
+    same_batches(store, toy_list)
+    # 23 samples of three members each; a shard is smaller than the gap that is read along.
+    assert Flaky.requests <= 6 * 5 + 2
+
+
+def test_raw_samples_are_the_members_from_here_and_there(toy_store, toy_list, tmp_path):
+    there = sample_list(elsewhere(toy_store, tmp_path), "SELECT clip_id FROM clips")
+    local = {s.clip_id: {n: bytes(c) for n, c in m.items()} for s, m in raw_samples(toy_list)}
+    remote = {s.clip_id: {n: bytes(c) for n, c in m.items()} for s, m in raw_samples(there)}
+    assert local == remote
+    assert len(local) == 23
+    (some,) = {s.clip_id for s, _ in raw_samples(toy_list, [4])}
+    assert some == toy_list.clip_ids[4]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_range_of_any_object_is_right(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("objects")
+    size = data.draw(st.sampled_from([1, 100, BLOCK_BYTES + 5, PART_BYTES * 2 + 77]))
+    content = random.Random(size).randbytes(size)
+    (folder / "a.tar").write_bytes(content)
+    shard = Shard("a.tar", f"{size:064d}", size)
+    cache = BlockCache(folder, 3 << 20) if data.draw(st.booleans()) else None
+    reader = RemoteReader(f"flaky://{folder}", {}, cache)
+    ranges = data.draw(
+        st.lists(st.tuples(st.integers(0, size - 1), st.integers(0, size)), max_size=6)
+    )
+    spans = [Span(shard, a, min(size, a + b)) for a, b in ranges]
+    with reader.expecting(spans if data.draw(st.booleans()) else []):
+        for span in spans:
+            found = reader.read(shard, span.start, span.stop - span.start)
+            assert bytes(found) == content[span.start : span.stop]
+    reader.close()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 900), st.integers(1, 90)), max_size=20), st.integers(0, 40)
+)
+def test_merged_spans_cover_what_was_asked_for_and_lie_apart(pairs, gap):
+    shard = Shard("a", "", 0)
+    spans = [Span(shard, a, a + b) for a, b in pairs]
+    found = merged(spans, gap)
+    for span in spans:
+        assert sum(f.start <= span.start and span.stop <= f.stop for f in found) == 1
+    assert all(b.start - a.stop > gap for a, b in itertools.pairwise(found))
+
+
+def test_a_second_epoch_comes_from_the_cache_and_survives_its_loss(toy_store, toy_list, tmp_path):
+    store = elsewhere(toy_store, tmp_path, cache_bytes=64 << 20)
+    Flaky.requests = 0
+    same_batches(store, toy_list)
+    first = Flaky.requests
+    assert first > 0
+    same_batches(store, toy_list)
+    assert Flaky.requests == first
+    for number, path in enumerate(sorted((tmp_path / "cache/blocks").rglob("*-*"))):
+        if number % 2:
+            path.unlink()
+        else:
+            path.write_bytes(b"torn")
+    same_batches(store, toy_list)
+    assert first < Flaky.requests <= 2 * first
+    shutil.rmtree(tmp_path / "cache/blocks")
+    same_batches(store, toy_list)
+
+
+def fill(folder: Path, seed: int) -> int:
+    """One process of several that share a cache: every block is right, whoever wrote it."""
+    cache = BlockCache(folder, 6 * BLOCK_BYTES)
+    chance = random.Random(seed)
+    wrong = 0
+    for _ in range(60):
+        number = chance.randrange(12)
+        content = bytes([number]) * (BLOCK_BYTES // 8)
+        name = f"{number:064d}"
+        found = cache.read(name, len(content), 0, len(content), lambda a, b, c=content: c[a:b])
+        wrong += found != content
+    return wrong
+
+
+def test_processes_share_a_cache_that_is_deleted_under_them(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    stop = threading.Event()
+
+    def vandal():
+        while not stop.wait(0.05):
+            shutil.rmtree(tmp_path / "blocks", ignore_errors=True)
+
+    thread = threading.Thread(target=vandal)
+    thread.start()
+    try:
+        with context.Pool(3) as pool:
+            assert pool.starmap(fill, [(tmp_path, seed) for seed in range(3)]) == [0, 0, 0]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_the_cache_stays_within_its_limit_and_keeps_what_is_used(tmp_path):
+    limit = 8 * BLOCK_BYTES
+    cache = BlockCache(tmp_path, limit)
+    content = bytes(BLOCK_BYTES)
+    asked = []
+
+    def fetch(a, b):
+        asked.append((a, b))
+        return content[a:b]
+
+    for number in range(30):
+        cache.read(f"{number:064d}", BLOCK_BYTES, 0, BLOCK_BYTES, fetch)
+        cache.read(f"{0:064d}", BLOCK_BYTES, 0, BLOCK_BYTES, fetch)
+        held = sum(p.stat().st_size for p in (tmp_path / "blocks").rglob("*-*"))
+        assert held <= limit
+    assert len(asked) == 30  # the one in use was fetched once
