@@ -78,6 +78,24 @@ def test_batches_are_the_same_for_any_split_into_ranks(two_task_store: Path) -> 
     assert torch.equal(rest[0].video, whole[1].video)
 
 
+def test_the_matching_module_is_pretrained_and_taken_over(
+    two_task_store: Path, tmp_path: Path
+) -> None:
+    words = small_words(two_task_store, tmp_path / "avm")
+    assert train_run.main([*words, "--method", "avm", "--device", "cpu"]) == 0
+    first = torch.load(tmp_path / "avm" / "task-02.pt", weights_only=True)
+    words = small_words(two_task_store, tmp_path / "stella")
+    start = f"avm_init={tmp_path / 'avm' / 'task-02.pt'}"
+    rate = ["--set", "optim.lr=1e-12"]  # so that it is still seen afterwards
+    assert train_run.main([*words, "--method", "stella", "--set", start, *rate]) == 0
+    second = torch.load(tmp_path / "stella" / "task-01.pt", weights_only=True)
+    for name, value in first["avm"].items():
+        assert torch.allclose(value, second["avm"][name], atol=1e-6)
+    assert not torch.allclose(
+        first["avm"]["score.weight"], torch.zeros_like(first["avm"]["score.weight"])
+    )
+
+
 def test_a_method_of_ones_own_is_trained_from_where_it_is(
     two_task_store: Path, tmp_path: Path
 ) -> None:
