@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from train.methods import find_method
 from train.methods.base import Method, Setup
 from train.methods.stella import STELLA, Choice
+from train.models.avm import matching_loss, pair_up
 from train.models.cavmae import CAVMAE, Tower
 from train.models.config import ModelConfig
 from train.models.decoder import Decoder
@@ -58,10 +59,16 @@ class PlainSTELLA(STELLA):
     """Selection a row at a time, attention maps of all heads at once."""
 
     def align(self, patches: Patches) -> tuple[Alignment, Tensor]:
-        before = importance._importance
+        before, o = importance._importance, self.options
         importance._importance = whole_maps  # type: ignore[assignment]
         try:
-            return super().align(patches)
+            with torch.no_grad():
+                audio, video = self.model.codes(patches)
+                projected = self.avm.project(*self.model.join(audio, video))
+                found = importance.localise(projected, o.temperature, self.keep_v, self.keep_a)
+                pairing = pair_up(len(patches), audio.device)
+                mixed = self.model.join(audio, video[pairing.video])
+            return found, matching_loss(self.avm(*mixed), pairing.label)
         finally:
             importance._importance = before
 

@@ -260,6 +260,8 @@ class Run:
             both = (scores["all"]["a2v_avg"] + scores["all"]["v2a_avg"]) / 2
             console.print(f"after {self.names[self.task]}: mean recall over all tasks {both:.1f} %")
             weights = {"config": c.model_dump(mode="json"), "model": model.state_dict()}
+            if isinstance(avm := getattr(stepper.method, "avm", None), torch.nn.Module):
+                weights["avm"] = avm.state_dict()
             number = self.task + 1
             checkpoint.save_tensors(self.folder / f"task-{number:02d}.pt", weights)
         self.task, self.epoch, self.step = self.task + 1, 0, 0

@@ -49,7 +49,7 @@ def test_negatives_come_from_all_ranks(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["derpp", "stella"])
+@pytest.mark.parametrize("method", ["derpp", "esmer", "stella"])
 def test_torchrun_trains_and_keeps_processes_equal(
     two_task_store: Path, tmp_path: Path, method: str
 ) -> None:

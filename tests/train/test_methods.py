@@ -200,6 +200,22 @@ def test_selection_methods_train_on_half_of_the_patches(name: str) -> None:
     assert seen == [(4, 8), (8, 8), (8, 8)]
 
 
+def test_matching_sees_every_row_joined_with_the_video_it_is_given() -> None:
+    """Against joining all mixed rows anew."""
+    from train.models.avm import matching_loss, pair_up
+
+    method = make("stella")
+    patches = method.patches(batch(rows=5))
+    torch.manual_seed(4)
+    _, loss = method.align(patches)
+    torch.manual_seed(4)
+    pairing = pair_up(5, torch.device("cpu"))
+    codes_a, codes_v = method.model.codes(patches)
+    mixed = method.model.join(codes_a, codes_v[pairing.video])
+    assert torch.allclose(loss, matching_loss(method.avm(*mixed), pairing.label), atol=1e-6)
+    method.align(method.patches(batch(rows=2)))  # two rows have nobody to swap with
+
+
 def test_stella_starts_with_the_most_important_patches() -> None:
     method = make("stella")
     found, _ = method.align(method.patches(batch()))

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import REPO
+from train import run as train_run
 from train.data import BatchSpec, batches, open_store, sample_list, steps_per_epoch
 
 SMALL = ["width=32", "depth=1", "decoder_width=16", "decoder_heads=2", "image_size=32", "heads=2"]
@@ -26,16 +28,18 @@ def run(*words: str | Path, script: str = "train/run.py") -> subprocess.Complete
     )
 
 
-def small_run(store: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+def small_words(store: Path, out: Path) -> list[str]:
     settings = [word for name in SMALL for word in ("--set", f"model.{name}")]
-    return run(
-        *("--shards", store / "shards", "--stream", "two", "--out", out),
-        *("--set", "epochs=3", "--set", "batch_size=2", *settings, *more),
-    )
+    return [
+        *("--shards", str(store / "shards"), "--stream", "two", "--out", str(out)),
+        *("--set", "epochs=3", "--set", "batch_size=2", *settings),
+    ]
 
 
-def test_run_writes_matrix_table_plot_and_checkpoints(two_task_store: Path, tmp_path: Path) -> None:
-    done = small_run(two_task_store, tmp_path / "a")
+def test_run_writes_matrix_table_plot_and_checkpoints(
+    two_task_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = run(*small_words(two_task_store, tmp_path / "a"))
     assert done.returncode == 0, done.stderr
     assert "F(code)" in done.stdout
     assert "F(standard)" in done.stdout
@@ -48,12 +52,13 @@ def test_run_writes_matrix_table_plot_and_checkpoints(two_task_store: Path, tmp_
         assert con.sql(sql).fetchall() == [(4,)]
         steps = con.sql("SELECT count(*) FROM metrics WHERE metric = 'loss'").fetchall()
         assert steps == [(2 * 3 * 1,)]
-    again = small_run(two_task_store, tmp_path / "a")
-    assert again.returncode == 0
-    assert "finished already" in again.stdout
-    other = small_run(two_task_store, tmp_path / "a", "--seed", "7")
-    assert other.returncode == 2
-    assert "other settings" in other.stderr
+    capsys.readouterr()
+    began = time.monotonic()
+    assert train_run.main(small_words(two_task_store, tmp_path / "a")) == 0
+    assert time.monotonic() - began < 5  # nothing is trained again
+    assert "finished already" in capsys.readouterr().out
+    assert train_run.main([*small_words(two_task_store, tmp_path / "a"), "--seed", "7"]) == 2
+    assert "other settings" in capsys.readouterr().err
 
 
 def test_batches_are_the_same_for_any_split_into_ranks(two_task_store: Path) -> None:
@@ -73,6 +78,50 @@ def test_batches_are_the_same_for_any_split_into_ranks(two_task_store: Path) -> 
     assert torch.equal(rest[0].video, whole[1].video)
 
 
+def test_the_matching_module_is_pretrained_and_taken_over(
+    two_task_store: Path, tmp_path: Path
+) -> None:
+    words = small_words(two_task_store, tmp_path / "avm")
+    assert train_run.main([*words, "--method", "avm", "--device", "cpu"]) == 0
+    first = torch.load(tmp_path / "avm" / "task-02.pt", weights_only=True)
+    words = small_words(two_task_store, tmp_path / "stella")
+    start = f"avm_init={tmp_path / 'avm' / 'task-02.pt'}"
+    rate = ["--set", "optim.lr=1e-12"]  # so that it is still seen afterwards
+    assert train_run.main([*words, "--method", "stella", "--set", start, *rate]) == 0
+    second = torch.load(tmp_path / "stella" / "task-01.pt", weights_only=True)
+    for name, value in first["avm"].items():
+        assert torch.allclose(value, second["avm"][name], atol=1e-6)
+    assert not torch.allclose(
+        first["avm"]["score.weight"], torch.zeros_like(first["avm"]["score.weight"])
+    )
+
+
+def test_a_method_of_ones_own_is_trained_from_where_it_is(
+    two_task_store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from train.methods import ReplayMethod\n\n\n"
+        "class Mine(ReplayMethod):\n"
+        "    def losses(self, batch):\n"
+        "        _, past = self.draw(len(batch) // 2)\n"
+        "        loss = self.cav_with(batch, past).loss.mean()\n"
+        "        self.remember(batch)\n"
+        "        return {'cav': loss}\n"
+    )
+    words = ["--shards", two_task_store, "--stream", "two", "--method", "mine:Mine"]
+    settings = [*(f"model.{name}" for name in SMALL), "epochs=2", "batch_size=2"]
+    sets = [word for item in settings for word in ("--set", item)]
+    done = subprocess.run(
+        [sys.executable, REPO / "train/run.py", *words, *sets],
+        cwd=tmp_path, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    state = max((folder / "checkpoints").glob("step-*")) / "rank-0.pt"
+    memory = torch.load(state, weights_only=True)["memory"]
+    assert memory["offered"] == 2 * 2 * 2  # two tasks, two epochs, one batch of two each
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -90,11 +139,22 @@ def test_batches_are_the_same_for_any_split_into_ranks(two_task_store: Path) -> 
     ],
 )
 def test_wrong_calls_give_one_line(
-    two_task_store: Path, tmp_path: Path, words: list[str], message: str
+    two_task_store: Path,
+    tmp_path: Path,
+    words: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     names = {"STORE": str(two_task_store), "EMPTY": str(tmp_path)}
-    done = run(*[names.get(word, word) for word in words])
+    out = ["--out", str(tmp_path / "out")]
+    assert train_run.main([*(names.get(word, word) for word in words), *out]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_a_wrong_call_of_the_file_ends_without_a_traceback(tmp_path: Path) -> None:
+    done = run("--shards", tmp_path / "nowhere")
     assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ")
     assert len(done.stderr.strip().splitlines()) == 1

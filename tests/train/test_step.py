@@ -12,9 +12,11 @@ from train import dist
 from train.build import build
 from train.config import Config, OptimConfig
 from train.data import Batch
+from train.errors import UserError
 from train.methods import find_method
 from train.models import cavmae
 from train.models.cavmae import CAVMAE
+from train.run import check_split
 from train.step import Stepper
 
 
@@ -87,6 +89,15 @@ def test_two_processes_take_the_step_of_one(
     for rank in (0, 1):
         assert parts[rank][1][:, 0].tolist() == [0.0, 1.0, 1.0, 1.0]
         assert parts[rank][2].tolist() == [[1.0, 1.0]] * (1 + 2 * rank)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dist, "world_size", lambda: 4)
+    lists = [range(10), range(3)]
+    for size, least in ((6, "3 clips"), (8, "3 clips")):
+        with pytest.raises(UserError, match=f"batch_size {size} and .*{least}.* 4 processes"):
+            check_split(Config(recipe="test", batch_size=size), lists)  # type: ignore[arg-type]
+    check_split(Config(recipe="test", batch_size=8), lists[:1])  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """Continual-learning methods, one file each, by name; `module:Class` gives one of your own."""
 
 import importlib
+import sys
+from pathlib import Path
 
 from train.errors import UserError
 from train.methods.base import Inputs, MemoryOptions, Method, Options, ReplayMethod, Setup
@@ -43,6 +45,8 @@ def find_method(name: str) -> type[Method]:
         raise UserError(
             f"no method {name!r}; there are: {', '.join(METHODS)}, or module:Class for your own"
         )
+    if name not in METHODS and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # one's own file is usually where one stands
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:

@@ -80,12 +80,17 @@ class STELLA(ReplayMethod):
         """
         with torch.no_grad():
             codes_a, codes_v = self.model.codes(patches)
-            projected = self.avm.project(*self.model.join(codes_a, codes_v))
+            joint_a, joint_v = self.model.join(codes_a, codes_v)
+            projected = self.avm.project(joint_a, joint_v)
             o = self.options
             found = localise(projected, o.temperature, self.keep_v, self.keep_a, flat=not o.lpis)
             pairing = pair_up(len(patches), codes_a.device)
-            mixed = self.model.join(codes_a, codes_v[pairing.video])
-        return found, matching_loss(self.avm(*mixed), pairing.label)
+            # Rows that keep their video are joined already.
+            apart = pairing.negatives
+            mixed_a, mixed_v = self.model.join(codes_a[apart], codes_v[pairing.video[apart]])
+            joint_a = joint_a.index_copy(0, apart, mixed_a.to(joint_a.dtype))
+            joint_v = joint_v.index_copy(0, apart, mixed_v.to(joint_v.dtype))
+        return found, matching_loss(self.avm(joint_a, joint_v), pairing.label)
 
     def choose_current(self, found: Alignment, past: Rows) -> Choice:
         """Steps 3 and 4 for the current rows; with no past, simply the most important patches."""

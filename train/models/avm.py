@@ -73,10 +73,14 @@ class AudioVideoMatching(nn.Module):
 
 @dataclass(frozen=True)
 class Pairing:
-    """Which video goes with each audio row, and whether that is its own (1) or not (0)."""
+    """Which video goes with each audio row, and whether that is its own (1) or not (0).
+
+    negatives: the rows whose video is another's.
+    """
 
     video: Tensor
     label: Tensor
+    negatives: Tensor
 
 
 def pair_up(batch: int, device: torch.device) -> Pairing:
@@ -87,13 +91,12 @@ def pair_up(batch: int, device: torch.device) -> Pairing:
     (bug B9).
     """
     order = torch.randperm(batch, device=device)
-    negatives = order[batch // 2 :]
+    negatives = order[batch // 2 :] if batch > 2 else order[:0]
     video = torch.arange(batch, device=device)
     label = torch.ones(batch, device=device)
-    if batch > 2:
-        video[negatives] = negatives.roll(1)
-        label[negatives] = 0.0
-    return Pairing(video, label)
+    video[negatives] = negatives.roll(1)
+    label[negatives] = 0.0
+    return Pairing(video, label, negatives)
 
 
 def matching_loss(logits: Tensor, label: Tensor) -> Tensor:

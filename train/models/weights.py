@@ -44,7 +44,7 @@ def load_initial(method: Method, init: str | None, avm_init: str | None) -> None
         avm = getattr(method, "avm", None)
         if not isinstance(avm, nn.Module):
             raise UserError("avm_init is given, but this method has no matching module")
-        state = _read(Path(avm_init))
+        state = _read(Path(avm_init), ("avm", "method", "model", "state_dict"))
         own = {k.removeprefix("avm."): v for k, v in state.items() if k.startswith("avm.")}
         _load(avm, own or state, Path(avm_init))
 
@@ -201,16 +201,17 @@ def saved_shape(path: Path) -> dict[str, Any] | None:
 # --- the pieces --------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> State:
+def _read(path: Path, wrappers: tuple[str, ...] = ("model", "state_dict", "method")) -> State:
+    """The state dict in a file, by itself or under the first of `wrappers` that there is."""
     if not path.is_file():
         raise UserError(f"no weights at {path}")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch reports broken files by many kinds of error
         raise UserError(f"{path} cannot be read as weights: {error}") from error
-    for wrapper in ("model", "state_dict", "method"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
-            loaded = loaded[wrapper]
+    if isinstance(loaded, dict):
+        inside = (loaded[name] for name in wrappers if isinstance(loaded.get(name), dict))
+        loaded = next(inside, loaded)
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise UserError(f"{path} holds no state dict of tensors")
     prefixes = ("module.", "backbone.")
