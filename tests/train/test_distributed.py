@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from torch import multiprocessing as mp
 from torch.nn import functional as F
 
 from tests.conftest import REPO
-from tests.train.test_resume import SMALL
+from tests.train.test_resume import SMALL, numbers
 from train import dist
 from train.models.losses import contrast
 
@@ -76,3 +77,46 @@ def test_torchrun_trains_and_keeps_processes_equal(
     assert [m["capacity"] for m in memories] == [2, 2]
     video = [m["rows"]["video"] for m in memories]
     assert not torch.equal(video[0], video[1])
+
+
+@pytest.mark.slow
+def test_stopped_processes_go_on_to_the_same_numbers(two_task_store: Path, tmp_path: Path) -> None:
+    settings = (*SMALL, "options.memory_size=4", "batch_size=2", "epochs=15")
+    sets = [word for item in settings for word in ("--set", item)]
+
+    def command(out: Path) -> list[str]:
+        return [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", "2", "train/run.py", "--shards", str(two_task_store)),
+            *("--stream", "two", "--out", str(out), "--method", "stella", "--device", "cpu", *sets),
+        ]
+
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    assert (
+        subprocess.run(command(whole), cwd=REPO, check=False, capture_output=True).returncode == 0
+    )
+    with subprocess.Popen(
+        command(half), cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as run:
+        deadline = time.monotonic() + 120
+        while not any((half / "checkpoints").glob("step-0000000[3-9]/rank-1.pt")):
+            assert run.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        run.terminate()
+        assert run.wait(60) != 0
+    again = subprocess.run(
+        command(half), cwd=REPO, check=False, capture_output=True, text=True, timeout=120
+    )
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert "continuing" in again.stdout
+    assert numbers(half) == numbers(whole)
+    # With another number of processes the memories do not fit, which is said in one line.
+    (half / "results.json").unlink()
+    words = command(half)[command(half).index("--shards") :]
+    alone = subprocess.run(
+        [sys.executable, "train/run.py", *words],
+        cwd=REPO, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert alone.returncode == 2
+    assert "resume with as many" in alone.stderr
