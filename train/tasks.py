@@ -58,7 +58,11 @@ def load_stream(store: Store, name: str | None) -> Stream:
     if not counts:
         raise UserError(f"{store.root} has no task streams; register one with avstore tasks")
     if name is None and not full:
-        raise UserError(f"no stream has clips for all of its tasks: {_listing(counts)}")
+        raise UserError(
+            f"no stream has clips for all of its tasks: {_listing(counts)}; build the clips that "
+            "are missing (avstore tasks check STREAM names them), or add a stream over those that "
+            "are stored (avstore tasks add mine.toml, docs/datasets.md)"
+        )
     chosen = name or full[0]
     if chosen not in counts:
         raise UserError(f"no stream {chosen!r} in {store.root}; there are: {_listing(counts)}")

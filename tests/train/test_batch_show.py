@@ -10,9 +10,14 @@ import duckdb
 import pytest
 
 from tests.conftest import REPO
-from tests.train.test_run import small_run
+from tests.train.test_run import run as train
+from tests.train.test_run import small_words
 from train.data import BatchSpec, EpochOrder, open_store
 from train.tasks import load_stream
+
+
+def small_run(store: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return train(*small_words(store, out), *more)
 
 
 def avstore(*words: str | Path) -> subprocess.CompletedProcess[str]:
