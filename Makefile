@@ -1,6 +1,7 @@
 # Everything runs in a virtual environment in the clone; the targets make it themselves.
 PYTHON ?= python3
 STORE  ?= data
+JOBS   ?= 2
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
@@ -31,11 +32,11 @@ $(SHARDS): %-shards: $(READY) ## a dataset's shards and manifest
 	    $(if $(SOURCE),--source '$(SOURCE)') $(if $(ANNOTATIONS),--annotations '$(ANNOTATIONS)') \
 	    $(if $(RECIPE),--recipe '$(RECIPE)') $(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
 
-test: $(READY) ## the whole suite
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## the whole suite, in JOBS processes (default 2)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-fast: $(READY) ## the suite without what takes long
-	@$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow' $(ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -5,6 +5,7 @@ import multiprocessing
 import random
 import shutil
 import threading
+import uuid
 from pathlib import Path
 
 import fsspec
@@ -80,9 +81,10 @@ def test_the_same_batches_come_from_s3(toy_store, toy_list, tmp_path, monkeypatc
         host, port = server.get_host_and_port()
         options = {"client_kwargs": {"endpoint_url": f"http://{host}:{port}"}}
         fs = fsspec.filesystem("s3", **options)
-        fs.mkdir("bucket")
-        fs.put(str(toy_store.root), "bucket/store", recursive=True)
-        store = open_store("s3://bucket/store", tmp_path / "cache", 64 << 20, **options)
+        bucket = f"loader-{uuid.uuid4().hex[:8]}"  # the server's state is the process's
+        fs.mkdir(bucket)
+        fs.put(str(toy_store.root), f"{bucket}/store", recursive=True)
+        store = open_store(f"s3://{bucket}/store", tmp_path / "cache", 64 << 20, **options)
         same_batches(store, toy_list)
         same_batches(store, toy_list, workers=2)
     finally:
