@@ -1,7 +1,7 @@
 """Whole samples as they are stored, at the speed of reading the shards from end to end."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 from manifests.store import StoreError
@@ -11,28 +11,28 @@ from train.data.remote import Span
 from train.data.samples import Sample, SampleList
 
 _HEADER = 512
-_CHUNK_BYTES = 8 << 20
-_AHEAD = 16
+# Of a remote store, announced before it is read.
+_AHEAD_BYTES = 128 << 20
 
 
 def raw_samples(
     samples: SampleList, indices: Sequence[int] | None = None
-) -> Iterator[tuple[Sample, dict[str, memoryview]]]:
+) -> Iterator[tuple[Sample, "RawMembers"]]:
     """Every sample with its members' contents by suffix, nothing decoded or copied.
 
     In the order in which they are stored, so that a shard is read from front to back in pieces of
-    8 MiB; indices: only these. Raises StoreError where a shard cannot be read.
+    some MiB; indices: only these. Raises StoreError where a shard cannot be read.
     """
     wanted = None if indices is None else set(indices)
     order = [int(i) for i in samples.places if wanted is None or int(i) in wanted]
     reader = reader_of(samples)
     under_way: deque[tuple[list[Sample], ExitStack]] = deque()
     try:
-        for chunk in _chunks(order, samples):
+        for chunk in _chunks(order, samples, reader.chunk):
             stack = ExitStack()
             stack.enter_context(expecting(reader, [_span(chunk)]))
             under_way.append((chunk, stack))
-            if len(under_way) > _AHEAD:
+            if len(under_way) * reader.chunk > _AHEAD_BYTES:
                 yield from _oldest(reader, under_way)
         while under_way:
             yield from _oldest(reader, under_way)
@@ -43,21 +43,21 @@ def raw_samples(
 
 def _oldest(
     reader: Reader, under_way: "deque[tuple[list[Sample], ExitStack]]"
-) -> Iterator[tuple[Sample, dict[str, memoryview]]]:
+) -> Iterator[tuple[Sample, "RawMembers"]]:
     chunk, stack = under_way.popleft()
     with stack:
         yield from _read(reader, chunk)
 
 
-def _chunks(order: Sequence[int], samples: SampleList) -> Iterator[list[Sample]]:
-    """Neighbours within a shard, up to 8 MiB together."""
+def _chunks(order: Sequence[int], samples: SampleList, most: int) -> Iterator[list[Sample]]:
+    """Neighbours within a shard, up to `most` bytes together."""
     chunk: list[Sample] = []
     for index in order:
         sample = samples.sample(index)
         if chunk and (
             sample.shard.path != chunk[0].shard.path
             or _start(sample) - _stop(chunk[-1]) > _HEADER
-            or _stop(sample) - _start(chunk[0]) > _CHUNK_BYTES
+            or _stop(sample) - _start(chunk[0]) > most
         ):
             yield chunk
             chunk = []
@@ -78,20 +78,30 @@ def _span(chunk: Sequence[Sample]) -> Span:
     return Span(chunk[0].shard, _start(chunk[0]), _stop(chunk[-1]))
 
 
-def _read(
-    reader: Reader, chunk: Sequence[Sample]
-) -> Iterator[tuple[Sample, dict[str, memoryview]]]:
+def _read(reader: Reader, chunk: Sequence[Sample]) -> Iterator[tuple[Sample, "RawMembers"]]:
     span = _span(chunk)
     try:
         content = reader.read(span.shard, span.start, span.stop - span.start)
     except ReadError as error:
         raise StoreError(f"{span.shard.path}: {error.reason}") from error
     for sample in chunk:
-        offsets, sizes = sample.offsets.tolist(), sample.sizes.tolist()
-        yield (
-            sample,
-            {
-                name: content[at - span.start : at - span.start + size]
-                for name, at, size in zip(sample.layout.names, offsets, sizes, strict=True)
-            },
-        )
+        yield sample, RawMembers(sample, content, span.start)
+
+
+class RawMembers(Mapping[str, memoryview]):
+    """A sample's members by suffix, in the order in which they are stored; cut out when asked."""
+
+    def __init__(self, sample: Sample, content: memoryview, start: int) -> None:
+        self._sample, self._content, self._start = sample, content, start
+
+    def __getitem__(self, name: str) -> memoryview:
+        if name not in self._sample.layout.slots:
+            raise KeyError(name)
+        offset, size = self._sample.range(name)
+        return self._content[offset - self._start : offset - self._start + size]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sample.layout.names)
+
+    def __len__(self) -> int:
+        return len(self._sample.layout.names)

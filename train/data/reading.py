@@ -14,6 +14,8 @@ from train.data.samples import Shard
 _HEADER = 512
 # Between local ranges this near, the bytes between are read along rather than asked twice.
 _LOCAL_GAP = 8 << 10
+# Read at once where a shard is read from end to end.
+_LOCAL_CHUNK = 4 << 20
 _OPEN_FILES = 128
 
 
@@ -62,6 +64,7 @@ class Reader(Protocol):
     """Reads byte ranges of shards."""
 
     gap: int
+    chunk: int
 
     def read(self, shard: Shard, offset: int, size: int) -> memoryview:
         """Bytes [offset, offset + size). Raises ReadError where they cannot be had whole."""
@@ -72,6 +75,7 @@ class LocalReader:
     """Reads files of a folder with pread, through a bounded number of open ones."""
 
     gap = _LOCAL_GAP
+    chunk = _LOCAL_CHUNK
 
     def __init__(self, root: str) -> None:
         self._root = Path(root)

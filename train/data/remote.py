@@ -49,6 +49,7 @@ class RemoteReader:
     """
 
     gap = GAP_BYTES
+    chunk = PART_BYTES
 
     def __init__(self, url: str, options: dict[str, Any], cache: BlockCache | None = None) -> None:
         self._fs, root = fsspec.core.url_to_fs(url, **options)
