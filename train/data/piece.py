@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manifests.store import StoreError
 from train.data.draws import Purpose
 from train.data.reading import BadSampleError, Problem, Reader, ReadError, read_members
 from train.data.request import Request
@@ -56,7 +57,14 @@ def make(request: Request, spec: BatchSpec, reader: Reader, place: Place | None 
     """
     piece = _decoded(request, spec, reader, place)
     if request.partner is not None:
-        piece = _mixed(piece, _decoded(request.partner, spec, reader), request.share)
+        partner = _decoded(request.partner, spec, reader)
+        try:
+            piece = _mixed(piece, partner, request.share)
+        except ValueError as error:
+            raise StoreError(
+                f"{piece.clip_id} and {partner.clip_id} cannot be mixed: {error}; give image_size, "
+                "feature_rows, and a frame_choice with as many frames of each"
+            ) from error
     return _finished(piece, request, spec)
 
 

@@ -1,15 +1,22 @@
 """Damage, loss and change under a running epoch: a clear error or the stated policy, never less."""
 
+import io
 import os
 import shutil
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from manifests.store import StoreError
 from tests.train.data import store_factory as toy
 from train.data import (
+    Augment,
     BadSampleError,
     BatchSpec,
     EpochOrder,
@@ -22,6 +29,10 @@ from train.data import (
     sample_list,
     stream,
 )
+from train.data.piece import make
+from train.data.reading import LocalReader
+from train.data.request import Draw, request
+from train.data.transforms import features, masks, spectrograms
 
 
 @pytest.fixture
@@ -60,6 +71,81 @@ def test_a_flipped_byte_is_found_by_the_checksum_and_named(broken):
     assert sample.clip_id in told
     assert sample.shard.path in told
     assert "CRC-32" in told
+
+
+@settings(max_examples=150, deadline=None)
+@given(place=st.floats(0, 1), bit=st.integers(0, 7), member=st.integers(0, 5))
+def test_any_flipped_bit_is_a_bad_sample_or_harmless_never_a_crash(toy_list, place, bit, member):
+    sample = toy_list.sample(5)
+    name = ("fbank.npy", "flac", *sample.layout.frames[:4])[member]
+    offset, size = sample.range(name)
+    # Headers are where damage does most: half of the flips go there.
+    spread = (offset - 512, offset + min(size, 128)) if bit % 2 else (offset, offset + size)
+    at = int(spread[0] + place * (spread[1] - spread[0] - 1))
+    spec = BatchSpec(
+        batch_size=1,
+        frames=4,
+        image_size=16,
+        fbank_frames=8,
+        read=("video", "audio", "waveform"),
+        labels="multi_hot",
+        augment=Augment(mixup=1.0, mixup_domain="waveform" if bit % 3 else "feature"),
+    )
+    request = requested(toy_list, 5, spec)
+    reader = Flipped(str(toy_list.url), sample.shard.path, at, 1 << bit)
+    with suppress(BadSampleError):
+        make(request, spec, reader)
+
+
+class Flipped(LocalReader):
+    """One bit of one shard is another than on the disk."""
+
+    def __init__(self, root, path, at, mask):
+        super().__init__(root)
+        self.path, self.at, self.mask = path, at, mask
+
+    def read(self, shard, offset, size):
+        content = bytearray(super().read(shard, offset, size))
+        if shard.path == self.path and offset <= self.at < offset + size:
+            content[self.at - offset] ^= self.mask
+        return memoryview(bytes(content))
+
+
+def requested(samples, index, spec):
+    return request(samples, index, spec, RAISE, Draw(0, 0, index))
+
+
+def npy(array):
+    return bytearray(toy.npy(array))
+
+
+@given(st.integers(0, 127), st.integers(0, 255))
+def test_a_damaged_array_header_is_a_value_error(at, value):
+    content = npy(np.ones((30, 8), np.float16))
+    content[at] = value
+    with suppress(ValueError):
+        array = spectrograms.load_npy(memoryview(bytes(content)))
+        spectrograms.fit(array, 20)
+        features.fit(array, 5, unit=True)
+
+
+def test_an_array_of_another_length_than_it_says_is_refused():
+    whole = bytes(npy(np.ones((30, 8), np.float16)))
+    assert spectrograms.load_npy(memoryview(whole)).shape == (30, 8)
+    for wrong in (whole[:-2], whole + b"\0\0", whole[:9], whole.replace(b"(30,", b"(29,")):
+        with pytest.raises(ValueError, match=r"do not hold|no \.npy file"):
+            spectrograms.load_npy(memoryview(wrong))
+
+
+@given(st.floats(0, 1), st.integers(0, 255), st.sampled_from(["L", "P", "1"]))
+def test_a_damaged_mask_is_a_value_error(place, value, mode):
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (20, 25)).astype(np.uint8)
+    Image.fromarray(noise).convert(mode).save(buffer, "PNG")
+    content = bytearray(buffer.getvalue())
+    content[int(place * (len(content) - 1))] = value
+    with suppress(ValueError, OSError):
+        masks.decode(memoryview(bytes(content)), None, (0, 0, 1, 1), 16)
 
 
 def test_sampled_checksums_find_it_within_some_epochs(broken):

@@ -5,7 +5,9 @@ import multiprocessing
 import random
 import shutil
 import threading
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -184,6 +186,47 @@ def test_a_second_epoch_comes_from_the_cache_and_survives_its_loss(toy_store, to
     assert first + 2 < Flaky.requests <= 2 * first + 4
     shutil.rmtree(tmp_path / "cache/blocks")
     same_batches(store, toy_list)
+
+
+def test_threads_that_want_the_same_blocks_fetch_them_once(tmp_path):
+    content = random.Random(0).randbytes(4 * BLOCK_BYTES)
+    cache = BlockCache(tmp_path, 64 << 20)
+    asked = []
+
+    def fetch(a, b):
+        asked.append((a, b))
+        time.sleep(0.05)
+        return content[a:b]
+
+    def read(first):
+        stop = min(first + 2 * BLOCK_BYTES, len(content))
+        return cache.read("a" * 64, len(content), first, stop, fetch) == content[first:stop]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read, [n * BLOCK_BYTES // 2 for n in range(7)]))
+    assert sum(b - a for a, b in asked) == len(content)
+
+
+def test_a_fetch_that_fails_fails_for_all_who_wait_and_is_tried_anew(tmp_path):
+    cache = BlockCache(tmp_path, 64 << 20)
+    broken = threading.Barrier(2)
+
+    def fails(_a, _b):
+        broken.wait()
+        time.sleep(0.1)
+        raise ConnectionResetError
+
+    def read(fetch):
+        return cache.read("a" * 64, 10, 0, 10, fetch)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(read, fails)
+        broken.wait()
+        second = pool.submit(read, fails)
+        for found in (first, second):
+            with pytest.raises(ConnectionResetError):
+                found.result()
+    assert read(lambda a, b: bytes(b - a)) == bytes(10)
 
 
 def fill(folder: Path, seed: int) -> int:

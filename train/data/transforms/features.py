@@ -11,7 +11,10 @@ def fit(value: NDArray[Any], rows: int | None, unit: bool) -> NDArray[Any]:
     """A feature [n, …] with `rows` rows (zeros at the end, or cut); None leaves it as it is.
 
     unit: divide each row by its L2 norm; rows of zeros stay (UAVM's feat_norm). float32 then.
+    Raises ValueError for a single number.
     """
+    if not value.ndim:
+        raise ValueError("a feature is an array with rows, and this is a single number")
     if rows is not None and len(value) != rows:
         fitted = np.zeros((rows, *value.shape[1:]), value.dtype)
         fitted[: min(rows, len(value))] = value[:rows]

@@ -1,6 +1,7 @@
 """AVSBench's masks: decoded, and cropped as the frames are."""
 
 import io
+import struct
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +19,25 @@ def decode(
     proportion; None takes the whole mask. Nearest pixel. Raises ValueError for colours, of which
     only the dataset's palette says what they mean: read those with `raw_samples`.
     """
-    with Image.open(io.BytesIO(content)) as image:
-        if image.mode not in ("1", "L", "P"):
-            raise ValueError(f"a mask of mode {image.mode}; wanted are palette or grey images")
-        whole = image.convert("L") if image.mode == "1" else image
-        if frame is not None:
-            across, down = whole.width / frame[0], whole.height / frame[1]
-            part = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
-        else:
-            part = (0, 0, whole.width, whole.height)
-        resized = whole.resize((size, size), Image.Resampling.NEAREST, box=part)
-        return np.array(resized, np.uint8)
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return _cropped(image, frame, box, size)
+    except (SyntaxError, EOFError, struct.error) as error:  # so PIL says that a PNG is broken
+        raise ValueError(f"the mask is damaged: {error}") from error
+
+
+def _cropped(
+    image: Image.Image, frame: tuple[int, int] | None, box: Box, size: int
+) -> NDArray[np.uint8]:
+    if image.mode not in ("1", "L", "P"):
+        raise ValueError(f"a mask of mode {image.mode}; wanted are palette or grey images")
+    whole = image.convert("L") if image.mode == "1" else image
+    if frame is not None:
+        across, down = whole.width / frame[0], whole.height / frame[1]
+        part = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+    else:
+        part = (0, 0, whole.width, whole.height)
+    return np.array(whole.resize((size, size), Image.Resampling.NEAREST, box=part), np.uint8)
 
 
 def by_second(

@@ -6,6 +6,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+_FRAME_S = 0.025
+
 
 def decode(content: memoryview) -> tuple[NDArray[np.float32], int]:
     """A FLAC or WAV file as mono float32 [samples] in [-1, 1], and its rate in Hz.
@@ -42,7 +44,12 @@ def fit(waveform: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
 
 
 def fbank(waveform: NDArray[np.float32], rate: int, mels: int) -> NDArray[np.float32]:
-    """Kaldi's log-mel filter bank [frames, mels], 25 ms every 10 ms (spec 2.1; 10 s give 998)."""
+    """Kaldi's log-mel filter bank [frames, mels], 25 ms every 10 ms (spec 2.1; 10 s give 998).
+
+    Raises ValueError for a waveform shorter than one frame.
+    """
+    if len(waveform) < _FRAME_S * rate:
+        raise ValueError(f"{len(waveform)} samples at {rate} Hz are less than one fbank frame")
     import torch  # noqa: PLC0415 -- torchaudio is slow to load, and this is for mixtures only
     import torchaudio  # noqa: PLC0415
 

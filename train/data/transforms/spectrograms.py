@@ -1,5 +1,7 @@
 """Fbank: pad or cut, mask, normalise, noise and roll."""
 
+import math
+import tokenize
 import warnings
 from functools import lru_cache
 
@@ -15,30 +17,42 @@ warnings.filterwarnings("ignore", message="The given NumPy array is not writable
 _SERIAL = 32_768
 
 
+# What NumPy's reader of headers raises, beside ValueError, where one is damaged.
+_DAMAGED = (tokenize.TokenError, SyntaxError, TypeError, ArithmeticError, MemoryError)
+
+
 def load_npy(content: memoryview) -> NDArray[np.generic]:
-    """An array from .npy bytes, without a copy. Raises ValueError where it is no such file."""
-    if bytes(content[:6]) != b"\x93NUMPY":
+    """An array of numbers from .npy bytes, without a copy.
+
+    Raises ValueError where it is no such file, or longer or shorter than it says.
+    """
+    if bytes(content[:6]) != b"\x93NUMPY" or len(content) < 12:
         raise ValueError("this is no .npy file")
     wide = content[6] > 1
     length = int.from_bytes(content[8 : 12 if wide else 10], "little")
     start = (12 if wide else 10) + length
     shape, fortran, dtype = _npy_header(bytes(content[:start]))
-    count = int(np.prod(shape, dtype=np.int64))
+    count = math.prod(shape)
+    if min(shape, default=1) < 0 or start + count * dtype.itemsize != len(content):
+        raise ValueError(f"{len(content)} bytes do not hold an array {shape} of {dtype}")
     array = np.frombuffer(content, dtype, count, offset=start)
     return array.reshape(shape, order="F" if fortran else "C")
 
 
 @lru_cache(maxsize=4096)
 def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Shape, order and type. Objects are refused: they would be pickles."""
+    """Shape, order and type. All but numbers is refused (objects would be pickles)."""
     import io  # noqa: PLC0415
 
     stream = io.BytesIO(head)
-    version = npy.read_magic(stream)  # type: ignore[no-untyped-call]
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, dtype = read(stream)  # type: ignore[no-untyped-call]
-    if dtype.hasobject:
-        raise ValueError("the array holds Python objects")
+    try:
+        version = npy.read_magic(stream)  # type: ignore[no-untyped-call]
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran, dtype = read(stream)  # type: ignore[no-untyped-call]
+    except _DAMAGED as error:
+        raise ValueError(f"the .npy header is damaged: {error}") from error
+    if dtype.kind not in "fiub":
+        raise ValueError(f"the array holds {dtype} and no numbers")
     return shape, fortran, dtype
 
 
@@ -47,8 +61,11 @@ def fit(
 ) -> NDArray[np.float32]:
     """Fbank [n, mels] as float32 [frames, mels]: cut, or zeros at the end. out: where to write it.
 
-    The zeros come before the normalisation, as published (spec 2.1).
+    The zeros come before the normalisation, as published (spec 2.1). Raises ValueError for
+    another shape.
     """
+    if fbank.ndim != 2 or not fbank.shape[1]:
+        raise ValueError(f"an fbank is [frames, mels], and this is {list(fbank.shape)}")
     fitted = np.empty((frames, fbank.shape[1]), np.float32) if out is None else out
     kept = min(frames, len(fbank))
     if fbank.dtype == np.float16:  # torch converts halves several times faster than NumPy
