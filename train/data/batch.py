@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from train.data.device import Jpegs
+from train.data.finish import FbankFinish
 from train.data.reading import Problem
 from train.data.transforms import pictures
 
@@ -16,7 +17,8 @@ class Batch:
     """One step's samples, or one rank's part of them; B rows.
 
     video: float32 [B, T, 3, S, S], ImageNet-normalised (uint8 where the spec says so, until `to`).
-    audio: float32 [B, 1, frames, mels], normalised. labels: as the spec says.
+    audio: float32 [B, 1, frames, mels], normalised (as stored where the spec says so, until `to`).
+    labels: as the spec says.
     step, epoch: where in the run. indices: into the sample list. origin: number of the source.
     padded: rows that only fill the batch up. audio_frames, video_frames: how many frames of each
     row are no padding (masks: `audio_mask`, `video_mask`). waveform: float32 [B, samples] in
@@ -46,6 +48,7 @@ class Batch:
     problems: tuple[Problem, ...] = ()
     jpegs: Jpegs | None = None
     normalise_pixels: bool = False
+    finish: FbankFinish | None = None
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -72,7 +75,10 @@ class Batch:
         if self.normalise_pixels:
             video = pictures.normalise(video)
         moved["video"] = video
-        return replace(self, **moved, features=features, jpegs=None, normalise_pixels=False)
+        if self.finish:
+            moved["audio"] = self.finish.apply(moved["audio"])
+        done = replace(self, jpegs=None, normalise_pixels=False, finish=None)
+        return replace(done, **moved, features=features)
 
     def pin_memory(self) -> "Batch":
         """The same in page-locked memory; called by DataLoader(pin_memory=True)."""

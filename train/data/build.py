@@ -1,8 +1,9 @@
 """Batches from step numbers: any step of any epoch, by any rank and any worker."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,17 @@ from train.data.ahead import announced
 from train.data.batch import Batch
 from train.data.device import Jpegs
 from train.data.draws import Purpose, generator
-from train.data.fbank_rows import FbankRows
+from train.data.finish import FbankFinish
 from train.data.order import Order, Rows
-from train.data.piece import Piece, Place, make
+from train.data.piece import Piece, Places, make
 from train.data.readers import reader_of
-from train.data.reading import BadSampleError, Problem
-from train.data.request import BASE, Draw, request
+from train.data.reading import BadSampleError, Problem, Reader
+from train.data.request import BASE, Draw, Request, request
+from train.data.rows import BatchRows
 from train.data.samples import SampleList
 from train.data.spec import DEFAULT_POLICY, BatchSpec, Policy
 from train.data.targets import targets
+from train.data.threads import over
 from train.data.transforms import pictures, sound
 from train.data.transforms.masks import by_second
 
@@ -36,7 +39,8 @@ _TRIES = 16
 class Steps(Dataset[Batch]):
     """The batches of an order for one rank: item i is step i. Works with a stock DataLoader,
     with batch_size=None and a sampler of step numbers. ahead: how many steps further the next one
-    of this process is, which is read ahead where the store is remote (0: none)."""
+    of this process is, which is read ahead where the store is remote (0: none). threads: how many
+    samples are made side by side; the batches are the same."""
 
     order: Order
     spec: BatchSpec
@@ -44,6 +48,7 @@ class Steps(Dataset[Batch]):
     rank: int = 0
     world_size: int = 1
     ahead: int = 0
+    threads: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world_size:
@@ -66,52 +71,85 @@ class Steps(Dataset[Batch]):
         rows, next_step = self.rows(step), step + self.ahead
         then = self.rows(next_step) if self.ahead and next_step < len(self) else None
         with announced(self.order, rows, then, self.spec, self.policy):
-            return build(self.order, rows, self.spec, self.policy)
+            return build(self.order, rows, self.spec, self.policy, self.threads)
 
 
-def build(order: Order, rows: Rows, spec: BatchSpec, policy: Policy) -> Batch:
+@dataclass(frozen=True)
+class Arrays:
+    """The large arrays of a batch."""
+
+    pictures: BatchRows
+    fbanks: BatchRows
+
+    @staticmethod
+    def of(rows: int) -> "Arrays":
+        return Arrays(BatchRows(rows, "frames"), BatchRows(rows, "fbanks"))
+
+    def places(self, number: int) -> Places:
+        """Where the arrays of the batch's row of this number go."""
+        return Places(partial(self.pictures.row, number), partial(self.fbanks.row, number))
+
+
+def build(order: Order, rows: Rows, spec: BatchSpec, policy: Policy, threads: int = 1) -> Batch:
     """A batch of these rows. Raises BadSampleError where the policy is to raise."""
-    samples = order.samples
-    problems: list[Problem] = []
-    pieces: list[Piece] = []
-    kept: list[int] = []
-    fbanks = FbankRows(len(rows), spec.fbank_frames)
-    for at in range(len(rows)):
-        found = _usable(order, rows, at, spec, policy, problems, partial(fbanks.row, len(pieces)))
-        if found is not None:
-            pieces.append(found)
-            kept.append(at)
+    arrays = Arrays.of(len(rows))
+    ask = partial(_asked, order, rows, spec, policy)
+    # Before the first byte: between large copies the same code takes three times as long.
+    asked = [ask(at, int(index)) for at, index in enumerate(rows.indices)]
+
+    def usable(at: int) -> tuple[Piece | None, list[Problem]]:
+        candidates = chain([asked[at]], (ask(at, index) for index in _others(order, rows, at)))
+        return _usable(candidates, spec, policy, reader_of(order.samples), arrays.places(at))
+
+    made = list(over(usable, len(rows), threads))
+    problems = tuple(problem for _, told in made for problem in told)
+    kept = [at for at, (piece, _) in enumerate(made) if piece is not None]
+    pieces = [piece for piece, _ in made if piece is not None]
     if not pieces:
         told = "; ".join(str(problem) for problem in problems[:3])
         raise BadSampleError(f"every sample of step {rows.step} is bad: {told}")
-    return _assemble(samples, spec, rows, np.array(kept), pieces, fbanks, tuple(problems))
+    return _assemble(order.samples, spec, rows, np.array(kept), pieces, arrays, problems)
+
+
+def _asked(
+    order: Order, rows: Rows, spec: BatchSpec, policy: Policy, at: int, index: int
+) -> Request | BadSampleError:
+    """What to read for the row at `at`, from the sample `index`; or what keeps it from being."""
+    draw = Draw(order.seed, rows.epoch, int(rows.places[at]))
+    try:
+        return request(order.samples, index, spec, policy, draw)
+    except BadSampleError as error:
+        return error
+
+
+def _others(order: Order, rows: Rows, at: int) -> Iterator[int]:
+    """Samples to take in place of a bad one; drawn when first asked for."""
+    choices = generator(order.seed, Purpose.REPLACE, rows.epoch, int(rows.places[at]))
+    words = choices.bit_generator.random_raw(_TRIES - 1)
+    pool = order.pool(rows, at)
+    yield from (int(pool[word % len(pool)]) for word in words.tolist())
 
 
 def _usable(
-    order: Order,
-    rows: Rows,
-    at: int,
+    candidates: Iterable[Request | BadSampleError],
     spec: BatchSpec,
     policy: Policy,
-    problems: list[Problem],
-    place: Place,
-) -> Piece | None:
-    """The row's piece, or what the policy puts in its place."""
-    samples, index = order.samples, int(rows.indices[at])
-    draw = Draw(order.seed, rows.epoch, int(rows.places[at]))
-    others = generator(order.seed, Purpose.REPLACE, rows.epoch, draw.place)
-    pool = order.pool(rows, at) if policy.on_bad == "replace" else np.zeros(0, np.int64)
-    for _ in range(_TRIES):
+    reader: Reader,
+    places: Places,
+) -> tuple[Piece | None, list[Problem]]:
+    """The piece of the first that is well, as far as the policy goes; and what was bad."""
+    problems: list[Problem] = []
+    for asked in candidates:
         try:
-            asked = request(samples, index, spec, policy, draw)
-            return make(asked, spec, reader_of(samples), place)
+            if isinstance(asked, BadSampleError):
+                raise asked
+            return make(asked, spec, reader, places), problems
         except BadSampleError as error:
             if policy.on_bad == "raise" or isinstance(error.problem, str):
                 raise
             problems.append(error.problem)
         if policy.on_bad == "skip":
-            return None
-        index = int(pool[others.integers(len(pool))])
+            return None, problems
     raise BadSampleError(f"no usable sample after {_TRIES} tries; the last: {problems[-1]}")
 
 
@@ -121,11 +159,11 @@ def _assemble(
     rows: Rows,
     kept: NDArray[np.int64],
     pieces: Sequence[Piece],
-    fbanks: FbankRows,
+    arrays: Arrays,
     problems: tuple[Problem, ...],
 ) -> Batch:
-    video, seen, jpegs = _video(pieces, spec)
-    audio = fbanks.filled([piece.fbank for piece in pieces])
+    video, seen, jpegs = _video(pieces, spec, arrays.pictures)
+    audio = arrays.fbanks.filled([piece.fbank for piece in pieces])
     waveform = None
     if "waveform" in spec.read:
         waves = [
@@ -158,7 +196,15 @@ def _assemble(
         problems=problems,
         jpegs=jpegs,
         normalise_pixels=jpegs is not None or spec.pixels == "uint8",
+        finish=_finish(pieces, spec),
     )
+
+
+def _finish(pieces: Sequence[Piece], spec: BatchSpec) -> FbankFinish | None:
+    """What is left to the device to do to fbanks."""
+    if spec.fbank == "worker" or "audio" not in spec.read:
+        return None
+    return FbankFinish.of([piece.choices for piece in pieces], spec.mean, spec.std)
 
 
 def _masks(pieces: Sequence[Piece], spec: BatchSpec) -> tuple[Tensor, Tensor]:
@@ -168,37 +214,36 @@ def _masks(pieces: Sequence[Piece], spec: BatchSpec) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(np.stack(values)), torch.from_numpy(np.stack(known))
 
 
-def _video(pieces: Sequence[Piece], spec: BatchSpec) -> tuple[Tensor, list[int], Jpegs | None]:
+def _video(
+    pieces: Sequence[Piece], spec: BatchSpec, rows: BatchRows
+) -> tuple[Tensor, list[int], Jpegs | None]:
     """Frames of all pieces, how many each has, and the JPEGs where the device decodes."""
     size = spec.image_size or 0
     if spec.decode == "device" and "video" in spec.read:
-        counts = [len(piece.jpegs) for piece in pieces]
-        if len(set(counts)) > 1:
-            raise StoreError(
-                f"clips have {min(counts)} to {max(counts)} frames: decode='device' needs as many "
-                "of each; choose another frame_choice than 'all'"
-            )
-        files = [jpeg for piece in pieces for jpeg in piece.jpegs]
-        boxes = [piece.box for piece in pieces for _ in piece.jpegs]
-        empty = torch.empty(len(pieces), counts[0], 3, 0, 0)
-        return empty, counts, Jpegs.of(files, boxes, counts[0], size)
-    counts = [len(piece.pictures) for piece in pieces]
-    if not any(counts):
-        return torch.empty(len(pieces), 0, 3, size, size), counts, None
-    first = pieces[0].pictures[0]
-    mixed = any(p.dtype != np.uint8 for piece in pieces for p in piece.pictures[:1])
-    made = np.empty if len(set(counts)) == 1 else np.zeros
-    array = made((len(pieces), max(counts), *first.shape), np.float32 if mixed else np.uint8)
-    for row, piece in zip(array, pieces, strict=True):
-        for place, picture in enumerate(piece.pictures):
-            if picture.shape != first.shape:
-                raise StoreError(
-                    f"frames are of {picture.shape[1]} x {picture.shape[0]} and of "
-                    f"{first.shape[1]} x {first.shape[0]} pixels: give an image_size"
-                )
-            row[place] = picture
-    video = pictures.channels_first(array)
+        return _jpegs(pieces, size)
+    found = [piece.pictures for piece in pieces if piece.pictures is not None]
+    if not found:
+        return torch.empty(len(pieces), 0, 3, size, size), [0] * len(pieces), None
+    counts = [len(one) for one in found]
+    longest = max(counts)
+    if min(counts) < longest:  # zeros follow the frames of a clip that has fewer
+        found = [np.pad(x, ((0, longest - len(x)), *((0, 0),) * 3)) for x in found]
+        rows = BatchRows(len(pieces), "frames")
+    video = rows.filled(found).movedim(-1, -3)
     return video if spec.pixels == "uint8" else pictures.normalise(video), counts, None
+
+
+def _jpegs(pieces: Sequence[Piece], size: int) -> tuple[Tensor, list[int], Jpegs]:
+    counts = [len(piece.jpegs) for piece in pieces]
+    if len(set(counts)) > 1:
+        raise StoreError(
+            f"clips have {min(counts)} to {max(counts)} frames: decode='device' needs as many "
+            "of each; choose another frame_choice than 'all'"
+        )
+    files = [jpeg for piece in pieces for jpeg in piece.jpegs]
+    boxes = [piece.box for piece in pieces for _ in piece.jpegs]
+    empty = torch.empty(len(pieces), counts[0], 3, 0, 0)
+    return empty, counts, Jpegs.of(files, boxes, counts[0], size)
 
 
 def _stack(arrays: Sequence[NDArray[Any]], name: str) -> Tensor:

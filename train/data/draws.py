@@ -4,6 +4,7 @@ Philox is a counter-based generator: (seed, purpose) is its key and (epoch, plac
 any draw of any sample can be made anywhere, in any order, by any process.
 """
 
+import threading
 from enum import IntEnum
 
 import numpy as np
@@ -31,16 +32,49 @@ class Purpose(IntEnum):
 
 def philox(seed: int, purpose: Purpose, epoch: int = 0, place: int = 0) -> np.random.Philox:
     """The bit generator of one place. seed: 0 to 2^64 - 1."""
-    if not 0 <= seed < _WORD:
-        raise ValueError(f"seed {seed} is not in 0 … 2^64 - 1")
+    _check_seed(seed)
     key = np.array([seed, int(purpose)], np.uint64)
     # The first two words count the draws of this place.
     return np.random.Philox(key=key, counter=np.array([0, 0, place, epoch], np.uint64))
 
 
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < _WORD:
+        raise ValueError(f"seed {seed} is not in 0 … 2^64 - 1")
+
+
+class _Movable:
+    """A generator that is set to a place, which takes a tenth of the time of making one."""
+
+    def __init__(self, purpose: Purpose) -> None:
+        self._bits = philox(0, purpose)
+        self._fresh = self._bits.state
+        self.generator = np.random.Generator(self._bits)
+
+    def at(self, seed: int, epoch: int, place: int) -> np.random.Generator:
+        _check_seed(seed)
+        inner = self._fresh["state"]
+        inner["key"][0] = seed
+        inner["counter"][2:] = (place, epoch)
+        self._bits.state = self._fresh
+        return self.generator
+
+
+class _Movables(threading.local):
+    def __init__(self) -> None:
+        self.of = {purpose: _Movable(purpose) for purpose in Purpose}
+
+
+_MOVABLES = _Movables()
+
+
 def generator(seed: int, purpose: Purpose, epoch: int, place: int) -> np.random.Generator:
-    """The generator of one place of an epoch."""
-    return np.random.Generator(philox(seed, purpose, epoch, place))
+    """The generator of one place of an epoch.
+
+    A thread has one a purpose: the next call for the same purpose sets it to another place, so
+    draw what is needed before.
+    """
+    return _MOVABLES.of[purpose].at(seed, epoch, place)
 
 
 def words(count: int, seed: int, purpose: Purpose, epoch: int = 0) -> NDArray[np.uint64]:

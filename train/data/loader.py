@@ -23,6 +23,8 @@ class Loader:
 
     Its position is (epoch, step) and holds for any number of ranks and workers: a state saved
     with one number of either is loaded with another. `epoch` may be set by hand.
+    workers: processes that make batches (0: this one); threads: of each of them (0: as many as
+    there are cores, at most 4, without workers, else one).
     """
 
     def __init__(
@@ -34,11 +36,13 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
         workers: int = 0,
+        threads: int = 0,
         policy: Policy = DEFAULT_POLICY,
         pin_memory: bool = False,
     ) -> None:
         self.source, self.spec, self.seed, self.policy = source, spec, seed, policy
-        self.rank, self.world_size, self.workers = rank, world_size, workers
+        self.rank, self.world_size = rank, world_size
+        self.workers, self.threads = workers, threads
         self.pin_memory = pin_memory
         self.epoch = self.step = 0
 
@@ -60,7 +64,9 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         """From the present step to the epoch's end; then the next epoch is the present one."""
         steps = Steps(self.order(), self.spec, self.policy, self.rank, self.world_size)
-        for batch in stream(steps, self.step, self.workers, pin_memory=self.pin_memory):
+        for batch in stream(
+            steps, self.step, self.workers, threads=self.threads, pin_memory=self.pin_memory
+        ):
             self.step = batch.step + 1
             yield batch
         self.epoch, self.step = self.epoch + 1, 0

@@ -13,6 +13,7 @@ from train.data.build import Steps
 from train.data.order import EpochOrder
 from train.data.samples import SampleList
 from train.data.spec import DEFAULT_POLICY, BatchSpec, Policy
+from train.data.threads import usual_threads
 
 # How often dead workers are looked for.
 _LOOK_S = 2.0
@@ -53,16 +54,19 @@ def stream(
     workers: int = 0,
     *,
     stop: int | None = None,
+    threads: int = 0,
     pin_memory: bool = False,
     timeout_s: float = 600.0,
 ) -> Iterator[Batch]:
     """Batches of steps [start, stop) in order. Worker processes are started anew by each call.
 
+    threads: of each process that makes batches; 0: as many as there are cores (at most 4) without
+    workers, and one with them.
     The first batch is made here while the workers start. timeout_s: how long to wait for a batch
     of a worker before it counts as hung.
     """
     end = len(steps) if stop is None else min(stop, len(steps))
-    steps = replace(steps, ahead=max(workers, 1))
+    steps = replace(steps, ahead=max(workers, 1), threads=threads or usual_threads(workers))
     if workers == 0 or start + 1 >= end:
         for step in range(start, end):
             batch = steps[step]

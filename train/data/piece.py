@@ -1,8 +1,8 @@
 """One sample from bytes to arrays: read, check, decode, mix, finish."""
 
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,32 +12,35 @@ from manifests.store import StoreError
 from train.data.draws import Purpose
 from train.data.reading import BadSampleError, Problem, Reader, ReadError, read_members
 from train.data.request import Request
+from train.data.rows import Place
 from train.data.spec import BatchSpec
 from train.data.transforms import features, masks, pictures, sound, spectrograms
 from train.data.transforms.mixing import mean_free, mix_waveforms
 from train.data.transforms.pictures import Box
+from train.data.transforms.spectrograms import FbankChoices
 
 
 @dataclass
 class Piece:
     """One sample's arrays, as they go into a batch.
 
-    pictures: [S, S, 3] each in 0 … 255, uint8, or float32 where mixed; where the device decodes,
+    pictures: [T, S, S, 3] in 0 … 255, uint8, or float32 where mixed; where the device decodes,
     jpegs and box instead (frame: width and height of the stored ones).
-    fbank: float32 [frames, mels]; fbank_frames: how many are no padding.
+    fbank: float32 [frames, mels]; fbank_frames: how many are no padding. Where the device
+    finishes it, it is as stored, and choices are what was drawn for it.
     waveform: float32 [samples] in [-1, 1], at `rate`. masks: [S, S] by second.
-    mixed_with: the partner's place in the list
-    and clip id; share: the part of the sample's own.
+    mixed_with: the partner's place in the list and clip id; share: the part of the sample's own.
     """
 
     clip_id: str
     index: int
-    pictures: list[NDArray[Any]] = field(default_factory=list)
+    pictures: NDArray[Any] | None = None
     jpegs: list[memoryview] = field(default_factory=list)
     box: Box = (0, 0, 0, 0)
     frame: tuple[int, int] | None = None
-    fbank: NDArray[np.float32] | None = None
+    fbank: NDArray[Any] | None = None
     fbank_frames: int = 0
+    choices: FbankChoices = field(default_factory=FbankChoices)
     waveform: NDArray[np.float32] | None = None
     rate: int = 0
     features: dict[str, NDArray[Any]] = field(default_factory=dict)
@@ -46,16 +49,20 @@ class Piece:
     share: float = 1.0
 
 
-# Where a piece's fbank is to lie, by its number of bins: its row of the batch.
-Place = Callable[[int], NDArray[np.float32]]
+@dataclass(frozen=True)
+class Places:
+    """Where a piece's arrays are to lie: its rows of the batch, by the rest of their shape."""
+
+    pictures: Place
+    fbank: Place
 
 
-def make(request: Request, spec: BatchSpec, reader: Reader, place: Place | None = None) -> Piece:
+def make(request: Request, spec: BatchSpec, reader: Reader, places: Places | None = None) -> Piece:
     """A row's sample, mixed with its partner where it has one.
 
     Raises BadSampleError naming clip, shard and offset.
     """
-    piece = _decoded(request, spec, reader, place)
+    piece = _decoded(request, spec, reader, places)
     if request.partner is not None:
         partner = _decoded(request.partner, spec, reader)
         try:
@@ -69,7 +76,7 @@ def make(request: Request, spec: BatchSpec, reader: Reader, place: Place | None 
 
 
 def _decoded(
-    request: Request, spec: BatchSpec, reader: Reader, place: Place | None = None
+    request: Request, spec: BatchSpec, reader: Reader, places: Places | None = None
 ) -> Piece:
     """What the bytes hold; nothing mixed yet."""
     sample = request.sample
@@ -79,7 +86,8 @@ def _decoded(
     try:
         if request.frames:
             doing = f"decode a frame of {', '.join(request.frames)}:"
-            _pictures(piece, [content[name] for name in request.frames], request, spec)
+            files = [content[name] for name in request.frames]
+            _pictures(piece, files, request, spec, places)
         for name in request.masks:
             doing = f"decode {name}:"
             second = int(name.removeprefix("mask_").removesuffix(".png"))
@@ -89,7 +97,7 @@ def _decoded(
         if request.fbank:
             doing = f"decode {request.fbank}:"
             stored = spectrograms.load_npy(content[request.fbank])
-            piece.fbank = _fbank(stored, piece, request, spec, place)
+            piece.fbank = _fbank(stored, piece, request, spec, places)
         if request.sound:
             doing = f"decode {request.sound}:"
             piece.waveform, piece.rate = sound.decode(content[request.sound])
@@ -136,22 +144,36 @@ def _check_crc(contents: list[memoryview], expected: int) -> None:
         )
 
 
-def _pictures(piece: Piece, jpegs: list[memoryview], request: Request, spec: BatchSpec) -> None:
+def _pictures(
+    piece: Piece,
+    jpegs: list[memoryview],
+    request: Request,
+    spec: BatchSpec,
+    places: Places | None = None,
+) -> None:
     """Decode, crop and resize frames; one crop for all of them."""
     choices = None
     if spec.random and spec.augment.crop and spec.image_size:
         choices = request.draw.generator(Purpose.CROP)
-    size = pictures.jpeg_size(jpegs[0])
+    width, height = size = pictures.jpeg_size(jpegs[0])
     box = pictures.crop_box(*size, spec.image_size or min(size), choices)
     piece.frame, piece.box = size, box
     if spec.decode == "device":
         piece.jpegs = jpegs
         return
-    for jpeg in jpegs:
-        pixels = pictures.decode(jpeg)
-        piece.pictures.append(
-            pictures.resize(pixels, box, spec.image_size) if spec.image_size else pixels
-        )
+    shape = (len(jpegs), spec.image_size or height, spec.image_size or width, 3)
+    # What is to be mixed does not go into the batch as it is; of 'all' clips have their own number.
+    if places is None or spec.mixing or spec.chosen_frames == "all":
+        out = np.empty(shape, np.uint8)
+    else:
+        out = places.pictures(shape, np.uint8)
+    whole = box == (0, 0, width, height) and shape[1:3] == (height, width)
+    for row, jpeg in zip(out, jpegs, strict=True):
+        if whole:
+            pictures.decode(jpeg, row)
+        else:
+            row[:] = pictures.resize(pictures.decode(jpeg), box, shape[1])
+    piece.pictures = out
 
 
 def _fbank(
@@ -159,17 +181,24 @@ def _fbank(
     piece: Piece,
     request: Request,
     spec: BatchSpec,
-    place: Place | None = None,
-) -> NDArray[np.float32]:
+    places: Places | None = None,
+) -> NDArray[Any]:
     """Fbank as it goes into a model, but for mixing, noise and roll."""
     piece.fbank_frames = min(len(stored), spec.fbank_frames)
-    out = place(stored.shape[1]) if place else None
-    fitted = spectrograms.fit(stored, spec.fbank_frames, out)
+    left = spec.fbank == "device" and not spec.mixing
+    dtype = stored.dtype if left else np.dtype(np.float32)
+    if stored.ndim == 2 and places:
+        out = places.fbank((spec.fbank_frames, stored.shape[1]), dtype)
+        fitted = spectrograms.fit(stored, spec.fbank_frames, out)
+    else:
+        fitted = spectrograms.fit(stored, spec.fbank_frames)
     a = spec.augment
     if spec.random and (a.freq_mask or a.time_mask):
-        choices = request.draw.generator(Purpose.MASK)
-        fitted = spectrograms.spec_augment(fitted, a.freq_mask, a.time_mask, choices)
-    return spectrograms.normalise(fitted, spec.mean, spec.std)
+        drawn = request.draw.generator(Purpose.MASK)
+        piece.choices = spectrograms.mask_choices(fitted.shape, a.freq_mask, a.time_mask, drawn)
+    if left:
+        return fitted
+    return spectrograms.normalise(spectrograms.blank(fitted, piece.choices), spec.mean, spec.std)
 
 
 def _mixed(a: Piece, b: Piece, share: float) -> Piece:
@@ -180,7 +209,8 @@ def _mixed(a: Piece, b: Piece, share: float) -> Piece:
             np.float32
         )
 
-    a.pictures = [blend(x, y) for x, y in zip(a.pictures, b.pictures, strict=True)]
+    if a.pictures is not None and b.pictures is not None:
+        a.pictures = blend(a.pictures, b.pictures)
     if a.fbank is not None and b.fbank is not None:
         a.fbank = blend(a.fbank, b.fbank)
         a.fbank_frames = max(a.fbank_frames, b.fbank_frames)
@@ -199,10 +229,20 @@ def _finished(piece: Piece, request: Request, spec: BatchSpec) -> Piece:
     noisy = piece.fbank is not None and spec.noise and spec.augment.noise
     rolled = bool(piece.features) and spec.augment.feature_roll > 0
     if spec.random and (noisy or rolled):
-        choices = request.draw.generator(Purpose.NOISE)
-        if piece.fbank is not None and noisy:
-            roll = spec.augment.roll
-            piece.fbank = spectrograms.noise_and_roll(piece.fbank, choices, roll)
+        drawn = request.draw.generator(Purpose.NOISE)
         if rolled:
-            piece.features = features.roll(piece.features, spec.augment.feature_roll, choices)
+            piece.features = features.roll(piece.features, spec.augment.feature_roll, drawn)
+        if piece.fbank is not None and noisy:
+            _noise(piece, piece.fbank, spec, drawn)
     return piece
+
+
+def _noise(piece: Piece, fbank: NDArray[Any], spec: BatchSpec, drawn: np.random.Generator) -> None:
+    """Noise and roll of the fbank, or the choices for them."""
+    roll = spec.augment.roll
+    if spec.fbank == "device":
+        strength, shift = spectrograms.noise_choices(len(fbank), drawn, roll)
+        seed = int(drawn.integers(1 << 62))
+        piece.choices = replace(piece.choices, strength=strength, roll=shift, seed=seed)
+    else:
+        piece.fbank = spectrograms.noise_and_roll(fbank, drawn, roll)

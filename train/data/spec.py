@@ -61,6 +61,8 @@ class BatchSpec:
     leaves frames as they are stored. pixels: 'float' is ImageNet-normalised float32, 'uint8' is
     left for the device (`Batch.to` normalises there).
     fbank_frames: length that fbank is cut or padded to; mean, std: of the unnormalised fbank.
+    fbank: finished in the worker, or left as it is stored (float16) for `Batch.to`, which masks,
+    normalises, adds noise and rolls on the device, with the same choices and noise of its own.
     read: what to read: 'video', 'audio' (fbank), 'waveform', 'masks' (AVSBench's, of seconds up to
     `segments`), and derived features by the names that the sample list was made with.
     waveform_samples: length it is cut or padded to.
@@ -91,6 +93,7 @@ class BatchSpec:
     frame_choice: FrameChoice | None = None
     frame_times: tuple[float, ...] = ()
     pixels: Literal["float", "uint8"] = "float"
+    fbank: Literal["worker", "device"] = "worker"
     decode: Literal["worker", "device"] = "worker"
     read: tuple[str, ...] = ("video", "audio")
     waveform_samples: int = 160_000
@@ -119,6 +122,8 @@ class BatchSpec:
             raise ValueError("frame_choice 'times' needs frame_times, in seconds")
         if self.decode == "device" and (self.image_size is None or self.mixing):
             raise ValueError("decode='device' needs an image_size, and no mixup")
+        if self.fbank == "device" and self.mixing:
+            raise ValueError("fbank='device' needs batches without mixup")
         if "masks" in self.read and (self.image_size is None or self.mixing):
             raise ValueError("masks need an image_size, and no mixup")
         if self.mixing and self.labels in ("ids", "index"):

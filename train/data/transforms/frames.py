@@ -58,6 +58,8 @@ def random_frames(stored: int, frames: int, generator: np.random.Generator | Non
     """`frames` of the stored ones, sorted, without replacement where there are enough."""
     if generator is None:
         return segment_frames(stored, frames, None)
+    if frames == 1:
+        return [int(generator.integers(stored))]
     chosen = generator.choice(stored, frames, replace=frames > stored)
     return sorted(int(index) for index in chosen)
 

@@ -20,9 +20,14 @@ _PLACES = (
 )
 
 
-def decode(jpeg: memoryview) -> NDArray[np.uint8]:
-    """A JPEG as uint8 [height, width, 3], RGB. Raises ValueError where it is damaged."""
-    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(jpeg, colorspace="RGB")
+def decode(jpeg: memoryview, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """A JPEG as uint8 [height, width, 3], RGB. out: where to write it.
+
+    Raises ValueError where it is damaged, or of another size than `out`.
+    """
+    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(jpeg, colorspace="RGB", buffer=out)
+    if out is not None and pixels.shape != out.shape:
+        raise ValueError(f"a frame of {pixels.shape[1]} x {pixels.shape[0]} among others")
     return pixels
 
 

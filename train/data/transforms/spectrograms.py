@@ -3,7 +3,9 @@
 import math
 import tokenize
 import warnings
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,9 +59,10 @@ def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[np.generic
 
 
 def fit(
-    fbank: NDArray[np.generic], frames: int, out: NDArray[np.float32] | None = None
-) -> NDArray[np.float32]:
-    """Fbank [n, mels] as float32 [frames, mels]: cut, or zeros at the end. out: where to write it.
+    fbank: NDArray[np.generic], frames: int, out: NDArray[np.floating[Any]] | None = None
+) -> NDArray[Any]:
+    """Fbank [n, mels] as float32 [frames, mels]: cut, or zeros at the end. out: where to write it
+    instead, in its own type.
 
     The zeros come before the normalisation, as published (spec 2.1). Raises ValueError for
     another shape.
@@ -68,17 +71,32 @@ def fit(
         raise ValueError(f"an fbank is [frames, mels], and this is {list(fbank.shape)}")
     fitted = np.empty((frames, fbank.shape[1]), np.float32) if out is None else out
     kept = min(frames, len(fbank))
-    if fbank.dtype == np.float16:  # torch converts halves several times faster than NumPy
-        halves = torch.from_numpy(fbank[:kept])
-        rows = max(1, _SERIAL // fbank.shape[1])
-        for start in range(0, kept, rows):
-            torch.from_numpy(fitted[start : min(start + rows, kept)]).copy_(
-                halves[start : start + rows]
-            )
+    if fbank.dtype == np.float16 and fitted.dtype == np.float32:
+        _widen(fbank[:kept], fitted[:kept])
     else:
         fitted[:kept] = fbank[:kept]
     fitted[kept:] = 0
     return fitted
+
+
+def _widen(halves: NDArray[Any], out: NDArray[Any]) -> None:
+    """float16 to float32. torch does it several times faster than NumPy."""
+    rows = max(1, _SERIAL // halves.shape[1]) if torch.get_num_threads() > 1 else len(halves)
+    source, target = torch.from_numpy(halves), torch.from_numpy(out)
+    for start in range(0, len(halves), rows):
+        target[start : start + rows].copy_(source[start : start + rows])
+
+
+@dataclass(frozen=True, slots=True)
+class FbankChoices:
+    """What is drawn for one fbank. bins, frames: first and end of what is blanked; strength, seed:
+    of the noise; roll: by so many frames."""
+
+    bins: tuple[int, int] = (0, 0)
+    frames: tuple[int, int] = (0, 0)
+    strength: float = 0.0
+    roll: int = 0
+    seed: int = 0
 
 
 def spec_augment(
@@ -89,11 +107,21 @@ def spec_augment(
     Each is as long as an integer drawn from 0 to its limit, exclusive (as torchaudio's masking
     with its default of one mask), and lies anywhere. Before normalisation, as published.
     """
-    frames, mels = fbank.shape
-    low, high = _span(mels, freq_mask, generator)
-    fbank[:, low:high] = 0
-    low, high = _span(frames, time_mask, generator)
-    fbank[low:high] = 0
+    return blank(fbank, mask_choices(fbank.shape, freq_mask, time_mask, generator))
+
+
+def mask_choices(
+    shape: tuple[int, ...], freq_mask: int, time_mask: int, generator: np.random.Generator
+) -> FbankChoices:
+    """What `spec_augment` zeroes in an fbank [frames, mels] of this shape."""
+    frames, mels = shape
+    return FbankChoices(_span(mels, freq_mask, generator), _span(frames, time_mask, generator))
+
+
+def blank(fbank: NDArray[np.float32], choices: FbankChoices) -> NDArray[np.float32]:
+    """Zero the chosen bins and frames of [frames, mels], in place."""
+    fbank[:, slice(*choices.bins)] = 0
+    fbank[slice(*choices.frames)] = 0
     return fbank
 
 
@@ -119,9 +147,17 @@ def noise_and_roll(
 
     roll: by an integer in [-roll, roll); None: [-frames, frames) (spec 2.1; UAVM has 10).
     """
-    strength = np.float32(generator.random() / 10)
+    strength, shift = noise_choices(len(fbank), generator, roll)
     noise = generator.random(fbank.shape, np.float32)
-    noise *= strength
+    noise *= np.float32(strength)
     noise += fbank
-    most = len(fbank) if roll is None else roll
-    return np.roll(noise, int(generator.integers(-most, most)) if most else 0, axis=0)
+    return np.roll(noise, shift, axis=0)
+
+
+def noise_choices(
+    frames: int, generator: np.random.Generator, roll: int | None = None
+) -> tuple[float, int]:
+    """Strength of the noise and the roll of `noise_and_roll`."""
+    strength = generator.random() / 10
+    most = frames if roll is None else roll
+    return strength, int(generator.integers(-most, most)) if most else 0

@@ -1,0 +1,124 @@
+"""What only saves time changes no value: reused memory, reused generators, threads, the device."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manifests.store import StoreError
+from train.data import Augment, BatchSpec, Loader, Policy
+from train.data.buffers import recycled
+from train.data.draws import Purpose, generator, philox
+from train.data.rows import BatchRows
+from train.data.shared import SharedTable
+
+SPEC = {"batch_size": 5, "frames": 2, "image_size": 24, "fbank_frames": 48}
+MASKS = Augment(freq_mask=4, time_mask=20)
+
+
+def whole(samples, threads=1, **options):
+    return list(Loader(samples, BatchSpec(**SPEC, **options), threads=threads))
+
+
+def same(one, other):
+    assert [b.clip_ids for b in one] == [b.clip_ids for b in other]
+    for a, b in zip(one, other, strict=True):
+        assert torch.equal(a.video, b.video)
+        assert torch.equal(a.audio, b.audio)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**64 - 1), st.sampled_from(Purpose), st.integers(0, 9), st.integers(0, 2**63)
+)
+def test_a_moved_generator_is_a_new_one(seed, purpose, epoch, place):
+    generator(1, purpose, 2, 3).integers(7)  # leaves half a word behind
+    moved = generator(seed, purpose, epoch, place)
+    new = np.random.Generator(philox(seed, purpose, epoch, place))
+    for draw in (lambda g: g.integers(1000), lambda g: g.random(), lambda g: g.beta(2.0, 3.0)):
+        assert draw(moved) == draw(new)
+
+
+def test_a_batch_in_hand_is_never_written_to_again(toy_list):
+    loader = Loader(toy_list, BatchSpec(**SPEC))
+    held, copies = [], []
+    for epoch in range(3):
+        for batch in loader:
+            # One row, or a view in another library, is enough to hold it.
+            part = batch.audio[1] if epoch else batch.audio.numpy()[1]
+            held.append((part, batch.video[:1]))
+            copies.append((torch.as_tensor(part).clone(), batch.video[:1].clone()))
+    for (audio, video), (was_audio, was_video) in zip(held, copies, strict=True):
+        assert torch.equal(torch.as_tensor(audio), was_audio)
+        assert torch.equal(video, was_video)
+
+
+def test_memory_that_nobody_holds_is_used_again():
+    first = recycled((3, 1000), np.float32)
+    place = first.ctypes.data
+    assert recycled((3, 1000), np.float32).ctypes.data != place
+    del first
+    assert recycled((3, 1000), np.float32).ctypes.data == place
+
+
+def test_rows_of_two_shapes_are_told():
+    rows = BatchRows(2, "fbanks")
+    made = [rows.row(0, (4, 8), np.float32), rows.row(1, (4, 9), np.float32)]
+    with pytest.raises(StoreError, match=r"float32 \[4, 8\] and float32 \[4, 9\]"):
+        rows.filled(made)
+
+
+def test_threads_change_nothing(toy_list):
+    same(whole(toy_list), whole(toy_list, threads=3))
+
+
+def test_a_skipped_row_leaves_no_gap_and_no_rest(toy_list):
+    policy = Policy(on_bad="skip")
+    spec = BatchSpec(**SPEC | {"batch_size": 23}, random=False)
+    bad = toy_list.sample(3)
+    (clean,) = Loader(toy_list, spec)
+    for threads in (1, 3):
+        (batch,) = Loader(misplaced(toy_list, bad.clip_id), spec, policy=policy, threads=threads)
+        assert [problem.clip_id for problem in batch.problems] == [bad.clip_id]
+        kept = [row for row, clip in enumerate(clean.clip_ids) if clip != bad.clip_id]
+        assert torch.equal(batch.audio, clean.audio[kept])
+        assert torch.equal(batch.video, clean.video[kept])
+
+
+def misplaced(samples, clip_id):
+    """The list with one clip's members said to lie a byte further on."""
+    table, row = samples.table, samples.clip_ids.index(clip_id)
+    offsets = table["offsets"].to_pylist()
+    offsets[row] = [at + 1 for at in offsets[row]]
+    column = table.schema.get_field_index("offsets")
+    field = table.schema.field(column)
+    changed = table.set_column(column, field, pa.array(offsets, field.type))
+    return replace(samples, columns=SharedTable(changed))
+
+
+def test_fbanks_finished_on_the_device_are_the_workers(toy_list):
+    quiet = {"noise": False, "augment": MASKS}
+    same(whole(toy_list, **quiet), [b.to("cpu") for b in whole(toy_list, fbank="device", **quiet)])
+    (left, *_) = whole(toy_list, fbank="device", random=False)
+    assert left.audio.dtype == torch.float16
+
+
+def test_noise_on_the_device_has_the_workers_strength_and_roll(toy_list):
+    worker = whole(toy_list, augment=MASKS)
+    device = [b.to("cpu") for b in whole(toy_list, fbank="device", augment=MASKS)]
+    again = [b.to("cpu") for b in whole(toy_list, threads=2, fbank="device", augment=MASKS)]
+    same(device, again)
+    for a, b in zip(worker, device, strict=True):
+        assert 0 < (a.audio - b.audio).abs().max() < 0.1
+    one = Loader(toy_list, BatchSpec(**SPEC | {"batch_size": 1}, fbank="device", augment=MASKS))
+    alone = torch.cat([batch.to("cpu").audio for batch in one])
+    assert torch.equal(alone, torch.cat([batch.audio for batch in device]))
+
+
+def test_mixed_fbanks_are_not_left_to_the_device():
+    with pytest.raises(ValueError, match="without mixup"):
+        BatchSpec(4, fbank="device", labels="multi_hot", augment=Augment(mixup=0.5))
