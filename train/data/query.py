@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from manifests.store import StoreError
 from train.data.samples import Layout, SampleList, Shard, fingerprint_of
@@ -14,36 +16,34 @@ from train.data.shared import SharedTable
 from train.data.store import Store
 
 _LOG = logging.getLogger("avstore")
+# Rows that DuckDB puts into one piece: all of them.
+_ONE_BATCH = 1 << 30
 
 _STAGES = """
-SELECT h.dataset, h.recipe || '-' || left(h.fingerprint, 8) AS stage, h.fingerprint,
-       count(DISTINCT s.clip_id) AS clips
-FROM wanted w JOIN samples s USING (clip_id) JOIN shards h ON h.path = s.shard
-WHERE $recipe IS NULL OR $recipe IN (h.recipe, h.recipe || '-' || left(h.fingerprint, 8))
-GROUP BY ALL ORDER BY h.dataset, clips DESC, stage
+SELECT dataset, recipe || '-' || left(fingerprint, 8) AS stage, fingerprint FROM shards
+WHERE $recipe IS NULL OR $recipe IN (recipe, recipe || '-' || left(fingerprint, 8))
+GROUP BY ALL ORDER BY dataset, stage
 """
-_CHOSEN = """
-CREATE TEMP TABLE chosen AS
-SELECT w.clip_id, w.weight, arg_max(s.rowid, s.shard) AS row, max(s.shard) AS path
-FROM wanted w JOIN samples s USING (clip_id)
-WHERE s.shard IN (SELECT h.path FROM shards h
-                  JOIN stages_chosen g ON g.dataset = h.dataset AND g.fingerprint = h.fingerprint)
-GROUP BY w.clip_id, w.weight
+_STAGE_CLIPS = """
+SELECT h.dataset, h.fingerprint, count(DISTINCT s.clip_id) AS clips
+FROM wanted w JOIN samples s USING (clip_id) JOIN shards h ON h.path = s.shard GROUP BY ALL
 """
 _SHARDS = """
-SELECT path, coalesce(sha256, '') AS sha256, coalesce(bytes, 0) AS bytes FROM shards
-WHERE path IN (SELECT path FROM chosen) ORDER BY path
+CREATE TEMP TABLE stage_shards AS
+SELECT path, coalesce(sha256, '') AS sha256, coalesce(bytes, 0) AS bytes, dataset,
+       (row_number() OVER (ORDER BY path) - 1)::INTEGER AS number
+FROM shards WHERE (dataset, fingerprint) IN (SELECT dataset, fingerprint FROM stages_chosen)
 """
 _ROWS = """
-SELECT k.clip_id, h.number AS shard, s.position, k.weight,
+SELECT w.clip_id, h.number AS shard, s.position, w.weight,
        coalesce(s.frame_count, 0) AS frame_count, coalesce(s.fbank_frames, 0) AS fbank_frames,
-       c.label_ids {ranges} {segments} {features}
-FROM chosen k
-JOIN samples s ON s.rowid = k.row
-JOIN clips c ON c.clip_id = k.clip_id
-JOIN shard_numbers h ON h.path = k.path
+       c.label_ids {columns}
+FROM wanted w
+JOIN samples s USING (clip_id)
+JOIN clips c USING (clip_id)
+JOIN stage_shards h ON h.path = s.shard
 {joins}
-ORDER BY k.clip_id
+ORDER BY {order}
 """
 _RANGES = """, (list_position($layouts, s.members) - 1)::SMALLINT AS layout, s.offsets, s.sizes,
     s.frame_times, coalesce(s.crc32, -1) AS crc32"""
@@ -52,7 +52,7 @@ LEFT JOIN (SELECT clip_id, list(label_id ORDER BY ALL) AS segment_labels,
                   list(onset_s::FLOAT ORDER BY label_id, onset_s, offset_s) AS segment_onsets,
                   list(offset_s::FLOAT ORDER BY label_id, onset_s, offset_s) AS segment_offsets
            FROM segments WHERE modality IN ($modality, 'both') GROUP BY clip_id) g
-ON g.clip_id = k.clip_id"""
+ON g.clip_id = w.clip_id"""
 
 
 def sample_list(
@@ -64,6 +64,7 @@ def sample_list(
     features: Sequence[str] = (),
     segments: str | None = None,
     ranges: bool = True,
+    masks: Sequence[str] = (),
 ) -> SampleList:
     """The samples of the clips that `sql` returns, in order of clip_id.
 
@@ -71,37 +72,60 @@ def sample_list(
     recipe: whose samples, by name or <recipe>-<fp8>; without it, of each dataset the recipe that
     holds most of the clips. features: derived features to find too (name, or <name>-<fp8>).
     segments: 'audio', 'visual' or 'both': also find labels of parts of that modality.
-    ranges: False leaves out byte ranges: a light list, to plan with.
+    ranges: False leaves out byte ranges: a light list, to plan with. masks: columns of bits that
+    the query returns, which are or-ed by the clip and kept as columns of the list.
     Raises StoreError for a query that fails, that no stored clip answers, or for a feature that
     some of the clips lack.
     """
     with store.connect() as con:
         try:
-            con.register("named", con.sql(sql, params=list(params)).to_arrow_table())
-            _want(con, sql)
+            _want(con, sql, params, masks)
             stages = _choose_stages(con, recipe)
-            con.execute(_CHOSEN)
-            shards = [Shard(*row) for row in con.execute(_SHARDS).fetchall()]
-            if not shards:
+            con.execute(_SHARDS)
+            companions, columns, joins = _features(con, tuple(features))
+            columns = "".join(f", w.{mask}" for mask in masks) + columns
+            layouts = _layouts(con) if ranges else []
+            table = _rows(con, layouts, segments, columns, joins)
+            if not table.num_rows:
                 raise StoreError(_nothing(con, sql, recipe))
-            return _collect(con, store, tuple(shards), stages, tuple(features), segments, ranges)
+            _complete(table, tuple(features))
+            table, shards, datasets = _used_shards(con, table)
+            return SampleList(
+                url=store.url,
+                options=store.options,
+                cache=store.cache,
+                columns=SharedTable(table),
+                shards=shards,
+                layouts=tuple(Layout.of(members) for members in layouts),
+                classes=_classes(con, datasets),
+                fingerprint=_fingerprint(table, shards, companions),
+                missing=_missing(con, table),
+                stages=tuple((name, stage) for name, stage in stages if name in datasets),
+                companions=companions,
+            )
         except duckdb.Error as error:
             raise StoreError(f"the query failed: {error}") from error
 
 
-def _want(con: duckdb.DuckDBPyConnection, sql: str) -> None:
+def _want(
+    con: duckdb.DuckDBPyConnection, sql: str, params: Sequence[Any], masks: Sequence[str]
+) -> None:
     """Table `wanted`: one row a clip that the query names; weights of one clip add up."""
-    columns = con.sql("SELECT * FROM named").columns
-    if "clip_id" not in columns:
+    named = con.sql(sql, params=list(params))
+    if named is None:
+        raise StoreError(f"this returns no rows; write a SELECT: {_short(sql)}")
+    if "clip_id" not in named.columns:
         raise StoreError(
-            f"the query returns {', '.join(columns)} and no column clip_id: {_short(sql)}"
+            f"the query returns {', '.join(named.columns)} and no column clip_id: {_short(sql)}"
         )
-    weight = "sum(weight)::DOUBLE" if "weight" in columns else "NULL::DOUBLE"
+    weighted = "weight" in named.columns
+    columns = ["sum(weight)::DOUBLE AS weight" if weighted else "NULL::DOUBLE AS weight"]
+    columns += [f"bit_or({mask}) AS {mask}" for mask in masks]
     con.execute(
-        f"CREATE TEMP TABLE wanted AS SELECT clip_id, {weight} AS weight FROM named "
+        f"CREATE TEMP TABLE wanted AS SELECT clip_id, {', '.join(columns)} FROM named "
         "GROUP BY clip_id"
     )
-    if "weight" in columns:
+    if weighted:
         bad = con.execute(
             "SELECT clip_id, weight FROM wanted WHERE weight IS NULL OR NOT weight >= 0 "
             "OR isinf(weight) LIMIT 1"
@@ -117,13 +141,18 @@ def _choose_stages(
 ) -> tuple[tuple[str, str], ...]:
     """Table `stages_chosen`: of each dataset one recipe; what was chosen."""
     found = con.execute(_STAGES, {"recipe": recipe}).fetchall()
+    clips: dict[tuple[str, str], int] = {}
+    if len({dataset for dataset, _, _ in found}) < len(found):  # a choice: the one with most clips
+        clips = {(row[0], row[1]): row[2] for row in con.execute(_STAGE_CLIPS).fetchall()}
+        found = [row for row in found if (row[0], row[2]) in clips]
+        found.sort(key=lambda row: (row[0], -clips[row[0], row[2]], row[1]))
     chosen: dict[str, tuple[str, str]] = {}
-    for dataset, stage, fingerprint, clips in found:
+    for dataset, stage, fingerprint in found:
         if dataset in chosen:
             _LOG.warning(
                 "%s is stored by several recipes: %s is used, not %s (%d of the clips); "
                 "name one with recipe=",
-                *(dataset, chosen[dataset][0], stage, clips),
+                *(dataset, chosen[dataset][0], stage, clips[dataset, fingerprint]),
             )
         chosen.setdefault(dataset, (stage, fingerprint))
     con.execute("CREATE TEMP TABLE stages_chosen (dataset VARCHAR, fingerprint VARCHAR)")
@@ -132,54 +161,87 @@ def _choose_stages(
     return tuple((dataset, stage) for dataset, (stage, _) in chosen.items())
 
 
-def _collect(
+def _layouts(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """How the members of the samples are laid out, each way once."""
+    sql = (
+        "SELECT DISTINCT members FROM samples WHERE clip_id IN (SELECT clip_id FROM wanted) "
+        "AND shard IN (SELECT path FROM stage_shards) ORDER BY members"
+    )
+    return [row[0] for row in con.execute(sql).fetchall()]
+
+
+def _rows(
     con: duckdb.DuckDBPyConnection,
-    store: Store,
-    shards: tuple[Shard, ...],
-    stages: tuple[tuple[str, str], ...],
-    features: tuple[str, ...],
+    layouts: list[str],
     segments: str | None,
-    ranges: bool,
-) -> SampleList:
-    numbers = pa.table({"path": [shard.path for shard in shards], "number": range(len(shards))})
-    con.register("shard_numbers", numbers.set_column(1, "number", numbers["number"].cast("int32")))
-    layouts: list[str] = []
-    if ranges:
-        sql = "SELECT DISTINCT members FROM samples WHERE rowid IN (SELECT row FROM chosen)"
-        layouts = sorted(row[0] for row in con.execute(sql).fetchall())
-    companions, columns, joins = _features(con, features)
-    values: dict[str, object] = {"layouts": layouts} if ranges else {}
+    columns: str,
+    joins: str,
+) -> pa.Table:
+    """One row a sample, in order of clip_id: layouts (none: without byte ranges)."""
+    values: dict[str, object] = {}
     if segments:
-        joins, values = _SEGMENTS + joins, values | {"modality": segments}
-    labels = ", g.segment_labels, g.segment_onsets, g.segment_offsets" if segments else ""
-    table = con.sql(
-        _ROWS.format(
-            ranges=_RANGES if ranges else "", segments=labels, features=columns, joins=joins
-        ),
-        params=values or None,
-    ).to_arrow_table()
-    _complete(table, features)
-    fingerprint = fingerprint_of(table, shards)
-    if companions:
-        sums = "".join(shard.sha256 or shard.path for shard in companions)
-        fingerprint = hashlib.sha256((fingerprint + sums).encode()).hexdigest()
-    missing = con.execute(
-        "SELECT clip_id FROM wanted WHERE clip_id NOT IN (SELECT clip_id FROM chosen) "
+        joins, values = _SEGMENTS + joins, {"modality": segments}
+        columns = ", g.segment_labels, g.segment_onsets, g.segment_offsets" + columns
+    if layouts:
+        values["layouts"], columns = layouts, _RANGES + columns
+    sql = _ROWS.format(columns=columns, joins=joins, order=_order(con))
+    table = con.sql(sql, params=values or None).to_arrow_table(batch_size=_ONE_BATCH)
+    return _last_of_each(table)
+
+
+def _order(con: duckdb.DuckDBPyConnection) -> str:
+    """Terms that sort by clip_id and then shard; by key where that is the same, and faster."""
+    datasets = con.execute("SELECT DISTINCT dataset FROM stage_shards").fetchall()
+    return "c.key, h.number" if len(datasets) == 1 else "w.clip_id, h.number"
+
+
+def _last_of_each(table: pa.Table) -> pa.Table:
+    """Of a clip that lies in several shards of its stage, the last one."""
+    ids = table["clip_id"].combine_chunks()
+    again = pc.equal(ids.slice(0, max(len(ids) - 1, 0)), ids.slice(1))
+    if not pc.any(again).as_py():
+        return table
+    last = np.append(~again.to_numpy(zero_copy_only=False), True)
+    return table.filter(pa.array(last))
+
+
+def _used_shards(
+    con: duckdb.DuckDBPyConnection, table: pa.Table
+) -> tuple[pa.Table, tuple[Shard, ...], list[str]]:
+    """The rows with shards numbered through, these shards, and their datasets."""
+    numbers = table["shard"].to_numpy()
+    used = np.flatnonzero(np.bincount(numbers))
+    con.register("used", pa.table({"number": used}))
+    rows = con.execute(
+        "SELECT path, sha256, bytes, dataset FROM stage_shards WHERE number IN "
+        "(SELECT number FROM used) ORDER BY number"
+    ).fetchall()
+    again = np.zeros(used[-1] + 1, np.int32)
+    again[used] = np.arange(len(used), dtype=np.int32)
+    place = table.schema.get_field_index("shard")
+    table = table.set_column(place, "shard", pa.array(again[numbers]))
+    return table, tuple(Shard(*row[:3]) for row in rows), sorted({row[3] for row in rows})
+
+
+def _fingerprint(table: pa.Table, shards: tuple[Shard, ...], companions: tuple[Shard, ...]) -> str:
+    """Of samples and shards, and of the companions where there are any."""
+    found = fingerprint_of(table, shards)
+    if not companions:
+        return found
+    sums = "".join(shard.sha256 or shard.path for shard in companions)
+    return hashlib.sha256((found + sums).encode()).hexdigest()
+
+
+def _missing(con: duckdb.DuckDBPyConnection, table: pa.Table) -> tuple[str, ...]:
+    """Clips that the query names and the store does not hold."""
+    if con.execute("SELECT count(*) FROM wanted").fetchall() == [(table.num_rows,)]:
+        return ()
+    con.register("found", table.select(["clip_id"]))
+    rows = con.execute(
+        "SELECT clip_id FROM wanted WHERE clip_id NOT IN (SELECT clip_id FROM found) "
         "ORDER BY clip_id"
     ).fetchall()
-    return SampleList(
-        url=store.url,
-        options=store.options,
-        cache=store.cache,
-        columns=SharedTable(table),
-        shards=shards,
-        layouts=tuple(Layout.of(members) for members in layouts),
-        classes=_classes(con, [dataset for dataset, _ in stages]),
-        fingerprint=fingerprint,
-        missing=tuple(row[0] for row in missing),
-        stages=stages,
-        companions=companions,
-    )
+    return tuple(row[0] for row in rows)
 
 
 def _features(
@@ -194,7 +256,7 @@ def _features(
             "count(DISTINCT fingerprint) AS many, arg_max(shard, fingerprint) AS shard, "
             'arg_max("offset", fingerprint) AS start, arg_max(size, fingerprint) AS size, '
             "arg_max(crc32, fingerprint) AS crc32 FROM feature_samples "
-            "WHERE clip_id IN (SELECT clip_id FROM chosen) "
+            "WHERE clip_id IN (SELECT clip_id FROM wanted) "
             "AND $feature IN (feature, feature || '-' || left(fingerprint, 8)) GROUP BY clip_id",
             {"feature": feature},
         )
@@ -211,7 +273,7 @@ def _features(
             columns += f', f{number}.{column} AS "{feature} {column}"'
         columns += f', n{number}.number AS "{feature} shard"'
         joins += (
-            f" LEFT JOIN feature_{number} f{number} ON f{number}.clip_id = k.clip_id"
+            f" LEFT JOIN feature_{number} f{number} ON f{number}.clip_id = w.clip_id"
             f" LEFT JOIN companion_numbers n{number} ON n{number}.path = f{number}.shard"
         )
     table = pa.table({"path": list(companions), "number": pa.array(companions.values(), "int32")})

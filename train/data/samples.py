@@ -198,6 +198,14 @@ def fingerprint_of(table: pa.Table, shards: tuple[Shard, ...]) -> str:
         text = [batch.column("clip_id"), sha256.take(batch.column("shard"))]
         if "weight" in parts:
             text.append(batch.column("weight").cast(pa.string()))
-        lines = pc.binary_join_element_wise(*text, " ")
-        digest.update("\n".join(lines.to_pylist()).encode() + b"\n")
+        spaced = [part for column in text for part in (column, " ")][:-1]
+        lines = pc.binary_join_element_wise(*spaced, "\n", "")
+        digest.update(_characters(lines))
     return digest.hexdigest()
+
+
+def _characters(text: pa.Array) -> memoryview:
+    """The strings of an array, one after the other."""
+    _, offsets, content = text.buffers()
+    ends = np.frombuffer(offsets, np.int32)[[text.offset, text.offset + len(text)]]
+    return memoryview(content)[ends[0] : ends[1]]

@@ -1,18 +1,19 @@
 """Several queries over one list of samples: which of its samples each of them names."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from manifests.store import StoreError
 from train.data.query import sample_list
 from train.data.samples import SampleList
+from train.data.shared import SharedTable
 from train.data.store import Store
+
+_BITS = 64
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,27 @@ def sources(
 
     options: those of `sample_list`. Raises StoreError for a query of which no clip is stored.
     """
-    union = " UNION ".join(f"SELECT clip_id FROM ({sql}\n)" for sql in queries.values())
-    samples = sample_list(store, union, **options)
+    parts, masks = _marked(list(queries.values()))
+    samples = sample_list(store, " UNION ALL ".join(parts), masks=masks, **options)
+    bits = [samples.numbers(mask) for mask in masks]
     found = []
-    for name, sql in queries.items():
-        named = store.query(f"SELECT DISTINCT clip_id FROM ({sql}\n)").column("clip_id")
-        found.append(Source(name, places_of(samples, named)))
+    for number, (name, sql) in enumerate(queries.items()):
+        bit = np.uint64(1 << number % _BITS)
+        found.append(Source(name, np.flatnonzero(bits[number // _BITS] & bit)))
         if not len(found[-1]):
             raise StoreError(f"no stored clip answers the query of {name!r}: {sql[:200]}")
-    return samples, tuple(found)
+    table = samples.table.drop_columns(masks)
+    return replace(samples, columns=SharedTable(table)), tuple(found)
 
 
-def places_of(samples: SampleList, clip_ids: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Places in the list of those of the clips that it holds, ascending."""
-    known = samples.table.column("clip_id")
-    mask = pc.is_in(known, value_set=clip_ids.cast(known.type).combine_chunks())
-    return np.flatnonzero(mask.to_numpy())
+def _marked(queries: list[str]) -> tuple[list[str], list[str]]:
+    """Each query's clips with a bit of its own set in columns of bits; those columns' names."""
+    masks = [f"mask_{number}" for number in range(-(-len(queries) // _BITS))]
+    marked = []
+    for number, sql in enumerate(queries):
+        values = [1 << number % _BITS if at == number // _BITS else 0 for at in range(len(masks))]
+        columns = ", ".join(
+            f"{value}::UBIGINT AS {mask}" for value, mask in zip(values, masks, strict=True)
+        )
+        marked.append(f"SELECT clip_id, {columns} FROM ({sql}\n)")
+    return marked, masks
