@@ -1,7 +1,6 @@
 """From SQL to the list of samples: what it names, joined to where the store holds it."""
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,23 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from manifests.store import StoreError
+from train.data.companions import check_complete, find_features
 from train.data.samples import Layout, SampleList, Shard, fingerprint_of
 from train.data.shared import SharedTable
+from train.data.stages import choose_stages
 from train.data.store import Store
 
-_LOG = logging.getLogger("avstore")
 # Rows that DuckDB puts into one piece: all of them.
 _ONE_BATCH = 1 << 30
 
-_STAGES = """
-SELECT dataset, recipe || '-' || left(fingerprint, 8) AS stage, fingerprint FROM shards
-WHERE $recipe IS NULL OR $recipe IN (recipe, recipe || '-' || left(fingerprint, 8))
-GROUP BY ALL ORDER BY dataset, stage
-"""
-_STAGE_CLIPS = """
-SELECT h.dataset, h.fingerprint, count(DISTINCT s.clip_id) AS clips
-FROM wanted w JOIN samples s USING (clip_id) JOIN shards h ON h.path = s.shard GROUP BY ALL
-"""
 _SHARDS = """
 CREATE TEMP TABLE stage_shards AS
 SELECT path, coalesce(sha256, '') AS sha256, coalesce(bytes, 0) AS bytes, dataset,
@@ -80,15 +71,15 @@ def sample_list(
     with store.connect() as con:
         try:
             _want(con, sql, params, masks)
-            stages = _choose_stages(con, recipe)
+            stages = choose_stages(con, recipe)
             con.execute(_SHARDS)
-            companions, columns, joins = _features(con, tuple(features))
+            companions, columns, joins = find_features(con, tuple(features))
             columns = "".join(f", w.{mask}" for mask in masks) + columns
             layouts = _layouts(con) if ranges else []
             table = _rows(con, layouts, segments, columns, joins)
             if not table.num_rows:
                 raise StoreError(_nothing(con, sql, recipe))
-            _complete(table, tuple(features))
+            check_complete(table, tuple(features))
             table, shards, datasets = _used_shards(con, table)
             return SampleList(
                 url=store.url,
@@ -134,31 +125,6 @@ def _want(
             raise StoreError(
                 f"the query gives {bad[0]} the weight {bad[1]}; weights are at least 0"
             )
-
-
-def _choose_stages(
-    con: duckdb.DuckDBPyConnection, recipe: str | None
-) -> tuple[tuple[str, str], ...]:
-    """Table `stages_chosen`: of each dataset one recipe; what was chosen."""
-    found = con.execute(_STAGES, {"recipe": recipe}).fetchall()
-    clips: dict[tuple[str, str], int] = {}
-    if len({dataset for dataset, _, _ in found}) < len(found):  # a choice: the one with most clips
-        clips = {(row[0], row[1]): row[2] for row in con.execute(_STAGE_CLIPS).fetchall()}
-        found = [row for row in found if (row[0], row[2]) in clips]
-        found.sort(key=lambda row: (row[0], -clips[row[0], row[2]], row[1]))
-    chosen: dict[str, tuple[str, str]] = {}
-    for dataset, stage, fingerprint in found:
-        if dataset in chosen:
-            _LOG.warning(
-                "%s is stored by several recipes: %s is used, not %s (%d of the clips); "
-                "name one with recipe=",
-                *(dataset, chosen[dataset][0], stage, clips[dataset, fingerprint]),
-            )
-        chosen.setdefault(dataset, (stage, fingerprint))
-    con.execute("CREATE TEMP TABLE stages_chosen (dataset VARCHAR, fingerprint VARCHAR)")
-    for dataset, (_, fingerprint) in chosen.items():
-        con.execute("INSERT INTO stages_chosen VALUES (?, ?)", [dataset, fingerprint])
-    return tuple((dataset, stage) for dataset, (stage, _) in chosen.items())
 
 
 def _layouts(con: duckdb.DuckDBPyConnection) -> list[str]:
@@ -242,54 +208,6 @@ def _missing(con: duckdb.DuckDBPyConnection, table: pa.Table) -> tuple[str, ...]
         "ORDER BY clip_id"
     ).fetchall()
     return tuple(row[0] for row in rows)
-
-
-def _features(
-    con: duckdb.DuckDBPyConnection, features: tuple[str, ...]
-) -> tuple[tuple[Shard, ...], str, str]:
-    """Companion shards, and what the query for the rows takes in of them."""
-    columns, joins = "", ""
-    companions: dict[str, int] = {}
-    for number, feature in enumerate(features):
-        con.execute(
-            f"CREATE TEMP TABLE feature_{number} AS SELECT clip_id, max(fingerprint) AS one, "
-            "count(DISTINCT fingerprint) AS many, arg_max(shard, fingerprint) AS shard, "
-            'arg_max("offset", fingerprint) AS start, arg_max(size, fingerprint) AS size, '
-            "arg_max(crc32, fingerprint) AS crc32 FROM feature_samples "
-            "WHERE clip_id IN (SELECT clip_id FROM wanted) "
-            "AND $feature IN (feature, feature || '-' || left(fingerprint, 8)) GROUP BY clip_id",
-            {"feature": feature},
-        )
-        twice = con.execute(f"SELECT clip_id FROM feature_{number} WHERE many > 1").fetchone()
-        if twice:
-            raise StoreError(
-                f"{feature} of {twice[0]} is there more than once; "
-                f"name one as {feature}-<first 8 of its fingerprint>"
-            )
-        found = con.execute(f"SELECT DISTINCT shard FROM feature_{number} ORDER BY 1").fetchall()
-        for (path,) in found:
-            companions.setdefault(path, len(companions))
-        for column in ("start", "size", "crc32"):
-            columns += f', f{number}.{column} AS "{feature} {column}"'
-        columns += f', n{number}.number AS "{feature} shard"'
-        joins += (
-            f" LEFT JOIN feature_{number} f{number} ON f{number}.clip_id = w.clip_id"
-            f" LEFT JOIN companion_numbers n{number} ON n{number}.path = f{number}.shard"
-        )
-    table = pa.table({"path": list(companions), "number": pa.array(companions.values(), "int32")})
-    con.register("companion_numbers", table)
-    return tuple(Shard(path, "", 0) for path in companions), columns, joins
-
-
-def _complete(table: pa.Table, features: tuple[str, ...]) -> None:
-    """Raise StoreError where a clip lacks a feature that was asked for."""
-    for feature in features:
-        lacking = table.filter(table[f"{feature} shard"].is_null())["clip_id"]
-        if len(lacking):
-            raise StoreError(
-                f"{len(lacking)} of {table.num_rows} clips have no {feature}, for one "
-                f"{lacking[0]}; compute it (avstore features), or leave them out of the query"
-            )
 
 
 def _classes(con: duckdb.DuckDBPyConnection, datasets: list[str]) -> int:
