@@ -6,6 +6,7 @@ import platform
 import resource
 import statistics
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,18 @@ def cpu_of(work: Callable[[], Any], children: bool = False) -> float:
     work()
     after = resource.getrusage(who)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def alternately(times: int, *works: Callable[[], float]) -> list[float]:
+    """The median of each, measured in turns."""
+    rows = [[work() for work in works] for _ in range(times)]
+    return [statistics.median(column) for column in zip(*rows, strict=True)]
 
 
 def spread(values: Iterable[float]) -> dict[str, float]:

@@ -8,28 +8,19 @@ process unless it says otherwise, the page cache warm unless it says cold.
 
 import argparse
 import os
-import random
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import simplejpeg
-
 from benchmarks import loader_remote
-from benchmarks.common import cpu_of, table, write
+from benchmarks.common import alternately, seconds, table, write
+from benchmarks.loader_decoded import FLOAT, decoded
 from benchmarks.loader_store import repeat
 from manifests.store import Store
-from train.data import BatchSpec, Loader, SampleList, open_store, raw_samples, sample_list
-from train.data.transforms.spectrograms import load_npy
+from train.data import Loader, SampleList, open_store, raw_samples, sample_list
 
 ALL = "SELECT clip_id FROM samples"
 ONE = "SELECT clip_id FROM clips JOIN samples USING (clip_id) WHERE label_ids[1] = 7"
-SPEC = BatchSpec(
-    batch_size=64, frames=1, frame_choice="random", image_size=None, noise=False, pixels="uint8"
-)
 
 
 def main() -> None:
@@ -58,18 +49,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--clips", type=int, default=2000)
     parser.add_argument("--plan-clips", type=int, default=0, help="rows of a plan, e.g. 2100000")
     return parser.parse_args()
-
-
-def seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def alternately(times: int, *works: Callable[[], float]) -> list[float]:
-    """The median of each, measured in turns."""
-    rows = [[work() for work in works] for _ in range(times)]
-    return [statistics.median(column) for column in zip(*rows, strict=True)]
 
 
 def drop_cache(paths: list[str]) -> None:
@@ -108,73 +87,6 @@ def raw(samples: SampleList, shards: list[str]) -> dict[str, float]:
     }
 
 
-def decoded(samples: SampleList, shards: list[str]) -> dict[str, float]:
-    """One random frame and the fbank of every clip, batches of 64."""
-
-    def ours() -> None:
-        for _ in Loader(samples, SPEC):
-            pass
-
-    def stock() -> None:
-        import webdataset
-
-        chance = random.Random(0)
-
-        def pick(sample: dict[str, Any]) -> tuple[Any, Any]:
-            frame = sample[f"f{chance.randrange(80):03d}.jpg"]
-            fbank = load_npy(memoryview(sample["fbank.npy"])).astype(np.float32)
-            return simplejpeg.decode_jpeg(frame), fbank
-
-        dataset = webdataset.WebDataset(shards, shardshuffle=False).map(pick).batched(64)
-        for _ in dataset:
-            pass
-
-    def documented() -> None:
-        import webdataset
-
-        few = webdataset.WebDataset(shards[:2], shardshuffle=False)
-        for _ in few.decode("rgb8").batched(64, partial=True):
-            pass
-
-    frames = _frames(samples)
-
-    def jpegs() -> None:
-        for frame in frames:
-            simplejpeg.decode_jpeg(frame)
-
-    times = alternately(3, lambda: seconds(stock), lambda: seconds(ours))
-    cpu = alternately(5, lambda: cpu_of(jpegs), lambda: cpu_of(ours))
-    few = sum(
-        1 for index in range(len(samples)) if samples.sample(index).shard.path in _two(samples)
-    )
-    return {
-        "frame + fbank: webdataset's own .decode(), all frames / ours": (
-            seconds(documented) / few * len(samples) / times[1]
-        ),
-        "frame + fbank: ours, clips/s": len(samples) / times[1],
-        "frame + fbank: stock webdataset / ours (target 8)": times[0] / times[1],
-        "frame + fbank: CPU of ours / of the JPEG decodes (target 1.4)": cpu[1] / cpu[0],
-    }
-
-
-def _two(samples: SampleList) -> set[str]:
-    """The paths of the first two shards."""
-    return {shard.path for shard in samples.shards[:2]}
-
-
-def _frames(samples: SampleList) -> list[bytes]:
-    """One random frame of every clip, in memory."""
-    chance = random.Random(0)
-    out = []
-    for index in range(len(samples)):
-        sample = samples.sample(index)
-        at, size = sample.range(f"f{chance.randrange(sample.frame_count):03d}.jpg")
-        with open(f"{samples.url}/{sample.shard.path}", "rb") as file:
-            file.seek(at)
-            out.append(file.read(size))
-    return out
-
-
 def one_percent(store: Store, shards: list[str]) -> dict[str, float]:
     """One clip in a hundred, from all shards: a query, against filtering the stream."""
 
@@ -196,10 +108,10 @@ def one_percent(store: Store, shards: list[str]) -> dict[str, float]:
 
 def resume(store: Store) -> dict[str, float]:
     """From nothing to the first batch in the middle of an epoch, with two workers."""
-    state = Loader(sample_list(open_store(store.root), ALL), SPEC).state_dict() | {"step": 9}
+    state = Loader(sample_list(open_store(store.root), ALL), FLOAT).state_dict() | {"step": 9}
 
     def first() -> None:
-        loader = Loader(sample_list(open_store(store.root), ALL), SPEC, workers=2)
+        loader = Loader(sample_list(open_store(store.root), ALL), FLOAT, workers=2)
         loader.load_state_dict(state)
         running: Iterator[Any] = iter(loader)
         next(running)
@@ -213,7 +125,7 @@ def memory(samples: SampleList) -> dict[str, float]:
     import psutil
 
     sizes = []
-    loader = Loader(samples, SPEC, workers=4)
+    loader = Loader(samples, FLOAT, workers=4)
     for _ in range(6):
         most = 0
         for number, _ in enumerate(loader):

@@ -1,9 +1,13 @@
 """Batches in the order of their steps, made by worker processes or by this one."""
 
 import multiprocessing
+import pickle
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import ModuleType
 
 from torch.utils.data import DataLoader, Dataset
 
@@ -81,7 +85,8 @@ def stream(
         timeout=_LOOK_S,
         pin_memory=pin_memory,
     )
-    rest = iter(loader)
+    with _script_left_alone(steps):
+        rest = iter(loader)
     first = steps[start]
     yield first.pin_memory() if pin_memory else first
     yield from _received(rest, start + 1, timeout_s)
@@ -130,6 +135,21 @@ class _Told(Dataset["Batch | _Failure"]):
             return self.steps[step]
         except StoreError as error:
             return _Failure(error)
+
+
+@contextmanager
+def _script_left_alone(steps: Steps) -> Iterator[None]:
+    """Processes started here do not run the user's script again, as Python's own way is, so that
+    it needs no `if __name__ == "__main__":`; but for one that defines what they are to work on."""
+    if b"__main__" in pickle.dumps(steps):
+        yield
+        return
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def _context() -> multiprocessing.context.BaseContext:

@@ -1,5 +1,10 @@
 """The loader inside what people use: stock DataLoader, torchdata, Lightning, Accelerate."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -101,3 +106,42 @@ def test_lightning_trains_from_it_and_keeps_its_state(toy_list, toy_spec, expect
     first = fit(4)
     second = fit(6, resume=tmp_path / "last.ckpt")
     assert first + second == expected
+
+
+PLAIN_SCRIPT = """
+from dataclasses import dataclass
+print("runs")
+from train.data import BatchSpec, EpochOrder, Loader, open_store, sample_list
+samples = sample_list(open_store(ROOT), "SELECT clip_id FROM clips")
+spec = BatchSpec(batch_size=8, frames=1, image_size=16, fbank_frames=8)
+print(sum(len(batch) for batch in Loader(samples, spec, workers=2)))
+"""
+OWN_ORDER = """
+@dataclass(frozen=True)
+class Own(EpochOrder):
+    pass
+if __name__ == "__main__":
+    print(sum(len(batch) for batch in Loader(Own(samples, spec, seed=0), spec, workers=2)))
+"""
+
+
+@pytest.mark.parametrize(("more", "told"), [("", ["runs", "23"]), (OWN_ORDER, None)])
+def test_a_script_needs_no_guard_for_workers(toy_store, tmp_path, more, told):
+    """Without one it is not run again; what it defines itself reaches the workers with one."""
+    script = tmp_path / "script.py"
+    plain = PLAIN_SCRIPT.replace("ROOT", repr(str(toy_store.root)))
+    if more:
+        plain = plain.replace(", workers=2", "")
+    script.write_text(plain + more)
+    ran = subprocess.run(
+        [sys.executable, str(script)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split()[-1] == "23"
+    if told:
+        assert ran.stdout.split() == told

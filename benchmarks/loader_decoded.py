@@ -1,0 +1,136 @@
+"""One random frame and the fbank of every clip: ours, stock webdataset, and the decodes alone."""
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simplejpeg
+import webdataset
+from torch.utils.data import DataLoader
+
+from benchmarks.common import alternately, cpu_of, seconds
+from train.data import BatchSpec, Loader, SampleList
+from train.data.transforms.spectrograms import load_npy
+
+# fbank as float32, normalised; and left as it is stored, for the device.
+FLOAT = BatchSpec(
+    batch_size=64, frames=1, frame_choice="random", image_size=None, noise=False, pixels="uint8"
+)
+STORED = replace(FLOAT, fbank="device")
+
+
+def decoded(samples: SampleList, shards: list[str]) -> dict[str, float]:
+    """Both by one core, and float32 by two."""
+    found: dict[str, float] = {}
+    for name, spec in (("float32", FLOAT), ("as stored", STORED)):
+        theirs = partial(stock, shards, widen=spec is FLOAT)
+        mine = partial(ours, samples, spec)
+        times = alternately(5, partial(seconds, theirs), partial(seconds, mine))
+        found[f"frame + fbank {name}: clips/s, one core"] = len(samples) / times[1]
+        found[f"frame + fbank {name}: stock webdataset / ours, one core (target 8)"] = (
+            times[0] / times[1]
+        )
+        jpegs = partial(decode_all, frames_of(samples))
+        cpu = alternately(5, partial(cpu_of, jpegs), partial(cpu_of, mine))
+        found[f"frame + fbank {name}: CPU of ours / of the JPEGs (target 1.4)"] = cpu[1] / cpu[0]
+    return found | reading(samples) | two_cores(samples, shards) | own_decode(samples, shards)
+
+
+def ours(samples: SampleList, spec: BatchSpec, threads: int = 1, workers: int = 0) -> None:
+    for _ in Loader(samples, spec, threads=threads, workers=workers):
+        pass
+
+
+def stock(shards: list[str], widen: bool = True, workers: int = 0) -> None:
+    """webdataset, decoding no more than is asked for."""
+    pick = partial(_pick, widen)
+    dataset = webdataset.WebDataset(shards, shardshuffle=False).map(pick).batched(64)
+    if not workers:
+        for _ in dataset:
+            pass
+        return
+    for _ in DataLoader(dataset, batch_size=None, num_workers=workers):
+        pass
+
+
+def _pick(widen: bool, sample: dict[str, Any]) -> tuple[Any, Any]:
+    frame = sample[f"f{random.randrange(80):03d}.jpg"]
+    fbank = load_npy(memoryview(sample["fbank.npy"]))
+    return simplejpeg.decode_jpeg(frame), fbank.astype(np.float32) if widen else fbank
+
+
+def reading(samples: SampleList) -> dict[str, float]:
+    """What is left when nothing but the ranges is read: a floor for the CPU."""
+    wanted = []
+    for index in range(len(samples)):
+        sample = samples.sample(index)
+        path = f"{samples.url}/{sample.shard.path}"
+        wanted += [(path, *sample.range("fbank.npy")), (path, *sample.range("f007.jpg"))]
+
+    files = {path: os.open(path, os.O_RDONLY) for path, _, _ in wanted}
+
+    def read() -> None:
+        for path, at, size in wanted:
+            os.pread(files[path], size, at)
+
+    jpegs = partial(decode_all, frames_of(samples))
+    cpu = alternately(5, partial(cpu_of, jpegs), partial(cpu_of, read))
+    for file in files.values():
+        os.close(file)
+    return {"frame + fbank: CPU of reading their bytes / of the JPEGs": cpu[1] / cpu[0]}
+
+
+def two_cores(samples: SampleList, shards: list[str]) -> dict[str, float]:
+    """Threads, and workers beside webdataset's workers."""
+    works: list[Callable[[], None]] = [
+        partial(stock, shards, workers=2),
+        partial(ours, samples, FLOAT, threads=2),
+        partial(ours, samples, FLOAT, workers=2),
+        partial(ours, samples, FLOAT),
+    ]
+    theirs, threads, workers, one = alternately(3, *(partial(seconds, work) for work in works))
+    return {
+        "frame + fbank float32, two cores: one thread / two threads": one / threads,
+        "frame + fbank float32, two cores: two stock workers / two threads": theirs / threads,
+        "frame + fbank float32, two cores: two stock workers / two workers": theirs / workers,
+    }
+
+
+def own_decode(samples: SampleList, shards: list[str]) -> dict[str, float]:
+    """webdataset's own way, which decodes every frame: of two shards, and as much of ours."""
+    first = {shard.path for shard in samples.shards[:2]}
+    few = sum(samples.sample(index).shard.path in first for index in range(len(samples)))
+
+    def theirs() -> None:
+        dataset = webdataset.WebDataset(shards[:2], shardshuffle=False)
+        for _ in dataset.decode("rgb8").batched(64, partial=True):
+            pass
+
+    times = alternately(
+        1, partial(seconds, theirs), partial(seconds, partial(ours, samples, FLOAT))
+    )
+    ratio = times[0] / few * len(samples) / times[1]
+    return {"frame + fbank: webdataset's own .decode(), all frames / ours": ratio}
+
+
+def frames_of(samples: SampleList) -> list[bytes]:
+    """One random frame of every clip, in memory."""
+    chance = random.Random(0)
+    found = []
+    for index in range(len(samples)):
+        sample = samples.sample(index)
+        at, size = sample.range(f"f{chance.randrange(sample.frame_count):03d}.jpg")
+        with Path(samples.url, sample.shard.path).open("rb") as file:
+            file.seek(at)
+            found.append(file.read(size))
+    return found
+
+
+def decode_all(frames: list[bytes]) -> None:
+    for frame in frames:
+        simplejpeg.decode_jpeg(frame)
