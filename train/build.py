@@ -77,4 +77,6 @@ def batch_spec(
         std=d.std,
         drop_last=drop_last,
         pad_last=pad_last and not drop_last,
+        decode=d.finish,
+        fbank=d.finish,
     )

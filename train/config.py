@@ -25,9 +25,11 @@ class DataConfig(Section):
     """How stored facts become input (spec 2); mean and std are of the unnormalised fbank.
 
     statistics: in their place, by name: a published preset, or what `avstore stats` has kept.
+    finish: 'device' leaves decoding, cropping, masking and noise to the GPU, a batch at a time.
     """
 
     workers: int = Field(default=0, ge=0)
+    finish: Literal["worker", "device"] = "worker"
     noise: bool = True
     seconds: float = 10.0
     mean: float = -5.081

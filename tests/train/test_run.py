@@ -61,6 +61,12 @@ def test_run_writes_matrix_table_plot_and_checkpoints(
     assert "other settings" in capsys.readouterr().err
 
 
+def test_the_device_may_finish_the_batches(two_task_store: Path, tmp_path: Path) -> None:
+    words = [*small_words(two_task_store, tmp_path / "a"), "--set", "data.finish=device"]
+    assert train_run.main(words) == 0
+    assert (tmp_path / "a" / "task-02.pt").is_file()
+
+
 def test_batches_are_the_same_for_any_split_into_ranks(two_task_store: Path) -> None:
     samples = sample_list(open_store(two_task_store), "SELECT clip_id FROM trainable")
     spec = BatchSpec(batch_size=4, image_size=32, fbank_frames=256)

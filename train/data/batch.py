@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from train.data.device import Jpegs
+from manifests.store import StoreError
+from train.data.device import DamagedFrameError, Jpegs
 from train.data.finish import FbankFinish
 from train.data.reading import Problem
 from train.data.transforms import pictures
@@ -71,7 +72,7 @@ class Batch:
             if isinstance(value, Tensor)
         }
         features = {name: x.to(device, non_blocking=True) for name, x in self.features.items()}
-        video = self.jpegs.decode(device) if self.jpegs else moved["video"]
+        video = self._frames(self.jpegs, device) if self.jpegs else moved["video"]
         if self.normalise_pixels:
             video = pictures.normalise(video)
         moved["video"] = video
@@ -79,6 +80,17 @@ class Batch:
             moved["audio"] = self.finish.apply(moved["audio"])
         done = replace(self, jpegs=None, normalise_pixels=False, finish=None)
         return replace(done, **moved, features=features)
+
+    def _frames(self, jpegs: Jpegs, device: torch.device | str) -> Tensor:
+        """Decoded there. Raises StoreError naming the clip of a damaged frame."""
+        try:
+            return jpegs.decode(device)
+        except DamagedFrameError as error:
+            raise StoreError(
+                f"{self.clip_ids[error.row]}, frame {error.frame} of the {jpegs.frames} chosen, "
+                f"cannot be decoded on {device}: {error}; run avstore verify, or decode in the "
+                "workers, where a policy can skip or replace it"
+            ) from error
 
     def pin_memory(self) -> "Batch":
         """The same in page-locked memory; called by DataLoader(pin_memory=True)."""

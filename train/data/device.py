@@ -36,20 +36,42 @@ class Jpegs:
     def decode(self, device: torch.device | str) -> Tensor:
         """uint8 [B, T, 3, S, S] on the device; bilinear as in the workers, without their rounding.
 
-        Raises RuntimeError, with what torchvision says, for a damaged file.
+        Raises DamagedFrameError where one cannot be decoded.
         """
-        from torchvision.io import ImageReadMode, decode_jpeg  # noqa: PLC0415 -- slow to load
-
         device = torch.device(device)
         files = list(torch.split(self.content, self.sizes.tolist()))
-        where = "cuda" if device.type == "cuda" else "cpu"
-        images = decode_jpeg(files, mode=ImageReadMode.RGB, device=where)
+        try:
+            images = _decoded(files, device)
+        except RuntimeError:
+            images = [self._one(place, file, device) for place, file in enumerate(files)]
         size = self.image_size
         out = torch.empty(len(images), 3, size, size, dtype=torch.uint8, device=device)
         for place, (image, box) in enumerate(zip(images, self.boxes.tolist(), strict=True)):
             left, top, right, bottom = box
             out[place] = _resize(image[:, top:bottom, left:right].to(device), size)
         return out.view(-1, self.frames, 3, size, size)
+
+    def _one(self, place: int, file: Tensor, device: torch.device) -> Tensor:
+        try:
+            return _decoded([file], device)[0]
+        except RuntimeError as error:
+            raise DamagedFrameError(place // self.frames, place % self.frames, error) from error
+
+
+class DamagedFrameError(Exception):
+    """A frame that the device cannot decode. row: of the batch; frame: of the row's."""
+
+    def __init__(self, row: int, frame: int, reason: Exception) -> None:
+        super().__init__(str(reason).splitlines()[0])
+        self.row, self.frame = row, frame
+
+
+def _decoded(files: list[Tensor], device: torch.device) -> list[Tensor]:
+    from torchvision.io import ImageReadMode, decode_jpeg  # noqa: PLC0415 -- slow to load
+
+    where = "cuda" if device.type == "cuda" else "cpu"
+    images: list[Tensor] = decode_jpeg(files, mode=ImageReadMode.RGB, device=where)
+    return images
 
 
 def _resize(image: Tensor, size: int) -> Tensor:

@@ -59,6 +59,8 @@ class Downstream(nn.Module):
             noise=c.noise,
             mean=c.data.mean,
             std=c.data.std,
+            decode=c.data.finish,
+            fbank=c.data.finish,
             augment=Augment(crop=c.cropped, freq_mask=c.freq_mask, time_mask=c.time_mask),
         )
 

@@ -37,7 +37,8 @@ def embed_all(
             new = [i for i, clip_id in enumerate(batch.clip_ids) if clip_id not in seen]
             if not new:
                 continue
-            a, v = model.embed(batch.video[new].to(device), batch.audio[new].to(device))
+            there = batch.to(device)
+            a, v = model.embed(there.video[new], there.audio[new])
             audio.append(a.cpu())
             video.append(v.cpu())
             ids += [batch.clip_ids[i] for i in new]

@@ -260,3 +260,16 @@ def test_a_killed_worker_is_an_error_and_no_hang(toy_list):
     with pytest.raises(LoaderError, match="the run can go on from this step"):
         taken.extend(running)
     assert [b.step for b in taken] == list(range(len(taken)))
+
+
+def test_a_frame_that_the_device_cannot_decode_is_named(broken):
+    store, samples = broken
+    sample = samples.sample(2)
+    path = store.root / sample.shard.path
+    content = bytearray(path.read_bytes())
+    for name in sample.layout.frames:
+        table = content.index(b"\xff\xdb", sample.range(name)[0])
+        content[table + 4] = 3  # the quantisation table has another number: the header is well
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=f"{sample.clip_id}, frame 0 of the 2 chosen"):
+        [batch.to("cpu") for batch in run(samples, decode="device", random=False)]
