@@ -23,7 +23,8 @@ class Batch:
     step, epoch: where in the run. indices: into the sample list. origin: number of the source.
     padded: rows that only fill the batch up. audio_frames, video_frames: how many frames of each
     row are no padding (masks: `audio_mask`, `video_mask`). waveform: float32 [B, samples] in
-    [-1, 1]. masks: uint8 [B, segments, S, S]; mask_known: bool [B, segments].
+    [-1, 1]. masks: uint8 [B, segments, S, S]; mask_known: bool [B, segments]; mask_unknown:
+    int64 [B], pixels of AVSS's masks whose colour is none of its palette (background here).
     features: derived features, [B, …] each. mixed_with: clip ids of mixup's partners
     (None: not mixed); share: float32 [B], the part of the row's own sample.
     problems: samples that were skipped or replaced.
@@ -43,6 +44,7 @@ class Batch:
     waveform: Tensor | None = None
     masks: Tensor | None = None
     mask_known: Tensor | None = None
+    mask_unknown: Tensor | None = None
     features: dict[str, Tensor] = field(default_factory=dict)
     mixed_with: list[str | None] = field(default_factory=list)
     share: Tensor = field(default_factory=lambda: torch.zeros(0))

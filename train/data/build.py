@@ -186,6 +186,7 @@ def _assemble(
         waveform=waveform,
         masks=masks,
         mask_known=mask_known,
+        mask_unknown=torch.tensor([piece.unknown_colours for piece in pieces]),
         features={
             name: _stack([piece.features[name] for piece in pieces], name)
             for name in spec.read

@@ -28,7 +28,8 @@ class Piece:
     jpegs and box instead (frame: width and height of the stored ones).
     fbank: float32 [frames, mels]; fbank_frames: how many are no padding. Where the device
     finishes it, it is as stored, and choices are what was drawn for it.
-    waveform: float32 [samples] in [-1, 1], at `rate`. masks: [S, S] by second.
+    waveform: float32 [samples] in [-1, 1], at `rate`. masks: [S, S] by second;
+    unknown_colours: pixels of them that became background.
     mixed_with: the partner's place in the list and clip id; share: the part of the sample's own.
     """
 
@@ -45,6 +46,7 @@ class Piece:
     rate: int = 0
     features: dict[str, NDArray[Any]] = field(default_factory=dict)
     masks: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    unknown_colours: int = 0
     mixed_with: tuple[int, str] | None = None
     share: float = 1.0
 
@@ -91,9 +93,10 @@ def _decoded(
         for name in request.masks:
             doing = f"decode {name}:"
             second = int(name.removeprefix("mask_").removesuffix(".png"))
-            piece.masks[second] = masks.decode(
+            piece.masks[second], unknown = masks.decode(
                 content[name], piece.frame, piece.box, spec.image_size or 0
             )
+            piece.unknown_colours += unknown
         if request.fbank:
             doing = f"decode {request.fbank}:"
             stored = spectrograms.load_npy(content[request.fbank])

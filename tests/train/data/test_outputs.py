@@ -1,5 +1,6 @@
 """What comes out: frames, spectrograms, labels, features, statistics, against hand-worked cases."""
 
+import io
 import itertools
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from manifests.catalogue import open_write
 from manifests.ledger import now
@@ -24,7 +26,7 @@ from train.data import (
     open_store,
     sample_list,
 )
-from train.data.transforms import frames, labels, mixing, spectrograms
+from train.data.transforms import frames, labels, masks, mixing, spectrograms
 
 
 def drawn(seed=0):
@@ -172,3 +174,40 @@ def test_statistics_are_kept_and_survive_a_rebuild(tmp_path):
     assert known_statistics(store, "toy-train") == (-4.5, 3.5)
     with pytest.raises(StoreError, match="known are audioset, toy-train, vggsound"):
         known_statistics(store, "nosuch")
+
+
+def test_avss_colours_are_classes_and_unknown_ones_are_counted():
+    palette = masks.avss_palette()
+    spots = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 70: (32, 128, 128)}
+    assert {number: tuple(palette[number]) for number in spots} == spots
+    assert len({tuple(colour) for colour in palette}) == 71
+    classes = np.arange(72).reshape(8, 9) % 71
+    colours = palette[classes]
+    found, unknown = masks.classes_of(colours)
+    assert (found == classes).all()
+    assert unknown == 0
+    colours[3, 4:6] = (1, 2, 3)
+    found, unknown = masks.classes_of(colours)
+    assert unknown == 2
+    assert (found[3, 4:6] == 0).all()
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB", "RGBA"])
+def test_masks_of_any_kind_are_cropped_as_the_frames(mode):
+    classes = np.zeros((20, 40), np.uint8)
+    classes[:10, 20:] = 9
+    if mode in ("P", "L"):
+        image = Image.fromarray(classes, mode="L")
+        if mode == "P":
+            image = image.convert("P")
+            image.putpalette(list(masks.avss_palette().ravel()))
+            image.putdata(classes.ravel().tolist())
+    else:
+        image = Image.fromarray(masks.avss_palette()[classes]).convert(mode)
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    # Frames of twice the mask's size, cropped to the right half.
+    cut, unknown = masks.decode(memoryview(file.getvalue()), (80, 40), (40, 0, 80, 40), 16)
+    assert unknown == 0
+    assert (cut[:8] == 9).all()
+    assert not cut[8:].any()
