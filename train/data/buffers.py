@@ -1,5 +1,6 @@
 """Memory of large arrays used again: fresh pages cost more than what is written to them."""
 
+import os
 import sys
 import threading
 from typing import Any
@@ -36,3 +37,14 @@ def recycled(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         _ARRAYS.append(made)
         del _ARRAYS[:-_MOST]
         return made
+
+
+def _forget() -> None:
+    """A forked process begins anew: another thread may have held the lock."""
+    global _LOCK  # noqa: PLW0603 -- one a process
+    _LOCK = threading.Lock()
+    _ARRAYS.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -5,6 +5,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
@@ -71,55 +72,60 @@ class Reader(Protocol):
         ...
 
 
+class _File(FileIO):
+    """A file that is closed when it is neither kept nor read any more."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class LocalReader:
-    """Reads files of a folder with pread, through a bounded number of open ones."""
+    """Reads files of a folder with pread, through a bounded number of open ones; threads may read
+    side by side."""
 
     gap = _LOCAL_GAP
     chunk = _LOCAL_CHUNK
 
     def __init__(self, root: str) -> None:
         self._root = Path(root)
-        self._open: OrderedDict[str, int] = OrderedDict()
+        self._open: OrderedDict[str, _File] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, shard: Shard, offset: int, size: int) -> memoryview:
         with self._lock:
-            handle = self._handle(shard)
-            parts, got = [], 0
-            while got < size:
-                part = os.pread(handle, size - got, offset + got)
-                if not part:
-                    raise ReadError(f"the shard ends at byte {offset + got}", offset)
-                parts.append(part)
-                got += len(part)
+            file = self._file(shard)  # stays open while it is held here
+        parts, got = [], 0
+        while got < size:
+            part = os.pread(file.fileno(), size - got, offset + got)
+            if not part:
+                raise ReadError(f"the shard ends at byte {offset + got}", offset)
+            parts.append(part)
+            got += len(part)
         return memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
 
-    def _handle(self, shard: Shard) -> int:
-        handle = self._open.get(shard.path)
-        if handle is None:
-            try:
-                handle = os.open(self._root / shard.path, os.O_RDONLY)
-            except OSError as error:
-                raise ReadError(f"the shard cannot be opened: {error.strerror}") from error
-            size = os.fstat(handle).st_size
-            if shard.bytes and size != shard.bytes:
-                os.close(handle)
-                raise ReadError(
-                    f"the shard has {size} bytes and the manifest says {shard.bytes}: it was cut "
-                    "off or rebuilt; run avstore verify"
-                )
-            self._open[shard.path] = handle
-            if len(self._open) > _OPEN_FILES:
-                os.close(self._open.popitem(last=False)[1])
-        else:
+    def _file(self, shard: Shard) -> _File:
+        file = self._open.get(shard.path)
+        if file is not None:
             self._open.move_to_end(shard.path)
-        return handle
+            return file
+        try:
+            file = _File(self._root / shard.path)
+        except OSError as error:
+            raise ReadError(f"the shard cannot be opened: {error.strerror}") from error
+        size = os.fstat(file.fileno()).st_size
+        if shard.bytes and size != shard.bytes:
+            raise ReadError(
+                f"the shard has {size} bytes and the manifest says {shard.bytes}: it was cut off "
+                "or rebuilt; run avstore verify"
+            )
+        self._open[shard.path] = file
+        if len(self._open) > _OPEN_FILES:
+            self._open.popitem(last=False)
+        return file
 
     def close(self) -> None:
-        """Close every file."""
+        """Let go of every file."""
         with self._lock:
-            for handle in self._open.values():
-                os.close(handle)
             self._open.clear()
 
 
