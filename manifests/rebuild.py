@@ -1,5 +1,6 @@
 """Make the manifest again from the store: annotations and ledger, then every sidecar."""
 
+from collections.abc import Container
 from pathlib import Path
 
 import duckdb
@@ -7,20 +8,30 @@ import duckdb
 from manifests import annotations, ledger
 from manifests.catalogue import Writer
 from manifests.ingest import ingest_features, ingest_sidecars, refresh_status, transaction
-from manifests.store import Store, sidecar_of
+from manifests.store import Store, StoreError, sidecar_of
 
 
-def rebuild(writer: Writer, store: Store) -> int:
-    """Fill the manifest from the store alone; how many sidecars were read. Lock held."""
+def rebuild(writer: Writer, store: Store, without: Container[Path] = ()) -> int:
+    """Fill the manifest from the store alone; how many sidecars were read. Lock held.
+
+    without: sidecars to leave out. Raises StoreError for one that cannot be read.
+    """
     con = writer.con
     with transaction(con):
         _clear(con)
         for published in annotations.load_all(store):
             annotations.ingest(con, published)
         ledger.load(con, store)
-        sidecars = standing(con, store, store.sidecars())
-        ingest_sidecars(con, sidecars)
-        ingest_features(con, standing(con, store, store.feature_sidecars()))
+        sidecars = standing(con, store, [x for x in store.sidecars() if x not in without])
+        companions = [x for x in store.feature_sidecars() if x not in without]
+        try:
+            ingest_sidecars(con, sidecars)
+            ingest_features(con, standing(con, store, companions))
+        except duckdb.Error as error:
+            raise StoreError(
+                f"a sidecar cannot be read: {str(error).splitlines()[0]}; run "
+                f"avstore verify --repair --store {store.root}"
+            ) from error
         refresh_status(con)
     return len(sidecars)
 

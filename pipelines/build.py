@@ -1,5 +1,6 @@
 """The driver of a build: annotations, fetch, plan, extract, account. The only writer."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,12 +131,28 @@ class _Driver:
         source = open_source(
             self.options.source, self.options.fetch, self.store.raw(self.spec.name)
         )
+        self.refuse_lost_shards()
         bad_rows = self.annotate()
         self.begin_stage()
         self.register_streams()
         shards = sum(self.fetch_and_extract(source))
         self.writer.publish()
         return Built(self.stage, check(self.writer.con, self.spec.name), shards, bad_rows)
+
+    def refuse_lost_shards(self) -> None:
+        """What the manifest calls stored must be there, by its size at least."""
+        rows = self.writer.con.execute(
+            "SELECT path, bytes FROM shards WHERE dataset = ? ORDER BY path", [self.spec.name]
+        ).fetchall()
+        for path, size in rows:
+            file = self.store.root / path
+            if not file.is_file() or file.stat().st_size != size:
+                what = "has another size than" if file.is_file() else "is not there, but in"
+                root = shlex.quote(str(self.store.root))
+                raise StoreError(
+                    f"{path} {what} the manifest; run avstore verify --repair --store {root}, and "
+                    "then this build again"
+                )
 
     def annotate(self) -> int:
         """Take in the annotation files, unless they are the ones the manifest has."""

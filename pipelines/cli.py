@@ -3,7 +3,6 @@
 import sys
 
 import typer
-from click import ClickException
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -64,6 +63,10 @@ app.add_typer(batch_app, name="batch")
 app.command("stats")(stats)
 app.add_typer(exchange_app, name="exchange")
 
+# Typer's own click or the installed one, by its version: what its errors have in common.
+_CallError: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
 _USER = (StoreError, AnnotationError, RecipeError, SourceError, ValidationError, LookupError)
 
 
@@ -72,9 +75,9 @@ def main() -> None:
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         code = app(standalone_mode=False)
-    except ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+    except _CallError as error:
+        error.show()  # type: ignore[attr-defined]
+        sys.exit(ExitCode.USAGE)
     except StoreBusyError as error:
         errors.print(f"avstore: {error}", markup=False)
         sys.exit(ExitCode.BUSY)
@@ -87,7 +90,8 @@ def main() -> None:
     except (OSError, AccountError) as error:
         errors.print(f"avstore: {error}", markup=False)
         sys.exit(ExitCode.FAILED)
-    except (KeyboardInterrupt, typer.Abort):
-        errors.print("\navstore: interrupted; run the same command again to go on", markup=False)
-        sys.exit(ExitCode.INTERRUPTED)
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    if code == ExitCode.INTERRUPTED:  # so Typer tells of Ctrl-C
+        raise KeyboardInterrupt
     sys.exit(code or ExitCode.OK)

@@ -1,8 +1,12 @@
 """The Dask cluster that work runs on: one started for the command, or one that exists."""
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from multiprocessing import resource_tracker
+from typing import Any
 
 import dask
 from distributed import Client, LocalCluster
@@ -38,16 +42,40 @@ def connect(scheduler: str | None, workers: int | None) -> Iterator[Client]:
         "distributed.admin.tick.limit": "60s",
         "logging.distributed": "error",
     }
-    with (
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=workers or len(os.sched_getaffinity(0)),
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            memory_limit=0,
-            silence_logs=50,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    with dask.config.set(settings), ExitStack() as stack:
+        with _out_of_reach():
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=workers or len(os.sched_getaffinity(0)),
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=None,
+                    memory_limit=0,
+                    silence_logs=50,
+                )
+            )
+        yield stack.enter_context(Client(cluster))
+
+
+@contextmanager
+def _out_of_reach() -> Iterator[None]:
+    """Threads and processes that are started here never see Ctrl-C, which a terminal sends to all
+    of them: this process tells them to stop. It sees the signal itself when the block ends."""
+    resource_tracker.ensure_running()  # begun later, it would let the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    came: list[int] = []
+    handler = _handled(lambda number, _frame: came.append(number))  # another thread may get it
+    try:
+        yield
+    finally:
+        _handled(handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if came:
+            raise KeyboardInterrupt
+
+
+def _handled(by: Any) -> Any:
+    """What handled SIGINT before; Python changes handlers in the main thread alone."""
+    if threading.current_thread() is threading.main_thread():
+        return signal.signal(signal.SIGINT, by)
+    return by

@@ -66,10 +66,16 @@ def _looks(
         "ORDER BY hash(t.clip_id) LIMIT ?",
         [dataset, stage, _LOOK],
     )
-    for row in rows:
-        frames = [i for i, name in enumerate(row["members"].split()) if name.endswith(".jpg")]
-        at = frames[len(frames) // 2]
+    return [row | {"jpeg": jpeg} for row in rows if (jpeg := _middle_frame(store, row))]
+
+
+def _middle_frame(store: Store, row: dict[str, Any]) -> str | None:
+    """A frame in base64; None where its shard is not there (`verify` says so)."""
+    frames = [i for i, name in enumerate(row["members"].split()) if name.endswith(".jpg")]
+    at = frames[len(frames) // 2]
+    try:
         with (store.root / row["shard"]).open("rb") as shard:
             shard.seek(row["offsets"][at])
-            row["jpeg"] = base64.b64encode(shard.read(row["sizes"][at])).decode()
-    return rows
+            return base64.b64encode(shard.read(row["sizes"][at])).decode()
+    except FileNotFoundError:
+        return None

@@ -49,7 +49,9 @@ def run(
 ) -> None:
     """Build a dataset's shards and manifest; what is done already is not done again."""
     out = console()
-    spec, source, files = _inputs(dataset, store, source, _paths(annotations), out)
+    files = _paths(annotations)
+    _refuse_exchange(dataset, source is None and not files, Store(store))
+    spec, source, files = _inputs(dataset, store, source, files, out)
     options = BuildOptions(
         store=store,
         source=source,
@@ -63,6 +65,22 @@ def run(
     )
     built = build(spec, load_recipe(recipe or spec.recipe), options, out)
     _conclude(spec, Store(store), built, out)
+
+
+def _refuse_exchange(dataset: str, embedded: bool, store: Store) -> None:
+    """The embedded sample and the dataset that it is named after do not replace one another."""
+    if dataset != SAMPLE.name or not store.manifest.is_file():
+        return
+    with open_read(store) as con:
+        rows = con.execute("SELECT version FROM datasets WHERE name = ?", [dataset]).fetchall()
+    names = {True: "the embedded sample", False: f"{dataset} itself"}
+    for (version,) in rows:
+        held = version == SAMPLE.version
+        if held != embedded:
+            raise StoreError(
+                f"{store.root} holds {names[held]}, and {names[embedded]} would take its place: "
+                "build it in another folder (STORE=DIR, or --store DIR)"
+            )
 
 
 def _paths(annotations: list[str] | None) -> tuple[Path, ...]:

@@ -1,5 +1,7 @@
 """avstore index: make the manifest again from the store."""
 
+from collections.abc import Container
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,9 +10,10 @@ from manifests import ledger
 from manifests.catalogue import open_write
 from manifests.lock import writing
 from manifests.rebuild import rebuild
+from manifests.repair import unusable
 from manifests.store import Store, StoreError, remove_temporaries
 from manifests.tasks import create_task_view
-from pipelines.commands.options import DEFAULT_STORE, StoreOption
+from pipelines.commands.options import DEFAULT_STORE, ExitCode, StoreOption
 from pipelines.fetch.ledger import recover
 from pipelines.progress import console
 
@@ -21,16 +24,32 @@ def run(
         float, typer.Option(help="Seconds to wait for another writer; -1: for ever.")
     ] = 0.0,
 ) -> None:
-    """Rebuild manifest.duckdb from the sidecars and the ledger, to the same contents."""
-    found = Store(store)
+    """Rebuild manifest.duckdb from the sidecars and the ledger, to the same contents.
+
+    Shards whose sidecar cannot be read, or that are gone, are left out and named; exit code 1.
+    """
+    out, found = console(), Store(store)
     if not found.ledger.is_dir():
         raise StoreError(f"{store} is no store: it has no ledger; name one with --store")
-    with writing(found, wait), open_write(found, fresh=True) as writer:
-        remove_temporaries(found)
-        recover(found.root)
+    with writing(found, wait):
+        left = unusable(found, [*found.sidecars(), *found.feature_sidecars()])
+        count = index(found, left)
+    for sidecar, reason in left.items():
+        out.print(f"[red]{sidecar.relative_to(found.root)}[/red] {reason}; left out")
+    out.print(f"{found.manifest} rebuilt from {count} sidecars and the ledger")
+    if left:
+        out.print("run the same build (or avstore features build) again to make them anew")
+        raise typer.Exit(ExitCode.PROBLEM)
+
+
+def index(store: Store, without: Container[Path] = ()) -> int:
+    """The manifest again; how many sidecars it was made from. Lock held."""
+    with open_write(store, fresh=True) as writer:
+        remove_temporaries(store)
+        recover(store.root)
         run_facts = ledger.new_run("index", {})
-        count = rebuild(writer, found)
+        count = rebuild(writer, store, without)
         create_task_view(writer.con)
-        ledger.finish_run(writer.con, found, run_facts, "done")
+        ledger.finish_run(writer.con, store, run_facts, "done")
         writer.publish()
-    console().print(f"{found.manifest} rebuilt from {count} sidecars and the ledger")
+    return count

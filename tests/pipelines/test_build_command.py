@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,3 +202,90 @@ def test_unknown_dataset_names_the_known_ones(tmp_path: Path) -> None:
     done = avstore("build", "vgsound", "--store", tmp_path, check=False)
     assert done.returncode == 2
     assert "vggsound" in done.stderr
+
+
+def test_damaged_shards_are_named_set_aside_and_built_again(
+    corpus: Path, built: tuple[Path, str], tmp_path: Path
+) -> None:
+    store = shutil.copytree(built[0], tmp_path / "data")
+    lost, changed, unreadable = sorted(store.glob("shards/*/*/*.tar"))[:3]
+    lost.unlink()
+    content = bytearray(changed.read_bytes())
+    content[len(content) // 2] ^= 1
+    changed.write_bytes(content)
+    unreadable.with_suffix(".parquet").write_bytes(b"")
+
+    said = avstore("build", "vggsound", *arguments(corpus, store), check=False)
+    assert said.returncode == 2
+    assert f"{lost.name} is not there" in said.stderr
+    assert "verify --repair" in said.stderr
+    indexed = avstore("index", "--store", shutil.copytree(store, tmp_path / "copy"), check=False)
+    assert indexed.returncode == 1
+    for name in (lost, unreadable):
+        assert name.with_suffix(".parquet").name in indexed.stdout
+
+    found = avstore("verify", "--store", store, check=False)
+    assert found.returncode == 1
+    assert "verify --repair" in found.stdout
+    assert avstore("verify", "--store", store, "--repair", check=False).returncode == 1
+    assert (store / "damaged" / changed.relative_to(store)).read_bytes() == content
+    build(corpus, store)
+    assert shard_hashes(store) == shard_hashes(built[0])
+    avstore("verify", "--store", store)
+
+
+def test_sample_and_dataset_do_not_take_each_others_place(built: tuple[Path, str]) -> None:
+    done = avstore("build", "vggsound", "--store", built[0], check=False)
+    assert done.returncode == 2
+    assert "holds vggsound itself" in done.stderr
+    assert not (built[0] / "sample").exists()
+
+
+@pytest.mark.parametrize("after_s", [0.3, 4.0, 6.0])
+def test_ctrl_c_is_one_line_and_the_rerun_completes(
+    corpus: Path, built: tuple[Path, str], tmp_path: Path, after_s: float
+) -> None:
+    """As a terminal does it: the signal goes to every process of the group."""
+    command = [sys.executable, "-m", "pipelines", "build", "vggsound"]
+    process = subprocess.Popen(
+        [*command, *arguments(corpus, tmp_path / "data")],
+        cwd=REPO,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(after_s)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("the build was through before")
+    assert process.returncode == 130
+    assert said.strip() == "avstore: interrupted; run the same command again to go on"
+    build(corpus, tmp_path / "data")
+    assert shard_hashes(tmp_path / "data") == shard_hashes(built[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nope"], "nope"),
+        (["status", "--nope"], "--nope"),
+        (["stats"], "Missing argument"),
+        (["sql", "SELECT 1", "--format", "xml"], "xml"),
+        (["build", "vggsound", "--workers", "0"], "--workers"),
+    ],
+)
+def test_a_mistyped_command_is_no_traceback(words: list[str], told: str) -> None:
+    done = avstore(*words, check=False)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("group", ["", "datasets", "features", "exchange", "tasks", "batch"])
+def test_a_bare_group_shows_its_help(group: str) -> None:
+    done = avstore(*filter(None, [group]), check=False)
+    assert done.returncode == 2
+    assert "Usage" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

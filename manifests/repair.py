@@ -1,0 +1,46 @@
+"""Damaged shards out of the way, so that the next build makes them again."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests.store import Store, shard_of, sidecar_of
+
+
+def set_aside(store: Store, shards: Iterable[str]) -> Path:
+    """Move these shards and their sidecars to STORE/damaged; that folder. Lock held.
+
+    Nothing is deleted: what can be read of them can still be read there.
+    """
+    folder = store.root / "damaged"
+    for shard in shards:
+        for name in (sidecar_of(shard), shard):
+            if (store.root / name).exists():
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(store.root / name, target)
+    return folder
+
+
+def unusable(store: Store, sidecars: Iterable[Path]) -> dict[Path, str]:
+    """Of these sidecars those that no manifest can be made from, and why: not readable, or
+    without their shard."""
+    reasons = ((sidecar, _why(store, sidecar)) for sidecar in sidecars)
+    return {sidecar: why for sidecar, why in reasons if why}
+
+
+def _why(store: Store, sidecar: Path) -> str | None:
+    shard = store.root / shard_of(sidecar.relative_to(store.root))
+    try:
+        file = pq.ParquetFile(sidecar)
+        if shard.is_file() or not file.metadata.num_rows:
+            return None
+        # A shard of which no clip was usable is a sidecar alone.
+        told = file.schema_arrow.names
+        empty = "stored" in told and not any(file.read(columns=["stored"])["stored"].to_pylist())
+        return None if empty else f"has no shard {shard.name} beside it"
+    except (OSError, pa.ArrowException) as error:
+        return f"cannot be read: {str(error).splitlines()[0]}"
