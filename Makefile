@@ -27,10 +27,12 @@ $(READY): pyproject.toml requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
+# Through the environment, so that a path may hold any character.
+export STORE SOURCE ANNOTATIONS RECIPE WORKERS
 $(SHARDS): %-shards: $(READY) ## a dataset's shards and manifest
-	@$(BIN)/avstore build $* --store '$(STORE)' \
-	    $(if $(SOURCE),--source '$(SOURCE)') $(if $(ANNOTATIONS),--annotations '$(ANNOTATIONS)') \
-	    $(if $(RECIPE),--recipe '$(RECIPE)') $(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
+	@$(BIN)/avstore build $* --store "$$STORE" \
+	    $${SOURCE:+--source "$$SOURCE"} $${ANNOTATIONS:+--annotations "$$ANNOTATIONS"} \
+	    $${RECIPE:+--recipe "$$RECIPE"} $${WORKERS:+--workers "$$WORKERS"} $(ARGS)
 
 test: $(READY) ## the whole suite, in JOBS processes (default 2)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
@@ -50,9 +52,9 @@ bench: $(READY) ## the benchmarks; JSON in benchmarks/out
 	@$(BIN)/python -m benchmarks.extract
 
 reproduce-sample: $(READY) ## methods side by side on the embedded sample, 3 seeds (half an hour)
-	@test -f '$(STORE)/manifest.duckdb' || $(BIN)/avstore build vggsound --store '$(STORE)'
+	@test -f "$$STORE/manifest.duckdb" || $(BIN)/avstore build vggsound --store "$$STORE"
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive \
-	    $(BIN)/python train/reproduce.py --shards '$(STORE)' --stream sample-4 $(ARGS)
+	    $(BIN)/python train/reproduce.py --shards "$$STORE" --stream sample-4 $(ARGS)
 
 clean: ## remove the virtual environment and caches (never the store)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

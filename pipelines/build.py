@@ -20,7 +20,7 @@ from manifests.tasks import create_task_view, register
 from pipelines import plan as planning
 from pipelines.cluster import connect
 from pipelines.extracting import run_shards, shard_job
-from pipelines.fetch.base import MediaSource, Wanted
+from pipelines.fetch.base import MachineError, MediaSource, Wanted
 from pipelines.fetch.ledger import AttemptLog
 from pipelines.fetch.sources import FetchOptions, open_source
 from pipelines.fetch.watch import FetchStopped
@@ -96,14 +96,14 @@ def _config(recipe: Recipe, options: BuildOptions) -> dict[str, object]:
 
 
 def _prepare(root: Path) -> Store:
-    """The store at `root`, made if it is not there. Raises StoreError where it cannot be."""
+    """The store at `root`, made if it is not there. Raises MachineError where it cannot be."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         probe = root / f".probe.{id(root)}.tmp"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise StoreError(
+        raise MachineError(
             f"the store {root} cannot be written: {error.strerror or error}; "
             "choose another folder (STORE=DIR, or --store DIR)"
         ) from error

@@ -1,5 +1,6 @@
 """The `avstore` command."""
 
+import errno
 import sys
 
 import typer
@@ -70,6 +71,9 @@ _CallError: type[Exception] = next(
 _USER = (StoreError, AnnotationError, RecipeError, SourceError, ValidationError, LookupError)
 
 
+_REMOTE = ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "adlfs")
+
+
 def main() -> None:
     """Run the command; what a person did wrong is one line and an exit code, no traceback."""
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -87,11 +91,30 @@ def main() -> None:
     except _USER as error:
         errors.print(f"avstore: {error}", markup=False)
         sys.exit(ExitCode.USAGE)
-    except (OSError, AccountError) as error:
+    except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        errors.print(f"avstore: {error.filename}: {error.strerror}; name another", markup=False)
+        sys.exit(ExitCode.USAGE)
+    except OSError as error:
+        errors.print(f"avstore: {_machine_words(error)}", markup=False)
+        sys.exit(ExitCode.FAILED)
+    except AccountError as error:
         errors.print(f"avstore: {error}", markup=False)
+        sys.exit(ExitCode.FAILED)
+    except Exception as error:
+        # Clients of object stores have errors of their own, without a common base.
+        if type(error).__module__.split(".")[0] not in _REMOTE:
+            raise
+        errors.print(f"avstore: the remote store cannot be used: {error}", markup=False)
         sys.exit(ExitCode.FAILED)
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     if code == ExitCode.INTERRUPTED:  # so Typer tells of Ctrl-C
         raise KeyboardInterrupt
     sys.exit(code or ExitCode.OK)
+
+
+def _machine_words(error: OSError) -> str:
+    """What failed, where, and what to do."""
+    where = f"{error.filename}: " if error.filename else ""
+    todo = "; free some space and run the same command again" * (error.errno == errno.ENOSPC)
+    return f"{where}{error.strerror or error}{todo}"

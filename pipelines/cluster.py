@@ -11,7 +11,7 @@ from typing import Any
 import dask
 from distributed import Client, LocalCluster
 
-from manifests.store import StoreError
+from pipelines.fetch.base import MachineError
 
 # One thread a clip and as many clips as cores: libraries must not start threads of their own.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -22,13 +22,13 @@ def connect(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     """A client of the scheduler at this address, or of a LocalCluster started here.
 
     workers: processes of the LocalCluster; None takes one a core.
-    Raises StoreError when the scheduler does not answer.
+    Raises MachineError when the scheduler does not answer.
     """
     if scheduler:
         try:
             client = Client(scheduler, timeout="10s")
         except (OSError, ValueError) as error:
-            raise StoreError(
+            raise MachineError(
                 f"no Dask scheduler answers at {scheduler!r} ({error}); start one "
                 "(dask scheduler), or leave --scheduler out to run on this machine"
             ) from error
@@ -49,7 +49,7 @@ def connect(scheduler: str | None, workers: int | None) -> Iterator[Client]:
                     n_workers=workers or len(os.sched_getaffinity(0)),
                     threads_per_worker=1,
                     processes=True,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
                     memory_limit=0,
                     silence_logs=50,
                 )

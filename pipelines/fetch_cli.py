@@ -33,7 +33,7 @@ def retry(
     dry_run: Annotated[bool, typer.Option(help="Only say which clips it would be.")] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for another writer.")] = 0.0,
 ) -> None:
-    """Give failed clips another chance: the next build tries them again."""
+    """Give clips that could not be fetched another chance: the next build tries them again."""
     out = console()
     found_store = find_store(store)
     found = matching(found_store, dataset, where)
@@ -42,7 +42,13 @@ def retry(
     if len(found) > _SHOWN:
         out.print(f"  … and {len(found) - _SHOWN:,} more")
     if not found:
-        out.print(f"no failed clip of {dataset} is chosen by: {where}", markup=False)
+        out.print(
+            f"no clip of {dataset} that could not be fetched is chosen by: {where}", markup=False
+        )
+        out.print(
+            "(What a file itself is rejected for, such as too_short, another attempt would not "
+            "change: mend the file, and build again.)"
+        )
         return
     if dry_run:
         out.print(f"{len(found):,} clips would be tried again")

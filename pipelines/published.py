@@ -17,6 +17,8 @@ def files_sha256(paths: Sequence[Path]) -> str:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         except OSError as error:
             reason = error.strerror or error
+            if path.is_dir():
+                reason = "it is a folder; name its files, with commas between them"
             raise AnnotationError(f"annotation file {path} cannot be read: {reason}") from error
     return digest.hexdigest()
 

@@ -29,7 +29,7 @@ from train.data import open_store, steps_per_epoch
 from train.downstream import TASKS, Downstream, DownstreamConfig, load_downstream
 from train.downstream.base import Material
 from train.downstream.config import downstream_names, init_path
-from train.errors import UserError
+from train.errors import UserError, machine_words, make_folder
 from train.models.cavmae import CAVMAE
 from train.models.weights import load_backbone, saved_shape
 from train.optim import make_optimizer, set_lr
@@ -42,7 +42,7 @@ from train.tasks import load_stream, whole
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
     p = argparse.ArgumentParser(description="Finetune and score a pre-trained model on a task.")
-    p.add_argument("--shards", required=True, type=Path, help="STORE or STORE/shards")
+    p.add_argument("--shards", required=True, help="STORE, STORE/shards, or s3://…")
     p.add_argument("--recipe", required=True, help=f"{', '.join(downstream_names())}, or a .toml")
     p.add_argument("--init", help="task-*.pt of a run, or published weights")
     p.add_argument("--stream", help="task stream (default: the recipe's, else the first full one)")
@@ -55,13 +55,17 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0; 2 where the user can mend it; 130 where the user stopped it."""
+    """Exit code 0; 2 where the user can mend it; 4 where disk or permission fail; 130 where the
+    user stopped it."""
     args = parse(argv)
     try:
         evaluate(args, Console(highlight=False, soft_wrap=True))
     except (UserError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {machine_words(error)}", file=sys.stderr)
+        return 4
     except KeyboardInterrupt:
         print("stopped; the same command continues after the last whole epoch", file=sys.stderr)
         return 130
@@ -121,7 +125,7 @@ class Run:
             self._same(json.loads(done.read_text()))
             console.print(f"{self.folder} is finished already; its results are in {done}")
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         self.restore(console)
         spec = self.task.spec(random=True)
         per_epoch = steps_per_epoch(self.task.material.train, spec)

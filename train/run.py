@@ -40,7 +40,7 @@ from train.data import (
     open_store,
     steps_per_epoch,
 )
-from train.errors import UserError
+from train.errors import UserError, machine_words, make_folder
 from train.evaluation.embed import embed_all
 from train.evaluation.forgetting import gap_difference
 from train.evaluation.retrieval import chance, modality_gap, retrieval
@@ -57,7 +57,7 @@ from train.track import Tracker, make_tracker
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
     p = argparse.ArgumentParser(description="Continual audio-video pre-training from shards.")
-    p.add_argument("--shards", required=True, type=Path, help="STORE or STORE/shards")
+    p.add_argument("--shards", required=True, help="STORE, STORE/shards, or s3://…")
     p.add_argument("--recipe", default="tiny", help=f"{', '.join(recipe_names())}, or a .toml")
     p.add_argument("--stream", help="task stream (default: the first whose tasks all have clips)")
     p.add_argument("--method", help=f"{', '.join(METHODS)}, or module:Class")
@@ -76,7 +76,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0; 2 where the user can mend it; 130 and 143 where it was told to stop."""
+    """Exit code 0; 2 where the user can mend it; 4 where disk or permission fail; 130 and 143
+    where it was told to stop."""
     args = parse(argv)
     console = Console(highlight=False, soft_wrap=True)
     try:
@@ -84,9 +85,15 @@ def main(argv: list[str] | None = None) -> int:
     except (UserError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {machine_words(error)}", file=sys.stderr)
+        return 4
     except (KeyboardInterrupt, StoppedError) as stopped:
         where = str(stopped) or "stopped"
-        print(f"{where}; the same command continues from the last checkpoint", file=sys.stderr)
+        print(
+            f"{where}; the same command continues from the last checkpoint, or begins anew",
+            file=sys.stderr,
+        )
         return 130 if isinstance(stopped, KeyboardInterrupt) else 143
     finally:
         dist.stop()
@@ -118,7 +125,7 @@ def train(args: argparse.Namespace, console: Console) -> None:
     device = pick_device(args.device)
     dist.start(device.type)
     console.quiet = dist.rank() > 0
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     lists = [t.train for t in stream.tasks]
     if method_class.union_of_tasks:
         lists = [union(store, stream)]

@@ -112,5 +112,6 @@ def _listing(counts: dict[str, dict[int, dict[str, int]]]) -> str:
     parts = []
     for stream, tasks in counts.items():
         usable = sum(_usable(roles) for roles in tasks.values())
-        parts.append(f"{stream} ({usable} of {len(tasks)} tasks have clips)")
-    return ", ".join(parts)
+        if usable:
+            parts.append(f"{stream} ({usable} of {len(tasks)} tasks have clips)")
+    return ", ".join(parts) or "none has any"

@@ -5,8 +5,31 @@ from typing import Annotated
 
 import typer
 
+from manifests import remote
+
+
+def _folder(value: str | Path) -> Path:
+    if "://" in str(value):
+        raise typer.BadParameter(
+            f"{value} is no folder; this command works on one (sql, status and export read any)"
+        )
+    return Path(value)
+
+
+def _mirrored(value: str | Path) -> Path:
+    """The folder; of an address, that of its manifest's copy here."""
+    return remote.mirror(str(value))[0].root if "://" in str(value) else Path(value)
+
+
+_FOLDER, _ANY = "The store's folder.", "The store's folder, or its address (s3://…)."
 StoreOption = Annotated[
-    Path, typer.Option("--store", help="The store's folder.", envvar="AVSTORE_STORE")
+    Path,
+    typer.Option("--store", help=_FOLDER, envvar="AVSTORE_STORE", parser=_folder, metavar="DIR"),
+]
+# For commands that ask only the manifest.
+ManifestOption = Annotated[
+    Path,
+    typer.Option("--store", help=_ANY, envvar="AVSTORE_STORE", parser=_mirrored, metavar="STORE"),
 ]
 DEFAULT_STORE = Path("data")
 

@@ -20,8 +20,12 @@ def run(
     """Write STORE/reports/DATASET.html: account, reasons, coverage, and a look at the clips."""
     found = find_store(store)
     with open_read(found) as con:
+        held = [row[0] for row in con.execute("SELECT name FROM datasets").fetchall()]
+        if dataset not in held:
+            raise StoreError(f"{store} holds no {dataset}; it holds: {', '.join(held) or 'none'}")
         stages = [a.stage for a in accounts(con, dataset) if a.stage != "fetch"]
         if not stages or (stage and stage not in stages):
+            asked = f"stage {stage}" if stage else "extraction"
             known = ", ".join(stages) or "none"
-            raise StoreError(f"{dataset} has no stage {stage or ''} in {store}; it has: {known}")
+            raise StoreError(f"{dataset} has no {asked} in {store}; it has: {known}")
         console().print(str(write_report(con, found, dataset, stage or stages[-1])))

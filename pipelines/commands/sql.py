@@ -2,16 +2,19 @@
 
 import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import duckdb
 import typer
+from rich.measure import Measurement
 from rich.table import Table
 
 from manifests.catalogue import open_read
 from manifests.store import StoreError, find_store
-from pipelines.commands.options import DEFAULT_STORE, StoreOption
+from pipelines.commands.options import DEFAULT_STORE, ManifestOption
 from pipelines.progress import console
+
+_WIDEST = 100_000
 
 
 class Format(StrEnum):
@@ -24,7 +27,7 @@ class Format(StrEnum):
 
 def run(
     query: Annotated[str, typer.Argument(help="SQL over the manifest's tables and views.")],
-    store: StoreOption = DEFAULT_STORE,
+    store: ManifestOption = DEFAULT_STORE,
     output: Annotated[Format, typer.Option("--format", help="table, csv or json.")] = Format.TABLE,
     limit: Annotated[int, typer.Option(help="Rows of a table to print; 0: all.")] = 100,
 ) -> None:
@@ -35,6 +38,8 @@ def run(
         except duckdb.Error as error:
             raise StoreError(f"the query failed: {error}") from error
         if result is None:
+            if not query.strip():
+                raise StoreError("the query is empty; write one, such as FROM trainable LIMIT 5")
             return
         try:
             if output is Format.TABLE:
@@ -52,9 +57,25 @@ def _table(result: duckdb.DuckDBPyRelation, limit: int) -> None:
     for row in rows[:limit] if limit else rows:
         table.add_row(*("" if value is None else str(value) for value in row))
     out = console()
-    out.print(table)
+    if Measurement.get(out, out.options.update(max_width=_WIDEST), table).maximum > out.width:
+        _records(rows[:limit] if limit else rows, columns)
+    else:
+        out.print(table)
     if limit and len(rows) > limit:
         out.print(f"… the first {limit} rows (--limit 0: all)")
+
+
+def _records(rows: list[tuple[Any, ...]], columns: list[str]) -> None:
+    """Rows that are too wide for the terminal: a line a value, long ones cut."""
+    widest = max(map(len, columns))
+    out = console()
+    for number, row in enumerate(rows, start=1):
+        out.print(f"[bold]row {number}[/bold]")
+        for name, value in zip(columns, row, strict=True):
+            text = "" if value is None else str(value)
+            room = max(out.width - widest - 4, 20)
+            short = text if len(text) <= room else f"{text[: room - 1]}…"
+            out.print(f"  {name:<{widest}}  {short}", markup=False, soft_wrap=True)
 
 
 def _machine(result: duckdb.DuckDBPyRelation, output: Format) -> None:

@@ -6,8 +6,8 @@ import typer
 
 from manifests.account import accounts, reasons
 from manifests.catalogue import open_read
-from manifests.store import find_store
-from pipelines.commands.options import DEFAULT_STORE, StoreOption
+from manifests.store import StoreError, find_store
+from pipelines.commands.options import DEFAULT_STORE, ManifestOption
 from pipelines.fetch_cli import eta_lines
 from pipelines.progress import console
 from pipelines.words import sentence
@@ -15,7 +15,7 @@ from pipelines.words import sentence
 
 def run(
     dataset: Annotated[str | None, typer.Argument(help="One dataset; all else.")] = None,
-    store: StoreOption = DEFAULT_STORE,
+    store: ManifestOption = DEFAULT_STORE,
     eta: Annotated[bool, typer.Option("--eta", help="When fetching will end.")] = False,
 ) -> None:
     """The closed account of every dataset and stage, and why clips are missing."""
@@ -26,8 +26,11 @@ def run(
         return
     with open_read(find_store(store)) as con:
         found = accounts(con, dataset)
+        if not found and dataset:
+            known = [row[0] for row in con.execute("SELECT name FROM datasets").fetchall()]
+            raise StoreError(f"{store} holds no {dataset}; it holds: {', '.join(known) or 'none'}")
         if not found:
-            out.print(f"nothing is known of {dataset or 'any dataset'} in {store}")
+            out.print(f"nothing is in {store} yet")
         for account in found:
             out.print(f"[bold]{account.dataset}[/bold] {account.stage}: {sentence(account)}")
             for status, verdict, clips in reasons(con, account.dataset, account.stage):

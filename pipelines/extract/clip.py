@@ -68,6 +68,7 @@ def extract_clip(source: Source, recipe: Recipe) -> Extracted:
             errors=decoded.errors,
             quality=quality,
             recipe=recipe,
+            begins_s=source.offset_s,
         )
     except Rejected as rejected:
         return _rejected(source, rejected, media, quality)

@@ -29,10 +29,17 @@ def judge(
     errors: Sequence[str],
     quality: Quality,
     recipe: Recipe,
+    begins_s: float = 0.0,
 ) -> Flag | None:
-    """What to know of a clip, or None. Raises Rejected where the recipe does not take it."""
+    """What to know of a clip, or None. Raises Rejected where the recipe does not take it.
+
+    begins_s: where in the file the clip starts.
+    """
     limits = recipe.quality
     wanted = float(duration)
+    if sound.start is None and media.duration_s and begins_s >= media.duration_s:
+        detail = f"the file lasts {media.duration_s:.2f} s and the clip begins at {begins_s:g} s"
+        raise Rejected(Verdict.TOO_SHORT, detail)
     if sound.start is None or sound.end is None:
         raise Rejected(Verdict.NO_AUDIO, "nothing of the audio stream decodes")
     offset = max(sound.start, 0.0) - max(pictures.start, 0.0)
@@ -44,7 +51,7 @@ def judge(
     stream = min(ends, key=lambda name: ends[name])
     have = min(ends[stream], wanted)
     if have < limits.min_fraction * wanted:
-        raise _too_short(media, stream, have, wanted, limits)
+        raise _too_short(media, begins_s, stream, have, wanted, limits)
     if len(errors) > limits.max_decode_errors:
         allowed = f"limit {limits.max_decode_errors}"
         detail = f"{len(errors)} decode errors ({allowed}), the first: {errors[0]}"
@@ -56,12 +63,17 @@ def judge(
 
 
 def _too_short(
-    media: MediaFacts, stream: str, have: float, wanted: float, limits: QualityLimits
+    media: MediaFacts,
+    begins_s: float,
+    stream: str,
+    have: float,
+    wanted: float,
+    limits: QualityLimits,
 ) -> Rejected:
     """Too short if the file says so itself, truncated if it promised more than it holds."""
     detail = f"{stream} lasts {max(have, 0):.2f} s of {wanted:g} s wanted"
     least = f"least {limits.min_fraction * wanted:g} s"
-    if media.duration_s and media.duration_s >= limits.min_fraction * wanted:
+    if media.duration_s and media.duration_s - begins_s >= limits.min_fraction * wanted:
         says = f"the header says {media.duration_s:.2f} s"
         return Rejected(Verdict.TRUNCATED, f"{detail} ({least}); {says}")
     return Rejected(Verdict.TOO_SHORT, f"{detail} ({least})")

@@ -123,14 +123,17 @@ def _build(
     if jobs:
         lineages.record(con, store, lineage)
         title = f"{extractor.name} {lineage.fp8}"
-        with (
-            bar(console, title, len(jobs), "shards") as advance,
-            connect(options.scheduler, options.workers or _workers(options)) as client,
-        ):
-            for finished in _run(client, jobs):
-                commit(writer, store, finished)
-                done.append(finished)
-                advance(1)
+        try:
+            with (
+                bar(console, title, len(jobs), "shards") as advance,
+                connect(options.scheduler, options.workers or _workers(options)) as client,
+            ):
+                for finished in _run(client, jobs):
+                    commit(writer, store, finished)
+                    done.append(finished)
+                    advance(1)
+        finally:
+            lineages.forget_unused(con, store, lineage)
     return _summary(extractor, lineage, scope, done)
 
 

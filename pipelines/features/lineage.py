@@ -97,6 +97,15 @@ def record(con: duckdb.DuckDBPyConnection, store: Store, lineage: Lineage) -> No
     ledger.save_table(con, store, "features")
 
 
+def forget_unused(con: duckdb.DuckDBPyConnection, store: Store, lineage: Lineage) -> None:
+    """Take the lineage back where not one value of it was computed."""
+    key = [lineage.feature, lineage.fingerprint]
+    used = "SELECT count(*) FROM feature_samples WHERE feature = ? AND fingerprint = ?"
+    if con.execute(used, key).fetchall() == [(0,)]:
+        con.execute("DELETE FROM features WHERE feature = ? AND fingerprint = ?", key)
+        ledger.save_table(con, store, "features")
+
+
 _KEPT = ("version", "parameters", "weights", "base", "base_fingerprint", "reference")
 
 

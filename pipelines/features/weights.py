@@ -171,13 +171,20 @@ def read_state(path: Path) -> dict[str, Any]:
             return dict(load_file(path))
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged file raises is not one class
-        raise WeightsError(f"{path} is not a checkpoint that can be read: {error}") from error
+        raise WeightsError(
+            f"{path} is not a checkpoint that can be read: {_first(error)}"
+        ) from error
     for inner in ("state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(inner), Mapping):
             found = found[inner]
     if not isinstance(found, Mapping):
         raise WeightsError(f"{path} holds no state dict but a {type(found).__name__}")
     return dict(found)
+
+
+def _first(error: Exception) -> str:
+    """The first sentence; torch goes on to advise reading untrusted pickles."""
+    return (str(error).splitlines() or [type(error).__name__])[0].split(". ", 1)[0]
 
 
 def without_prefix(state: Mapping[str, Any], landmark: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import inspect
 from collections import Counter
 from collections.abc import Mapping
 
+from av_datasets import registry
 from av_datasets.spec import DatasetSpec
 from manifests.reading import OpenStore
 
@@ -40,7 +41,9 @@ def page(spec: DatasetSpec, counts: Mapping[str, Mapping[str, int]] | None = Non
 
 
 def _build(spec: DatasetSpec) -> str:
-    return f"make {spec.name}-shards SOURCE=/path/to/videos ANNOTATIONS=/path/to/files"
+    if spec.name in registry.DATASETS:
+        return f"make {spec.name}-shards SOURCE=/path/to/videos ANNOTATIONS=/path/to/file[,…]"
+    return "avstore build MODULE:NAME --source /path/to/videos --annotations /path/to/file"
 
 
 def _joined(text: str) -> str:

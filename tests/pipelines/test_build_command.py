@@ -289,3 +289,31 @@ def test_a_bare_group_shows_its_help(group: str) -> None:
     assert done.returncode == 2
     assert "Usage" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["sql", ""], 2, "empty"),
+        (["status", "nope"], 2, "holds no nope"),
+        (["report", "nope"], 2, "holds no nope"),
+        (["verify", "--store", "s3://bucket/x"], 2, "is no folder"),
+        (["sql", "FROM clips", "--store", "memory://none"], 2, "no store at memory://none"),
+        (["build", "vggsound", "--source", "VIDEOS", "--annotations", "VIDEOS"], 2, "a folder"),
+    ],
+)
+def test_what_cannot_be_answered_is_said(
+    corpus: Path, built: tuple[Path, str], words: list[str], code: int, told: str
+) -> None:
+    words = [str(corpus / "videos") if word == "VIDEOS" else word for word in words]
+    store = [] if "--store" in words else ["--store", str(built[0])]
+    done = avstore(*words, *store, check=False)
+    assert done.returncode == code
+    assert told in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+def test_rows_that_are_too_wide_are_printed_a_line_a_value(built: tuple[Path, str]) -> None:
+    said = avstore("sql", "--store", built[0], "FROM trainable LIMIT 2").stdout
+    assert said.startswith("row 1\n  clip_id")
+    assert max(map(len, said.splitlines())) <= 100

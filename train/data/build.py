@@ -53,8 +53,13 @@ class Steps(Dataset[Batch]):
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f"rank {self.rank} is not one of {self.world_size}")
-        last = self.order.rows(len(self.order) - 1) if len(self.order) else None
-        if last is not None and len(last) < self.world_size:
+        if not len(self.order):
+            raise StoreError(
+                f"{len(self.order.samples)} samples make no batch: drop_last leaves out what is "
+                "less than batch_size; make that smaller, or leave drop_last off"
+            )
+        last = self.order.rows(len(self.order) - 1)
+        if len(last) < self.world_size:
             raise StoreError(
                 f"a batch has {len(last)} sample(s) for {self.world_size} ranks; make batch_size "
                 "larger, or choose drop_last or pad_last for the end of an epoch"

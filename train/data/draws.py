@@ -6,6 +6,7 @@ any draw of any sample can be made anywhere, in any order, by any process.
 
 import threading
 from enum import IntEnum
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +40,8 @@ def philox(seed: int, purpose: Purpose, epoch: int = 0, place: int = 0) -> np.ra
 
 
 def _check_seed(seed: int) -> None:
-    if not 0 <= seed < _WORD:
-        raise ValueError(f"seed {seed} is not in 0 … 2^64 - 1")
+    if not (isinstance(seed, Integral) and 0 <= seed < _WORD):
+        raise ValueError(f"seed {seed!r} is not in 0 … 2^64 - 1")
 
 
 class _Movable:

@@ -40,6 +40,8 @@ class Loader:
         policy: Policy = DEFAULT_POLICY,
         pin_memory: bool = False,
     ) -> None:
+        if min(workers, threads) < 0:
+            raise ValueError(f"workers and threads are at least 0, not {workers} and {threads}")
         self.source, self.spec, self.seed, self.policy = source, spec, seed, policy
         self.rank, self.world_size = rank, world_size
         self.workers, self.threads = workers, threads
@@ -91,6 +93,9 @@ class Loader:
         """
         if state.get("version") != _VERSION:
             raise StoreError(f"a loader's state of version {state.get('version')} is not known")
+        lacking = {"fingerprint", "clips", "order", "epoch", "step"} - state.keys()
+        if lacking:
+            raise StoreError(f"this is no loader's state: it has no {', '.join(sorted(lacking))}")
         remembered = Remembered(state["fingerprint"], state["clips"])
         if allow_changed_data and remembered.fingerprint != self.samples.fingerprint:
             self.epoch, self.step = state["epoch"] + 1, 0

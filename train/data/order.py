@@ -170,7 +170,9 @@ def _draw(samples: SampleList, seed: int, epoch: int) -> Indices:
     """As many draws as samples, with replacement, each sample in proportion to its weight."""
     weighted = samples.table["weight"].null_count == 0
     total = np.cumsum(samples.numbers("weight")) if weighted else np.zeros(0)
-    if not len(total) or not np.isfinite(total[-1]) or total[-1] <= 0:
+    if weighted and len(total) and total[-1] <= 0:
+        raise StoreError("every sample has the weight 0; at least one is above it")
+    if not len(total) or not np.isfinite(total[-1]):
         raise StoreError(
             "weighted draws need weights: the query returns a column weight, or the list is made "
             "by class_balanced()"

@@ -68,6 +68,8 @@ def sample_list(
     Raises StoreError for a query that fails, that no stored clip answers, or for a feature that
     some of the clips lack.
     """
+    if segments not in (None, "audio", "visual", "both"):
+        raise ValueError(f"segments are 'audio', 'visual' or 'both', not {segments!r}")
     with store.connect() as con:
         try:
             _want(con, sql, params, masks)
@@ -113,8 +115,8 @@ def _want(
     columns = ["sum(weight)::DOUBLE AS weight" if weighted else "NULL::DOUBLE AS weight"]
     columns += [f"bit_or({mask}) AS {mask}" for mask in masks]
     con.execute(
-        f"CREATE TEMP TABLE wanted AS SELECT clip_id, {', '.join(columns)} FROM named "
-        "GROUP BY clip_id"
+        f"CREATE TEMP TABLE wanted AS SELECT clip_id::VARCHAR AS clip_id, {', '.join(columns)} "
+        "FROM named WHERE clip_id IS NOT NULL GROUP BY ALL"
     )
     if weighted:
         bad = con.execute(

@@ -34,6 +34,8 @@ def sources(
 
     options: those of `sample_list`. Raises StoreError for a query of which no clip is stored.
     """
+    if not queries:
+        raise StoreError("no query is given: name at least one")
     parts, masks = _marked(list(queries.values()))
     samples = sample_list(store, " UNION ALL ".join(parts), masks=masks, **options)
     bits = [samples.numbers(mask) for mask in masks]
@@ -56,5 +58,5 @@ def _marked(queries: list[str]) -> tuple[list[str], list[str]]:
         columns = ", ".join(
             f"{value}::UBIGINT AS {mask}" for value, mask in zip(values, masks, strict=True)
         )
-        marked.append(f"SELECT clip_id, {columns} FROM ({sql}\n)")
+        marked.append(f"SELECT clip_id, {columns} FROM ({sql.strip().rstrip(';')}\n)")
     return marked, masks

@@ -1,12 +1,17 @@
 """What a batch holds, and how its samples are chosen: plain frozen settings."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from numbers import Integral
+from typing import Literal, get_args
 
 FrameChoice = Literal["window", "middle", "random", "segment", "even", "all", "times"]
 Shuffle = Literal["full", "block", "sequential", "listed"]
 Labels = Literal["ids", "index", "multi_hot", "segments"]
+Where = Literal["worker", "device"]
+Pixels = Literal["float", "uint8"]
+MixupDomain = Literal["waveform", "feature"]
 OnBad = Literal["raise", "skip", "replace"]
 Checksum = Literal["off", "sampled", "always"]
 
@@ -15,6 +20,22 @@ FBANK_STATISTICS: Mapping[str, tuple[float, float]] = {
     "vggsound": (-5.081, 4.4849),
     "audioset": (-4.2677, 4.5690),
 }
+
+
+def _one_of(settings: object, **choices: object) -> None:
+    """Raise ValueError for a value that is none of its choices (None: not chosen)."""
+    for name, kind in choices.items():
+        value, known = getattr(settings, name), get_args(kind)
+        if value is not None and value not in known:
+            raise ValueError(f"{name} is {', '.join(map(repr, known))}, not {value!r}")
+
+
+def _at_least(settings: object, least: int, *names: str) -> None:
+    """Raise ValueError for what is no whole number of at least `least` (None: not given)."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not (isinstance(value, Integral) and int(value) >= least):
+            raise ValueError(f"{name} is a whole number of at least {least}, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +57,17 @@ class Augment:
     freq_mask: int = 0
     time_mask: int = 0
     mixup: float = 0.0
-    mixup_domain: Literal["waveform", "feature"] = "feature"
+    mixup_domain: MixupDomain = "feature"
     mixup_beta: float = 10.0
     feature_roll: int = 0
 
     def __post_init__(self) -> None:
+        _one_of(self, mixup_domain=MixupDomain)
         if not 0 <= self.mixup <= 1:
             raise ValueError(f"mixup is a probability, not {self.mixup}")
-        if min(self.freq_mask, self.time_mask) < 0:
-            raise ValueError("freq_mask and time_mask are lengths of at least 0")
+        _at_least(self, 0, "freq_mask", "time_mask", "feature_roll", "roll")
+        if not self.mixup_beta > 0:
+            raise ValueError(f"mixup_beta is above 0, not {self.mixup_beta}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +115,9 @@ class BatchSpec:
     pad_last: bool = False
     frame_choice: FrameChoice | None = None
     frame_times: tuple[float, ...] = ()
-    pixels: Literal["float", "uint8"] = "float"
-    fbank: Literal["worker", "device"] = "worker"
-    decode: Literal["worker", "device"] = "worker"
+    pixels: Pixels = "float"
+    fbank: Where = "worker"
+    decode: Where = "worker"
     read: tuple[str, ...] = ("video", "audio")
     waveform_samples: int = 160_000
     fbank_mels: int = 128
@@ -111,11 +134,21 @@ class BatchSpec:
     augment: Augment = Augment()
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "frames", "fbank_frames", "segments", "block"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
-        if self.std <= 0:
-            raise ValueError(f"std is above 0, not {self.std}")
+        _one_of(self, frame_choice=FrameChoice, shuffle=Shuffle, labels=Labels)
+        _one_of(self, pixels=Pixels, fbank=Where, decode=Where)
+        _at_least(self, 1, "batch_size", "frames", "fbank_frames", "segments", "block")
+        _at_least(self, 1, "image_size", "waveform_samples", "fbank_mels", "feature_rows")
+        _at_least(self, 1, "classes")
+        if isinstance(self.read, str) or not self.read:
+            raise ValueError(
+                f"read is a tuple of names, such as ('video', 'audio'), not {self.read!r}"
+            )
+        if not (self.std > 0 and math.isfinite(self.std) and math.isfinite(self.mean)):
+            raise ValueError(f"mean is a number and std one above 0, not {self.mean}, {self.std}")
+        if not self.seconds > 0:
+            raise ValueError(f"seconds is above 0, not {self.seconds}")
+        if not 0 <= self.smoothing < 1:
+            raise ValueError(f"smoothing is at least 0 and below 1, not {self.smoothing}")
         if self.drop_last and self.pad_last:
             raise ValueError("drop_last leaves the last batch out, pad_last fills it: choose one")
         if self.frame_choice == "times" and not self.frame_times:
@@ -162,6 +195,10 @@ class Policy:
     on_bad: OnBad = "raise"
     checksum: Checksum = "off"
     sampled_one_in: int = 64
+
+    def __post_init__(self) -> None:
+        _one_of(self, on_bad=OnBad, checksum=Checksum)
+        _at_least(self, 1, "sampled_one_in")
 
 
 DEFAULT_POLICY = Policy()

@@ -113,6 +113,12 @@ def test_unusable_clips_are_named(tmp_path, make, verdict, words):
     assert made.members == ()
 
 
+@pytest.mark.parametrize("begins", [6.0, 10.0, 252.0])
+def test_a_clip_that_goes_beyond_its_files_end_is_too_short(tmp_path, begins):
+    made = extract_clip(source(make_clip(tmp_path / "a.mp4"), begins, 10.0), STELLA)
+    assert made.verdict is Verdict.TOO_SHORT, made.detail
+
+
 def test_a_page_and_a_truncated_file_are_named(tmp_path):
     page = tmp_path / "page.mp4"
     page.write_text("<!DOCTYPE html><html><body>Sign in to confirm</body></html>")

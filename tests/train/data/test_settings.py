@@ -1,0 +1,106 @@
+"""Settings that cannot be meant are refused in words, before anything is read."""
+
+import numpy as np
+import pytest
+
+from manifests.store import StoreError
+from train.data import Augment, BatchSpec, Loader, PlanSpec, Policy, compile_plan, sample_list
+
+ALL = "SELECT clip_id FROM clips"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"batch_size": 0},
+        {"batch_size": "4"},
+        {"frames": 0},
+        {"image_size": 0},
+        {"image_size": -3},
+        {"fbank_frames": 0},
+        {"waveform_samples": 0},
+        {"feature_rows": 0},
+        {"classes": 0},
+        {"frame_choice": "nope"},
+        {"shuffle": "nope"},
+        {"labels": "nope"},
+        {"pixels": "nope"},
+        {"decode": "nope"},
+        {"fbank": "nope"},
+        {"read": "video"},
+        {"read": ()},
+        {"std": 0.0},
+        {"std": float("nan")},
+        {"mean": float("inf")},
+        {"seconds": 0.0},
+        {"smoothing": 1.5},
+        {"drop_last": True, "pad_last": True},
+        {"frame_choice": "times"},
+    ],
+)
+def test_a_batch_that_cannot_be_is_refused(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        BatchSpec(**{"batch_size": 4} | settings)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: Augment(mixup=2.0), "mixup"),
+        (lambda: Augment(mixup_beta=0.0), "mixup_beta"),
+        (lambda: Augment(mixup_domain="nope"), "mixup_domain"),
+        (lambda: Augment(roll=-1), "roll"),
+        (lambda: Augment(freq_mask=-1), "freq_mask"),
+        (lambda: Policy(on_bad="nope"), "on_bad"),
+        (lambda: Policy(checksum="nope"), "checksum"),
+        (lambda: Policy(sampled_one_in=0), "sampled_one_in"),
+    ],
+)
+def test_other_settings_likewise(make, named):
+    with pytest.raises(ValueError, match=named):
+        make()
+
+
+def test_numpy_numbers_are_numbers():
+    assert BatchSpec(batch_size=np.int64(4), image_size=np.int32(24)).batch_size == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"seed": -1}, "seed -1"),
+        ({"seed": "a"}, "seed 'a'"),
+        ({"rank": 2, "world_size": 2}, "rank 2"),
+        ({"workers": -1}, "workers"),
+        ({"threads": -1}, "threads"),
+    ],
+)
+def test_wrong_loaders_are_refused(toy_list, options, told):
+    with pytest.raises(ValueError, match=told):
+        next(iter(Loader(toy_list, BatchSpec(4), **options)))
+
+
+def test_an_epoch_of_no_batches_is_said_not_silent(toy_list):
+    with pytest.raises(StoreError, match="23 samples make no batch"):
+        list(Loader(toy_list, BatchSpec(24, drop_last=True)))
+
+
+def test_a_state_of_something_else_is_no_state(toy_list):
+    loader = Loader(toy_list, BatchSpec(4))
+    with pytest.raises(StoreError, match="no clips, epoch, fingerprint"):
+        loader.load_state_dict({"version": 1, "order": "x", "step": 3})
+
+
+def test_odd_queries(toy_store, toy_list):
+    twice = sample_list(toy_store, f"{ALL} UNION ALL {ALL} UNION ALL SELECT NULL")
+    assert twice.fingerprint == toy_list.fingerprint
+    with pytest.raises(StoreError, match="no stored clip answers"):
+        sample_list(toy_store, "SELECT 3 AS clip_id")
+    zero = sample_list(toy_store, "SELECT clip_id, 0 AS weight FROM clips")
+    with pytest.raises(StoreError, match="weight 0"):
+        next(iter(Loader(zero, BatchSpec(4, weighted=True))))
+    with pytest.raises(StoreError, match="no query"):
+        compile_plan(toy_store, {}, PlanSpec(4), 0)
+    assert len(compile_plan(toy_store, {"a": f"{ALL};"}, PlanSpec(4), 0)) == 6
+    with pytest.raises(ValueError, match="segments"):
+        sample_list(toy_store, ALL, segments="nope")
