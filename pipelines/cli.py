@@ -1,6 +1,5 @@
 """The `avstore` command."""
 
-import errno
 import sys
 
 import typer
@@ -9,6 +8,7 @@ from rich.console import Console
 
 from av_datasets.spec import AnnotationError
 from manifests.account import AccountError
+from manifests.errors import machine_words
 from manifests.lock import StoreBusyError
 from manifests.store import StoreError
 from pipelines.annotations_cli import app as annotations_app
@@ -95,7 +95,7 @@ def main() -> None:
         errors.print(f"avstore: {error.filename}: {error.strerror}; name another", markup=False)
         sys.exit(ExitCode.USAGE)
     except OSError as error:
-        errors.print(f"avstore: {_machine_words(error)}", markup=False)
+        errors.print(f"avstore: {machine_words(error)}", markup=False)
         sys.exit(ExitCode.FAILED)
     except AccountError as error:
         errors.print(f"avstore: {error}", markup=False)
@@ -111,10 +111,3 @@ def main() -> None:
     if code == ExitCode.INTERRUPTED:  # so Typer tells of Ctrl-C
         raise KeyboardInterrupt
     sys.exit(code or ExitCode.OK)
-
-
-def _machine_words(error: OSError) -> str:
-    """What failed, where, and what to do."""
-    where = f"{error.filename}: " if error.filename else ""
-    todo = "; free some space and run the same command again" * (error.errno == errno.ENOSPC)
-    return f"{where}{error.strerror or error}{todo}"

@@ -22,6 +22,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from manifests.errors import machine_words
 from manifests.store import StoreError
 from train import checkpoint
 from train.build import pick_device
@@ -29,7 +30,7 @@ from train.data import open_store, steps_per_epoch
 from train.downstream import TASKS, Downstream, DownstreamConfig, load_downstream
 from train.downstream.base import Material
 from train.downstream.config import downstream_names, init_path
-from train.errors import UserError, machine_words, make_folder
+from train.errors import UserError, make_folder
 from train.models.cavmae import CAVMAE
 from train.models.weights import load_backbone, saved_shape
 from train.optim import make_optimizer, set_lr

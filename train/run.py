@@ -26,6 +26,7 @@ if __package__ in (None, ""):  # run as a file: the project's root is its parent
 import torch
 from rich.console import Console
 
+from manifests.errors import machine_words
 from manifests.store import StoreError
 from train import checkpoint, dist
 from train.batch_show import RECORD, record
@@ -40,7 +41,7 @@ from train.data import (
     open_store,
     steps_per_epoch,
 )
-from train.errors import UserError, machine_words, make_folder
+from train.errors import UserError, make_folder
 from train.evaluation.embed import embed_all
 from train.evaluation.forgetting import gap_difference
 from train.evaluation.retrieval import chance, modality_gap, retrieval

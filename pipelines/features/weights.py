@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from manifests.errors import first_sentence
 from manifests.store import StoreError, file_sha256
 
 
@@ -172,7 +173,7 @@ def read_state(path: Path) -> dict[str, Any]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged file raises is not one class
         raise WeightsError(
-            f"{path} is not a checkpoint that can be read: {_first(error)}"
+            f"{path} is not a checkpoint that can be read: {first_sentence(error)}"
         ) from error
     for inner in ("state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(inner), Mapping):
@@ -180,11 +181,6 @@ def read_state(path: Path) -> dict[str, Any]:
     if not isinstance(found, Mapping):
         raise WeightsError(f"{path} holds no state dict but a {type(found).__name__}")
     return dict(found)
-
-
-def _first(error: Exception) -> str:
-    """The first sentence; torch goes on to advise reading untrusted pickles."""
-    return (str(error).splitlines() or [type(error).__name__])[0].split(". ", 1)[0]
 
 
 def without_prefix(state: Mapping[str, Any], landmark: str) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from train.errors import UserError, first_line
+from manifests.errors import first_sentence
+from train.errors import UserError
 from train.methods.base import Method
 from train.models.cavmae import CAVMAE
 from train.models.config import ModelConfig
@@ -208,7 +209,7 @@ def _read(path: Path, wrappers: tuple[str, ...] = ("model", "state_dict", "metho
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch reports broken files by many kinds of error
-        raise UserError(f"{path} cannot be read as weights: {first_line(error)}") from error
+        raise UserError(f"{path} cannot be read as weights: {first_sentence(error)}") from error
     if isinstance(loaded, dict):
         inside = (loaded[name] for name in wrappers if isinstance(loaded.get(name), dict))
         loaded = next(inside, loaded)
