@@ -16,6 +16,7 @@ import fsspec
 
 from manifests import ledger
 from manifests.catalogue import open_write
+from manifests.errors import of_a_client
 from manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
 from manifests.lock import writing
 from manifests.rebuild import rebuild, standing
@@ -34,6 +35,17 @@ def mirror(url: str, cache: Path | None = None, **options: Any) -> tuple[Store, 
 
     Raises StoreError where there is no store.
     """
+    try:
+        return _mirror(url, cache, options)
+    except Exception as error:
+        if not of_a_client(error):
+            raise
+        raise StoreError(
+            f"{url} cannot be read: {error}; check the address, the network and the credentials"
+        ) from error
+
+
+def _mirror(url: str, cache: Path | None, options: dict[str, Any]) -> tuple[Store, Any, str]:
     fs, root = fsspec.core.url_to_fs(url, **options)
     local = Store((cache or cache_directory()) / hashlib.sha256(url.encode()).hexdigest()[:16])
     local.root.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from av_datasets.spec import AnnotationError
 from manifests.account import AccountError
-from manifests.errors import machine_words
+from manifests.errors import machine_words, of_a_client
 from manifests.lock import StoreBusyError
 from manifests.store import StoreError
 from pipelines.annotations_cli import app as annotations_app
@@ -71,9 +71,6 @@ _CallError: type[Exception] = next(
 _USER = (StoreError, AnnotationError, RecipeError, SourceError, ValidationError, LookupError)
 
 
-_REMOTE = ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "adlfs")
-
-
 def main() -> None:
     """Run the command; what a person did wrong is one line and an exit code, no traceback."""
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -101,8 +98,7 @@ def main() -> None:
         errors.print(f"avstore: {error}", markup=False)
         sys.exit(ExitCode.FAILED)
     except Exception as error:
-        # Clients of object stores have errors of their own, without a common base.
-        if type(error).__module__.split(".")[0] not in _REMOTE:
+        if not of_a_client(error):
             raise
         errors.print(f"avstore: the remote store cannot be used: {error}", markup=False)
         sys.exit(ExitCode.FAILED)
