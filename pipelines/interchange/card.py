@@ -37,7 +37,7 @@ def page(spec: DatasetSpec, counts: Mapping[str, Mapping[str, int]] | None = Non
         lines += ["", *(f"- {url}" for url in spec.annotation_urls), ""]
     if counts:
         lines += ["## Clips", "", *_table(counts), ""]
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _build(spec: DatasetSpec) -> str:

@@ -1,5 +1,6 @@
 """Batches from step numbers: any step of any epoch, by any rank and any worker."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +32,7 @@ from train.data.threads import over
 from train.data.transforms import pictures, sound
 from train.data.transforms.masks import by_second
 
+_LOG = logging.getLogger("avstore")
 # How many other samples are tried in place of a bad one.
 _TRIES = 16
 
@@ -54,12 +56,12 @@ class Steps(Dataset[Batch]):
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f"rank {self.rank} is not one of {self.world_size}")
         if not len(self.order):
-            raise StoreError(
-                f"{len(self.order.samples)} samples make no batch: drop_last leaves out what is "
-                "less than batch_size; make that smaller, or leave drop_last off"
+            _LOG.warning(
+                "%d samples make no batch: drop_last leaves out what is less than batch_size",
+                len(self.order.samples),
             )
-        last = self.order.rows(len(self.order) - 1)
-        if len(last) < self.world_size:
+        last = self.order.rows(len(self.order) - 1) if len(self.order) else None
+        if last is not None and len(last) < self.world_size:
             raise StoreError(
                 f"a batch has {len(last)} sample(s) for {self.world_size} ranks; make batch_size "
                 "larger, or choose drop_last or pad_last for the end of an epoch"
@@ -236,7 +238,8 @@ def _video(
         found = [np.pad(x, ((0, longest - len(x)), *((0, 0),) * 3)) for x in found]
         rows = BatchRows(len(pieces), "frames")
     video = rows.filled(found).movedim(-1, -3)
-    return video if spec.pixels == "uint8" else pictures.normalise(video), counts, None
+    done = spec.pixels == "uint8" or pieces[0].normalised
+    return video if done else pictures.normalise(video), counts, None
 
 
 def _jpegs(pieces: Sequence[Piece], size: int) -> tuple[Tensor, list[int], Jpegs]:

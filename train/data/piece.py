@@ -24,8 +24,8 @@ from train.data.transforms.spectrograms import FbankChoices
 class Piece:
     """One sample's arrays, as they go into a batch.
 
-    pictures: [T, S, S, 3] in 0 … 255, uint8, or float32 where mixed; where the device decodes,
-    jpegs and box instead (frame: width and height of the stored ones).
+    pictures: [T, S, S, 3] in 0 … 255, uint8, or float32 where mixed, or normalised; where the
+    device decodes, jpegs and box instead (frame: width and height of the stored ones).
     fbank: float32 [frames, mels]; fbank_frames: how many are no padding. Where the device
     finishes it, it is as stored, and choices are what was drawn for it.
     waveform: float32 [samples] in [-1, 1], at `rate`. masks: [S, S] by second;
@@ -36,6 +36,7 @@ class Piece:
     clip_id: str
     index: int
     pictures: NDArray[Any] | None = None
+    normalised: bool = False
     jpegs: list[memoryview] = field(default_factory=list)
     box: Box = (0, 0, 0, 0)
     frame: tuple[int, int] | None = None
@@ -74,7 +75,7 @@ def make(request: Request, spec: BatchSpec, reader: Reader, places: Places | Non
                 f"{piece.clip_id} and {partner.clip_id} cannot be mixed: {error}; give image_size, "
                 "feature_rows, and a frame_choice with as many frames of each"
             ) from error
-    return _finished(piece, request, spec)
+    return _finished(piece, request, spec, places)
 
 
 def _decoded(
@@ -167,15 +168,21 @@ def _pictures(
     shape = (len(jpegs), spec.image_size or height, spec.image_size or width, 3)
     # What is to be mixed does not go into the batch as it is; of 'all' clips have their own number.
     if places is None or spec.mixing or spec.chosen_frames == "all":
-        out = np.empty(shape, np.uint8)
+        out: NDArray[Any] = np.empty(shape, np.uint8)
     else:
-        out = places.pictures(shape, np.uint8)
+        piece.normalised = spec.pixels == "float"
+        out = places.pictures(shape, np.float32 if piece.normalised else np.uint8)
     whole = box == (0, 0, width, height) and shape[1:3] == (height, width)
     for row, jpeg in zip(out, jpegs, strict=True):
-        if whole:
+        if whole and not piece.normalised:
             pictures.decode(jpeg, row)
+            continue
+        pixels = pictures.decode(jpeg)
+        pixels = pixels if whole else pictures.resize(pixels, box, shape[1])
+        if piece.normalised:
+            pictures.normalise_into(np.ascontiguousarray(pixels), row)
         else:
-            row[:] = pictures.resize(pictures.decode(jpeg), box, shape[1])
+            row[:] = pixels
     piece.pictures = out
 
 
@@ -190,7 +197,8 @@ def _fbank(
     piece.fbank_frames = min(len(stored), spec.fbank_frames)
     left = spec.fbank == "device" and not spec.mixing
     dtype = stored.dtype if left else np.dtype(np.float32)
-    if stored.ndim == 2 and places:
+    noisy = spec.random and spec.noise and spec.augment.noise
+    if stored.ndim == 2 and places and (left or not noisy):
         out = places.fbank((spec.fbank_frames, stored.shape[1]), dtype)
         fitted = spectrograms.fit(stored, spec.fbank_frames, out)
     else:
@@ -224,7 +232,9 @@ def _mixed(a: Piece, b: Piece, share: float) -> Piece:
     return a
 
 
-def _finished(piece: Piece, request: Request, spec: BatchSpec) -> Piece:
+def _finished(
+    piece: Piece, request: Request, spec: BatchSpec, places: Places | None = None
+) -> Piece:
     """Fbank of a mixed waveform; then noise and roll."""
     if "audio" in spec.read and piece.fbank is None and piece.waveform is not None:
         energies = sound.fbank(mean_free(piece.waveform), piece.rate, spec.fbank_mels)
@@ -236,11 +246,17 @@ def _finished(piece: Piece, request: Request, spec: BatchSpec) -> Piece:
         if rolled:
             piece.features = features.roll(piece.features, spec.augment.feature_roll, drawn)
         if piece.fbank is not None and noisy:
-            _noise(piece, piece.fbank, spec, drawn)
+            _noise(piece, piece.fbank, spec, drawn, places)
     return piece
 
 
-def _noise(piece: Piece, fbank: NDArray[Any], spec: BatchSpec, drawn: np.random.Generator) -> None:
+def _noise(
+    piece: Piece,
+    fbank: NDArray[Any],
+    spec: BatchSpec,
+    drawn: np.random.Generator,
+    places: Places | None,
+) -> None:
     """Noise and roll of the fbank, or the choices for them."""
     roll = spec.augment.roll
     if spec.fbank == "device":
@@ -248,4 +264,5 @@ def _noise(piece: Piece, fbank: NDArray[Any], spec: BatchSpec, drawn: np.random.
         seed = int(drawn.integers(1 << 62))
         piece.choices = replace(piece.choices, strength=strength, roll=shift, seed=seed)
     else:
-        piece.fbank = spectrograms.noise_and_roll(fbank, drawn, roll)
+        out = places.fbank(fbank.shape, fbank.dtype) if places else None
+        piece.fbank = spectrograms.noise_and_roll(fbank, drawn, roll, out)

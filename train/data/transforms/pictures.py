@@ -1,5 +1,8 @@
 """Frames: decode, crop, resize, normalise."""
 
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 import simplejpeg
 import torch
@@ -7,9 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from train.data.buffers import recycled
+
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 Box = tuple[int, int, int, int]
+# So few values torch works on in this thread.
+_SERIAL = 32_768
 # Sides of the training crops as parts of the stored side, and how far a pair may differ (spec 2.2).
 _SCALES = (1.0, 0.875, 0.75)
 # Where a crop may lie, in quarters of the free space: corners, middle, edges, quarter points.
@@ -70,11 +77,38 @@ def resize(pixels: NDArray[np.uint8], box: Box, size: int) -> NDArray[np.uint8]:
 
 
 def normalise(pixels: Tensor) -> Tensor:
-    """uint8 [..., 3, height, width] as float32, by ImageNet's mean and deviation."""
-    std = torch.tensor(IMAGE_STD, device=pixels.device)
-    scale = (1 / (255 * std)).view(3, 1, 1)
-    shift = (-torch.tensor(IMAGE_MEAN, device=pixels.device) / std).view(3, 1, 1)
-    return pixels.float().mul_(scale).add_(shift)
+    """[..., 3, height, width] in 0 … 255 as float32, by ImageNet's mean and deviation; where it is
+    stored channels last, so is what comes out."""
+    last = pixels.movedim(-3, -1)
+    if pixels.device.type != "cpu" or not last.is_contiguous() or not pixels.numel():
+        scale, shift = (x.to(pixels.device).view(3, 1, 1) for x in _scale_and_shift(1))
+        return pixels.float().mul_(scale).add_(shift)
+    out = recycled(tuple(last.shape), np.float32)
+    shape = (-1, *last.shape[-3:])
+    for picture, row in zip(last.reshape(shape).numpy(), out.reshape(shape), strict=True):
+        normalise_into(picture, row)
+    return torch.from_numpy(out).movedim(-1, -3)
+
+
+def normalise_into(pixels: NDArray[Any], out: NDArray[np.float32]) -> None:
+    """A picture [height, width, 3] in 0 … 255 to float32 `out`, by ImageNet's mean and deviation.
+
+    A few lines at a time: the second pass finds them in the cache, and torch starts no threads.
+    """
+    height, width, _ = pixels.shape
+    scale, shift = _scale_and_shift(width)
+    lines = max(1, _SERIAL // (3 * width))
+    source = torch.split(torch.from_numpy(pixels).view(height, 3 * width), lines)
+    target = torch.split(torch.from_numpy(out).view(height, 3 * width), lines)
+    for some, end in zip(source, target, strict=True):
+        torch.addcmul(shift, end.copy_(some), scale, out=end)
+
+
+@lru_cache(maxsize=16)
+def _scale_and_shift(width: int) -> tuple[Tensor, Tensor]:
+    """What pixels are multiplied by, and what is added, for a line of so many of them."""
+    std = torch.tensor(IMAGE_STD)
+    return (1 / (255 * std)).repeat(width), (-torch.tensor(IMAGE_MEAN) / std).repeat(width)
 
 
 def channels_first(pixels: NDArray[np.uint8]) -> Tensor:
