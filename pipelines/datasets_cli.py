@@ -42,7 +42,7 @@ def card(
     spec = registry.get(dataset)
     text = page(spec, _counts(store, spec))
     if out is None:
-        typer.echo(text)
+        typer.echo(text, nl=False)
     else:
         console().print(str(write_text(out, text)), markup=False)
 
