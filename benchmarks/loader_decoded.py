@@ -2,7 +2,6 @@
 
 import os
 import random
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import simplejpeg
 import webdataset
-from torch.utils.data import DataLoader
 
 from benchmarks.common import alternately, cpu_of, seconds
 from train.data import BatchSpec, Loader, SampleList
@@ -22,10 +20,11 @@ FLOAT = BatchSpec(
     batch_size=64, frames=1, frame_choice="random", image_size=None, noise=False, pixels="uint8"
 )
 STORED = replace(FLOAT, fbank="device")
+TRAINING = BatchSpec(batch_size=64)
 
 
 def decoded(samples: SampleList, shards: list[str]) -> dict[str, float]:
-    """Both by one core, and float32 by two."""
+    """Frame and fbank by one core; what training takes besides."""
     found: dict[str, float] = {}
     for name, spec in (("float32", FLOAT), ("as stored", STORED)):
         theirs = partial(stock, shards, widen=spec is FLOAT)
@@ -38,23 +37,18 @@ def decoded(samples: SampleList, shards: list[str]) -> dict[str, float]:
         jpegs = partial(decode_all, frames_of(samples))
         cpu = alternately(5, partial(cpu_of, jpegs), partial(cpu_of, mine))
         found[f"frame + fbank {name}: CPU of ours / of the JPEGs (target 1.4)"] = cpu[1] / cpu[0]
-    return found | reading(samples) | two_cores(samples, shards) | own_decode(samples, shards)
+    return found | reading(samples) | training(samples) | own_decode(samples, shards)
 
 
-def ours(samples: SampleList, spec: BatchSpec, threads: int = 1, workers: int = 0) -> None:
-    for _ in Loader(samples, spec, threads=threads, workers=workers):
+def ours(samples: SampleList, spec: BatchSpec, threads: int = 1) -> None:
+    for _ in Loader(samples, spec, threads=threads):
         pass
 
 
-def stock(shards: list[str], widen: bool = True, workers: int = 0) -> None:
+def stock(shards: list[str], widen: bool = True) -> None:
     """webdataset, decoding no more than is asked for."""
     pick = partial(_pick, widen)
-    dataset = webdataset.WebDataset(shards, shardshuffle=False).map(pick).batched(64)
-    if not workers:
-        for _ in dataset:
-            pass
-        return
-    for _ in DataLoader(dataset, batch_size=None, num_workers=workers):
+    for _ in webdataset.WebDataset(shards, shardshuffle=False).map(pick).batched(64):
         pass
 
 
@@ -85,19 +79,21 @@ def reading(samples: SampleList) -> dict[str, float]:
     return {"frame + fbank: CPU of reading their bytes / of the JPEGs": cpu[1] / cpu[0]}
 
 
-def two_cores(samples: SampleList, shards: list[str]) -> dict[str, float]:
-    """Threads, and workers beside webdataset's workers."""
-    works: list[Callable[[], None]] = [
-        partial(stock, shards, workers=2),
-        partial(ours, samples, FLOAT, threads=2),
-        partial(ours, samples, FLOAT, workers=2),
-        partial(ours, samples, FLOAT),
+def training(samples: SampleList) -> dict[str, float]:
+    """STELLA's training batches: four frames cropped to 224 x 224, the fbank noisy and rolled."""
+    there = replace(TRAINING, fbank="device", pixels="uint8")
+    works = [
+        partial(ours, samples, TRAINING),
+        partial(ours, samples, TRAINING, threads=2),
+        partial(ours, samples, there),
+        partial(ours, samples, there, threads=2),
     ]
-    theirs, threads, workers, one = alternately(3, *(partial(seconds, work) for work in works))
+    one, two, left, left_two = alternately(3, *(partial(seconds, work) for work in works))
     return {
-        "frame + fbank float32, two cores: one thread / two threads": one / threads,
-        "frame + fbank float32, two cores: two stock workers / two threads": theirs / threads,
-        "frame + fbank float32, two cores: two stock workers / two workers": theirs / workers,
+        "training batches: clips/s, one core": len(samples) / one,
+        "training batches: one thread / two threads": one / two,
+        "training batches: all in the worker / fbank and pixels left to the device": one / left,
+        "training batches left to the device: one thread / two threads": left / left_two,
     }
 
 
