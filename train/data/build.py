@@ -94,7 +94,11 @@ class Arrays:
 
     def places(self, number: int) -> Places:
         """Where the arrays of the batch's row of this number go."""
-        return Places(partial(self.pictures.row, number), partial(self.fbanks.row, number))
+        return Places(
+            partial(self.pictures.row, number),
+            partial(self.fbanks.row, number),
+            partial(self.fbanks.usual, number),
+        )
 
 
 def build(order: Order, rows: Rows, spec: BatchSpec, policy: Policy, threads: int = 1) -> Batch:

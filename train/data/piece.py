@@ -1,7 +1,7 @@
 """One sample from bytes to arrays: read, check, decode, mix, finish."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifests.store import StoreError
+from train.data.direct import read_row
 from train.data.draws import Purpose
-from train.data.reading import BadSampleError, Problem, Reader, ReadError, read_members
+from train.data.reading import BadSampleError, LocalReader, Problem, Reader, ReadError, read_members
 from train.data.request import Request
 from train.data.rows import Place
 from train.data.spec import BatchSpec
@@ -58,6 +59,7 @@ class Places:
 
     pictures: Place
     fbank: Place
+    usual_fbank: Callable[[], NDArray[Any] | None]
 
 
 def make(request: Request, spec: BatchSpec, reader: Reader, places: Places | None = None) -> Piece:
@@ -83,8 +85,9 @@ def _decoded(
 ) -> Piece:
     """What the bytes hold; nothing mixed yet."""
     sample = request.sample
-    content = read_checked(request, reader)
     piece = Piece(sample.clip_id, sample.index)
+    straight = _straight(piece, request, spec, reader, places)
+    content = read_checked(request, reader, without=request.fbank if straight else None)
     doing = "read"
     try:
         if request.frames:
@@ -98,7 +101,7 @@ def _decoded(
                 content[name], piece.frame, piece.box, spec.image_size or 0
             )
             piece.unknown_colours += unknown
-        if request.fbank:
+        if request.fbank and not straight:
             doing = f"decode {request.fbank}:"
             stored = spectrograms.load_npy(content[request.fbank])
             piece.fbank = _fbank(stored, piece, request, spec, places)
@@ -116,14 +119,35 @@ def _decoded(
     return piece
 
 
-def read_checked(request: Request, reader: Reader) -> Mapping[str, memoryview]:
-    """Contents by suffix (of features: by whole name), checked as the request says."""
+def _straight(
+    piece: Piece, request: Request, spec: BatchSpec, reader: Reader, places: Places | None
+) -> bool:
+    """Read the fbank to where it belongs, if it is left to the device and not to be checked."""
+    if spec.fbank != "device" or not request.fbank or request.whole or places is None:
+        return False
+    row = places.usual_fbank()
+    if row is None or not isinstance(reader, LocalReader):
+        return False
+    kept = read_row(reader, request.member(request.fbank), row)
+    if kept is None:
+        return False
+    piece.fbank, piece.fbank_frames = row, kept
+    _choose_masks(piece, request, spec)
+    return True
+
+
+def read_checked(
+    request: Request, reader: Reader, without: str | None = None
+) -> Mapping[str, memoryview]:
+    """Contents by suffix (of features: by whole name), checked as the request says; without: a
+    member that was read already."""
     sample = request.sample
     content: dict[str, memoryview] = {}
     shard = sample.shard.path
     try:
-        found = read_members(reader, request.wanted())
-        content.update(zip(request.members, found, strict=True))
+        names = [name for name in request.members if name != without]
+        found = read_members(reader, [request.member(name) for name in names])
+        content.update(zip(names, found, strict=True))
         if request.whole:
             _check_crc(found, sample.crc32)
         for (_, wanted), crc in zip(request.features, request.feature_crcs, strict=True):
@@ -203,13 +227,20 @@ def _fbank(
         fitted = spectrograms.fit(stored, spec.fbank_frames, out)
     else:
         fitted = spectrograms.fit(stored, spec.fbank_frames)
-    a = spec.augment
-    if spec.random and (a.freq_mask or a.time_mask):
-        drawn = request.draw.generator(Purpose.MASK)
-        piece.choices = spectrograms.mask_choices(fitted.shape, a.freq_mask, a.time_mask, drawn)
+    piece.fbank = fitted
+    _choose_masks(piece, request, spec)
     if left:
         return fitted
     return spectrograms.normalise(spectrograms.blank(fitted, piece.choices), spec.mean, spec.std)
+
+
+def _choose_masks(piece: Piece, request: Request, spec: BatchSpec) -> None:
+    """What SpecAugment blanks of the piece's fbank."""
+    a = spec.augment
+    if piece.fbank is not None and spec.random and (a.freq_mask or a.time_mask):
+        drawn = request.draw.generator(Purpose.MASK)
+        shape = piece.fbank.shape
+        piece.choices = spectrograms.mask_choices(shape, a.freq_mask, a.time_mask, drawn)
 
 
 def _mixed(a: Piece, b: Piece, share: float) -> Piece:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from manifests.store import StoreError
 from train.data.samples import Shard
@@ -103,6 +103,12 @@ class LocalReader:
             got += len(part)
         return memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
 
+    def read_into(self, shard: Shard, offset: int, buffers: Sequence[Any]) -> int:
+        """Fill these from `offset` on; how many bytes were read. Raises ReadError."""
+        with self._lock:
+            file = self._file(shard)
+        return os.preadv(file.fileno(), buffers, offset)
+
     def _file(self, shard: Shard) -> _File:
         file = self._open.get(shard.path)
         if file is not None:
@@ -165,7 +171,7 @@ def _spans(wanted: Sequence[Wanted], gap: int) -> list[list[int]]:
 def _check_header(header: memoryview, item: Wanted) -> None:
     """Compare a tar header with what should follow it."""
     raw = bytes(header)
-    if _as_written(raw, item):
+    if as_written(raw, item):
         return
     if raw[257:262] != b"ustar":
         raise ReadError(
@@ -189,7 +195,7 @@ def _check_header(header: memoryview, item: Wanted) -> None:
         )
 
 
-def _as_written(raw: bytes, item: Wanted) -> bool:
+def as_written(raw: bytes, item: Wanted) -> bool:
     """Whether it is the header that avstore writes for this member: seen without parsing it."""
     name = item.name.encode()
     return (

@@ -56,11 +56,12 @@ class Request:
 
     def wanted(self) -> list[Wanted]:
         """The members' ranges in the base shard."""
+        return [self.member(name) for name in self.members]
+
+    def member(self, name: str) -> Wanted:
+        """The range of one member of the base shard, by its suffix."""
         sample = self.sample
-        return [
-            Wanted(sample.shard, f"{sample.key}.{name}", *sample.range(name))
-            for name in self.members
-        ]
+        return Wanted(sample.shard, f"{sample.key}.{name}", *sample.range(name))
 
 
 def request(

@@ -37,6 +37,10 @@ class BatchRows:
         found: NDArray[Any] = self._array[number]
         return found
 
+    def usual(self, number: int) -> NDArray[Any] | None:
+        """Where an array as the others goes; None before the first."""
+        return None if self._array is None else self._array[number]
+
     def filled(self, arrays: Sequence[NDArray[Any] | None]) -> Tensor:
         """These arrays, [arrays, …]; empty where there are none. What lies elsewhere (mixed,
         rolled, or further back, after a skipped row) is copied to its row.

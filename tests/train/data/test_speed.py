@@ -1,6 +1,8 @@
 """What only saves time changes no value: reused memory, reused generators, threads, the device."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manifests.store import StoreError
-from train.data import Augment, BatchSpec, Loader, Policy
+from train.data import Augment, BatchSpec, Loader, Policy, open_store, sample_list
 from train.data.buffers import recycled
 from train.data.draws import Purpose, generator, philox
+from train.data.reading import BadSampleError
 from train.data.rows import BatchRows
 from train.data.shared import SharedTable
 
@@ -105,6 +108,32 @@ def test_fbanks_finished_on_the_device_are_the_workers(toy_list):
     same(whole(toy_list, **quiet), [b.to("cpu") for b in whole(toy_list, fbank="device", **quiet)])
     (left, *_) = whole(toy_list, fbank="device", random=False)
     assert left.audio.dtype == torch.float16
+
+
+@pytest.mark.parametrize("frames", [20, 41, 60])
+def test_fbanks_read_straight_to_their_rows_are_cut_or_padded_alike(toy_list, frames):
+    options = {"noise": False, "random": False, "fbank_frames": frames}
+    spec = BatchSpec(**SPEC | options)
+    there = [b.to("cpu") for b in Loader(toy_list, BatchSpec(**SPEC | options, fbank="device"))]
+    same(list(Loader(toy_list, spec)), there)
+    kept = [batch.audio_frames.tolist() for batch in there]
+    assert kept == [batch.audio_frames.tolist() for batch in Loader(toy_list, spec)]
+
+
+@pytest.mark.parametrize("at", [-500, -388, 6, 20, 60])
+def test_a_damaged_fbank_is_named_when_it_is_read_straight(toy_store, toy_list, tmp_path, at):
+    """One byte of the tar's or the array's header is another: name, size, length, type, shape."""
+    root = Path(shutil.copytree(toy_store.root, tmp_path / "store"))
+    samples = sample_list(open_store(root), "SELECT clip_id FROM clips")
+    bad = samples.sample(17)
+    path = root / bad.shard.path
+    content = bytearray(path.read_bytes())
+    content[bad.range("fbank.npy")[0] + at] ^= 0x15
+    path.write_bytes(content)
+    for how in ("device", "worker"):
+        spec = BatchSpec(**SPEC, random=False, fbank=how)
+        with pytest.raises(BadSampleError, match=bad.clip_id):
+            list(Loader(samples, spec))
 
 
 def test_noise_on_the_device_has_the_workers_strength_and_roll(toy_list):

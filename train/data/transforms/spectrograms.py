@@ -28,17 +28,23 @@ def load_npy(content: memoryview) -> NDArray[np.generic]:
 
     Raises ValueError where it is no such file, or longer or shorter than it says.
     """
+    shape, fortran, dtype, start = npy_header(content)
+    count = math.prod(shape)
+    if min(shape, default=1) < 0 or start + count * dtype.itemsize != len(content):
+        raise ValueError(f"{len(content)} bytes do not hold an array {shape} of {dtype}")
+    array = np.frombuffer(content, dtype, count, offset=start)
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def npy_header(content: memoryview) -> tuple[tuple[int, ...], bool, np.dtype[np.generic], int]:
+    """Shape, order and type of an .npy file, and where its values begin. Raises ValueError."""
     if bytes(content[:6]) != b"\x93NUMPY" or len(content) < 12:
         raise ValueError("this is no .npy file")
     wide = content[6] > 1
     length = int.from_bytes(content[8 : 12 if wide else 10], "little")
     start = (12 if wide else 10) + length
     shape, fortran, dtype = _npy_header(bytes(content[:start]))
-    count = math.prod(shape)
-    if min(shape, default=1) < 0 or start + count * dtype.itemsize != len(content):
-        raise ValueError(f"{len(content)} bytes do not hold an array {shape} of {dtype}")
-    array = np.frombuffer(content, dtype, count, offset=start)
-    return array.reshape(shape, order="F" if fortran else "C")
+    return shape, fortran, dtype, start
 
 
 @lru_cache(maxsize=4096)
