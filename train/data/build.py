@@ -19,8 +19,9 @@ from train.data.batch import Batch
 from train.data.device import Jpegs
 from train.data.draws import Purpose, generator
 from train.data.finish import FbankFinish
+from train.data.making import make
 from train.data.order import Order, Rows
-from train.data.piece import Piece, Places, make
+from train.data.piece import Piece, Places
 from train.data.readers import reader_of
 from train.data.reading import BadSampleError, Problem, Reader
 from train.data.request import BASE, Draw, Request, request

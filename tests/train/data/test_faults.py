@@ -29,7 +29,7 @@ from train.data import (
     sample_list,
     stream,
 )
-from train.data.piece import make
+from train.data.making import make
 from train.data.reading import LocalReader
 from train.data.request import Draw, request
 from train.data.transforms import features, masks, spectrograms

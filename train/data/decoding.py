@@ -1,0 +1,179 @@
+"""One sample from bytes to arrays: read, check, decode; nothing mixed yet."""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from train.data.direct import read_row
+from train.data.draws import Purpose
+from train.data.piece import Piece, Places
+from train.data.reading import BadSampleError, LocalReader, Problem, Reader, ReadError, read_members
+from train.data.request import Request
+from train.data.spec import BatchSpec
+from train.data.transforms import features, masks, pictures, sound, spectrograms
+
+
+def decoded(
+    request: Request, spec: BatchSpec, reader: Reader, places: Places | None = None
+) -> Piece:
+    """What the bytes hold; nothing mixed yet."""
+    sample = request.sample
+    piece = Piece(sample.clip_id, sample.index)
+    straight = _straight(piece, request, spec, reader, places)
+    content = read_checked(request, reader, without=request.fbank if straight else None)
+    doing = "read"
+    try:
+        if request.frames:
+            doing = f"decode a frame of {', '.join(request.frames)}:"
+            files = [content[name] for name in request.frames]
+            _pictures(piece, files, request, spec, places)
+        for name in request.masks:
+            doing = f"decode {name}:"
+            second = int(name.removeprefix("mask_").removesuffix(".png"))
+            piece.masks[second], unknown = masks.decode(
+                content[name], piece.frame, piece.box, spec.image_size or 0
+            )
+            piece.unknown_colours += unknown
+        if request.fbank and not straight:
+            doing = f"decode {request.fbank}:"
+            stored = spectrograms.load_npy(content[request.fbank])
+            piece.fbank = fbank_of(stored, piece, request, spec, places)
+        if request.sound:
+            doing = f"decode {request.sound}:"
+            piece.waveform, piece.rate = sound.decode(content[request.sound])
+        for name, wanted in request.features:
+            doing = f"decode {name}:"
+            array = spectrograms.load_npy(content[wanted.name])
+            piece.features[name] = features.fit(array, spec.feature_rows, spec.feature_norm)
+    except (ValueError, OSError, KeyError) as error:
+        offset = sample.range(request.members[0])[0] if request.members else None
+        problem = Problem(sample.clip_id, sample.shard.path, offset, f"cannot {doing} {error}")
+        raise BadSampleError(problem) from error
+    return piece
+
+
+def _straight(
+    piece: Piece, request: Request, spec: BatchSpec, reader: Reader, places: Places | None
+) -> bool:
+    """Read the fbank to where it belongs, if it is left to the device and not to be checked."""
+    if spec.fbank != "device" or not request.fbank or request.whole or places is None:
+        return False
+    row = places.usual_fbank()
+    if row is None or not isinstance(reader, LocalReader):
+        return False
+    kept = read_row(reader, request.member(request.fbank), row)
+    if kept is None:
+        return False
+    piece.fbank, piece.fbank_frames = row, kept
+    _choose_masks(piece, request, spec)
+    return True
+
+
+def read_checked(
+    request: Request, reader: Reader, without: str | None = None
+) -> Mapping[str, memoryview]:
+    """Contents by suffix (of features: by whole name), checked as the request says; without: a
+    member that was read already."""
+    sample = request.sample
+    content: dict[str, memoryview] = {}
+    shard = sample.shard.path
+    try:
+        names = [name for name in request.members if name != without]
+        found = read_members(reader, [request.member(name) for name in names])
+        content.update(zip(names, found, strict=True))
+        if request.whole:
+            _check_crc(found, sample.crc32)
+        for (_, wanted), crc in zip(request.features, request.feature_crcs, strict=True):
+            shard = wanted.shard.path
+            (content[wanted.name],) = read_members(reader, [wanted])
+            if request.whole:
+                _check_crc([content[wanted.name]], crc)
+    except ReadError as error:
+        problem = Problem(sample.clip_id, shard, error.offset, error.reason)
+        raise BadSampleError(problem) from error
+    return content
+
+
+def _check_crc(contents: list[memoryview], expected: int) -> None:
+    crc = 0
+    for content in contents:
+        crc = zlib.crc32(content, crc)
+    if expected not in (-1, crc):
+        raise ReadError(
+            f"its CRC-32 is {crc:08x} and the manifest says {expected:08x}: the shard is damaged; "
+            "run avstore verify"
+        )
+
+
+def _pictures(
+    piece: Piece,
+    jpegs: list[memoryview],
+    request: Request,
+    spec: BatchSpec,
+    places: Places | None = None,
+) -> None:
+    """Decode, crop and resize frames; one crop for all of them."""
+    choices = None
+    if spec.random and spec.augment.crop and spec.image_size:
+        choices = request.draw.generator(Purpose.CROP)
+    width, height = size = pictures.jpeg_size(jpegs[0])
+    box = pictures.crop_box(*size, spec.image_size or min(size), choices)
+    piece.frame, piece.box = size, box
+    if spec.decode == "device":
+        piece.jpegs = jpegs
+        return
+    shape = (len(jpegs), spec.image_size or height, spec.image_size or width, 3)
+    # What is to be mixed does not go into the batch as it is; of 'all' clips have their own number.
+    if places is None or spec.mixing or spec.chosen_frames == "all":
+        out: NDArray[Any] = np.empty(shape, np.uint8)
+    else:
+        piece.normalised = spec.pixels == "float"
+        out = places.pictures(shape, np.float32 if piece.normalised else np.uint8)
+    whole = box == (0, 0, width, height) and shape[1:3] == (height, width)
+    for row, jpeg in zip(out, jpegs, strict=True):
+        if whole and not piece.normalised:
+            pictures.decode(jpeg, row)
+            continue
+        pixels = pictures.decode(jpeg)
+        pixels = pixels if whole else pictures.resize(pixels, box, shape[1])
+        if piece.normalised:
+            pictures.normalise_into(np.ascontiguousarray(pixels), row)
+        else:
+            row[:] = pixels
+    piece.pictures = out
+
+
+def fbank_of(
+    stored: NDArray[Any],
+    piece: Piece,
+    request: Request,
+    spec: BatchSpec,
+    places: Places | None = None,
+) -> NDArray[Any]:
+    """Fbank as it goes into a model, but for mixing, noise and roll."""
+    piece.fbank_frames = min(len(stored), spec.fbank_frames)
+    left = spec.fbank == "device" and not spec.mixing
+    dtype = stored.dtype if left else np.dtype(np.float32)
+    noisy = spec.random and spec.noise and spec.augment.noise
+    if stored.ndim == 2 and places and (left or not noisy):
+        out = places.fbank((spec.fbank_frames, stored.shape[1]), dtype)
+        fitted = spectrograms.fit(stored, spec.fbank_frames, out)
+    else:
+        fitted = spectrograms.fit(stored, spec.fbank_frames)
+    piece.fbank = fitted
+    _choose_masks(piece, request, spec)
+    if left:
+        return fitted
+    return spectrograms.normalise(spectrograms.blank(fitted, piece.choices), spec.mean, spec.std)
+
+
+def _choose_masks(piece: Piece, request: Request, spec: BatchSpec) -> None:
+    """What SpecAugment blanks of the piece's fbank."""
+    a = spec.augment
+    if piece.fbank is not None and spec.random and (a.freq_mask or a.time_mask):
+        drawn = request.draw.generator(Purpose.MASK)
+        shape = piece.fbank.shape
+        piece.choices = spectrograms.mask_choices(shape, a.freq_mask, a.time_mask, drawn)
