@@ -21,6 +21,7 @@ from manifests.ingest import commit_shards, ingest_features, refresh_status, tra
 from manifests.lock import writing
 from manifests.rebuild import rebuild, standing
 from manifests.store import Store, StoreError, shard_of
+from manifests.tasks import create_task_view
 
 
 def cache_directory() -> Path:
@@ -123,6 +124,7 @@ def _refresh(local: Store, whole: bool) -> None:
                 if shard_of(path.relative_to(local.root)) not in done:
                     commit_shards(con, [path])
             _features(writer.con, local)
+        create_task_view(con)
         writer.publish()
 
 

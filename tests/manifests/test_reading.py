@@ -116,6 +116,8 @@ def _check_elsewhere(url: str, store: Store, cache: Path, **options) -> None:
             "SELECT clip_id, stage, status, verdict FROM derived_status)"
         )
         assert differing.rows() == []
+        # Task streams can be asked there too, as training does.
+        assert opened.query("SELECT * FROM task_clips").arrow().num_columns == 5
 
 
 def test_a_store_in_memory_is_read_through_a_local_manifest(
