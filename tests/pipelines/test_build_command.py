@@ -241,7 +241,7 @@ def test_sample_and_dataset_do_not_take_each_others_place(built: tuple[Path, str
     assert not (built[0] / "sample").exists()
 
 
-@pytest.mark.parametrize("after_s", [0.3, 4.0, 6.0])
+@pytest.mark.parametrize("after_s", [0.8, 4.0, 6.0])
 def test_ctrl_c_is_one_line_and_the_rerun_completes(
     corpus: Path, built: tuple[Path, str], tmp_path: Path, after_s: float
 ) -> None:
