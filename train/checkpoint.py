@@ -29,7 +29,10 @@ def save_tensors(path: Path, state: dict[str, Any]) -> None:
     """torch.save, atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # what it makes of a full disk
+            raise error.__context__ or error from None
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

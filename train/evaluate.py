@@ -9,6 +9,7 @@ retrieval (nothing is trained). One process, one device.
 import argparse
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if __package__ in (None, ""):  # run as a file: the project's root is its parent's parent
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while it is being imported
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from manifests.errors import machine_words
-from manifests.store import StoreError
 from train import checkpoint
 from train.build import pick_device
 from train.data import open_store, steps_per_epoch
 from train.downstream import TASKS, Downstream, DownstreamConfig, load_downstream
 from train.downstream.base import Material
 from train.downstream.config import downstream_names, init_path
+from train.ending import Ending, exit_code
 from train.errors import UserError, make_folder
 from train.models.cavmae import CAVMAE
 from train.models.weights import load_backbone, saved_shape
@@ -56,24 +57,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0; 2 where the user can mend it; 4 where disk or permission fail; 130 where the
-    user stopped it."""
+    """The exit code: `train.ending.exit_code`."""
     args = parse(argv)
-    try:
-        evaluate(args, Console(highlight=False, soft_wrap=True))
-    except (UserError, StoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {machine_words(error)}", file=sys.stderr)
-        return 4
-    except KeyboardInterrupt:
-        print("stopped; the same command continues after the last whole epoch", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code(
+        lambda ending: evaluate(args, Console(highlight=False, soft_wrap=True), ending),
+        "the same command continues after the last whole epoch",
+    )
 
 
-def evaluate(args: argparse.Namespace, console: Console) -> None:
+def evaluate(args: argparse.Namespace, console: Console, ending: Ending) -> None:
     """The whole run."""
     init = init_path(args.recipe, args.init, args.set)
     shape = saved_shape(init) if init else None
@@ -101,7 +93,7 @@ def evaluate(args: argparse.Namespace, console: Console) -> None:
         f"{name}: {len(material.train)} clips to train on, {len(material.evaluation)} to score, "
         f"from {origin}, {device}"
     )
-    run.go(console)
+    run.go(console, ending)
 
 
 class Run:
@@ -119,7 +111,7 @@ class Run:
         material = task.material
         self.lists = [material.train.fingerprint, material.evaluation.fingerprint]
 
-    def go(self, console: Console) -> None:
+    def go(self, console: Console, ending: Ending) -> None:
         """Train what is left, then score and write down."""
         done = self.folder / "results.json"
         if done.is_file():
@@ -136,10 +128,13 @@ class Run:
             while self.optimizer is not None and self.epoch < self.config.epochs:
                 self.train_epoch(display, per_epoch, total)
                 self.score_epoch(console)
-                self.save()
+                with ending.held():
+                    self.save()
         if self.config.select == "best" and self.best is not None:
             self.task.load_state_dict(self.best[1], strict=False)
-        self.report(console)
+        found = self.final_scores()
+        with ending.held():
+            self.report(found, console)
 
     def train_epoch(self, display: Display, per_epoch: int, total: int) -> None:
         """One epoch."""
@@ -228,10 +223,13 @@ class Run:
                 f"{self.folder} holds a run with other settings or clips; give another --out"
             )
 
-    def report(self, console: Console) -> None:
-        """Final scores: table, rows, JSON."""
+    def final_scores(self) -> dict[str, float]:
+        """Scores of the weights that are kept."""
         self.task.eval()
-        found = self.task.scores(final=True)
+        return self.task.scores(final=True)
+
+    def report(self, found: dict[str, float], console: Console) -> None:
+        """Final scores: table, rows, JSON."""
         self.rows += [self.row(name, value, self.epoch, "final") for name, value in found.items()]
         told = {
             **self.identity(),

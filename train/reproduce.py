@@ -8,6 +8,7 @@ Each run is one of train/run.py, kept under --out; what is there already is not 
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if __package__ in (None, ""):  # run as a file: the project's root is its parent's parent
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # between runs there is nothing to save
 
 import numpy as np
 from rich.console import Console

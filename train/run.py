@@ -22,12 +22,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if __package__ in (None, ""):  # run as a file: the project's root is its parent's parent
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while it is being imported
 
 import torch
 from rich.console import Console
 
-from manifests.errors import machine_words
-from manifests.store import StoreError
 from train import checkpoint, dist
 from train.batch_show import RECORD, record
 from train.build import batch_spec, build, check_options, pick_device
@@ -41,8 +40,9 @@ from train.data import (
     open_store,
     steps_per_epoch,
 )
+from train.ending import Ending, StoppedError, exit_code
 from train.errors import UserError, make_folder
-from train.evaluation.embed import embed_all
+from train.evaluation.embed import Gallery, embed_all
 from train.evaluation.forgetting import gap_difference
 from train.evaluation.retrieval import chance, modality_gap, retrieval
 from train.methods import METHODS, find_method
@@ -77,35 +77,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0; 2 where the user can mend it; 4 where disk or permission fail; 130 and 143
-    where it was told to stop."""
+    """The exit code: `train.ending.exit_code`."""
     args = parse(argv)
     console = Console(highlight=False, soft_wrap=True)
     try:
-        train(args, console)
-    except (UserError, StoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {machine_words(error)}", file=sys.stderr)
-        return 4
-    except (KeyboardInterrupt, StoppedError) as stopped:
-        where = str(stopped) or "stopped"
-        print(
-            f"{where}; the same command continues from the last checkpoint, or begins anew",
-            file=sys.stderr,
+        return exit_code(
+            lambda ending: train(args, console, ending),
+            "the same command continues from the last checkpoint, or begins anew",
         )
-        return 130 if isinstance(stopped, KeyboardInterrupt) else 143
     finally:
         dist.stop()
-    return 0
 
 
-class StoppedError(Exception):
-    """The machine told the run to stop (SIGTERM), and it has."""
-
-
-def train(args: argparse.Namespace, console: Console) -> None:
+def train(args: argparse.Namespace, console: Console, ending: Ending) -> None:
     """The whole run."""
     settings = {"method": args.method, "stream": args.stream, "seed": args.seed}
     sets = [*args.set, *([f"data.workers={args.workers}"] if args.workers is not None else [])]
@@ -132,7 +116,8 @@ def train(args: argparse.Namespace, console: Console) -> None:
         lists = [union(store, stream)]
     check_split(config, lists)
     stepper = build(config, method_class, options, device, len(lists[0]))
-    run = Run(config, stream, lists, stepper, folder, make_tracker(args.track, folder, name))
+    tracker = make_tracker(args.track, folder, name)
+    run = Run(config, stream, lists, stepper, folder, tracker, ending)
     told = record(config, lists, store.root, dist.active())
     run.restore(console, args.allow_changed_data)
     if dist.rank() == 0:
@@ -142,11 +127,7 @@ def train(args: argparse.Namespace, console: Console) -> None:
         f"{name}: {len(lists)} task(s), {sum(map(len, lists))} clips, "
         f"{parameters / 1e6:.1f} M parameters, {device}, {dist.world_size()} process(es)"
     )
-    before = signal.signal(signal.SIGTERM, run.stop)
-    try:
-        run.go(console)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    run.go(console)
     if dist.rank() == 0:
         run.report(console)
 
@@ -171,11 +152,11 @@ class Run:
     stepper: Stepper
     folder: Path
     tracker: Tracker
+    ending: Ending
     task: int = 0
     epoch: int = 0
     step: int = 0
     steps: int = 0
-    stopping: bool = False
 
     def __post_init__(self) -> None:
         self.rows: list[Row] = []
@@ -195,14 +176,21 @@ class Run:
         return self.stream.names if len(self.lists) == len(self.stream.tasks) else ["joint"]
 
     def go(self, console: Console) -> None:
-        """Train what is left."""
+        """Train what is left. Told to stop, it does so between steps, with a checkpoint."""
         display = Display(console, self.total, self.steps)
-        with display.shown(dist.rank() == 0):
-            while self.task < len(self.lists):
-                for batch in display.meter.timed(self.batches()):
-                    self.train_on(batch, display)
-                self.evaluate(console)
+        try:
+            with display.shown(dist.rank() == 0):
+                while self.task < len(self.lists):
+                    for batch in display.meter.timed(self.batches()):
+                        with self.ending.held():
+                            self.train_on(batch, display)
+                    gallery = self.embedded() if dist.rank() == 0 else None
+                    with self.ending.held():
+                        self.end_task(gallery, console)
+        except StoppedError as stopped:
+            if stopped.whole and not dist.active():
                 self.save()
+            raise StoppedError(f"stopped after step {self.steps} of {self.total}") from None
         self.rows.append(self.row(None, "samples_per_second", display.meter.rate))
         self.rows.append(self.row(None, "data_wait_share", display.meter.wait_share))
 
@@ -233,46 +221,44 @@ class Run:
         self.tracker.log(losses, self.steps)
         where = f"{self.names[self.task]} {self.epoch + 1}/{c.epochs}"
         display.step(where, losses["loss"], len(batch) * dist.world_size())
-        if self.steps % c.steps_per_checkpoint == 0 or self.stopping:
+        if self.steps % c.steps_per_checkpoint == 0:
             self.save()
-        if self.stopping:
-            raise StoppedError(f"stopped after step {self.steps} of {self.total}")
 
-    def stop(self, _signal: int, _frame: object) -> None:
-        """SIGTERM: end after this step, with a checkpoint; many processes end as they stand,
-        for they may be told between different steps."""
-        if dist.active():
-            raise StoppedError(f"stopped in step {self.steps} of {self.total}")
-        self.stopping = True
+    def embedded(self) -> Gallery:
+        """All tasks' evaluation clips by the model as it is, in one gallery."""
+        spec = batch_spec(self.config, evaluation=True)
+        lists = [task.evaluation for task in self.stream.tasks]
+        model, device = self.stepper.method.evaluated(), self.stepper.device
+        return embed_all(model, lists, spec, device, self.config.data.workers)
 
-    def evaluate(self, console: Console) -> None:
-        """After a task: retrieval and modality gap on every task's clips, in one gallery."""
-        tasks = self.stream.tasks
-        if dist.rank() == 0:
-            c, stepper = self.config, self.stepper
-            spec = batch_spec(c, evaluation=True)
-            model = stepper.method.evaluated()
-            lists, workers = [t.evaluation for t in tasks], c.data.workers
-            gallery = embed_all(model, lists, spec, stepper.device, workers)
-            groups = {t.name: gallery.rows(t.evaluation.clip_ids) for t in tasks}
-            scores = retrieval(gallery.audio, gallery.video, groups, c.ties)
-            for name, rows in {**groups, "all": list(range(len(gallery.clip_ids)))}.items():
-                gap = modality_gap(gallery.audio[rows], gallery.video[rows])
-                scores[name]["modality_gap"] = gap
-            seen = [row for t in tasks[: self.task + 1] for row in groups[t.name]]
-            gap = modality_gap(gallery.audio[seen], gallery.video[seen])
-            scores["all"]["modality_gap_seen"] = gap
-            for task, found in scores.items():
-                self.rows += [self.row(task, metric, value) for metric, value in found.items()]
-            self.tracker.log({f"eval/{k}": v for k, v in scores["all"].items()}, self.steps)
-            both = (scores["all"]["a2v_avg"] + scores["all"]["v2a_avg"]) / 2
-            console.print(f"after {self.names[self.task]}: mean recall over all tasks {both:.1f} %")
-            weights = {"config": c.model_dump(mode="json"), "model": model.state_dict()}
-            if isinstance(avm := getattr(stepper.method, "avm", None), torch.nn.Module):
+    def end_task(self, gallery: Gallery | None, console: Console) -> None:
+        """After a task: its scores and weights (by the process that has a gallery); next task."""
+        if gallery is not None:
+            self.score(gallery, console)
+            model, avm = self.stepper.method.evaluated(), getattr(self.stepper.method, "avm", None)
+            weights = {"config": self.config.model_dump(mode="json"), "model": model.state_dict()}
+            if isinstance(avm, torch.nn.Module):
                 weights["avm"] = avm.state_dict()
-            number = self.task + 1
-            checkpoint.save_tensors(self.folder / f"task-{number:02d}.pt", weights)
+            checkpoint.save_tensors(self.folder / f"task-{self.task + 1:02d}.pt", weights)
         self.task, self.epoch, self.step = self.task + 1, 0, 0
+        self.save()
+
+    def score(self, gallery: Gallery, console: Console) -> None:
+        """Retrieval and modality gap on every task's clips."""
+        tasks = self.stream.tasks
+        groups = {t.name: gallery.rows(t.evaluation.clip_ids) for t in tasks}
+        scores = retrieval(gallery.audio, gallery.video, groups, self.config.ties)
+        for name, rows in {**groups, "all": list(range(len(gallery.clip_ids)))}.items():
+            gap = modality_gap(gallery.audio[rows], gallery.video[rows])
+            scores[name]["modality_gap"] = gap
+        seen = [row for t in tasks[: self.task + 1] for row in groups[t.name]]
+        gap = modality_gap(gallery.audio[seen], gallery.video[seen])
+        scores["all"]["modality_gap_seen"] = gap
+        for task, found in scores.items():
+            self.rows += [self.row(task, metric, value) for metric, value in found.items()]
+        self.tracker.log({f"eval/{k}": v for k, v in scores["all"].items()}, self.steps)
+        both = (scores["all"]["a2v_avg"] + scores["all"]["v2a_avg"]) / 2
+        console.print(f"after {self.names[self.task]}: mean recall over all tasks {both:.1f} %")
 
     def row(self, task: str | None, metric: str, value: float) -> Row:
         """One row of the results."""

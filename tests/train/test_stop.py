@@ -12,52 +12,69 @@ import pytest
 from tests.conftest import REPO
 from tests.train.test_resume import SMALL, numbers
 
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 SETTINGS = (*SMALL, "epochs=30", "options.memory_size=4")
 
 
-def command(store: Path, out: Path) -> list[str]:
+def command(store: Path, out: Path, *more: str) -> list[str]:
     sets = [word for item in SETTINGS for word in ("--set", item)]
     return [
         *(sys.executable, "train/run.py", "--shards", str(store), "--stream", "two"),
-        *("--out", str(out), "--method", "stella", "--device", "cpu", *sets),
+        *("--out", str(out), "--method", "stella", "--device", "cpu", *sets, *more),
     ]
 
 
-def stopped(store: Path, out: Path, how: signal.Signals) -> tuple[int, str]:
-    """Start a run, send it a signal in the middle of a task; its exit code and what it said."""
+def stopped(store: Path, out: Path, how: signal.Signals, *more: str) -> tuple[int, str]:
+    """Start a run, send it and all its processes a signal, as a terminal does; its exit code and
+    what it said."""
     with subprocess.Popen(
-        command(store, out), cwd=REPO, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        command(store, out, *more), cwd=REPO, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL, env=ONE_THREAD,
+        start_new_session=True,
     ) as run:  # fmt: skip
         deadline = time.monotonic() + 120
         while not any((out / "checkpoints").glob("step-0000000[4-9]/shared.pt")):
             assert run.poll() is None, "it ended before it could be stopped"
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        run.send_signal(how)
+        os.killpg(run.pid, how)
         _, said = run.communicate(timeout=60)
         return run.returncode, said
 
 
-@pytest.mark.slow
-def test_killed_runs_go_on_to_the_same_numbers(two_task_store: Path, tmp_path: Path) -> None:
-    whole = subprocess.run(
-        command(two_task_store, tmp_path / "whole"), cwd=REPO, check=False, capture_output=True
+@pytest.fixture(scope="module")
+def whole(two_task_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody stops."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    subprocess.run(
+        command(two_task_store, out), cwd=REPO, check=True, capture_output=True, env=ONE_THREAD
     )
-    assert whole.returncode == 0
-    for how, code, word in (
-        (signal.SIGKILL, -9, ""),
-        (signal.SIGTERM, 143, "stopped after step"),
-        (signal.SIGINT, 130, "the same command continues"),
-    ):
-        out = tmp_path / how.name
-        returned, said = stopped(two_task_store, out, how)
-        assert returned == code
-        assert word in said
-        assert "Traceback" not in said
-        again = subprocess.run(
-            command(two_task_store, out), cwd=REPO, check=False, capture_output=True, text=True
-        )
-        assert again.returncode == 0, again.stderr
-        assert "continuing" in again.stdout
-        assert numbers(out) == numbers(tmp_path / "whole")
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "code", "word", "more"),
+    [
+        (signal.SIGKILL, -9, "", ()),
+        (signal.SIGTERM, 143, "stopped after step", ()),
+        (signal.SIGINT, 130, "the same command continues", ()),
+        (signal.SIGINT, 130, "stopped after step", ("--workers", "1")),
+    ],
+)
+def test_stopped_runs_go_on_to_the_same_numbers(
+    two_task_store: Path, whole: Path, tmp_path: Path,
+    how: signal.Signals, code: int, word: str, more: tuple[str, ...],
+) -> None:  # fmt: skip
+    out = tmp_path / "run"
+    returned, said = stopped(two_task_store, out, how, *more)
+    assert returned == code, said
+    assert word in said
+    assert len(said.splitlines()) <= 3, said  # what it does, and what to do
+    again = subprocess.run(
+        command(two_task_store, out, *more),
+        cwd=REPO, check=False, capture_output=True, text=True, env=ONE_THREAD,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert "continuing" in again.stdout
+    assert numbers(out) == numbers(whole)

@@ -2,11 +2,13 @@
 
 import multiprocessing
 import pickle
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from types import ModuleType
 
 from torch.utils.data import DataLoader, Dataset
@@ -85,7 +87,7 @@ def stream(
         timeout=_LOOK_S,
         pin_memory=pin_memory,
     )
-    with _script_left_alone(steps):
+    with _script_left_alone(steps), _out_of_reach():
         rest = iter(loader)
     first = steps[start]
     yield first.pin_memory() if pin_memory else first
@@ -150,6 +152,18 @@ def _script_left_alone(steps: Steps) -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = script
+
+
+@contextmanager
+def _out_of_reach() -> Iterator[None]:
+    """Processes started here never see Ctrl-C, which a terminal sends to all: they end when this
+    one does, which may want to end its step first."""
+    resource_tracker.ensure_running()  # begun later, it would let the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _context() -> multiprocessing.context.BaseContext:
