@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from train.data.buffers import scratch
 from train.data.direct import read_row
 from train.data.draws import Purpose
 from train.data.piece import Piece, Places
@@ -58,17 +59,23 @@ def decoded(
 def _straight(
     piece: Piece, request: Request, spec: BatchSpec, reader: Reader, places: Places | None
 ) -> bool:
-    """Read the fbank to where it belongs, if it is left to the device and not to be checked."""
-    if spec.fbank != "device" or not request.fbank or request.whole or places is None:
+    """Read the fbank past the other members, if it is not to be checked: to where it belongs, if it
+    is left to the device, or to where it is finished from."""
+    if not request.fbank or request.whole or places is None or not isinstance(reader, LocalReader):
         return False
-    row = places.usual_fbank()
-    if row is None or not isinstance(reader, LocalReader):
+    usual = places.usual_fbank()
+    if usual is None:
         return False
+    left = spec.fbank == "device"
+    row = usual if left else scratch("stored fbank", usual.shape, np.float16)
     kept = read_row(reader, request.member(request.fbank), row)
     if kept is None:
         return False
-    piece.fbank, piece.fbank_frames = row, kept
-    _choose_masks(piece, request, spec)
+    if left:
+        piece.fbank, piece.fbank_frames = row, kept
+        _choose_masks(piece, row.shape, request, spec)
+    else:
+        piece.fbank = fbank_of(row[:kept], piece, request, spec, places)
     return True
 
 
@@ -155,25 +162,27 @@ def fbank_of(
 ) -> NDArray[Any]:
     """Fbank as it goes into a model, but for mixing, noise and roll."""
     piece.fbank_frames = min(len(stored), spec.fbank_frames)
-    left = spec.fbank == "device" and not spec.mixing
-    dtype = stored.dtype if left else np.dtype(np.float32)
-    noisy = spec.random and spec.noise and spec.augment.noise
-    if stored.ndim == 2 and places and (left or not noisy):
-        out = places.fbank((spec.fbank_frames, stored.shape[1]), dtype)
-        fitted = spectrograms.fit(stored, spec.fbank_frames, out)
-    else:
-        fitted = spectrograms.fit(stored, spec.fbank_frames)
-    piece.fbank = fitted
-    _choose_masks(piece, request, spec)
-    if left:
+    shape = (spec.fbank_frames, *stored.shape[1:])
+    if spec.fbank == "device":
+        place = places.fbank(shape, stored.dtype) if places and stored.ndim == 2 else None
+        fitted = spectrograms.fit(stored, spec.fbank_frames, place)
+        _choose_masks(piece, fitted.shape, request, spec)
         return fitted
-    return spectrograms.normalise(spectrograms.blank(fitted, piece.choices), spec.mean, spec.std)
+    # What is finished here is worked on where the next sample's will be, in the cache.
+    work = out = None
+    if stored.ndim == 2 and places and not spec.mixing:
+        work = scratch("fbank", shape, np.float32)
+        noisy = spec.random and spec.noise and spec.augment.noise
+        out = work if noisy else places.fbank(shape, np.float32)
+    fitted = spectrograms.fit(stored, spec.fbank_frames, work)
+    _choose_masks(piece, fitted.shape, request, spec)
+    spectrograms.blank(fitted, piece.choices)
+    return spectrograms.normalise(fitted, spec.mean, spec.std, out)
 
 
-def _choose_masks(piece: Piece, request: Request, spec: BatchSpec) -> None:
-    """What SpecAugment blanks of the piece's fbank."""
+def _choose_masks(piece: Piece, shape: tuple[int, ...], request: Request, spec: BatchSpec) -> None:
+    """What SpecAugment blanks of an fbank of this shape."""
     a = spec.augment
-    if piece.fbank is not None and spec.random and (a.freq_mask or a.time_mask):
+    if spec.random and (a.freq_mask or a.time_mask):
         drawn = request.draw.generator(Purpose.MASK)
-        shape = piece.fbank.shape
         piece.choices = spectrograms.mask_choices(shape, a.freq_mask, a.time_mask, drawn)

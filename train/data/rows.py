@@ -25,6 +25,7 @@ class BatchRows:
     def __init__(self, rows: int, what: str) -> None:
         self._rows, self._what = rows, what
         self._array: NDArray[Any] | None = None
+        self._given: dict[int, NDArray[Any]] = {}
         self._lock = threading.Lock()
 
     def row(self, number: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -34,12 +35,16 @@ class BatchRows:
                 self._array = recycled((self._rows, *shape), dtype)
         if self._array.shape[1:] != shape or self._array.dtype != dtype:
             return np.empty(shape, dtype)
-        found: NDArray[Any] = self._array[number]
-        return found
+        return self._give(self._array, number)
 
     def usual(self, number: int) -> NDArray[Any] | None:
         """Where an array as the others goes; None before the first."""
-        return None if self._array is None else self._array[number]
+        return None if self._array is None else self._give(self._array, number)
+
+    def _give(self, array: NDArray[Any], number: int) -> NDArray[Any]:
+        found: NDArray[Any] = array[number]
+        self._given[number] = found
+        return found
 
     def filled(self, arrays: Sequence[NDArray[Any] | None]) -> Tensor:
         """These arrays, [arrays, …]; empty where there are none. What lies elsewhere (mixed,
@@ -50,17 +55,18 @@ class BatchRows:
         known = [array for array in arrays if array is not None]
         if not known:
             return torch.empty(0)
-        kinds = {(array.shape, str(array.dtype)) for array in known}
-        if len(kinds) > 1:
+        shape, dtype = known[0].shape, known[0].dtype
+        if any(array.shape != shape or array.dtype != dtype for array in known):
+            kinds = {(array.shape, str(array.dtype)) for array in known}
             told = " and ".join(f"{dtype} {list(shape)}" for shape, dtype in sorted(kinds))
             raise StoreError(
                 f"{self._what} in one batch are {told}: read one recipe at a time (recipe=), give "
                 "frames an image_size"
             )
-        (shape, dtype), whole = (known[0].shape, known[0].dtype), self._array
+        whole, given = self._array, self._given
         if whole is None or whole.shape[1:] != shape or whole.dtype != dtype:
-            whole = recycled((self._rows, *shape), dtype)
-        for row, array in zip(whole, known, strict=False):
-            if array.ctypes.data != row.ctypes.data:
-                row[:] = array
+            whole, given = recycled((self._rows, *shape), dtype), {}
+        for number, array in enumerate(known):
+            if given.get(number) is not array:
+                whole[number] = array
         return torch.from_numpy(whole[: len(known)])
