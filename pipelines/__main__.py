@@ -1,11 +1,20 @@
 """`python -m pipelines` is `avstore`."""
 
 import os
+import signal
 import sys
 
 
 def main() -> None:
-    """Run the command. Ctrl-C is one line, whatever was under way: imports, or a shutdown."""
+    """Run the command. Ctrl-C and SIGTERM are one line, whatever was under way: imports, or a
+    shutdown. Exit code 130 and 143."""
+    terminated: list[int] = []
+
+    def terminate(number: int, _frame: object) -> None:
+        terminated.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
         from pipelines.cli import main as run  # noqa: PLC0415 -- takes a second
 
@@ -13,9 +22,10 @@ def main() -> None:
     except BaseException as error:
         if not _interrupted(error):
             raise
-        print("\navstore: interrupted; run the same command again to go on", file=sys.stderr)
+        what, code = ("terminated", 143) if terminated else ("interrupted", 130)
+        print(f"\navstore: {what}; run the same command again to go on", file=sys.stderr)
         sys.stderr.flush()
-        os._exit(130)  # what is half closed would only complain
+        os._exit(code)  # what is half closed would only complain
 
 
 def _interrupted(error: BaseException | None) -> bool:

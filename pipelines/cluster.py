@@ -60,22 +60,24 @@ def connect(scheduler: str | None, workers: int | None) -> Iterator[Client]:
 @contextmanager
 def _out_of_reach() -> Iterator[None]:
     """Threads and processes that are started here never see Ctrl-C, which a terminal sends to all
-    of them: this process tells them to stop. It sees the signal itself when the block ends."""
+    of them: this process tells them to stop. It is told itself, of SIGTERM too, when the block
+    ends."""
     resource_tracker.ensure_running()  # begun later, it would let the signal through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     came: list[int] = []
-    handler = _handled(lambda number, _frame: came.append(number))  # another thread may get it
+    before = _handled(lambda number, _frame: came.append(number))  # another thread may get it
     try:
         yield
     finally:
-        _handled(handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if came:
-            raise KeyboardInterrupt
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number in came:
+            signal.raise_signal(number)
 
 
-def _handled(by: Any) -> Any:
-    """What handled SIGINT before; Python changes handlers in the main thread alone."""
-    if threading.current_thread() is threading.main_thread():
-        return signal.signal(signal.SIGINT, by)
-    return by
+def _handled(by: Any) -> dict[int, Any]:
+    """What handled the signals before; Python changes handlers in the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.signal(number, by) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -241,11 +241,20 @@ def test_sample_and_dataset_do_not_take_each_others_place(built: tuple[Path, str
     assert not (built[0] / "sample").exists()
 
 
-@pytest.mark.parametrize("after_s", [0.8, 4.0, 6.0])
-def test_ctrl_c_is_one_line_and_the_rerun_completes(
-    corpus: Path, built: tuple[Path, str], tmp_path: Path, after_s: float
+@pytest.mark.parametrize(
+    ("after_s", "how"),
+    [
+        (0.8, signal.SIGINT),
+        (4.0, signal.SIGINT),
+        (6.0, signal.SIGINT),
+        (3.0, signal.SIGTERM),
+        (6.0, signal.SIGTERM),
+    ],
+)
+def test_being_stopped_is_one_line_and_the_rerun_completes(
+    corpus: Path, built: tuple[Path, str], tmp_path: Path, after_s: float, how: signal.Signals
 ) -> None:
-    """As a terminal does it: the signal goes to every process of the group."""
+    """As a terminal or a batch system does it: every process of the group gets the signal."""
     command = [sys.executable, "-m", "pipelines", "build", "vggsound"]
     process = subprocess.Popen(
         [*command, *arguments(corpus, tmp_path / "data")],
@@ -256,12 +265,13 @@ def test_ctrl_c_is_one_line_and_the_rerun_completes(
         text=True,
     )
     time.sleep(after_s)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, how)
     _, said = process.communicate(timeout=60)
     if process.returncode == 0:
         pytest.skip("the build was through before")
-    assert process.returncode == 130
-    assert said.strip() == "avstore: interrupted; run the same command again to go on"
+    what = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[how]
+    assert process.returncode == 128 + how
+    assert said.strip() == f"avstore: {what}; run the same command again to go on"
     build(corpus, tmp_path / "data")
     assert shard_hashes(tmp_path / "data") == shard_hashes(built[0])
 
