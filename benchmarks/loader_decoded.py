@@ -1,6 +1,5 @@
 """One random frame and the fbank of every clip: ours, stock webdataset, and the decodes alone."""
 
-import os
 import random
 from dataclasses import replace
 from functools import partial
@@ -11,6 +10,7 @@ import numpy as np
 import simplejpeg
 import webdataset
 
+from benchmarks.bare_loop import bare_loops
 from benchmarks.common import alternately, cpu_of, seconds
 from train.data import BatchSpec, Loader, SampleList
 from train.data.transforms.spectrograms import load_npy
@@ -37,7 +37,7 @@ def decoded(samples: SampleList, shards: list[str]) -> dict[str, float]:
         jpegs = partial(decode_all, frames_of(samples))
         cpu = alternately(5, partial(cpu_of, jpegs), partial(cpu_of, mine))
         found[f"frame + fbank {name}: CPU of ours / of the JPEGs (target 1.4)"] = cpu[1] / cpu[0]
-    return found | reading(samples) | training(samples) | own_decode(samples, shards)
+    return found | floor(samples) | training(samples) | own_decode(samples, shards)
 
 
 def ours(samples: SampleList, spec: BatchSpec, threads: int = 1) -> None:
@@ -58,25 +58,15 @@ def _pick(widen: bool, sample: dict[str, Any]) -> tuple[Any, Any]:
     return simplejpeg.decode_jpeg(frame), fbank.astype(np.float32) if widen else fbank
 
 
-def reading(samples: SampleList) -> dict[str, float]:
-    """What is left when nothing but the ranges is read: a floor for the CPU."""
-    wanted = []
-    for index in range(len(samples)):
-        sample = samples.sample(index)
-        path = f"{samples.url}/{sample.shard.path}"
-        wanted += [(path, *sample.range("fbank.npy")), (path, *sample.range("f007.jpg"))]
-
-    files = {path: os.open(path, os.O_RDONLY) for path, _, _ in wanted}
-
-    def read() -> None:
-        for path, at, size in wanted:
-            os.pread(files[path], size, at)
-
-    jpegs = partial(decode_all, frames_of(samples))
-    cpu = alternately(5, partial(cpu_of, jpegs), partial(cpu_of, read))
-    for file in files.values():
-        os.close(file)
-    return {"frame + fbank: CPU of reading their bytes / of the JPEGs": cpu[1] / cpu[0]}
+def floor(samples: SampleList) -> dict[str, float]:
+    """What a bare loop takes: a floor for the CPU of any loader."""
+    with bare_loops(samples, FLOAT.mean, FLOAT.std) as loops:
+        works = (partial(decode_all, frames_of(samples)), *loops)
+        alone, stored, widened = alternately(5, *(partial(cpu_of, work) for work in works))
+    return {
+        "frame + fbank as stored: CPU of a bare loop / of the JPEGs": stored / alone,
+        "frame + fbank float32: CPU of a bare loop / of the JPEGs": widened / alone,
+    }
 
 
 def training(samples: SampleList) -> dict[str, float]:
