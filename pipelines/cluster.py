@@ -3,27 +3,34 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from multiprocessing import resource_tracker
-from typing import Any
-
-import dask
-from distributed import Client, LocalCluster
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipelines.fetch.base import MachineError
 
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+Job = TypeVar("Job")
+_AHEAD = 2  # jobs queued per worker, so that none waits for the driver
 # One thread a clip and as many clips as cores: libraries must not start threads of their own.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @contextmanager
-def connect(scheduler: str | None, workers: int | None) -> Iterator[Client]:
+def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client]":
     """A client of the scheduler at this address, or of a LocalCluster started here.
 
     workers: processes of the LocalCluster; None takes one a core.
     Raises MachineError when the scheduler does not answer.
     """
+    # Half a second to load, which no command need wait for that only asks the manifest.
+    import dask  # noqa: PLC0415
+    from distributed import Client, LocalCluster  # noqa: PLC0415
+
     if scheduler:
         try:
             client = Client(scheduler, timeout="10s")
@@ -55,6 +62,26 @@ def connect(scheduler: str | None, workers: int | None) -> Iterator[Client]:
                 )
             )
         yield stack.enter_context(Client(cluster))
+
+
+def completed(
+    client: "Client", submit: Callable[[Job], "Future[Any]"], jobs: Iterable[Job]
+) -> Iterator[Any]:
+    """Results of jobs, each as it is done; a few a worker are submitted ahead of that.
+
+    Raises what a worker raised.
+    """
+    from distributed import as_completed  # noqa: PLC0415 -- see connect
+
+    queue = iter(jobs)
+    window = _AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+    running = as_completed([submit(job) for job in islice(queue, window)])
+    for future in running:
+        done = future.result()
+        future.release()
+        for job in islice(queue, 1):
+            running.add(submit(job))
+        yield done
 
 
 @contextmanager

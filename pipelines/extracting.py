@@ -1,25 +1,27 @@
 """Run planned shards on Dask and commit each to the manifest as it is done."""
 
-import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
-from distributed import Client, as_completed, get_worker
 
 from manifests.catalogue import Writer
 from manifests.ingest import commit_shards
 from manifests.store import Store
+from pipelines.cluster import completed
 from pipelines.masks import mask_files
 from pipelines.plan import PlannedShard
 from pipelines.recipe import Recipe
 from pipelines.records import Extracted, Source
 from pipelines.shard import ShardDone, ShardJob, build_shard
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 _TOPIC = "avstore-clips"
-_AHEAD = 2  # shards queued per worker, so that none waits for the driver
 
 
 def shard_job(
@@ -64,6 +66,8 @@ def shard_job(
 
 def _on_worker(job: ShardJob) -> ShardDone:
     """What a Dask worker runs: the shard, with an event for each clip."""
+    from distributed import get_worker  # noqa: PLC0415 -- outside a worker there is none
+
     worker = get_worker()
 
     def tell(extracted: Extracted) -> None:
@@ -74,7 +78,7 @@ def _on_worker(job: ShardJob) -> ShardDone:
 
 
 def run_shards(
-    client: Client,
+    client: "Client",
     writer: Writer,
     jobs: Iterator[ShardJob],
     on_clip: Callable[[Any], None],
@@ -85,20 +89,13 @@ def run_shards(
     Raises what a worker raised (a full disk, a vanished folder); finished shards stay committed.
     """
     client.subscribe_topic(_TOPIC, lambda event: on_clip(event[1]))
-    window = _AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-    first = [_submit(client, job) for job in itertools.islice(jobs, window)]
-    running = as_completed(first)
-    for future in running:
-        done: ShardDone = future.result()
-        future.release()
-        for job in itertools.islice(jobs, 1):
-            running.add(_submit(client, job))
+    for done in completed(client, partial(_submit, client), jobs):
         commit(writer, [done])
         yield done
     client.unsubscribe_topic(_TOPIC)
 
 
-def _submit(client: Client, job: ShardJob) -> Any:
+def _submit(client: "Client", job: ShardJob) -> Any:
     return client.submit(_on_worker, job, key=f"shard-{job.path}", retries=2, pure=False)
 
 

@@ -47,7 +47,6 @@ from train.evaluation.forgetting import gap_difference
 from train.evaluation.retrieval import chance, modality_gap, retrieval
 from train.methods import METHODS, find_method
 from train.optim import set_lr
-from train.plots import plot_run
 from train.progress import Display
 from train.results import Row, matrix, summaries, summary_table, task_table, write
 from train.step import Stepper
@@ -327,6 +326,8 @@ class Run:
 
     def report(self, console: Console) -> None:
         """Table, plot, JSON and rows; then the run is complete."""
+        from train.plots import plot_run  # noqa: PLC0415 -- a second to load, and not to begin with
+
         names = self.stream.names
         level = chance(len({clip for t in self.stream.tasks for clip in t.evaluation.clip_ids}))
         found = summaries(self.rows, names)

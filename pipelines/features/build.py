@@ -1,13 +1,12 @@
 """The driver of a feature build: weights, plan, compute on Dask, ingest. The only writer."""
 
-import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from distributed import Client, as_completed
 from rich.console import Console
 
 from manifests import ledger
@@ -15,7 +14,7 @@ from manifests.catalogue import Writer, open_write
 from manifests.ingest import ingest_features, transaction
 from manifests.lock import writing
 from manifests.store import Store, find_store
-from pipelines.cluster import connect
+from pipelines.cluster import completed, connect
 from pipelines.features import lineage as lineages
 from pipelines.features import model, plan, work
 from pipelines.features.companion import FeatureDone, FeatureJob, compute
@@ -27,7 +26,8 @@ from pipelines.features.weights import Weights, resolve
 from pipelines.progress import bar
 from pipelines.recovery import recover
 
-_AHEAD = 2  # shards queued per worker, so that none waits for the driver
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _build(
                 bar(console, title, len(jobs), "shards") as advance,
                 connect(options.scheduler, options.workers or _workers(options)) as client,
             ):
-                for finished in _run(client, jobs):
+                for finished in completed(client, partial(_submit, client), jobs):
                     commit(writer, store, finished)
                     done.append(finished)
                     advance(1)
@@ -146,20 +146,7 @@ def _workers(options: FeatureOptions) -> int | None:
     return None if options.device == "cpu" else model.gpus() or None
 
 
-def _run(client: Client, jobs: list[FeatureJob]) -> Iterator[FeatureDone]:
-    """Run the jobs, a few a worker at a time; each as it is done."""
-    queue = iter(jobs)
-    window = _AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-    running = as_completed([_submit(client, job) for job in itertools.islice(queue, window)])
-    for future in running:
-        done: FeatureDone = future.result()
-        future.release()
-        for job in itertools.islice(queue, 1):
-            running.add(_submit(client, job))
-        yield done
-
-
-def _submit(client: Client, job: FeatureJob) -> Any:
+def _submit(client: "Client", job: FeatureJob) -> Any:
     return client.submit(compute, job, key=f"feature-{job.path}", retries=2, pure=False)
 
 
