@@ -13,7 +13,7 @@ from manifests.store import StoreError
 from train.build import batch_spec
 from train.config import Config
 from train.data import EpochOrder, SampleList, open_store, steps_per_epoch
-from train.data.request import Draw, request
+from train.data.request import request_row
 from train.data.spec import DEFAULT_POLICY
 from train.errors import UserError
 from train.methods import find_method
@@ -81,9 +81,8 @@ def _rows(told: dict[str, Any], step: int, place: str) -> list[dict[str, Any]]:
 def _samples(order: EpochOrder, step: int) -> list[dict[str, Any]]:
     rows = order.rows(step)
     out = []
-    for index, place in zip(rows.indices.tolist(), rows.places.tolist(), strict=True):
-        draw = Draw(order.seed, rows.epoch, place)
-        asked = request(order.samples, index, order.spec, DEFAULT_POLICY, draw)
+    for at, index in enumerate(rows.indices.tolist()):
+        asked = request_row(order, rows, at, index, order.spec, DEFAULT_POLICY)
         first = min(asked.wanted(), key=lambda wanted: wanted.offset)
         out.append(
             {

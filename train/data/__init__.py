@@ -3,7 +3,7 @@
 from train.data.batch import Batch
 from train.data.build import Steps
 from train.data.changes import ChangedDataError, Remembered
-from train.data.loader import Loader, StepStream
+from train.data.loader import Loader
 from train.data.loading import LoaderError, batches, stream
 from train.data.mixture import Mixture, Stretch
 from train.data.order import EpochOrder, Order, Rows, steps_per_epoch
@@ -15,6 +15,7 @@ from train.data.samples import SampleList
 from train.data.sources import Source, sources
 from train.data.spec import FBANK_STATISTICS, Augment, BatchSpec, Policy
 from train.data.statistics import fbank_statistics, known_statistics
+from train.data.step_stream import StepStream
 from train.data.store import Store, open_store
 from train.data.streams import compile_plan
 from train.data.weights import class_balanced, with_weights

@@ -7,7 +7,7 @@ from train.data.order import Order, Rows
 from train.data.readers import expecting, reader_of
 from train.data.reading import BadSampleError
 from train.data.remote import RemoteReader, Span
-from train.data.request import Draw, request
+from train.data.request import request_row
 from train.data.spec import BatchSpec, Policy
 
 _HEADER = 512
@@ -53,9 +53,8 @@ def spans(order: Order, rows: Rows, spec: BatchSpec, policy: Policy) -> list[Spa
     """What the rows' samples are read from; a sample that lacks something is left out."""
     found: list[Span] = []
     for at in range(len(rows)):
-        draw = Draw(order.seed, rows.epoch, int(rows.places[at]))
         try:
-            one = request(order.samples, int(rows.indices[at]), spec, policy, draw)
+            one = request_row(order, rows, at, int(rows.indices[at]), spec, policy)
         except BadSampleError:
             continue
         for part in (one, one.partner):

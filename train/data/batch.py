@@ -22,7 +22,8 @@ class Batch:
     labels: as the spec says.
     step, epoch: where in the run. indices: into the sample list. origin: number of the source.
     padded: rows that only fill the batch up. audio_frames, video_frames: how many frames of each
-    row are no padding (masks: `audio_mask`, `video_mask`). waveform: float32 [B, samples] in
+    row are no padding (masks: `audio_mask`, `video_mask`). audio_roll: int64 [B], by how many
+    frames the fbank is rolled in time. waveform: float32 [B, samples] in
     [-1, 1]. masks: uint8 [B, segments, S, S]; mask_known: bool [B, segments]; mask_unknown:
     int64 [B], pixels of AVSS's masks whose colour is none of its palette (background here).
     features: derived features, [B, …] each. mixed_with: clip ids of mixup's partners
@@ -37,9 +38,10 @@ class Batch:
     step: int
     epoch: int = 0
     indices: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
-    origin: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int8))
+    origin: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int16))
     padded: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     audio_frames: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    audio_roll: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     video_frames: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     waveform: Tensor | None = None
     masks: Tensor | None = None
@@ -58,8 +60,13 @@ class Batch:
 
     @property
     def audio_mask(self) -> Tensor:
-        """bool [B, frames]: True where fbank is no padding."""
-        return _mask(self.audio_frames, self.audio.shape[2])
+        """bool [B, frames]: True where fbank is no padding, wherever a roll has put it."""
+        frames = self.audio.shape[2]
+        kept = _mask(self.audio_frames, frames)
+        if not len(self.audio_roll):
+            return kept
+        times = torch.arange(frames, device=kept.device)
+        return kept.gather(1, (times - self.audio_roll[:, None]) % frames)
 
     @property
     def video_mask(self) -> Tensor:

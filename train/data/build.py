@@ -24,7 +24,7 @@ from train.data.order import Order, Rows
 from train.data.piece import Piece, Places
 from train.data.readers import reader_of
 from train.data.reading import BadSampleError, Problem, Reader
-from train.data.request import BASE, Draw, Request, request
+from train.data.request import BASE, Request, request_row
 from train.data.rows import BatchRows
 from train.data.samples import SampleList
 from train.data.spec import DEFAULT_POLICY, BatchSpec, Policy
@@ -127,9 +127,8 @@ def _asked(
     order: Order, rows: Rows, spec: BatchSpec, policy: Policy, at: int, index: int
 ) -> Request | BadSampleError:
     """What to read for the row at `at`, from the sample `index`; or what keeps it from being."""
-    draw = Draw(order.seed, rows.epoch, int(rows.places[at]))
     try:
-        return request(order.samples, index, spec, policy, draw)
+        return request_row(order, rows, at, index, spec, policy)
     except BadSampleError as error:
         return error
 
@@ -194,6 +193,7 @@ def _assemble(
         origin=torch.from_numpy(rows.origin[kept]),
         padded=torch.from_numpy(rows.padded[kept]),
         audio_frames=torch.tensor([piece.fbank_frames for piece in pieces]),
+        audio_roll=torch.tensor([piece.choices.roll for piece in pieces]),
         video_frames=torch.tensor(seen),
         waveform=waveform,
         masks=masks,

@@ -1,9 +1,8 @@
 """A loader that knows where it is: state_dict and load_state_dict as torchdata's has them."""
 
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
-
-from torch.utils.data import IterableDataset, get_worker_info
 
 from manifests.store import StoreError
 from train.data.batch import Batch
@@ -19,10 +18,12 @@ _VERSION = 1
 
 class Loader:
     """This rank's batches: of a list, an epoch each time it is gone through; or of an order
-    (a plan, a mixture), once.
+    (a plan, a mixture), once: what was given out is not given out again.
 
-    Its position is (epoch, step) and holds for any number of ranks and workers: a state saved
-    with one number of either is loaded with another. `epoch` may be set by hand.
+    Its position is (epoch, step) of the batch that comes next, and holds for any number of ranks
+    and workers: a state saved with one number of either is loaded with another. `epoch` may be set
+    by hand. A pass over a list that is left early is over: the next one is of the next epoch.
+    Settings of `spec` that say which samples a batch holds are for lists; an order has its own.
     workers: processes that make batches (0: this one); threads: of each of them (0: as many as
     there are cores, at most 4, without workers, else one).
     """
@@ -40,13 +41,24 @@ class Loader:
         policy: Policy = DEFAULT_POLICY,
         pin_memory: bool = False,
     ) -> None:
-        if min(workers, threads) < 0:
-            raise ValueError(f"workers and threads are at least 0, not {workers} and {threads}")
-        self.source, self.spec, self.seed, self.policy = source, spec, seed, policy
+        for name, value in (("workers", workers), ("threads", threads)):
+            _whole(name, value)
+        if not isinstance(policy, Policy):
+            raise TypeError(f"policy is a Policy, such as Policy('skip'), not {policy!r}")
+        self.source, self.spec, self.seed, self.policy = _source(source, spec), spec, seed, policy
         self.rank, self.world_size = rank, world_size
         self.workers, self.threads = workers, threads
         self.pin_memory = pin_memory
-        self.epoch = self.step = 0
+        self.epoch = 0
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the batch that comes next; set, it begins anew."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._epoch, self.step, self._left = _whole("epoch", epoch), 0, False
 
     @property
     def samples(self) -> SampleList:
@@ -64,14 +76,23 @@ class Loader:
         return len(self.order())
 
     def __iter__(self) -> Iterator[Batch]:
-        """From the present step to the epoch's end; then the next epoch is the present one."""
-        steps = Steps(self.order(), self.spec, self.policy, self.rank, self.world_size)
+        """From the present step to the epoch's end."""
+        anew = isinstance(self.source, SampleList)
+        if anew and self._left:
+            self.epoch += 1
+        epoch, order = self.epoch, self.order()
+        steps = Steps(order, self.spec, self.policy, self.rank, self.world_size)
+        if anew and not len(steps):
+            self.epoch += 1
         for batch in stream(
             steps, self.step, self.workers, threads=self.threads, pin_memory=self.pin_memory
         ):
-            self.step = batch.step + 1
+            # Before it is given out, for whoever counts batches does not come for another.
+            if anew and batch.step + 1 == len(steps):
+                self.epoch = epoch + 1
+            else:
+                self._epoch, self.step, self._left = epoch, batch.step + 1, True
             yield batch
-        self.epoch, self.step = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that says which batch comes next: the one after the last one given out."""
@@ -91,22 +112,58 @@ class Loader:
         Raises ChangedDataError where the samples are others (allow_changed_data: go on with a new
         epoch instead), StoreError where the batches would be others (seed, batch size, order).
         """
+        if not isinstance(state, dict):
+            raise StoreError(f"this is no loader's state: {str(state)[:80]!r}")
         if state.get("version") != _VERSION:
             raise StoreError(f"a loader's state of version {state.get('version')} is not known")
         lacking = {"fingerprint", "clips", "order", "epoch", "step"} - state.keys()
         if lacking:
             raise StoreError(f"this is no loader's state: it has no {', '.join(sorted(lacking))}")
         remembered = Remembered(state["fingerprint"], state["clips"])
-        if allow_changed_data and remembered.fingerprint != self.samples.fingerprint:
-            self.epoch, self.step = state["epoch"] + 1, 0
-            return
-        remembered.check(self.samples)
+        changed = remembered.fingerprint != self.samples.fingerprint
+        if not (changed and allow_changed_data):
+            remembered.check(self.samples)
+        elif not isinstance(self.source, SampleList):
+            raise StoreError(
+                "every step of a plan or mixture depends on all its samples, so that it cannot go "
+                f"on with others ({remembered.difference(self.samples)}): begin it anew"
+            )
         if state["order"] != _identity(self):
             raise StoreError(
                 f"the state is of batches made by {state['order']} and this loader makes "
                 f"{_identity(self)}"
             )
         self.epoch, self.step = state["epoch"], state["step"]
+        if isinstance(self.source, SampleList) and (changed or self.step >= len(self) > 0):
+            self.epoch += 1
+
+
+def _source(source: SampleList | Order, spec: BatchSpec) -> SampleList | Order:
+    """What it is to load from. Raises TypeError, or ValueError for settings that do not apply."""
+    if isinstance(source, SampleList):
+        return source
+    if not hasattr(source, "rows") or not hasattr(source, "samples"):
+        raise TypeError(
+            f"a Loader loads a sample_list(…), a plan or a mixture, not {str(source)[:80]!r}"
+        )
+    given = {
+        "shuffle": spec.shuffle,
+        "weighted": spec.weighted,
+        "drop_last": spec.drop_last,
+        "pad_last": spec.pad_last,
+    }
+    if unused := [name for name, value in given.items() if value]:
+        raise ValueError(
+            f"{', '.join(unused)} of BatchSpec is for lists of samples: a "
+            f"{type(source).__name__} says by itself which samples a batch holds"
+        )
+    return source
+
+
+def _whole(name: str, value: int) -> int:
+    if not (isinstance(value, Integral) and value >= 0):
+        raise ValueError(f"{name} is a whole number of at least 0, not {value!r}")
+    return int(value)
 
 
 def _identity(loader: Loader) -> str:
@@ -119,40 +176,3 @@ def _identity(loader: Loader) -> str:
         return f"{how}{block} seed {loader.seed}, batches of {spec.batch_size}{end}"
     made = getattr(source, "fingerprint", None) or type(source).__name__
     return f"{made} seed {source.seed}, {len(source)} steps"
-
-
-class StepStream(IterableDataset[Batch]):
-    """Steps as an IterableDataset, for a stock DataLoader with batch_size=None, or what wraps one.
-
-    A DataLoader asks its workers in turn, so the batches come in the order of the steps for any
-    number of workers. state_dict and load_state_dict are of one process, as torchdata's
-    StatefulDataLoader asks for them (which wants as many workers as before); `Loader` needs none
-    of that.
-    """
-
-    def __init__(self, steps: Steps, start: int = 0) -> None:
-        self.steps = steps
-        self.start = start
-        self._next: int | None = None
-
-    def __len__(self) -> int:
-        return max(len(self.steps) - self.start, 0)
-
-    def __iter__(self) -> Iterator[Batch]:
-        info = get_worker_info()
-        first, stride = (self.start + info.id, info.num_workers) if info else (self.start, 1)
-        first, self._next = (first if self._next is None else self._next), None
-        for step in range(first, len(self.steps), stride):
-            self._next = step + stride
-            yield self.steps[step]
-        self._next = None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Of this process: the step it makes next."""
-        return {"next": self._next, "fingerprint": self.steps.order.samples.fingerprint}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there. Raises StoreError for a state of other samples."""
-        if state["fingerprint"] != self.steps.order.samples.fingerprint:
-            raise StoreError("the state is of another list of samples; use Loader to see which")
-        self._next = state["next"]

@@ -1,6 +1,5 @@
 """One sample of a batch: decoded, mixed with its partner, and finished."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,8 @@ def make(request: Request, spec: BatchSpec, reader: Reader, places: Places | Non
                 f"{piece.clip_id} and {partner.clip_id} cannot be mixed: {error}; give image_size, "
                 "feature_rows, and a frame_choice with as many frames of each"
             ) from error
+    elif spec.mixing:
+        piece = _as_mixed(piece)
     return _finished(piece, request, spec, places)
 
 
@@ -53,6 +54,14 @@ def _mixed(a: Piece, b: Piece, share: float) -> Piece:
     a.features = {name: blend(x, b.features[name]) for name, x in a.features.items()}
     a.mixed_with, a.share = (b.index, b.clip_id), share
     return a
+
+
+def _as_mixed(piece: Piece) -> Piece:
+    """A piece that is not mixed, in the types of those in its batch that are."""
+    if piece.pictures is not None:
+        piece.pictures = piece.pictures.astype(np.float32)
+    piece.features = {name: x.astype(np.float32) for name, x in piece.features.items()}
+    return piece
 
 
 def _finished(
@@ -80,12 +89,9 @@ def _noise(
     drawn: np.random.Generator,
     places: Places | None,
 ) -> None:
-    """Noise and roll of the fbank, or the choices for them."""
-    roll = spec.augment.roll
-    if spec.fbank == "device":
-        strength, shift = spectrograms.noise_choices(len(fbank), drawn, roll)
-        seed = int(drawn.integers(1 << 62))
-        piece.choices = replace(piece.choices, strength=strength, roll=shift, seed=seed)
-    else:
+    """Noise and roll of the fbank, or only the choices for them, where the device does it."""
+    choices = spectrograms.noise_choices(piece.choices, len(fbank), drawn, spec.augment.roll)
+    piece.choices = choices
+    if spec.fbank == "worker":
         out = places.fbank(fbank.shape, fbank.dtype) if places else None
-        piece.fbank = spectrograms.noise_and_roll(fbank, drawn, roll, out)
+        piece.fbank = spectrograms.noise_and_roll(fbank, choices, out)

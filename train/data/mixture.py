@@ -1,7 +1,10 @@
 """Mixtures: every row of a batch comes from one of several sources, by weights that may change."""
 
+import hashlib
+import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +14,10 @@ from train.data.draws import Purpose, permutation, uniform, words
 from train.data.order import Indices, Rows
 from train.data.samples import SampleList
 from train.data.sources import Source
+from train.data.spec import at_least
+
+# Rows hold the number of their source as an int16.
+_MOST = (1 << 15) - 1
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,10 @@ class Mixture:
     seed: int
 
     def __post_init__(self) -> None:
+        at_least(self, 1, "batch_size")
+        at_least(self, 0, "steps")
+        if len(self.sources) > _MOST:
+            raise ValueError(f"{len(self.sources)} sources; at most {_MOST} are mixed")
         if not self.stretches or self.stretches[0].step != 0:
             raise ValueError("the first stretch of a mixture starts at step 0")
         steps = [stretch.step for stretch in self.stretches]
@@ -48,11 +59,25 @@ class Mixture:
                     f"{len(stretch.weights)} weights from step {stretch.step} on for "
                     f"{len(self.sources)} sources"
                 )
-            if min(stretch.weights) < 0 or sum(stretch.weights) <= 0:
-                raise ValueError(f"weights {stretch.weights} are not all at least 0, or are all 0")
+            known = all(0 <= weight < math.inf for weight in stretch.weights)
+            if not known or sum(stretch.weights) <= 0:
+                raise ValueError(
+                    f"weights {stretch.weights} are not all numbers of at least 0, or are all 0"
+                )
 
     def __len__(self) -> int:
         return self.steps
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over samples, sources, weights, settings and seed: all that it depends on."""
+        digest = hashlib.sha256(self.samples.fingerprint.encode())
+        stretches = [asdict(stretch) for stretch in self.stretches]
+        settings = [stretches, self.steps, self.batch_size, self.seed]
+        digest.update(json.dumps(settings, sort_keys=True).encode())
+        for source in self.sources:
+            digest.update(f"\n{source.name} {len(source)}\n".encode() + source.indices.tobytes())
+        return digest.hexdigest()
 
     def rows(self, step: int) -> Rows:
         """The global batch of a step."""
@@ -68,7 +93,7 @@ class Mixture:
         return Rows(step, 0, indices, places, origin, np.zeros(len(places), np.bool_))
 
     def pool(self, rows: Rows, at: int) -> Indices:
-        """Samples of the row's own source."""
+        """Samples of the row's own source, which alone it may be mixed with."""
         return self.sources[int(rows.origin[at])].indices
 
     def _drawn(self, number: int, source: Source, turns: Indices) -> Indices:
@@ -82,10 +107,10 @@ class Mixture:
         return found
 
     @cached_property
-    def _choices(self) -> NDArray[np.int8]:
+    def _choices(self) -> NDArray[np.int16]:
         """The source of every row of the run."""
         drawn = uniform(words(self.steps * self.batch_size, self.seed, Purpose.SOURCE))
-        chosen = np.empty(len(drawn), np.int8)
+        chosen = np.empty(len(drawn), np.int16)
         ends = [stretch.step for stretch in self.stretches[1:]] + [max(self.steps, 1 << 62)]
         for stretch, end in zip(self.stretches, ends, strict=True):
             part = slice(stretch.step * self.batch_size, end * self.batch_size)

@@ -28,7 +28,7 @@ class Rows:
     epoch: int
     indices: Indices
     places: Indices
-    origin: NDArray[np.int8]
+    origin: NDArray[np.int16]
     padded: NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class Order(Protocol):
         ...
 
     def pool(self, rows: Rows, at: int) -> Indices:
-        """Indices of samples that may stand in for the row at `at`."""
+        """Indices of samples that may stand in for the row at `at`, or be mixed with it."""
         ...
 
 
@@ -103,12 +103,12 @@ class EpochOrder:
             self.epoch,
             order[places % len(order)],
             places,
-            np.zeros(len(places), np.int8),
+            np.zeros(len(places), np.int16),
             places >= len(order),
         )
 
     def pool(self, rows: Rows, at: int) -> Indices:
-        return np.arange(len(self.samples))
+        return self.samples.everywhere
 
 
 def epoch_order(samples: SampleList, spec: BatchSpec, seed: int, epoch: int) -> Indices:

@@ -14,6 +14,7 @@ from train.data.order import Indices, Rows
 from train.data.reservoir import Reservoir
 from train.data.samples import SampleList
 from train.data.sources import Source
+from train.data.spec import at_least
 
 # Places of replayed rows are apart from those of the task's own.
 _REPLAY_PLACES = 1 << 40
@@ -34,9 +35,9 @@ class PlanSpec:
     drop_last: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.epochs < 1:
-            raise ValueError("batch_size and epochs are at least 1")
-        if self.replay < 0 or (self.replay > 0) != (self.memory > 0):
+        at_least(self, 1, "batch_size", "epochs")
+        at_least(self, 0, "replay", "memory")
+        if (self.replay > 0) != (self.memory > 0):
             raise ValueError("replay needs rows a batch (replay) and room (memory), or neither")
 
 
@@ -102,7 +103,7 @@ class ContinualPlan:
             at.task * self.spec.epochs + at.epoch,
             np.concatenate([task.indices[order[places]], replayed]),
             np.concatenate([places, apart]),
-            np.repeat(np.array([0, 1], np.int8), [own, len(replayed)]),
+            np.repeat(np.array([0, 1], np.int16), [own, len(replayed)]),
             np.zeros(own + len(replayed), np.bool_),
         )
 
@@ -111,7 +112,8 @@ class ContinualPlan:
         return self._offered[self._reservoir.held(self._count(step, self.moment(step)))]
 
     def pool(self, rows: Rows, at: int) -> Indices:
-        """Samples that may stand in for a row: of the current task, or of those offered so far."""
+        """Samples that may stand in for a row, or be mixed with it: of the current task, or of
+        those offered so far; of no task that is yet to come."""
         moment = self.moment(rows.step)
         if rows.origin[at] == 1:
             return self._offered[: self._count(rows.step, moment)]

@@ -1,11 +1,14 @@
 """What is to be read for a row, decided before anything is: choices and byte ranges."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from manifests.store import StoreError
 from train.data.draws import Purpose, generator
+from train.data.order import Indices, Order, Rows
 from train.data.reading import BadSampleError, Problem, Wanted
 from train.data.samples import Sample, SampleList, Shard
 from train.data.spec import BatchSpec, Policy
@@ -64,10 +67,26 @@ class Request:
         return Wanted(sample.shard, f"{sample.key}.{name}", *sample.range(name))
 
 
-def request(
-    samples: SampleList, index: int, spec: BatchSpec, policy: Policy, draw: Draw
+def request_row(
+    order: Order, rows: Rows, at: int, index: int, spec: BatchSpec, policy: Policy
 ) -> Request:
-    """What to read for a row, its mixup partner's part included.
+    """What to read for the row at `at`, from the sample `index`: the row's, or a stand-in.
+
+    Raises BadSampleError where the sample has not what the spec asks for.
+    """
+    draw = Draw(order.seed, rows.epoch, int(rows.places[at]))
+    return request(order.samples, index, spec, policy, draw, partial(order.pool, rows, at))
+
+
+def request(
+    samples: SampleList,
+    index: int,
+    spec: BatchSpec,
+    policy: Policy,
+    draw: Draw,
+    pool: Callable[[], Indices],
+) -> Request:
+    """What to read for a row, its mixup partner's part included. pool: whom it may be mixed with.
 
     Raises BadSampleError where the sample has not what the spec asks for.
     """
@@ -75,7 +94,8 @@ def request(
     if choice is None or choice.random() >= spec.augment.mixup:
         return _request(samples, index, spec, policy, draw)
     own = _request(samples, index, spec, policy, draw, mixed=True)
-    other = int(choice.integers(len(samples)))
+    others = pool()
+    other = int(others[choice.integers(len(others))])
     share = float(choice.beta(spec.augment.mixup_beta, spec.augment.mixup_beta))
     # The partner's own frames and crop: a place of its own, beyond those of any epoch.
     apart = Draw(draw.seed, draw.epoch, draw.place + (1 << 62))

@@ -113,6 +113,11 @@ class SampleList:
         shard, position = self.numbers("shard"), self.numbers("position")
         return np.lexsort((position, shard))
 
+    @cached_property
+    def everywhere(self) -> NDArray[np.int64]:
+        """The samples in the order of the list: 0, 1, …"""
+        return np.arange(len(self))
+
     def numbers(self, name: str) -> NDArray[Any]:
         """A column of numbers, not copied. Raises StoreError where it is not there or not whole."""
         if name not in self._flat:

@@ -30,7 +30,7 @@ def _one_of(settings: object, **choices: object) -> None:
             raise ValueError(f"{name} is {', '.join(map(repr, known))}, not {value!r}")
 
 
-def _at_least(settings: object, least: int, *names: str) -> None:
+def at_least(settings: object, least: int, *names: str) -> None:
     """Raise ValueError for what is no whole number of at least `least` (None: not given)."""
     for name in names:
         value = getattr(settings, name)
@@ -65,9 +65,9 @@ class Augment:
         _one_of(self, mixup_domain=MixupDomain)
         if not 0 <= self.mixup <= 1:
             raise ValueError(f"mixup is a probability, not {self.mixup}")
-        _at_least(self, 0, "freq_mask", "time_mask", "feature_roll", "roll")
-        if not self.mixup_beta > 0:
-            raise ValueError(f"mixup_beta is above 0, not {self.mixup_beta}")
+        at_least(self, 0, "freq_mask", "time_mask", "feature_roll", "roll")
+        if not 0 < self.mixup_beta < math.inf:
+            raise ValueError(f"mixup_beta is a number above 0, not {self.mixup_beta}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +136,17 @@ class BatchSpec:
     def __post_init__(self) -> None:
         _one_of(self, frame_choice=FrameChoice, shuffle=Shuffle, labels=Labels)
         _one_of(self, pixels=Pixels, fbank=Where, decode=Where)
-        _at_least(self, 1, "batch_size", "frames", "fbank_frames", "segments", "block")
-        _at_least(self, 1, "image_size", "waveform_samples", "fbank_mels", "feature_rows")
-        _at_least(self, 1, "classes")
+        at_least(self, 1, "batch_size", "frames", "fbank_frames", "segments", "block")
+        at_least(self, 1, "image_size", "waveform_samples", "fbank_mels", "feature_rows")
+        at_least(self, 1, "classes")
         if isinstance(self.read, str) or not self.read:
             raise ValueError(
                 f"read is a tuple of names, such as ('video', 'audio'), not {self.read!r}"
             )
         if not (self.std > 0 and math.isfinite(self.std) and math.isfinite(self.mean)):
             raise ValueError(f"mean is a number and std one above 0, not {self.mean}, {self.std}")
-        if not self.seconds > 0:
-            raise ValueError(f"seconds is above 0, not {self.seconds}")
+        if not 0 < self.seconds < math.inf:
+            raise ValueError(f"seconds is a number above 0, not {self.seconds}")
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"smoothing is at least 0 and below 1, not {self.smoothing}")
         if self.drop_last and self.pad_last:
@@ -198,7 +198,7 @@ class Policy:
 
     def __post_init__(self) -> None:
         _one_of(self, on_bad=OnBad, checksum=Checksum)
-        _at_least(self, 1, "sampled_one_in")
+        at_least(self, 1, "sampled_one_in")
 
 
 DEFAULT_POLICY = Policy()

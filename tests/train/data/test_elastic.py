@@ -124,12 +124,48 @@ def test_a_state_after_the_last_batch_begins_the_next_epoch(toy_list, toy_spec):
     last = None
     for _ in loader:
         last = loader.state_dict()
-    assert (last["epoch"], last["step"]) == (0, len(loader))
+    assert (last["epoch"], last["step"]) == (1, 0)
     assert (loader.epoch, loader.step) == (1, 0)
-    again = Loader(toy_list, toy_spec)
-    again.load_state_dict(last)
-    assert list(again) == []
-    assert next(b.epoch for b in again) == 1
+    for state in (last, last | {"epoch": 0, "step": len(loader)}):
+        again = Loader(toy_list, toy_spec)
+        again.load_state_dict(state)
+        assert [(b.epoch, b.step) for b in again] == [(1, step) for step in range(len(loader))]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_whoever_counts_batches_gets_every_epoch_whole(toy_list, toy_spec, workers):
+    """Lightning does: it takes as many as len() says, and does not come for one more."""
+    loader = Loader(toy_list, toy_spec, workers=workers)
+    for epoch in range(3):
+        taken = list(itertools.islice(loader, len(loader)))
+        assert [(b.epoch, b.step) for b in taken] == [(epoch, n) for n in range(len(loader))]
+
+
+def test_a_pass_that_is_left_is_over_unless_a_state_goes_on(toy_list, toy_spec):
+    loader = Loader(toy_list, toy_spec)
+    assert [(b.epoch, b.step) for b in itertools.islice(loader, 2)] == [(0, 0), (0, 1)]
+    state = loader.state_dict()
+    assert [(b.epoch, b.step) for b in itertools.islice(loader, 2)] == [(1, 0), (1, 1)]
+    loader.load_state_dict(state)
+    assert (loader.epoch, next(iter(loader)).step) == (0, 2)
+    loader.epoch = 7
+    assert [(b.epoch, b.step) for b in itertools.islice(loader, 1)] == [(7, 0)]
+
+
+def test_wrong_calls_of_a_loader_are_named(toy_list, toy_spec):
+    for wrong in ({"workers": -1}, {"threads": 1.5}):
+        with pytest.raises(ValueError, match="is a whole number of at least 0"):
+            Loader(toy_list, toy_spec, **wrong)
+    with pytest.raises(TypeError, match="policy is a Policy"):
+        Loader(toy_list, toy_spec, policy="skip")
+    with pytest.raises(TypeError, match="loads a sample_list"):
+        Loader("SELECT clip_id FROM clips", toy_spec)
+    loader = Loader(toy_list, toy_spec)
+    with pytest.raises(ValueError, match="epoch is a whole number of at least 0, not -1"):
+        loader.epoch = -1
+    for state in (None, [], "x", {"version": 1}, {"version": 9}):
+        with pytest.raises(StoreError, match="state"):
+            loader.load_state_dict(state)
 
 
 def test_a_changed_list_is_refused_by_name_or_begun_anew(toy_store, toy_list, toy_spec):
@@ -140,6 +176,8 @@ def test_a_changed_list_is_refused_by_name_or_begun_anew(toy_store, toy_list, to
         loader.load_state_dict(state)
     loader.load_state_dict(state, allow_changed_data=True)
     assert (loader.epoch, loader.step) == (4, 0)
+    with pytest.raises(StoreError, match="batches made by"):
+        Loader(fewer, toy_spec, seed=1).load_state_dict(state, allow_changed_data=True)
     with pytest.raises(ChangedDataError, match="5 added"):
         Loader(toy_list, toy_spec).load_state_dict(Loader(fewer, toy_spec).state_dict())
 

@@ -112,7 +112,7 @@ class Flipped(LocalReader):
 
 
 def requested(samples, index, spec):
-    return request(samples, index, spec, RAISE, Draw(0, 0, index))
+    return request(samples, index, spec, RAISE, Draw(0, 0, index), lambda: samples.everywhere)
 
 
 def npy(array):

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from train.data import EpochOrder, Loader, Steps, batches
-from train.data.loader import StepStream
+from train.data.step_stream import StepStream
 
 
 @pytest.fixture
@@ -30,6 +30,9 @@ def test_stock_dataloader_over_map_and_stream(steps, expected, workers):
     assert [b.clip_ids for b in DataLoader(StepStream(steps), **kwargs)] == expected
     rest = DataLoader(StepStream(steps, start=2), **kwargs)
     assert [b.clip_ids for b in rest] == expected[2:]
+    left = DataLoader(StepStream(steps), **kwargs)
+    assert next(iter(left)).clip_ids == expected[0]
+    assert [b.clip_ids for b in left] == expected
     sampler = DataLoader(steps, sampler=range(4, 6), **kwargs)
     assert [b.clip_ids for b in sampler] == expected[4:]
 
@@ -104,8 +107,9 @@ def test_lightning_trains_from_it_and_keeps_its_state(toy_list, toy_spec, expect
         return module.seen
 
     first = fit(4)
-    second = fit(6, resume=tmp_path / "last.ckpt")
-    assert first + second == expected
+    second = fit(8, resume=tmp_path / "last.ckpt")
+    later = [b.clip_ids for b in batches(toy_list, toy_spec, seed=3, epoch=1)]
+    assert first + second == expected + later[:2]
 
 
 PLAIN_SCRIPT = """

@@ -74,11 +74,32 @@ def test_spec_augment_blanks_one_band_and_one_span():
 
 def test_noise_is_at_most_a_tenth_and_the_roll_is_circular():
     ramp = np.repeat(np.arange(50, dtype=np.float32)[:, None] * 10, 4, 1)
-    out = spectrograms.noise_and_roll(ramp, drawn(3), roll=10)
+    choices = spectrograms.noise_choices(spectrograms.FbankChoices(), 50, drawn(3), roll=10)
+    out = spectrograms.noise_and_roll(ramp, choices)
     shift = int(np.argmin(out[:, 0]))
     assert shift <= 10 or shift >= 40
     back = np.roll(out, -shift, axis=0) - ramp
     assert 0 <= back.min() <= back.max() < 0.1
+
+
+@pytest.mark.parametrize("fbank", ["worker", "device"])
+def test_the_mask_of_an_fbank_is_rolled_with_it(toy_list, fbank):
+    """Toy fbanks are shorter than the batch's rows: padding is what is the same in every bin."""
+    batch = first(toy_list, fbank_frames=200, fbank=fbank).to("cpu")
+    ends = batch.audio[:, 0].aminmax(dim=2)
+    quiet = ends.max - ends.min < 0.11
+    assert (batch.audio_roll != 0).any()
+    assert (~batch.audio_mask).any()
+    assert torch.equal(quiet, ~batch.audio_mask)
+
+
+def test_mixup_of_some_rows_goes_with_frames(toy_list):
+    mixing = Augment(mixup=0.5)
+    spec = BatchSpec(8, frames=2, image_size=24, labels="multi_hot", augment=mixing)
+    seen = list(Loader(toy_list, spec))
+    mixed = [partner is not None for batch in seen for partner in batch.mixed_with]
+    assert 0 < sum(mixed) < len(mixed) == len(toy_list)
+    assert all(batch.video.dtype == torch.float32 for batch in seen)
 
 
 def test_waveform_mixup_is_mean_free_and_as_long_as_the_first():

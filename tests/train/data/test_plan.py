@@ -1,8 +1,11 @@
 """Plans, mixtures and weights: explicit, reproducible, rebuilt from the seed."""
 
+import itertools
+import math
 import pickle
 import random
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from manifests.store import StoreError
 from tests.train.data import store_factory as toy
 from train.data import (
+    Augment,
     BatchSpec,
     EpochOrder,
     Loader,
@@ -100,7 +104,50 @@ def test_a_plan_is_loaded_as_any_order_is(toy_store, toy_spec):
     assert next(iter(loader)).clip_ids == whole[5].clip_ids
 
 
+def test_a_plan_is_gone_through_once(toy_store, toy_spec):
+    loader = Loader(plan_of(toy_store), toy_spec)
+    given = [batch.step for batch in itertools.islice(loader, 4)]
+    given += [batch.step for batch in loader]
+    assert given == list(range(len(loader)))
+    assert list(loader) == []
+    again = Loader(plan_of(toy_store), toy_spec)
+    again.load_state_dict(loader.state_dict())
+    assert list(again) == []
+
+
+def test_a_plan_does_not_go_on_with_other_samples(toy_store, toy_spec):
+    fewer = {name: f"{sql} AND right(clip_id, 6)::INT <> 3" for name, sql in TASKS.items()}
+    state = Loader(plan_of(toy_store), toy_spec).state_dict()
+    loader = Loader(compile_plan(toy_store, fewer, PlanSpec(batch_size=3), 1), toy_spec)
+    with pytest.raises(StoreError, match=r"1 removed .*begin it anew"):
+        loader.load_state_dict(state, allow_changed_data=True)
+
+
+@pytest.mark.parametrize("unused", ["drop_last", "pad_last", "weighted"])
+def test_settings_of_lists_are_refused_for_plans(toy_store, toy_spec, unused):
+    with pytest.raises(ValueError, match=f"{unused} of BatchSpec is for lists"):
+        Loader(plan_of(toy_store), replace(toy_spec, **{unused: True}))
+
+
+def test_mixup_in_a_plan_mixes_with_nothing_that_is_yet_to_come(toy_store, toy_spec):
+    plan = plan_of(toy_store, replay=2, memory=5)
+    spec = replace(toy_spec, read=("audio",), labels="multi_hot", augment=Augment(mixup=1.0))
+    clips = plan.samples.clip_ids
+    tasks = [{clips[index] for index in task.indices} for task in plan.tasks]
+    mixed_with = set()
+    for batch in Loader(plan, spec):
+        task = plan.moment(batch.step).task
+        own = [w for w, o in zip(batch.mixed_with, batch.origin.tolist(), strict=True) if o == 0]
+        assert set(own) <= tasks[task]
+        assert set(batch.mixed_with) <= set().union(*tasks[: task + 1])
+        mixed_with |= set(own)
+    assert len(mixed_with) > 10
+
+
 def test_wrong_plans_are_named(toy_store):
+    for wrong in ({"batch_size": 2.5}, {"batch_size": 0}, {"batch_size": 2, "epochs": 0}):
+        with pytest.raises(ValueError, match="is a whole number of at least 1"):
+            PlanSpec(**wrong)
     with pytest.raises(ValueError, match="replay needs rows a batch"):
         PlanSpec(batch_size=2, replay=2)
     with pytest.raises(StoreError, match="no stream 'nosuch'"):
@@ -160,9 +207,38 @@ def test_a_mixture_is_random_access_and_loads(toy_store, toy_spec):
     assert np.array_equal(one.rows(7).indices, other.rows(7).indices)
     whole = [b.clip_ids for b in Loader(one, toy_spec)]
     assert whole == [b.clip_ids for b in Loader(other, toy_spec, workers=2)]
-    for stretches in ((Stretch(1, (1, 1, 1)),), (Stretch(0, (1, 1)),), (Stretch(0, (0, 0, 0)),)):
+    wrong = [Stretch(1, (1, 1, 1)), Stretch(0, (1, 1)), Stretch(0, (0, 0, 0))]
+    wrong += [Stretch(0, (math.nan, 1, 1)), Stretch(0, (math.inf, 1, 1))]
+    for stretch in wrong:
         with pytest.raises(ValueError):
-            mixture(toy_store, *stretches)
+            mixture(toy_store, stretch)
+    for number in (-1, 2.5):
+        with pytest.raises(ValueError, match="batch_size is a whole number"):
+            mixture(toy_store, Stretch(0, (1, 1, 1)), batch_size=number)
+        with pytest.raises(ValueError, match="steps is a whole number"):
+            mixture(toy_store, Stretch(0, (1, 1, 1)), steps=number)
+
+
+def test_a_mixture_may_have_hundreds_of_sources(toy_store):
+    queries = {f"{n}": f"SELECT clip_id FROM samples OFFSET {n % 20}" for n in range(300)}
+    samples, found = sources(toy_store, queries)
+    mixed = Mixture(samples, found, (Stretch(0, (0,) * 298 + (1, 1)),), 5, 4, seed=0)
+    for step in range(5):
+        rows = mixed.rows(step)
+        for index, origin in zip(rows.indices, rows.origin, strict=True):
+            assert origin in (298, 299)
+            assert index in found[origin].indices
+
+
+def test_a_state_of_another_mixture_is_refused(toy_store, toy_spec):
+    state = Loader(mixture(toy_store, Stretch(0, (1, 3, 1))), toy_spec).state_dict()
+    Loader(mixture(toy_store, Stretch(0, (1, 3, 1))), toy_spec).load_state_dict(state)
+    for other in (
+        mixture(toy_store, Stretch(0, (9, 1, 1))),
+        mixture(toy_store, Stretch(0, (1, 3, 1)), batch_size=4),
+    ):
+        with pytest.raises(StoreError, match="the state is of batches made by"):
+            Loader(other, toy_spec).load_state_dict(state)
 
 
 def test_class_balanced_weights_are_those_of_the_formula(toy_list):

@@ -3,7 +3,7 @@
 import math
 import tokenize
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -150,32 +150,32 @@ def normalise(
 
 def noise_and_roll(
     fbank: NDArray[np.float32],
-    generator: np.random.Generator,
-    roll: int | None = None,
+    choices: FbankChoices,
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """Uniform noise of random strength up to 0.1, and a roll in time of [frames, mels].
+    """Uniform noise of the chosen strength, and the chosen roll in time, of [frames, mels].
 
-    roll: by an integer in [-roll, roll); None: [-frames, frames) (spec 2.1; UAVM has 10).
-    out: where to write it, not over `fbank`. The noise's numbers are SFC64's, seeded by a draw:
+    out: where to write it, not over `fbank`. The noise's numbers are SFC64's, by the chosen seed:
     there are many of them, and it is faster.
     """
-    strength, shift = noise_choices(len(fbank), generator, roll)
-    numbers = np.random.Generator(np.random.SFC64(int(generator.integers(1 << 62))))
-    noise = numbers.random(fbank.shape, np.float32)
-    noise *= np.float32(strength)
+    noise = np.random.Generator(np.random.SFC64(choices.seed)).random(fbank.shape, np.float32)
+    noise *= np.float32(choices.strength)
     noise += fbank
     out = np.empty_like(noise) if out is None else out
-    shift %= len(fbank)
+    shift = choices.roll % len(fbank)
     out[shift:] = noise[: len(fbank) - shift]
     out[:shift] = noise[len(fbank) - shift :]
     return out
 
 
 def noise_choices(
-    frames: int, generator: np.random.Generator, roll: int | None = None
-) -> tuple[float, int]:
-    """Strength of the noise and the roll of `noise_and_roll`."""
+    choices: FbankChoices, frames: int, generator: np.random.Generator, roll: int | None = None
+) -> FbankChoices:
+    """The choices with a strength up to 0.1, a roll of `frames`, and the noise's seed.
+
+    roll: by an integer in [-roll, roll); None: [-frames, frames) (spec 2.1; UAVM has 10).
+    """
     strength = generator.random() / 10
     most = frames if roll is None else roll
-    return strength, int(generator.integers(-most, most)) if most else 0
+    shift = int(generator.integers(-most, most)) if most else 0
+    return replace(choices, strength=strength, roll=shift, seed=int(generator.integers(1 << 62)))
