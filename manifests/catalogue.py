@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from manifests import schema
-from manifests.lock import writing
+from manifests.lock import StoreBusyError, writing
 from manifests.store import Store, StoreError, sync_folder
 
 # The writer needs no more than this, whatever the store's size; less on a small machine.
@@ -44,8 +44,13 @@ def _connect(store: Store, path: Path, read_only: bool) -> duckdb.DuckDBPyConnec
         con.execute("SET enable_progress_bar = false")
         return con
     except duckdb.Error as error:
+        told = str(error).splitlines()[0]
+        if "Could not set lock" in told:
+            raise StoreBusyError(
+                f"{store.manifest} is open for writing in another program ({told}); close it there"
+            ) from error
         raise StoreError(
-            f"{store.manifest} cannot be opened ({str(error).splitlines()[0]}); delete it and run "
+            f"{store.manifest} cannot be opened ({told}); delete it and run "
             f"avstore index --store {store.root}"
         ) from error
 

@@ -38,6 +38,11 @@ def mirror(url: str, cache: Path | None = None, **options: Any) -> tuple[Store, 
     """
     try:
         return _mirror(url, cache, options)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise StoreError(
+            f"{error.filename} cannot hold the mirrored manifest: {error.strerror}; choose another "
+            "cache folder (AVSTORE_CACHE)"
+        ) from error
     except Exception as error:
         if not of_a_client(error):
             raise

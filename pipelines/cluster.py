@@ -1,14 +1,12 @@
 """The Dask cluster that work runs on: one started for the command, or one that exists."""
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
-from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from manifests.signals import out_of_reach
 from pipelines.fetch.base import MachineError
 
 if TYPE_CHECKING:
@@ -50,7 +48,7 @@ def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client]":
         "logging.distributed": "error",
     }
     with dask.config.set(settings), ExitStack() as stack:
-        with _out_of_reach():
+        with out_of_reach():
             cluster = stack.enter_context(
                 LocalCluster(
                     n_workers=workers or len(os.sched_getaffinity(0)),
@@ -82,29 +80,3 @@ def completed(
         for job in islice(queue, 1):
             running.add(submit(job))
         yield done
-
-
-@contextmanager
-def _out_of_reach() -> Iterator[None]:
-    """Threads and processes that are started here never see Ctrl-C, which a terminal sends to all
-    of them: this process tells them to stop. It is told itself, of SIGTERM too, when the block
-    ends."""
-    resource_tracker.ensure_running()  # begun later, it would let the signal through again
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    came: list[int] = []
-    before = _handled(lambda number, _frame: came.append(number))  # another thread may get it
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number in came:
-            signal.raise_signal(number)
-
-
-def _handled(by: Any) -> dict[int, Any]:
-    """What handled the signals before; Python changes handlers in the main thread alone."""
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    return {number: signal.signal(number, by) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -59,6 +59,15 @@ class BlockCache:
         at = start - blocks[0] * BLOCK_BYTES
         return whole[at : at + stop - start]
 
+    def drop(self, sha256: str, start: int, stop: int) -> bool:
+        """Remove the blocks of these bytes, which have proved wrong; whether there were any."""
+        blocks = range(start // BLOCK_BYTES, (stop - 1) // BLOCK_BYTES + 1)
+        found = [path for path in (self._path(f"{sha256}-{n}") for n in blocks) if path.exists()]
+        for path in found:
+            with suppress(OSError):
+                path.unlink()
+        return bool(found)
+
     def _share_out(
         self, names: dict[int, str]
     ) -> tuple[dict[int, Future[bytes]], dict[int, Future[bytes]]]:

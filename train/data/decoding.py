@@ -11,16 +11,32 @@ from train.data.buffers import scratch
 from train.data.direct import read_row
 from train.data.draws import Purpose
 from train.data.piece import Piece, Places
-from train.data.reading import BadSampleError, LocalReader, Problem, Reader, ReadError, read_members
+from train.data.reading import (
+    BadSampleError,
+    LocalReader,
+    Problem,
+    Reader,
+    ReadError,
+    Wanted,
+    read_members,
+    reread,
+)
 from train.data.request import Request
 from train.data.spec import BatchSpec
 from train.data.transforms import features, masks, pictures, sound, spectrograms
 
+# A checksum that is not known, or not asked for.
+_UNCHECKED = -1
+
 
 def decoded(
-    request: Request, spec: BatchSpec, reader: Reader, places: Places | None = None
+    request: Request,
+    spec: BatchSpec,
+    reader: Reader,
+    places: Places | None = None,
+    first: bool = True,
 ) -> Piece:
-    """What the bytes hold; nothing mixed yet."""
+    """What the bytes hold; nothing mixed yet. first: what proves wrong may be read once more."""
     sample = request.sample
     piece = Piece(sample.clip_id, sample.index)
     straight = _straight(piece, request, spec, reader, places)
@@ -50,6 +66,8 @@ def decoded(
             array = spectrograms.load_npy(content[wanted.name])
             piece.features[name] = features.fit(array, spec.feature_rows, spec.feature_norm)
     except (ValueError, OSError, KeyError) as error:
+        if first and reread(reader, request.wanted()):
+            return decoded(request, spec, reader, places, first=False)
         offset = sample.range(request.members[0])[0] if request.members else None
         problem = Problem(sample.clip_id, sample.shard.path, offset, f"cannot {doing} {error}")
         raise BadSampleError(problem) from error
@@ -84,31 +102,46 @@ def read_checked(
 ) -> Mapping[str, memoryview]:
     """Contents by suffix (of features: by whole name), checked as the request says; without: a
     member that was read already."""
-    sample = request.sample
     content: dict[str, memoryview] = {}
-    shard = sample.shard.path
-    try:
-        names = [name for name in request.members if name != without]
-        found = read_members(reader, [request.member(name) for name in names])
-        content.update(zip(names, found, strict=True))
-        if request.whole:
-            _check_crc(found, sample.crc32)
-        for (_, wanted), crc in zip(request.features, request.feature_crcs, strict=True):
-            shard = wanted.shard.path
-            (content[wanted.name],) = read_members(reader, [wanted])
-            if request.whole:
-                _check_crc([content[wanted.name]], crc)
-    except ReadError as error:
-        problem = Problem(sample.clip_id, shard, error.offset, error.reason)
-        raise BadSampleError(problem) from error
+    names = [name for name in request.members if name != without]
+    wanted = [request.member(name) for name in names]
+    crc = request.sample.crc32 if request.whole else _UNCHECKED
+    found = _read_checked(request, reader, wanted, crc)
+    content.update(zip(names, found, strict=True))
+    for (_, feature), known in zip(request.features, request.feature_crcs, strict=True):
+        crc = known if request.whole else _UNCHECKED
+        (content[feature.name],) = _read_checked(request, reader, [feature], crc)
     return content
 
 
+def _read_checked(
+    request: Request, reader: Reader, wanted: list[Wanted], crc: int
+) -> list[memoryview]:
+    """Contents of members of one shard, whose CRC-32 together is `crc`. What proves wrong is read
+    once more where the reader held an old copy of it: the store may have been repaired since."""
+    shard = wanted[0].shard if wanted else request.sample.shard
+    try:
+        try:
+            found = read_members(reader, wanted)
+            _check_crc(found, crc)
+        except ReadError:
+            if not reread(reader, wanted):
+                raise
+            found = read_members(reader, wanted)
+            _check_crc(found, crc)
+    except ReadError as error:
+        clip_id = request.sample.clip_id
+        raise BadSampleError(Problem(clip_id, shard.path, error.offset, error.reason)) from error
+    return found
+
+
 def _check_crc(contents: list[memoryview], expected: int) -> None:
+    if expected == _UNCHECKED:
+        return
     crc = 0
     for content in contents:
         crc = zlib.crc32(content, crc)
-    if expected not in (-1, crc):
+    if crc != expected:
         raise ReadError(
             f"its CRC-32 is {crc:08x} and the manifest says {expected:08x}: the shard is damaged; "
             "run avstore verify"

@@ -2,17 +2,18 @@
 
 import multiprocessing
 import pickle
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import resource_tracker
 from types import ModuleType
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
+from manifests.errors import first_sentence
+from manifests.signals import out_of_reach
 from manifests.store import StoreError
 from train.data.batch import Batch
 from train.data.build import Steps
@@ -72,6 +73,7 @@ def stream(
     of a worker before it counts as hung.
     """
     end = len(steps) if stop is None else min(stop, len(steps))
+    pin_memory = pin_memory and torch.cuda.is_available()  # nothing else has a use for it
     steps = replace(steps, ahead=max(workers, 1), threads=threads or usual_threads(workers))
     if workers == 0 or start + 1 >= end:
         for step in range(start, end):
@@ -87,11 +89,24 @@ def stream(
         timeout=_LOOK_S,
         pin_memory=pin_memory,
     )
-    with _script_left_alone(steps), _out_of_reach():
-        rest = iter(loader)
+    with _script_left_alone(steps), out_of_reach():
+        rest = _started(loader)
     first = steps[start]
     yield first.pin_memory() if pin_memory else first
     yield from _received(rest, start + 1, timeout_s)
+
+
+def _started(loader: "DataLoader[Batch | _Failure]") -> "Iterator[Batch | _Failure]":
+    """The loader's workers. Raises LoaderError where they cannot begin."""
+    try:
+        return iter(loader)
+    except (BrokenPipeError, ConnectionError, EOFError) as error:
+        raise LoaderError(
+            "loader processes could not be started: they cannot import the order or dataset that "
+            "they are given. Define its class in a module of its own (not in a notebook, on "
+            'standard input, or in a script without `if __name__ == "__main__":`), or load '
+            "without workers"
+        ) from error
 
 
 def _received(source: Iterator["Batch | _Failure"], step: int, timeout_s: float) -> Iterator[Batch]:
@@ -100,14 +115,17 @@ def _received(source: Iterator["Batch | _Failure"], step: int, timeout_s: float)
     while True:
         try:
             got = next(source, None)
-        except RuntimeError as error:
-            if "DataLoader" not in str(error):
+        except (RuntimeError, EOFError, OSError) as error:
+            # Of a killed worker's half-sent batch, what torch raises depends on where it broke off.
+            if isinstance(error, RuntimeError) and "DataLoader" not in str(error):
+                raise
+            if "in DataLoader worker" in str(error):  # an error of the worker's own
                 raise
             # A DataLoader looks for dead workers only when its time-out ends, so it is a short one.
             if "timed out" in str(error) and time.monotonic() - began < timeout_s:
                 continue
             raise LoaderError(
-                f"a loader process ended or hung before step {step} ({str(error).splitlines()[0]})"
+                f"a loader process ended or hung before step {step} ({first_sentence(error)})"
                 "; out of memory? Use fewer workers or smaller batches; the run can go on from "
                 "this step"
             ) from error
@@ -152,18 +170,6 @@ def _script_left_alone(steps: Steps) -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = script
-
-
-@contextmanager
-def _out_of_reach() -> Iterator[None]:
-    """Processes started here never see Ctrl-C, which a terminal sends to all: they end when this
-    one does, which may want to end its step first."""
-    resource_tracker.ensure_running()  # begun later, it would let the signal through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _context() -> multiprocessing.context.BaseContext:

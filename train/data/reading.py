@@ -71,6 +71,11 @@ class Reader(Protocol):
         """Bytes [offset, offset + size). Raises ReadError where they cannot be had whole."""
         ...
 
+    def renew(self, shard: Shard, start: int, stop: int) -> bool:
+        """Bytes [start, stop) that were read are wrong: let go of what is held of them. Whether
+        reading again may give others."""
+        ...
+
 
 class _File(FileIO):
     """A file that is closed when it is neither kept nor read any more."""
@@ -129,6 +134,19 @@ class LocalReader:
             self._open.popitem(last=False)
         return file
 
+    def renew(self, shard: Shard, start: int, stop: int) -> bool:
+        """Whether another file lies in the place of the one that was open."""
+        with self._lock:
+            file = self._open.pop(shard.path, None)
+        if file is None:
+            return False
+        try:
+            there = (self._root / shard.path).stat()
+        except OSError:
+            return False
+        held = os.fstat(file.fileno())
+        return (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino)
+
     def close(self) -> None:
         """Let go of every file."""
         with self._lock:
@@ -152,6 +170,14 @@ def read_members(reader: Reader, wanted: Sequence[Wanted]) -> list[memoryview]:
             _check_header(content[at - _HEADER : at], item)
             found[place] = content[at : at + item.size]
     return found
+
+
+def reread(reader: Reader, wanted: Sequence[Wanted]) -> bool:
+    """Members of one shard prove wrong: whether to read them again, past what the reader held."""
+    if not wanted:
+        return False
+    stop = max(item.offset + item.size for item in wanted)
+    return reader.renew(wanted[0].shard, min(item.offset for item in wanted) - _HEADER, stop)
 
 
 def _spans(wanted: Sequence[Wanted], gap: int) -> list[list[int]]:

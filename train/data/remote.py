@@ -89,6 +89,14 @@ class RemoteReader:
                 for future in futures:
                     future.cancel()
 
+    def renew(self, shard: Shard, start: int, stop: int) -> bool:
+        """Drop what is cached of these bytes; whether there was anything."""
+        if self._cache is None or not shard.sha256:
+            return False
+        with self._lock:
+            self._expected = [held for held in self._expected if held[0].shard.path != shard.path]
+        return self._cache.drop(shard.sha256, start, stop)
+
     def _ask(self, span: Span) -> list[Future[bytes]]:
         return [
             self._pool.submit(self._part, span.shard, start, min(start + PART_BYTES, span.stop))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from manifests import remote
 from manifests.catalogue import open_read
+from manifests.lock import StoreBusyError
 from manifests.store import Store as StorePaths
 from manifests.store import StoreError, find_store
 
@@ -46,8 +48,8 @@ class Store:
         while True:
             try:
                 return open_read(self.paths)
-            except StoreError as error:
-                if "lock" not in str(error).lower() or time.monotonic() > deadline:
+            except StoreBusyError:
+                if time.monotonic() > deadline:
                     raise
             time.sleep(0.1)
 
@@ -70,6 +72,8 @@ def open_store(
     needs.
     Raises StoreError where there is none.
     """
+    if not isinstance(cache_bytes, Integral):
+        raise ValueError(f"cache_bytes is a whole number of bytes, not {cache_bytes!r}")
     if "://" in str(path):
         local, _, _ = remote.mirror(str(path), cache, **options)
         folder = str(cache or remote.cache_directory())

@@ -224,6 +224,21 @@ def test_a_store_rebuilt_under_a_running_epoch_is_noticed(broken, tmp_path):
         run(samples, workers=2)
 
 
+def test_a_repaired_shard_is_read_anew_by_the_same_process(broken):
+    store, samples = broken
+    path = store.root / samples.sample(7).shard.path
+    content = path.read_bytes()
+    flip(store, samples.sample(7), "flac")
+    always = Policy(checksum="always")
+    with pytest.raises(BadSampleError, match="CRC-32"):
+        run(samples, always)
+    again = path.with_suffix(".new")
+    again.write_bytes(content)
+    again.replace(path)
+    for workers in (0, 2):
+        assert sum(len(b) for b in run(samples, always, workers)) == 23
+
+
 @dataclass(frozen=True)
 class Deadly:
     """An order of which no worker process survives one step."""

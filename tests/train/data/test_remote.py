@@ -188,6 +188,26 @@ def test_a_second_epoch_comes_from_the_cache_and_survives_its_loss(toy_store, to
     same_batches(store, toy_list)
 
 
+def test_wrong_blocks_of_the_cache_are_fetched_anew(toy_store, toy_list, tmp_path):
+    """Of the right length, so that only what is in them tells."""
+    store = elsewhere(toy_store, tmp_path, cache_bytes=64 << 20)
+    same_batches(store, toy_list)
+    for path in (tmp_path / "cache/blocks").rglob("*-*"):
+        path.write_bytes(bytes(path.stat().st_size))
+    same_batches(store, toy_list)
+    before = Flaky.requests
+    same_batches(store, toy_list)
+    assert Flaky.requests <= before + 2
+
+
+def test_a_cache_that_cannot_be_a_folder_is_said(toy_store, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="choose another cache folder"):
+        open_store(f"flaky://{toy_store.root}", cache=tmp_path / "file")
+    with pytest.raises(ValueError, match="cache_bytes is a whole number of bytes, not '5GB'"):
+        elsewhere(toy_store, tmp_path, cache_bytes="5GB")
+
+
 def test_threads_that_want_the_same_blocks_fetch_them_once(tmp_path):
     content = random.Random(0).randbytes(4 * BLOCK_BYTES)
     cache = BlockCache(tmp_path, 64 << 20)
