@@ -119,7 +119,8 @@ def build(order: Order, rows: Rows, spec: BatchSpec, policy: Policy, threads: in
     pieces = [piece for piece, _ in made if piece is not None]
     if not pieces:
         told = "; ".join(str(problem) for problem in problems[:3])
-        raise BadSampleError(f"every sample of step {rows.step} is bad: {told}")
+        more = "; a batch needs one that is well" if policy.on_bad == "skip" else ""
+        raise BadSampleError(f"every sample of step {rows.step} is bad: {told}{more}")
     return _assemble(order.samples, spec, rows, np.array(kept), pieces, arrays, problems)
 
 

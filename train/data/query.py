@@ -70,18 +70,25 @@ def sample_list(
     """
     if segments not in (None, "audio", "visual", "both"):
         raise ValueError(f"segments are 'audio', 'visual' or 'both', not {segments!r}")
+    if not isinstance(store, Store):
+        raise TypeError(f"sample_list takes a store (open_store(…)), not {store!r}")
+    if isinstance(features, str):
+        raise ValueError(f"features is a list of names, such as [{features!r}], not {features!r}")
+    features = tuple(dict.fromkeys(features))
     with store.connect() as con:
         try:
             _want(con, sql, params, masks)
             stages = choose_stages(con, recipe)
             con.execute(_SHARDS)
-            companions, columns, joins = find_features(con, tuple(features))
+            companions, columns, joins = find_features(con, features)
             columns = "".join(f", w.{mask}" for mask in masks) + columns
             layouts = _layouts(con) if ranges else []
             table = _rows(con, layouts, segments, columns, joins)
             if not table.num_rows:
                 raise StoreError(_nothing(con, sql, recipe))
-            check_complete(table, tuple(features))
+            if segments:
+                _check_segments(table, segments)
+            check_complete(table, features)
             table, shards, datasets = _used_shards(con, table)
             return SampleList(
                 url=store.url,
@@ -120,13 +127,22 @@ def _want(
     )
     if weighted:
         bad = con.execute(
-            "SELECT clip_id, weight FROM wanted WHERE weight IS NULL OR NOT weight >= 0 "
-            "OR isinf(weight) LIMIT 1"
+            "SELECT clip_id, weight FROM wanted WHERE weight IS NULL OR weight < 0 "
+            "OR NOT isfinite(weight) LIMIT 1"
         ).fetchone()
         if bad:
             raise StoreError(
                 f"the query gives {bad[0]} the weight {bad[1]}; weights are at least 0"
             )
+
+
+def _check_segments(table: pa.Table, segments: str) -> None:
+    """Single clips may have no labels of parts; none of all is a question to the wrong dataset."""
+    if table["segment_labels"].null_count == table.num_rows:
+        raise StoreError(
+            f"no clip of the list has {segments} labels of parts: their dataset labels whole "
+            "clips, or segments= names the other modality"
+        )
 
 
 def _layouts(con: duckdb.DuckDBPyConnection) -> list[str]:

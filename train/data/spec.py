@@ -1,7 +1,7 @@
 """What a batch holds, and how its samples are chosen: plain frozen settings."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Literal, get_args
@@ -137,7 +137,8 @@ class BatchSpec:
         _one_of(self, frame_choice=FrameChoice, shuffle=Shuffle, labels=Labels)
         _one_of(self, pixels=Pixels, fbank=Where, decode=Where)
         at_least(self, 1, "batch_size", "frames", "fbank_frames", "segments", "block")
-        at_least(self, 1, "image_size", "waveform_samples", "fbank_mels", "feature_rows")
+        at_least(self, 1, "image_size", "waveform_samples", "feature_rows")
+        at_least(self, 4, "fbank_mels")  # Kaldi's filters
         at_least(self, 1, "classes")
         if isinstance(self.read, str) or not self.read:
             raise ValueError(
@@ -151,6 +152,8 @@ class BatchSpec:
             raise ValueError(f"smoothing is at least 0 and below 1, not {self.smoothing}")
         if self.drop_last and self.pad_last:
             raise ValueError("drop_last leaves the last batch out, pad_last fills it: choose one")
+        if not isinstance(self.frame_times, Sequence):
+            raise ValueError(f"frame_times are seconds, such as (2.5,), not {self.frame_times!r}")
         if self.frame_choice == "times" and not self.frame_times:
             raise ValueError("frame_choice 'times' needs frame_times, in seconds")
         if self.decode == "device" and (self.image_size is None or self.mixing):

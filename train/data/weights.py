@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import ArrayLike
 
 from manifests.store import StoreError
 from train.data.samples import SampleList, fingerprint_of
@@ -25,10 +26,13 @@ def class_balanced(samples: SampleList) -> SampleList:
     return with_weights(samples, total[starts[1:]] - total[starts[:-1]])
 
 
-def with_weights(
-    samples: SampleList, weights: "np.ndarray[tuple[int], np.dtype[np.float64]]"
-) -> SampleList:
-    """The list with these weights, one a sample, in its order; another fingerprint."""
+def with_weights(samples: SampleList, weights: ArrayLike) -> SampleList:
+    """The list with these weights (numbers, an array or a tensor), one a sample, in its order;
+    another fingerprint. Raises StoreError where they are no such thing."""
+    try:
+        weights = np.asarray(weights, np.float64).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"weights are numbers, one a sample: {error}") from error
     if len(weights) != len(samples) or not np.isfinite(weights).all() or (weights < 0).any():
         raise StoreError(f"{len(samples)} weights of at least 0 are wanted, one a sample")
     place = samples.table.column_names.index("weight")

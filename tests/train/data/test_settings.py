@@ -2,9 +2,19 @@
 
 import numpy as np
 import pytest
+import torch
 
 from manifests.store import StoreError
-from train.data import Augment, BatchSpec, Loader, PlanSpec, Policy, compile_plan, sample_list
+from train.data import (
+    Augment,
+    BatchSpec,
+    Loader,
+    PlanSpec,
+    Policy,
+    compile_plan,
+    sample_list,
+    with_weights,
+)
 
 ALL = "SELECT clip_id FROM clips"
 
@@ -36,6 +46,9 @@ ALL = "SELECT clip_id FROM clips"
         {"smoothing": 1.5},
         {"drop_last": True, "pad_last": True},
         {"frame_choice": "times"},
+        {"frame_times": 5.0},
+        {"seconds": float("inf")},
+        {"fbank_mels": 1},
     ],
 )
 def test_a_batch_that_cannot_be_is_refused(settings):
@@ -48,6 +61,7 @@ def test_a_batch_that_cannot_be_is_refused(settings):
     [
         (lambda: Augment(mixup=2.0), "mixup"),
         (lambda: Augment(mixup_beta=0.0), "mixup_beta"),
+        (lambda: Augment(mixup_beta=float("inf")), "mixup_beta"),
         (lambda: Augment(mixup_domain="nope"), "mixup_domain"),
         (lambda: Augment(roll=-1), "roll"),
         (lambda: Augment(freq_mask=-1), "freq_mask"),
@@ -89,6 +103,30 @@ def test_a_state_of_something_else_is_no_state(toy_list):
     loader = Loader(toy_list, BatchSpec(4))
     with pytest.raises(StoreError, match="no clips, epoch, fingerprint"):
         loader.load_state_dict({"version": 1, "order": "x", "step": 3})
+
+
+def test_weights_are_numbers_of_any_kind(toy_list):
+    ones = with_weights(toy_list, [1] * 23)
+    assert with_weights(toy_list, torch.ones(23)).fingerprint == ones.fingerprint
+    for wrong in ([1] * 22, ["a"] * 23, [float("nan")] * 23, None):
+        with pytest.raises(StoreError, match="weights"):
+            with_weights(toy_list, wrong)
+
+
+@pytest.mark.parametrize("weight", ["'nan'::DOUBLE", "'inf'::DOUBLE", "-1", "NULL"])
+def test_weights_of_a_query_are_numbers_from_0(toy_store, weight):
+    with pytest.raises(StoreError, match="weights are at least 0"):
+        sample_list(toy_store, f"SELECT clip_id, {weight} AS weight FROM clips")
+
+
+def test_what_is_asked_of_the_wrong_thing_is_said(toy_store):
+    with pytest.raises(TypeError, match="takes a store"):
+        sample_list("data", ALL)
+    with pytest.raises(ValueError, match="features is a list of names"):
+        sample_list(toy_store, ALL, features="vggish")
+    heard_only = f"{ALL} WHERE right(clip_id, 6)::INT % 2 = 0"
+    with pytest.raises(StoreError, match="no clip of the list has visual labels of parts"):
+        sample_list(toy_store, heard_only, segments="visual")
 
 
 def test_odd_queries(toy_store, toy_list):
