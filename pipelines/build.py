@@ -21,6 +21,7 @@ from pipelines import plan as planning
 from pipelines.cluster import connect
 from pipelines.extracting import run_shards, shard_job
 from pipelines.fetch.base import MachineError, MediaSource, Wanted
+from pipelines.fetch.folder import FolderSource
 from pipelines.fetch.ledger import AttemptLog
 from pipelines.fetch.sources import FetchOptions, open_source
 from pipelines.fetch.watch import FetchStopped
@@ -54,12 +55,14 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class Built:
-    """How a build ended: the account of every stage, and what was done now."""
+    """How a build ended: the account of every stage, and what was done now. strangers: files of
+    the source that are no clip's."""
 
     stage: str
     accounts: list[Account]
     shards: int
     bad_rows: int
+    strangers: list[str]
 
 
 def build(spec: DatasetSpec, recipe: Recipe, options: BuildOptions, console: Console) -> Built:
@@ -135,9 +138,19 @@ class _Driver:
         bad_rows = self.annotate()
         self.begin_stage()
         self.register_streams()
-        shards = sum(self.fetch_and_extract(source))
+        wanted = wanted_clips(
+            self.writer.con, self.spec, source.rechecks, source.tool, self.options.limit
+        )
+        shards = sum(self.fetch_and_extract(source, wanted))
         self.writer.publish()
-        return Built(self.stage, check(self.writer.con, self.spec.name), shards, bad_rows)
+        account = check(self.writer.con, self.spec.name)
+        return Built(self.stage, account, shards, bad_rows, self.strangers(source, wanted))
+
+    def strangers(self, source: MediaSource, wanted: Sequence[Wanted]) -> list[str]:
+        """Files of a folder that are no clip's: named otherwise, or of another list."""
+        if isinstance(source, FolderSource) and self.options.limit is None:
+            return source.strangers(wanted)
+        return []
 
     def refuse_lost_shards(self) -> None:
         """What the manifest calls stored must be there, by its size at least."""
@@ -196,11 +209,8 @@ class _Driver:
             create_task_view(self.writer.con)
         ledger.save_table(self.writer.con, self.store, "tasks")
 
-    def fetch_and_extract(self, source: MediaSource) -> Iterator[int]:
+    def fetch_and_extract(self, source: MediaSource, wanted: Sequence[Wanted]) -> Iterator[int]:
         """Fetch; whenever enough is there for whole shards, extract; the rest at the end."""
-        wanted = wanted_clips(
-            self.writer.con, self.spec, source.rechecks, source.tool, self.options.limit
-        )
         size = self.options.shard_clips or self.spec.shard_clips
         stopped: FetchStopped | None = None
         try:

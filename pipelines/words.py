@@ -34,6 +34,15 @@ def say(
             out.print(f"  {file} row {row}: {reason}")
         if built.bad_rows > 5:
             out.print("  … all of them: SELECT * FROM annotation_errors")
+    if built.strangers:
+        more = len(built.strangers) - 1
+        told = (
+            f"{more + 1} media files in the source carry"
+            if more
+            else ("1 media file in the source carries")
+        )
+        example = f"{', such as' if more else ':'} {built.strangers[0]}"
+        out.print(f"{told} no clip's name{example}", markup=False)
     if orphans := _orphans(con, spec.name):
         out.print(f"{orphans} stored clips are no longer in the annotations; no query returns them")
     where, size, count = _shards(con, spec.name, built.stage)

@@ -46,6 +46,16 @@ class FolderSource:
         for clip in wanted:
             yield self._find(clip)
 
+    def strangers(self, wanted: Sequence[Wanted]) -> list[str]:
+        """Media files that no clip of these is looked for in."""
+        named = {name.stem for clip in wanted for name in clip.names}
+        return [
+            path
+            for stem, found in self.index.by_stem.items()
+            if stem not in named
+            for path in found
+        ]
+
     def _find(self, clip: Wanted) -> Fetched:
         for name in clip.names:
             if paths := self.index.by_stem.get(name.stem):

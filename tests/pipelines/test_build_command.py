@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -44,6 +45,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append(f"{name},30,{LABELS[index % 2]},{'test' if index > 5 else 'train'}")
     make_clip(folder / "videos" / "noaudio1234_000001.mp4", audio=False)
     (folder / "videos" / "notavideo12_000002.mp4").write_text("<html>gone</html>")
+    (folder / "videos" / "holiday.mp4").write_text("")
     rows += [
         "noaudio1234,1,dog barking,train",
         "notavideo12,2,dog barking,train",
@@ -89,6 +91,7 @@ def ask(store: Path, query: str) -> list[tuple]:
 def test_account_names_what_is_stored_and_what_is_not(built: tuple[Path, str]) -> None:
     store, said = built
     assert "11 wanted = 8 stored, 2 rejected, 1 gone" in said
+    assert re.search(r"1 media file in the source carries no clip's name: /.*/holiday\.mp4", said)
     reasons = ask(store, "SELECT clip_id, verdict FROM failures WHERE stage <> 'fetch'")
     assert dict(reasons) == {
         "vggsound/noaudio1234_000001": "no_audio",
