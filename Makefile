@@ -35,10 +35,10 @@ $(SHARDS): %-shards: $(READY) ## a dataset's shards and manifest
 	    $${RECIPE:+--recipe "$$RECIPE"} $${WORKERS:+--workers "$$WORKERS"} $(ARGS)
 
 test: $(READY) ## the whole suite, in JOBS processes (default 2)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: $(READY) ## the suite without what takes long
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow' $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not slow' $(ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
