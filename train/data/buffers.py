@@ -39,23 +39,6 @@ def recycled(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         return made
 
 
-class _Own(threading.local):
-    def __init__(self) -> None:
-        self.arrays: dict[str, NDArray[Any]] = {}
-
-
-_OWN = _Own()
-
-
-def scratch(what: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """This thread's array of that name, with any content: for what is used up before the next
-    sample asks for it. Used again at once, it is found in the processor's cache."""
-    found = _OWN.arrays.get(what)
-    if found is None or found.shape != shape or found.dtype != dtype:
-        found = _OWN.arrays[what] = np.empty(shape, dtype)
-    return found
-
-
 def _forget() -> None:
     """A forked process begins anew: another thread may have held the lock."""
     global _LOCK  # noqa: PLW0603 -- one a process

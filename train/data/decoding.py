@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.buffers import scratch
-from train.data.direct import read_row
 from train.data.draws import Purpose
+from train.data.fbanks import fbank_of, read_fbank
 from train.data.piece import Piece, Places
 from train.data.reading import (
     BadSampleError,
-    LocalReader,
     Problem,
     Reader,
     ReadError,
@@ -39,7 +37,7 @@ def decoded(
     """What the bytes hold; nothing mixed yet. first: what proves wrong may be read once more."""
     sample = request.sample
     piece = Piece(sample.clip_id, sample.index)
-    straight = _straight(piece, request, spec, reader, places)
+    straight = read_fbank(piece, request, spec, reader, places)
     content = read_checked(request, reader, without=request.fbank if straight else None)
     doing = "read"
     try:
@@ -72,29 +70,6 @@ def decoded(
         problem = Problem(sample.clip_id, sample.shard.path, offset, f"cannot {doing} {error}")
         raise BadSampleError(problem) from error
     return piece
-
-
-def _straight(
-    piece: Piece, request: Request, spec: BatchSpec, reader: Reader, places: Places | None
-) -> bool:
-    """Read the fbank past the other members, if it is not to be checked: to where it belongs, if it
-    is left to the device, or to where it is finished from."""
-    if not request.fbank or request.whole or places is None or not isinstance(reader, LocalReader):
-        return False
-    usual = places.usual_fbank()
-    if usual is None:
-        return False
-    left = spec.fbank == "device"
-    row = usual if left else scratch("stored fbank", usual.shape, np.float16)
-    kept = read_row(reader, request.member(request.fbank), row)
-    if kept is None:
-        return False
-    if left:
-        piece.fbank, piece.fbank_frames = row, kept
-        _choose_masks(piece, row.shape, request, spec)
-    else:
-        piece.fbank = fbank_of(row[:kept], piece, request, spec, places)
-    return True
 
 
 def read_checked(
@@ -184,38 +159,3 @@ def _pictures(
         else:
             row[:] = pixels
     piece.pictures = out
-
-
-def fbank_of(
-    stored: NDArray[Any],
-    piece: Piece,
-    request: Request,
-    spec: BatchSpec,
-    places: Places | None = None,
-) -> NDArray[Any]:
-    """Fbank as it goes into a model, but for mixing, noise and roll."""
-    piece.fbank_frames = min(len(stored), spec.fbank_frames)
-    shape = (spec.fbank_frames, *stored.shape[1:])
-    if spec.fbank == "device":
-        place = places.fbank(shape, stored.dtype) if places and stored.ndim == 2 else None
-        fitted = spectrograms.fit(stored, spec.fbank_frames, place)
-        _choose_masks(piece, fitted.shape, request, spec)
-        return fitted
-    # What is finished here is worked on where the next sample's will be, in the cache.
-    work = out = None
-    if stored.ndim == 2 and places and not spec.mixing:
-        work = scratch("fbank", shape, np.float32)
-        noisy = spec.random and spec.noise and spec.augment.noise
-        out = work if noisy else places.fbank(shape, np.float32)
-    fitted = spectrograms.fit(stored, spec.fbank_frames, work)
-    _choose_masks(piece, fitted.shape, request, spec)
-    spectrograms.blank(fitted, piece.choices)
-    return spectrograms.normalise(fitted, spec.mean, spec.std, out)
-
-
-def _choose_masks(piece: Piece, shape: tuple[int, ...], request: Request, spec: BatchSpec) -> None:
-    """What SpecAugment blanks of an fbank of this shape."""
-    a = spec.augment
-    if spec.random and (a.freq_mask or a.time_mask):
-        drawn = request.draw.generator(Purpose.MASK)
-        piece.choices = spectrograms.mask_choices(shape, a.freq_mask, a.time_mask, drawn)

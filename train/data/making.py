@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifests.store import StoreError
-from train.data.decoding import decoded, fbank_of
+from train.data.decoding import decoded
 from train.data.draws import Purpose
+from train.data.fbanks import fbank_of
 from train.data.piece import Piece, Places
 from train.data.reading import Reader
 from train.data.request import Request

@@ -1,5 +1,6 @@
 """Frames: decode, crop, resize, normalise."""
 
+import warnings
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from train.data.buffers import recycled
+
+# Stored and decoded arrays may be read-only, and are only read; torch warns of them once.
+warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)

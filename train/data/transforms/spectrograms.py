@@ -2,22 +2,13 @@
 
 import math
 import tokenize
-import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-
-# Stored arrays are read-only bytes, and are only read; torch warns of them once.
-warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-
-# So few values torch converts in this thread; for more it would wake others.
-_SERIAL = 32_768
-
 
 # What NumPy's reader of headers raises, beside ValueError, where one is damaged.
 _DAMAGED = (tokenize.TokenError, SyntaxError, TypeError, ArithmeticError, MemoryError)
@@ -77,20 +68,9 @@ def fit(
         raise ValueError(f"an fbank is [frames, mels], and this is {list(fbank.shape)}")
     fitted = np.empty((frames, fbank.shape[1]), np.float32) if out is None else out
     kept = min(frames, len(fbank))
-    if fbank.dtype == np.float16 and fitted.dtype == np.float32:
-        _widen(fbank[:kept], fitted[:kept])
-    else:
-        fitted[:kept] = fbank[:kept]
+    fitted[:kept] = fbank[:kept]
     fitted[kept:] = 0
     return fitted
-
-
-def _widen(halves: NDArray[Any], out: NDArray[Any]) -> None:
-    """float16 to float32. torch does it several times faster than NumPy."""
-    rows = max(1, _SERIAL // halves.shape[1]) if torch.get_num_threads() > 1 else len(halves)
-    source, target = (torch.split(torch.from_numpy(array), rows) for array in (halves, out))
-    for some, wide in zip(source, target, strict=True):
-        wide.copy_(some)
 
 
 @dataclass(frozen=True, slots=True)
