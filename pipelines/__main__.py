@@ -1,5 +1,6 @@
 """`python -m pipelines` is `avstore`."""
 
+import logging
 import os
 import signal
 import sys
@@ -8,13 +9,15 @@ import sys
 def main() -> None:
     """Run the command. Ctrl-C and SIGTERM are one line, whatever was under way: imports, or a
     shutdown. Exit code 130 and 143."""
-    terminated: list[int] = []
+    told: list[int] = []
 
-    def terminate(number: int, _frame: object) -> None:
-        terminated.append(number)
+    def stop(number: int, _frame: object) -> None:
+        told.append(number)
+        logging.disable()  # of what the workers' end makes libraries say
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     try:
         from pipelines.cli import main as run  # noqa: PLC0415 -- takes a second
 
@@ -22,7 +25,7 @@ def main() -> None:
     except BaseException as error:
         if not _interrupted(error):
             raise
-        what, code = ("terminated", 143) if terminated else ("interrupted", 130)
+        what, code = ("terminated", 143) if signal.SIGTERM in told else ("interrupted", 130)
         print(f"\navstore: {what}; run the same command again to go on", file=sys.stderr)
         sys.stderr.flush()
         os._exit(code)  # what is half closed would only complain

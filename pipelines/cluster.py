@@ -27,7 +27,9 @@ def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client]":
     """
     # Half a second to load, which no command need wait for that only asks the manifest.
     import dask  # noqa: PLC0415
-    from distributed import Client, LocalCluster  # noqa: PLC0415
+
+    with dask.config.set({"logging.distributed": "error"}):  # read when it is imported
+        from distributed import Client, LocalCluster  # noqa: PLC0415
 
     if scheduler:
         try:
@@ -45,7 +47,6 @@ def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client]":
         "distributed.worker.memory.spill": False,
         "distributed.nanny.pre-spawn-environ": dict.fromkeys(_THREAD_VARIABLES, "1"),
         "distributed.admin.tick.limit": "60s",
-        "logging.distributed": "error",
     }
     with dask.config.set(settings), ExitStack() as stack:
         with out_of_reach():

@@ -15,3 +15,9 @@ def shared_data() -> Path:
     if not data.is_dir():
         pytest.skip(f"real clips and annotation files are not at {data} (set AVSTORE_SHARED)")
     return data
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that the processes of a run end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

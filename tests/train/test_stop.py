@@ -13,7 +13,7 @@ from tests.conftest import REPO
 from tests.train.test_resume import SMALL, numbers
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
-SETTINGS = (*SMALL, "epochs=30", "options.memory_size=4")
+SETTINGS = (*SMALL, "epochs=12", "options.memory_size=4")
 
 
 def command(store: Path, out: Path, *more: str) -> list[str]:
