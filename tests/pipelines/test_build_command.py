@@ -248,10 +248,8 @@ def test_sample_and_dataset_do_not_take_each_others_place(built: tuple[Path, str
     ("after_s", "how"),
     [
         (0.8, signal.SIGINT),
-        (4.0, signal.SIGINT),
-        (6.0, signal.SIGINT),
-        (3.0, signal.SIGTERM),
-        (6.0, signal.SIGTERM),
+        (5.0, signal.SIGINT),
+        (4.0, signal.SIGTERM),
     ],
 )
 def test_being_stopped_is_one_line_and_the_rerun_completes(

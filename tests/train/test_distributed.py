@@ -81,7 +81,7 @@ def test_torchrun_trains_and_keeps_processes_equal(
 
 @pytest.mark.slow
 def test_stopped_processes_go_on_to_the_same_numbers(two_task_store: Path, tmp_path: Path) -> None:
-    settings = (*SMALL, "options.memory_size=4", "batch_size=2", "epochs=15")
+    settings = (*SMALL, "options.memory_size=4", "batch_size=2", "epochs=10")
     sets = [word for item in settings for word in ("--set", item)]
 
     def command(out: Path) -> list[str]:
