@@ -19,9 +19,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from av_datasets.audioset_table import SegmentTable
-from av_datasets.columns import TableClips
-from av_datasets.lines import (
+from avstore.datasets.audioset_table import SegmentTable
+from avstore.datasets.columns import TableClips
+from avstore.datasets.lines import (
     Line,
     RowError,
     fields_of,
@@ -29,7 +29,7 @@ from av_datasets.lines import (
     require_paths,
     require_usable,
 )
-from av_datasets.spec import (
+from avstore.datasets.spec import (
     AnnotationError,
     Annotations,
     BadRow,
@@ -38,8 +38,8 @@ from av_datasets.spec import (
     Label,
     MediaName,
 )
-from av_datasets.vocabulary import Names, load_vocabulary
-from av_datasets.youtube import clip_names, require_id, second
+from avstore.datasets.vocabulary import Names, load_vocabulary
+from avstore.datasets.youtube import clip_names, require_id, second
 
 _EXPECTED = "rows 'YTID, start_seconds, end_seconds, \"positive_labels\"'"
 _ANNOUNCED = re.compile(r"num_segs=([0-9]+)")

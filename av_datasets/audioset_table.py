@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from av_datasets.columns import SCHEMA
-from av_datasets.spec import BadRow, Label
+from avstore.datasets.columns import SCHEMA
+from avstore.datasets.spec import BadRow, Label
 
 
 @dataclass

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from av_datasets.lines import (
+from avstore.datasets.lines import (
     Line,
     RowError,
     parse_rows,
@@ -29,7 +29,7 @@ from av_datasets.lines import (
     require_paths,
     require_usable,
 )
-from av_datasets.spec import (
+from avstore.datasets.spec import (
     AnnotationError,
     Annotations,
     BadRow,
@@ -39,8 +39,8 @@ from av_datasets.spec import (
     MediaName,
     Segment,
 )
-from av_datasets.vocabulary import Names, load_vocabulary
-from av_datasets.youtube import require_id
+from avstore.datasets.vocabulary import Names, load_vocabulary
+from avstore.datasets.youtube import require_id
 
 CLIP_SECONDS = 10.0
 _SPLITS = ("test", "val", "train")

@@ -21,9 +21,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from av_datasets.clips import ClipTable
-from av_datasets.lines import Line, RowError, fields_of, parse_rows, read_lines, require_paths
-from av_datasets.spec import (
+from avstore.datasets.clips import ClipTable
+from avstore.datasets.lines import Line, RowError, fields_of, parse_rows, read_lines, require_paths
+from avstore.datasets.spec import (
     AnnotationError,
     Annotations,
     BadRow,
@@ -32,8 +32,8 @@ from av_datasets.spec import (
     Label,
     MediaName,
 )
-from av_datasets.vocabulary import Names, load_vocabulary
-from av_datasets.youtube import second
+from avstore.datasets.vocabulary import Names, load_vocabulary
+from avstore.datasets.youtube import second
 
 _EXPECTED = "s4_meta_data.csv, ms3_meta_data.csv or AVSS's metadata.csv"
 _COLUMNS = {

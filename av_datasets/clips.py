@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from av_datasets.lines import Line, require_usable
-from av_datasets.spec import BadRow, Clip
+from avstore.datasets.lines import Line, require_usable
+from avstore.datasets.spec import BadRow, Clip
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Any, overload
 
 import pyarrow as pa
 
-from av_datasets.spec import Clip
+from avstore.datasets.spec import Clip
 
 SCHEMA = pa.schema(
     [

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from av_datasets.spec import AnnotationError, BadRow
+from avstore.datasets.spec import AnnotationError, BadRow
 
 T = TypeVar("T")
 

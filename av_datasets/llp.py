@@ -20,9 +20,16 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from av_datasets.clips import ClipTable
-from av_datasets.lines import Line, RowError, fields_of, parse_rows, require_paths, require_usable
-from av_datasets.spec import (
+from avstore.datasets.clips import ClipTable
+from avstore.datasets.lines import (
+    Line,
+    RowError,
+    fields_of,
+    parse_rows,
+    require_paths,
+    require_usable,
+)
+from avstore.datasets.spec import (
     AnnotationError,
     Annotations,
     BadRow,
@@ -32,8 +39,8 @@ from av_datasets.spec import (
     MediaName,
     Segment,
 )
-from av_datasets.vocabulary import Names, load_vocabulary
-from av_datasets.youtube import clip_names
+from avstore.datasets.vocabulary import Names, load_vocabulary
+from avstore.datasets.youtube import clip_names
 
 CLIP_SECONDS = 10.0
 _SECOND = r"[0-9]{1,6}(?:\.[0-9]{1,3})?"

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from av_datasets.lines import (
+from avstore.datasets.lines import (
     Line,
     RowError,
     fields_of,
@@ -33,7 +33,7 @@ from av_datasets.lines import (
     require_paths,
     require_usable,
 )
-from av_datasets.spec import (
+from avstore.datasets.spec import (
     AnnotationError,
     Annotations,
     BadRow,
@@ -42,7 +42,7 @@ from av_datasets.spec import (
     Label,
     MediaName,
 )
-from av_datasets.vocabulary import load_vocabulary
+from avstore.datasets.vocabulary import load_vocabulary
 
 _EXPECTED = "a videodatainfo.json, MSR_VTT.json, or a list of video ids"
 _VIDEO = re.compile(r"video([0-9]{1,4})")

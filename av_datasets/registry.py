@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from importlib.metadata import entry_points
 from importlib.resources import files
 
-from av_datasets.audioset import AUDIOSET
-from av_datasets.ave import AVE
-from av_datasets.avs import AVS
-from av_datasets.llp import LLP
-from av_datasets.msrvtt import MSRVTT
-from av_datasets.spec import DatasetSpec, check_key
-from av_datasets.vggsound import VGGSOUND
+from avstore.datasets.audioset import AUDIOSET
+from avstore.datasets.ave import AVE
+from avstore.datasets.avs import AVS
+from avstore.datasets.llp import LLP
+from avstore.datasets.msrvtt import MSRVTT
+from avstore.datasets.spec import DatasetSpec, check_key
+from avstore.datasets.vggsound import VGGSOUND
 
 DATASETS: dict[str, DatasetSpec] = {
     spec.name: spec for spec in (VGGSOUND, AUDIOSET, MSRVTT, AVE, AVS, LLP)
@@ -55,7 +55,7 @@ def _load(reference: str) -> DatasetSpec:
         raise LookupError(f"the dataset {reference!r} cannot be loaded: {error}") from error
     if not isinstance(spec, DatasetSpec):
         raise LookupError(
-            f"{reference} is a {type(spec).__name__} and no av_datasets.spec.DatasetSpec"
+            f"{reference} is a {type(spec).__name__} and no avstore.datasets.spec.DatasetSpec"
         )
     if spec.name in DATASETS or check_key(spec.name):
         raise LookupError(
@@ -67,7 +67,7 @@ def _load(reference: str) -> DatasetSpec:
 
 def stream_names() -> tuple[str, ...]:
     """The shipped task streams, sorted."""
-    folder = files("av_datasets").joinpath("streams")
+    folder = files("avstore.datasets").joinpath("streams")
     return tuple(sorted(p.name.removesuffix(".toml") for p in folder.iterdir()))
 
 
@@ -75,7 +75,7 @@ def stream_text(name: str) -> str:
     """The TOML of a shipped task stream. Raises LookupError naming the nearest one."""
     if name not in stream_names():
         raise _unknown("task stream", name, stream_names())
-    return files("av_datasets").joinpath("streams", f"{name}.toml").read_text(encoding="utf-8")
+    return files("avstore.datasets").joinpath("streams", f"{name}.toml").read_text(encoding="utf-8")
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> LookupError:

@@ -16,11 +16,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from av_datasets.clips import ClipTable
-from av_datasets.lines import Line, RowError, fields_of, parse_rows, require_paths
-from av_datasets.spec import Annotations, Clip, DatasetSpec, Label, MediaName
-from av_datasets.vocabulary import Names, load_vocabulary
-from av_datasets.youtube import clip_names, require_id, whole_second
+from avstore.datasets.clips import ClipTable
+from avstore.datasets.lines import Line, RowError, fields_of, parse_rows, require_paths
+from avstore.datasets.spec import Annotations, Clip, DatasetSpec, Label, MediaName
+from avstore.datasets.vocabulary import Names, load_vocabulary
+from avstore.datasets.youtube import clip_names, require_id, whole_second
 
 CLIP_SECONDS = 10.0
 _SPLITS = ("train", "test")

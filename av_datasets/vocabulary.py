@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
-from av_datasets.lines import RowError
-from av_datasets.spec import Label
+from avstore.datasets.lines import RowError
+from avstore.datasets.spec import Label
 
 _HINTS = 500
 
@@ -15,7 +15,7 @@ _HINTS = 500
 @cache
 def load_vocabulary(file: str) -> tuple[Label, ...]:
     """`data/<file>`: a CSV with the columns id, label and, where there are any, mid, category."""
-    text = files("av_datasets").joinpath("data", file).read_text(encoding="utf-8")
+    text = files("avstore.datasets").joinpath("data", file).read_text(encoding="utf-8")
     return tuple(
         Label(int(row["id"]), row["label"], row.get("mid") or None, row.get("category") or None)
         for row in csv.DictReader(text.splitlines())

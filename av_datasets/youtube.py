@@ -3,8 +3,8 @@
 import re
 from itertools import chain
 
-from av_datasets.lines import RowError
-from av_datasets.spec import MediaName
+from avstore.datasets.lines import RowError
+from avstore.datasets.spec import MediaName
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_START = 999_999

@@ -24,12 +24,12 @@ import duckdb
 import numpy as np
 import pyarrow.csv
 
-from av_datasets.audioset import AUDIOSET, vocabulary
-from manifests import annotations
-from manifests.schema import create
-from manifests.tasks import create_task_view, register
-from pipelines.published import read_published
-from pipelines.streams import load_stream
+from avstore.datasets.audioset import AUDIOSET, vocabulary
+from avstore.manifests import annotation_sets as annotations
+from avstore.manifests.schema import create
+from avstore.manifests.tasks import create_task_view, register
+from avstore.pipelines.build.annotations import read_published
+from avstore.pipelines.build.task_streams import load_stream
 
 OUT = Path(__file__).parent / "out"
 REPO = Path(__file__).resolve().parents[1]

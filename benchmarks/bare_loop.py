@@ -13,7 +13,7 @@ import simplejpeg
 import torch
 from numpy.typing import NDArray
 
-from train.data import SampleList
+from avstore.train.data import SampleList
 
 _BATCH, _FBANK = 64, (1024, 128)
 _HEADER = 128  # of an .npy file

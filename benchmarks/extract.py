@@ -24,11 +24,13 @@ from typing import Any
 
 import imageio_ffmpeg
 
+from avstore.pipelines.extract import audio, clip
+from avstore.pipelines.extract import frames as pictures
+from avstore.pipelines.extract import jpeg as picture
+from avstore.pipelines.extract.recipe import load_recipe
+from avstore.pipelines.extract.records import Extracted, Source
+from avstore.pipelines.extract.sandbox import CHILD_ENVIRONMENT, Sandbox
 from benchmarks.common import child_cpu, cpu_of, spread, table, write
-from pipelines.extract import audio, clip, picture, pictures
-from pipelines.recipe import load_recipe
-from pipelines.records import Extracted, Source
-from pipelines.sandbox import CHILD_ENVIRONMENT, Sandbox
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,19 +21,19 @@ import pyarrow.parquet as pq
 import simplejpeg
 from numpy.typing import NDArray
 
+from avstore.manifests import schema
+from avstore.manifests.ingest import ingest_features
+from avstore.manifests.sidecar import write_sidecar
+from avstore.manifests.store import Store, sidecar_of
+from avstore.pipelines.build.shard_tar import ShardTar
+from avstore.pipelines.features import base_shards as plan
+from avstore.pipelines.features.companion import SCHEMA, FeatureJob, companion_path, compute
+from avstore.pipelines.features.extractor import Batch
+from avstore.pipelines.features.extractors.clip import ClipImage
+from avstore.pipelines.features.stored_clip import StoredClip
+from avstore.pipelines.features.weights import Place, Weights
+from avstore.pipelines.features.worker_model import ModelKey
 from benchmarks.common import cpu_of, table, write
-from manifests import schema
-from manifests.ingest import ingest_features
-from manifests.sidecar import write_sidecar
-from manifests.store import Store, sidecar_of
-from pipelines.features import plan
-from pipelines.features.clip import StoredClip
-from pipelines.features.companion import SCHEMA, FeatureJob, companion_path, compute
-from pipelines.features.extractor import Batch
-from pipelines.features.extractors.clip import ClipImage
-from pipelines.features.model import ModelKey
-from pipelines.features.weights import Place, Weights
-from pipelines.tar import ShardTar
 
 FRAMES = 30
 PRINT = "ab" * 32

@@ -18,7 +18,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from pipelines.fetch.options import FetchOptions
+from avstore.pipelines.fetch.options import FetchOptions
 from tests.faults.test_fetch_storm import begun, check_storm, largest_excess, storm
 from tests.pipelines.fetch.clips import QUICK, clip, source, tiny_video
 from tests.servers.media_server import MediaServer

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from avstore.manifests.store import Store
+from avstore.train.data import Loader, SampleList, open_store, raw_samples, sample_list
 from benchmarks import loader_remote
 from benchmarks.common import alternately, seconds, table, write
 from benchmarks.loader_decoded import FLOAT, decoded
 from benchmarks.loader_store import repeat
-from manifests.store import Store
-from train.data import Loader, SampleList, open_store, raw_samples, sample_list
 
 ALL = "SELECT clip_id FROM samples"
 ONE = "SELECT clip_id FROM clips JOIN samples USING (clip_id) WHERE label_ids[1] = 7"
@@ -150,10 +150,10 @@ def _proportional(process: Any) -> int:
 
 def plan(root: Path, clips: int) -> dict[str, float]:
     """A four-task plan over a manifest of so many clips (metadata alone)."""
+    from avstore.manifests.catalogue import open_write
+    from avstore.manifests.rebuild import rebuild
+    from avstore.train.data import PlanSpec, compile_plan
     from benchmarks.made_up import generate
-    from manifests.catalogue import open_write
-    from manifests.rebuild import rebuild
-    from train.data import PlanSpec, compile_plan
 
     store = Store(root)
     if not store.manifest.is_file():

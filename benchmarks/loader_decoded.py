@@ -10,10 +10,10 @@ import numpy as np
 import simplejpeg
 import webdataset
 
+from avstore.train.data import BatchSpec, Loader, SampleList
+from avstore.train.data.transforms.spectrograms import load_npy
 from benchmarks.bare_loop import bare_loops
 from benchmarks.common import alternately, cpu_of, seconds
-from train.data import BatchSpec, Loader, SampleList
-from train.data.transforms.spectrograms import load_npy
 
 # fbank as float32, normalised; and left as it is stored, for the device.
 FLOAT = BatchSpec(

@@ -10,7 +10,7 @@ from typing import Any
 
 import fsspec
 
-from train.data import open_store, raw_samples, sample_list
+from avstore.train.data import open_store, raw_samples, sample_list
 
 LATENCIES_S = (0.0, 0.02, 0.1)
 

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from av_datasets.spec import Label
-from manifests import annotations
-from manifests.catalogue import open_write
-from manifests.ingest import commit_shards, transaction
-from manifests.lock import writing
-from manifests.sidecar import SCHEMA, write_sidecar
-from manifests.store import Store, committing, sidecar_of
-from pipelines.tar import ShardTar
+from avstore.datasets.spec import Label
+from avstore.manifests import annotation_sets as annotations
+from avstore.manifests.catalogue import open_write
+from avstore.manifests.ingest import commit_shards, transaction
+from avstore.manifests.lock import writing
+from avstore.manifests.sidecar import SCHEMA, write_sidecar
+from avstore.manifests.store import Store, committing, sidecar_of
+from avstore.pipelines.build.shard_tar import ShardTar
 
 DATASET = "repeated"
 RECIPE = "repeated-00000000"

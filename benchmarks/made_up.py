@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from av_datasets.spec import Label
-from manifests import annotations, ledger
-from manifests.sidecar import SCHEMA
-from manifests.store import Store
+from avstore.datasets.spec import Label
+from avstore.manifests import annotation_sets as annotations
+from avstore.manifests import ledger
+from avstore.manifests.sidecar import SCHEMA
+from avstore.manifests.store import Store
 
 DATASET = "audioset"
 RECIPE = "uavm"
@@ -112,7 +113,7 @@ def _annotations(store: Store, rng: np.random.Generator, ids: list[str]) -> None
 
 
 def _attempts(store: Store, ids: list[str], gone: np.ndarray) -> None:
-    from manifests.ledger import new_run
+    from avstore.manifests.ledger import new_run
 
     run_id = new_run("benchmark", {}).run_id
     store.ledger.mkdir(parents=True, exist_ok=True)

@@ -19,12 +19,12 @@ from typing import Any
 
 import duckdb
 
+from avstore.manifests.account import accounts
+from avstore.manifests.catalogue import open_read, open_write
+from avstore.manifests.ingest import commit_shards
+from avstore.manifests.rebuild import rebuild
+from avstore.manifests.store import Store
 from benchmarks.made_up import DATASET, SHARD_CLIPS, STAGE, generate
-from manifests.account import accounts
-from manifests.catalogue import open_read, open_write
-from manifests.ingest import commit_shards
-from manifests.rebuild import rebuild
-from manifests.store import Store
 
 OUT = Path(__file__).parent / "out"
 # What a store of 2.1 million clips is held to, on two cores: seconds, bytes, or a ratio.
@@ -153,7 +153,7 @@ _QUERIES = {
 
 
 def _ask(store: Store) -> dict[str, Any]:
-    from pipelines.plan import outstanding, plan_new
+    from avstore.pipelines.build.planner import outstanding, plan_new
 
     with open_read(store) as con:
         con.execute("SET memory_limit = '3GB'")

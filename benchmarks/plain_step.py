@@ -8,15 +8,15 @@ before decoding, and the selection walks over the batch row by row.
 import torch
 from torch import Tensor, nn
 
-from train.methods import find_method
-from train.methods.base import Method, Setup
-from train.methods.stella import STELLA, Choice
-from train.models.avm import matching_loss, pair_up
-from train.models.cavmae import CAVMAE, Tower
-from train.models.config import ModelConfig
-from train.models.decoder import Decoder
-from train.models.patches import Patches
-from train.selection import Alignment, importance
+from avstore.train.methods import find_method
+from avstore.train.methods.base import Method, Setup
+from avstore.train.methods.stella import STELLA, Choice
+from avstore.train.systems.cavmae.decoder import Decoder
+from avstore.train.systems.cavmae.matching import matching_loss, pair_up
+from avstore.train.systems.cavmae.model import CAVMAE, Tower
+from avstore.train.systems.cavmae.model_config import ModelConfig
+from avstore.train.systems.cavmae.patches import Patches
+from avstore.train.systems.cavmae.selection import Alignment, importance
 
 
 class PlainTower(Tower):

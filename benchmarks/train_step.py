@@ -18,17 +18,17 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from avstore.train.config import Config, load_config
+from avstore.train.data import Batch, Store, batches, open_store, sample_list
+from avstore.train.experiment import batch_spec
+from avstore.train.methods import find_method
+from avstore.train.methods.base import Method, Setup
+from avstore.train.optim import make_optimizer
+from avstore.train.progress import Meter
+from avstore.train.step import Stepper
+from avstore.train.systems.cavmae.model import CAVMAE
 from benchmarks.common import table, write
 from benchmarks.plain_step import plain_method, same_weights
-from train.build import batch_spec
-from train.config import Config, load_config
-from train.data import Batch, Store, batches, open_store, sample_list
-from train.methods import find_method
-from train.methods.base import Method, Setup
-from train.models.cavmae import CAVMAE
-from train.optim import make_optimizer
-from train.progress import Meter
-from train.step import Stepper
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ __all__ = ["open_store"]
 
 def __getattr__(name: str) -> Any:
     if name == "open_store":  # loaded when asked for: workers that only write need not
-        from manifests.reading import open_store  # noqa: PLC0415
+        from avstore.manifests.library import open_store  # noqa: PLC0415
 
         return open_store
-    raise AttributeError(f"module 'manifests' has no attribute {name!r}")
+    raise AttributeError(f"module 'avstore.manifests' has no attribute {name!r}")

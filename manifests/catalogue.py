@@ -14,9 +14,9 @@ from pathlib import Path
 
 import duckdb
 
-from manifests import schema
-from manifests.lock import StoreBusyError, writing
-from manifests.store import Store, StoreError, sync_folder
+from avstore.manifests import schema
+from avstore.manifests.lock import StoreBusyError, writing
+from avstore.manifests.store import Store, StoreError, sync_folder
 
 # The writer needs no more than this, whatever the store's size; less on a small machine.
 _MEMORY_BYTES = 5 << 29

@@ -7,11 +7,11 @@ stay until `gc`. Plans stay too, as done, so that no later shard takes a dropped
 import duckdb
 import pyarrow as pa
 
-from manifests import ledger
-from manifests.catalogue import Writer
-from manifests.ingest import transaction
-from manifests.rebuild import rebuild
-from manifests.store import Store, StoreError
+from avstore.manifests import ledger
+from avstore.manifests.catalogue import Writer
+from avstore.manifests.ingest import transaction
+from avstore.manifests.rebuild import rebuild
+from avstore.manifests.store import Store, StoreError
 
 
 def drop_stage(writer: Writer, store: Store, dataset: str, stage: str) -> int:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import duckdb
 
-from manifests.snapshots import pinned
-from manifests.store import Store, shard_of, sidecar_of, sync_folder
+from avstore.manifests.snapshots import pinned
+from avstore.manifests.store import Store, shard_of, sidecar_of, sync_folder
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import duckdb
 
-from manifests import status
-from manifests.sidecar import MEDIA_COLUMNS, QUALITY_COLUMNS
-from manifests.status import refresh_status
+from avstore.manifests import status
+from avstore.manifests.sidecar import MEDIA_COLUMNS, QUALITY_COLUMNS
+from avstore.manifests.status import refresh_status
 
 __all__ = ["commit_shards", "ingest_features", "ingest_sidecars", "refresh_status", "transaction"]
 

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manifests.store import Store, committing
+from avstore.manifests.store import Store, committing
 
 PLANS = pa.schema(
     [

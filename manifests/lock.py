@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from manifests.store import Store, StoreError
+from avstore.manifests.store import Store, StoreError
 
 
 class StoreBusyError(StoreError):

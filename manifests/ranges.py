@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from manifests.store import StoreError
+from avstore.manifests.store import StoreError
 
 # A gap this small costs less to read than another request does.
 GAP_BYTES = 256 << 10

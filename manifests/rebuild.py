@@ -5,10 +5,11 @@ from pathlib import Path
 
 import duckdb
 
-from manifests import annotations, ledger
-from manifests.catalogue import Writer
-from manifests.ingest import ingest_features, ingest_sidecars, refresh_status, transaction
-from manifests.store import Store, StoreError, sidecar_of
+from avstore.manifests import annotation_sets as annotations
+from avstore.manifests import ledger
+from avstore.manifests.catalogue import Writer
+from avstore.manifests.ingest import ingest_features, ingest_sidecars, refresh_status, transaction
+from avstore.manifests.store import Store, StoreError, sidecar_of
 
 
 def rebuild(writer: Writer, store: Store, without: Container[Path] = ()) -> int:

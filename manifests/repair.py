@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manifests.store import Store, shard_of, sidecar_of
+from avstore.manifests.store import Store, shard_of, sidecar_of
 
 
 def set_aside(store: Store, shards: Iterable[str]) -> Path:

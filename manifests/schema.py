@@ -4,8 +4,8 @@ from importlib.resources import files
 
 import duckdb
 
-from manifests.status import refresh_status
-from manifests.store import StoreError
+from avstore.manifests.status import refresh_status
+from avstore.manifests.store import StoreError
 
 VERSION = 4
 
@@ -46,4 +46,4 @@ def create(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _sql(name: str) -> str:
-    return files("manifests").joinpath(name).read_text()
+    return files("avstore.manifests").joinpath(name).read_text()

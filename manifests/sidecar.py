@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manifests.store import committing
+from avstore.manifests.store import committing
 
 _MEDIA = [
     ("path", pa.string()),

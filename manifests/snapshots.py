@@ -14,9 +14,9 @@ from pathlib import Path
 
 import duckdb
 
-from manifests.catalogue import open_read
-from manifests.ledger import now
-from manifests.store import Store, StoreError, committing, file_sha256
+from avstore.manifests.catalogue import open_read
+from avstore.manifests.ledger import now
+from avstore.manifests.store import Store, StoreError, committing, file_sha256
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 

@@ -5,11 +5,11 @@ from datetime import datetime
 
 import duckdb
 
-from manifests import ledger
-from manifests.catalogue import open_write
-from manifests.ingest import transaction
-from manifests.lock import writing
-from manifests.store import Store
+from avstore.manifests import ledger
+from avstore.manifests.catalogue import open_write
+from avstore.manifests.ingest import transaction
+from avstore.manifests.lock import writing
+from avstore.manifests.store import Store
 
 
 @dataclass(frozen=True)

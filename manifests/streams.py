@@ -5,7 +5,7 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import Any
 
-from manifests.store import StoreError
+from avstore.manifests.store import StoreError
 
 ROLES = ("train", "eval", "retrieval")
 _PARAMETER = re.compile(r"\$([a-z_]+)")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from manifests.streams import StreamError, sql_literal
+from avstore.manifests.streams import StreamError, sql_literal
 
 _STORED = re.compile(r"\bstored_clips\b")
 _PUBLISHED = "(SELECT c.*, NULL::VARCHAR AS verdict FROM clips c)"

@@ -4,7 +4,7 @@ from importlib.resources import files
 
 import duckdb
 
-from manifests.streams import ROLES, Stream, StreamError, Task, parse_stream, sql_literal
+from avstore.manifests.streams import ROLES, Stream, StreamError, Task, parse_stream, sql_literal
 
 __all__ = ["ROLES", "Stream", "StreamError", "Task", "create_task_view", "parse_stream", "register"]
 
@@ -17,7 +17,7 @@ _EMPTY = (
 def create_base_views(con: duckdb.DuckDBPyConnection) -> None:
     """The views that task queries choose from."""
     for name in ("views_tasks.sql", "views_leakage.sql"):
-        con.execute(files("manifests").joinpath(name).read_text())
+        con.execute(files("avstore.manifests").joinpath(name).read_text())
 
 
 def register(con: duckdb.DuckDBPyConnection, stream: Stream) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 
-from manifests.problem import Problem
-from manifests.store import Store, file_sha256, shard_of, sidecar_of
-from manifests.verify_companions import companions
+from avstore.manifests.problem import Problem
+from avstore.manifests.store import Store, file_sha256, shard_of, sidecar_of
+from avstore.manifests.verify_companions import companions
 
 __all__ = ["Problem", "verify"]
 

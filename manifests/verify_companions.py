@@ -8,8 +8,8 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
-from manifests.problem import Problem
-from manifests.store import Store, shard_of, sidecar_of
+from avstore.manifests.problem import Problem
+from avstore.manifests.store import Store, shard_of, sidecar_of
 
 # A companion's member: where its content lies, and its checksum (None: not read).
 _Members = dict[str, tuple[int, int, int | None]]

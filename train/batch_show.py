@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from manifests.store import StoreError
-from train.build import batch_spec
-from train.config import Config
-from train.data import EpochOrder, SampleList, open_store, steps_per_epoch
-from train.data.request import request_row
-from train.data.spec import DEFAULT_POLICY
-from train.errors import UserError
-from train.methods import find_method
-from train.tasks import load_stream, union
+from avstore.manifests.store import StoreError
+from avstore.train.config import Config
+from avstore.train.data import EpochOrder, SampleList, open_store, steps_per_epoch
+from avstore.train.data.request import request_row
+from avstore.train.data.spec import DEFAULT_POLICY
+from avstore.train.errors import UserError
+from avstore.train.experiment import batch_spec
+from avstore.train.methods import find_method
+from avstore.train.tasks import load_stream, union
 
 RECORD = "run.json"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from train import dist
-from train.errors import UserError
+from avstore.train import dist
+from avstore.train.errors import UserError
 
 
 def write_atomically(path: Path, content: bytes) -> None:

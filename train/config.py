@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from train import fidelity
-from train.errors import UserError
-from train.models.config import ModelConfig
+from avstore.train import fidelity
+from avstore.train.errors import UserError
+from avstore.train.systems.cavmae.model_config import ModelConfig
 
-RECIPES = Path(__file__).parent / "recipes"
+RECIPES = Path(__file__).parent / "configs"
 
 
 class Section(BaseModel):
@@ -59,7 +59,7 @@ class Config(Section):
     """One run. `epochs` are per task; `batch_size` is global, over processes and accumulation.
 
     micro_batch: rows of one forward on one device (none: all of them). fidelity: what the paper
-    means, or what the released code computes: see train.fidelity. init: weights to start from.
+    means, or what the released code computes: see fidelity.py. init: weights to start from.
     ties: how retrieval ranks equal scores (bug B22). steps_per_checkpoint: beside the one after
     each task.
     """

@@ -24,21 +24,26 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from train import checkpoint
-from train.build import pick_device
-from train.data import open_store, steps_per_epoch
-from train.downstream import TASKS, Downstream, DownstreamConfig, load_downstream
-from train.downstream.base import Material
-from train.downstream.config import downstream_names, init_path
-from train.ending import Ending, exit_code
-from train.errors import UserError, make_folder
-from train.models.cavmae import CAVMAE
-from train.models.weights import load_backbone, saved_shape
-from train.optim import make_optimizer, set_lr
-from train.progress import Display
-from train.results import Row, write
-from train.step import DTYPES, seed_everything
-from train.tasks import load_stream, whole
+from avstore.train import checkpoint
+from avstore.train.data import open_store, steps_per_epoch
+from avstore.train.errors import UserError, make_folder
+from avstore.train.experiment import pick_device
+from avstore.train.interrupts import Ending, exit_code
+from avstore.train.optim import make_optimizer, set_lr
+from avstore.train.progress import Display
+from avstore.train.results import Row, write
+from avstore.train.step import DTYPES, seed_everything
+from avstore.train.systems.cavmae.downstream import (
+    TASKS,
+    Downstream,
+    DownstreamConfig,
+    load_downstream,
+)
+from avstore.train.systems.cavmae.downstream.base import Material
+from avstore.train.systems.cavmae.downstream.config import downstream_names, init_path
+from avstore.train.systems.cavmae.model import CAVMAE
+from avstore.train.systems.cavmae.weights import load_backbone, saved_shape
+from avstore.train.tasks import load_stream, whole
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -57,7 +62,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The exit code: `train.ending.exit_code`."""
+    """The exit code: `avstore.train.interrupts.exit_code`."""
     args = parse(argv)
     return exit_code(
         lambda ending: evaluate(args, Console(highlight=False, soft_wrap=True), ending),

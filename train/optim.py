@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from train.config import OptimConfig
-from train.models.cavmae import CAVMAE
+from avstore.train.config import OptimConfig
+from avstore.train.systems.cavmae.model import CAVMAE
 
 
 def make_optimizer(module: nn.Module, config: OptimConfig, depth: int = 0) -> torch.optim.Optimizer:

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from train.results import HEADLINE, Row, matrix
+from avstore.train.results import HEADLINE, Row, matrix
 
 
 def plot_run(path: Path, rows: list[Row], tasks: list[str], title: str, chance: float) -> None:

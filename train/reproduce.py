@@ -24,11 +24,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from train import run
-from train.checkpoint import write_atomically
-from train.config import load_config
-from train.errors import UserError
-from train.plots import plot_comparison
+from avstore.train import run
+from avstore.train.checkpoint import write_atomically
+from avstore.train.config import load_config
+from avstore.train.errors import UserError
+from avstore.train.plots import plot_comparison
 
 METHODS = "finetune,er,derpp,flava,stella,joint"
 MEASURES = {

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.table import Table
 
-from train.checkpoint import write_atomically
-from train.evaluation.forgetting import Summary, summarise
+from avstore.train.checkpoint import write_atomically
+from avstore.train.evaluation.forgetting import Summary, summarise
 
 Row = dict[str, Any]
 SCHEMA = pa.schema(

@@ -27,11 +27,10 @@ if __package__ in (None, ""):  # run as a file: the project's root is its parent
 import torch
 from rich.console import Console
 
-from train import checkpoint, dist
-from train.batch_show import RECORD, record
-from train.build import batch_spec, build, check_options, pick_device
-from train.config import Config, load_config, recipe_names
-from train.data import (
+from avstore.train import checkpoint, dist
+from avstore.train.batch_show import RECORD, record
+from avstore.train.config import Config, load_config, recipe_names
+from avstore.train.data import (
     Batch,
     Remembered,
     SampleList,
@@ -40,18 +39,19 @@ from train.data import (
     open_store,
     steps_per_epoch,
 )
-from train.ending import Ending, StoppedError, exit_code
-from train.errors import UserError, make_folder
-from train.evaluation.embed import Gallery, embed_all
-from train.evaluation.forgetting import gap_difference
-from train.evaluation.retrieval import chance, modality_gap, retrieval
-from train.methods import METHODS, find_method
-from train.optim import set_lr
-from train.progress import Display
-from train.results import Row, matrix, summaries, summary_table, task_table, write
-from train.step import Stepper
-from train.tasks import Stream, load_stream, union
-from train.track import Tracker, make_tracker
+from avstore.train.errors import UserError, make_folder
+from avstore.train.evaluation.embed import Gallery, embed_all
+from avstore.train.evaluation.forgetting import gap_difference
+from avstore.train.evaluation.retrieval import chance, modality_gap, retrieval
+from avstore.train.experiment import batch_spec, build, check_options, pick_device
+from avstore.train.interrupts import Ending, StoppedError, exit_code
+from avstore.train.methods import METHODS, find_method
+from avstore.train.optim import set_lr
+from avstore.train.progress import Display
+from avstore.train.results import Row, matrix, summaries, summary_table, task_table, write
+from avstore.train.step import Stepper
+from avstore.train.tasks import Stream, load_stream, union
+from avstore.train.tracking import Tracker, make_tracker
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -76,7 +76,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The exit code: `train.ending.exit_code`."""
+    """The exit code: `avstore.train.interrupts.exit_code`."""
     args = parse(argv)
     console = Console(highlight=False, soft_wrap=True)
     try:
@@ -326,7 +326,7 @@ class Run:
 
     def report(self, console: Console) -> None:
         """Table, plot, JSON and rows; then the run is complete."""
-        from train.plots import plot_run  # noqa: PLC0415 -- a second to load, and not to begin with
+        from avstore.train.plots import plot_run  # noqa: PLC0415 -- a second to load, and not to begin with
 
         names = self.stream.names
         level = chance(len({clip for t in self.stream.tasks for clip in t.evaluation.clip_ids}))

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
-from train import dist
-from train.config import Config
-from train.data import Batch
-from train.methods import Method
+from avstore.train import dist
+from avstore.train.config import Config
+from avstore.train.data import Batch
+from avstore.train.methods import Method
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from train.data import SampleList, Store, sample_list
-from train.errors import UserError
+from avstore.train.data import SampleList, Store, sample_list
+from avstore.train.errors import UserError
 
 _CLIPS = "SELECT clip_id FROM task_clips WHERE stream = ? AND position = ? AND role = ?"
 _COUNTS = """

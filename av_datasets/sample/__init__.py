@@ -5,6 +5,6 @@
 still, absent. It is read, fetched, judged and sharded by the same code as the real thing.
 """
 
-from av_datasets.sample.corpus import SAMPLE, SamplePaths, make_sample
+from avstore.datasets.sample.corpus import SAMPLE, SamplePaths, make_sample
 
 __all__ = ["SAMPLE", "SamplePaths", "make_sample"]

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from av_datasets.sample.encode import MP4, STILL_MP4, WEBM, write_video
-from av_datasets.sample.scene import Scene, pictures, rhythm, sound
-from av_datasets.vggsound import VGGSOUND
+from avstore.datasets.sample.encode import MP4, STILL_MP4, WEBM, write_video
+from avstore.datasets.sample.scene import Scene, pictures, rhythm, sound
+from avstore.datasets.vggsound import VGGSOUND
 
 CLASSES = {
     "sports": (
@@ -135,7 +135,7 @@ def make_sample(folder: Path, progress: Callable[[int, int], None] | None = None
 def _version() -> str:
     """sha256 of the code that makes the sample: other code, other videos."""
     names = ("scene.py", "encode.py", "corpus.py")
-    here = files("av_datasets.sample")
+    here = files("avstore.datasets.sample")
     return hashlib.sha256(b"".join(here.joinpath(n).read_bytes() for n in names)).hexdigest()
 
 

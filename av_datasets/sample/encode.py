@@ -8,7 +8,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from av_datasets.sample.scene import FPS, HEIGHT, RATE, WIDTH, Picture
+from avstore.datasets.sample.scene import FPS, HEIGHT, RATE, WIDTH, Picture
 
 _BLOCK = 8820
 

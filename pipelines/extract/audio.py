@@ -14,9 +14,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.extract.complaints import Log, complaints, listening
-from pipelines.extract.window import PREROLL_S
-from pipelines.recipe import Audio
+from avstore.pipelines.extract.decoder_log import Log, complaints, listening
+from avstore.pipelines.extract.recipe import Audio
+from avstore.pipelines.extract.window import PREROLL_S
 
 GAP_S = 0.04
 """A frame this far from where the last one ended is put at its own time; less is jitter: real

@@ -8,24 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.extract import sampling, signals
-from pipelines.extract.audio import Sound, decode_sound
-from pipelines.extract.fbank import log_mel
-from pipelines.extract.flac import encode_flac
-from pipelines.extract.judge import judge
-from pipelines.extract.loudness import integrated_loudness
-from pipelines.extract.pictures import Pictures, decode_pictures
-from pipelines.extract.rejected import Rejected
-from pipelines.extract.source import (
+from avstore.pipelines.extract import quality as signals
+from avstore.pipelines.extract import sampling
+from avstore.pipelines.extract.audio import Sound, decode_sound
+from avstore.pipelines.extract.fbank import log_mel
+from avstore.pipelines.extract.flac import encode_flac
+from avstore.pipelines.extract.frames import Pictures, decode_pictures
+from avstore.pipelines.extract.loudness import integrated_loudness
+from avstore.pipelines.extract.open_media import (
     choose_streams,
     media_facts,
     open_media,
     sha256_of,
     stream_offset_ms,
 )
-from pipelines.extract.window import read_window
-from pipelines.recipe import Recipe
-from pipelines.records import Extracted, MediaFacts, Quality, Source
+from avstore.pipelines.extract.recipe import Recipe
+from avstore.pipelines.extract.records import Extracted, MediaFacts, Quality, Source
+from avstore.pipelines.extract.rejected import Rejected
+from avstore.pipelines.extract.validate import judge
+from avstore.pipelines.extract.window import read_window
 
 Members = tuple[tuple[str, bytes], ...]
 
@@ -44,7 +45,7 @@ class Decoded:
 def extract_clip(source: Source, recipe: Recipe) -> Extracted:
     """Frames, audio, filter bank and quality signals of one clip, or why there are none.
 
-    Pure and in-process: a crash or hang of a decoder is the caller's (see `pipelines.sandbox`).
+    Pure and in-process: a crash or hang of a decoder is the caller's (see the sandbox).
 
     Raises:
         OSError: the file cannot be read: the run's trouble, not the clip's.

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.recipe import Fbank
+from avstore.pipelines.extract.recipe import Fbank
 
 PREEMPHASIS = 0.97
 LOW_HZ = 20.0

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
-from pipelines.recipe import Frames
+from avstore.pipelines.extract.recipe import Frames
 
 
 @dataclass(frozen=True)

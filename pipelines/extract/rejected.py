@@ -1,6 +1,6 @@
 """How a stage says that a clip cannot be used."""
 
-from manifests.verdicts import Verdict
+from avstore.manifests.verdicts import Verdict
 
 
 class Rejected(Exception):  # noqa: N818 - a verdict on a clip, not an error of the program

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil, floor
 
-from pipelines.recipe import Frames
+from avstore.pipelines.extract.recipe import Frames
 
 
 def exact(seconds: float) -> Fraction:

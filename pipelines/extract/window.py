@@ -7,10 +7,10 @@ from typing import Any
 
 import av
 
-from manifests.verdicts import Verdict
-from pipelines.extract.limits import MAX_WINDOW_BYTES, MAX_WINDOW_FRAMES
-from pipelines.extract.rejected import Rejected
-from pipelines.extract.source import Opened
+from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.extract.limits import MAX_WINDOW_BYTES, MAX_WINDOW_FRAMES
+from avstore.pipelines.extract.open_media import Opened
+from avstore.pipelines.extract.rejected import Rejected
 
 PREROLL_S = Fraction(1, 4)
 """Read before the clip's start, so that audio decoders and the resampler have settled."""

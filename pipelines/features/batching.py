@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.features.extractor import Batch, FeatureError
+from avstore.pipelines.features.extractor import Batch, FeatureError
 
 Item = tuple[int, int, NDArray[Any]]
 """(clip's position, row, content)."""

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from manifests.store import Store, StoreError, committing, sidecar_of
-from pipelines.features import model
-from pipelines.features.batching import batched
-from pipelines.features.clip import StoredClip, canonical_labels
-from pipelines.features.extractor import Extractor, check_value
-from pipelines.features.model import ModelKey
-from pipelines.tar import ShardTar
+from avstore.manifests.store import Store, StoreError, committing, sidecar_of
+from avstore.pipelines.build.shard_tar import ShardTar
+from avstore.pipelines.features import worker_model as model
+from avstore.pipelines.features.batching import batched
+from avstore.pipelines.features.extractor import Extractor, check_value
+from avstore.pipelines.features.stored_clip import StoredClip, canonical_labels
+from avstore.pipelines.features.worker_model import ModelKey
 
 SCHEMA = pa.schema(
     [

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
-from manifests.store import StoreError
-from pipelines.features.clip import StoredClip
-from pipelines.features.weights import Place, Weights
+from avstore.manifests.store import StoreError
+from avstore.pipelines.features.stored_clip import StoredClip
+from avstore.pipelines.features.weights import Place, Weights
 
 Batch = Callable[[NDArray[Any]], NDArray[Any]]
 """A loaded model: items (B, …) in, outputs (B, …) out, row by row."""

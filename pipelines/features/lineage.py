@@ -9,12 +9,12 @@ from typing import Any
 
 import duckdb
 
-from manifests import ledger
-from manifests.ingest import transaction
-from manifests.store import Store
-from pipelines.features.clip import READ_LIBRARIES
-from pipelines.features.extractor import Extractor, parameters_of
-from pipelines.features.weights import Weights
+from avstore.manifests import ledger
+from avstore.manifests.ingest import transaction
+from avstore.manifests.store import Store
+from avstore.pipelines.features.extractor import Extractor, parameters_of
+from avstore.pipelines.features.stored_clip import READ_LIBRARIES
+from avstore.pipelines.features.weights import Weights
 
 
 @dataclass(frozen=True)

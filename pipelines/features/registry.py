@@ -9,7 +9,7 @@ from dataclasses import fields
 from importlib.metadata import entry_points
 from typing import Any
 
-from pipelines.features.extractor import Extractor, FeatureError
+from avstore.pipelines.features.extractor import Extractor, FeatureError
 
 GROUP = "avstore.extractors"
 _OWN = {
@@ -31,7 +31,7 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 def references() -> dict[str, str]:
     """Every known extractor: name to `module:name`. A package cannot take over one of ours."""
-    own = {name: f"pipelines.features.extractors.{where}" for name, where in _OWN.items()}
+    own = {name: f"avstore.pipelines.features.extractors.{where}" for name, where in _OWN.items()}
     return {point.name: point.value for point in entry_points(group=GROUP)} | own
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.features.extractor import Batch
+from avstore.pipelines.features.extractor import Batch
 
 
 def batch_of(model: Any, device: str, forward: Callable[[Any], Any]) -> Batch:

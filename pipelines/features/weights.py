@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from manifests.errors import first_sentence
-from manifests.store import StoreError, file_sha256
+from avstore.manifests.errors import first_sentence
+from avstore.manifests.store import StoreError, file_sha256
 
 
 class WeightsError(StoreError):

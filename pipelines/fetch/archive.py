@@ -5,17 +5,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.verdicts import Verdict
-from pipelines.fetch.attempt import Started, failed, stored
-from pipelines.fetch.base import Fetched, SourceError, Wanted
-from pipelines.fetch.folder import EXTENSIONS
-from pipelines.fetch.landing import Landed, Landing
-from pipelines.fetch.members import DAMAGE, BombError, Member, members
-from pipelines.fetch.options import FetchOptions
-from pipelines.fetch.parts import Archive
-from pipelines.fetch.storage import NETWORK_ERRORS, PartedFile, with_ranges
-from pipelines.fetch.taxonomy import AttemptError, classify
-from pipelines.fetch.watch import DiskWatch, FetchStopped
+from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.fetch.archive_members import DAMAGE, BombError, Member, members
+from avstore.pipelines.fetch.archive_parts import Archive
+from avstore.pipelines.fetch.attempt import Started, failed, stored
+from avstore.pipelines.fetch.download_dir import Landed, Landing
+from avstore.pipelines.fetch.folder import EXTENSIONS
+from avstore.pipelines.fetch.guards import DiskWatch, FetchStopped
+from avstore.pipelines.fetch.options import FetchOptions
+from avstore.pipelines.fetch.remote_files import NETWORK_ERRORS, PartedFile, with_ranges
+from avstore.pipelines.fetch.source import Fetched, SourceError, Wanted
+from avstore.pipelines.fetch.taxonomy import AttemptError, classify
 
 TOOL = "archive"
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from manifests.verdicts import POLICIES
-from pipelines.fetch.base import Fetched, Wanted
-from pipelines.fetch.clock import after, utc_now
-from pipelines.fetch.landing import Landed
-from pipelines.fetch.taxonomy import AttemptError, of_os_error
+from avstore.manifests.verdicts import POLICIES
+from avstore.pipelines.fetch.clock import after, utc_now
+from avstore.pipelines.fetch.download_dir import Landed
+from avstore.pipelines.fetch.source import Fetched, Wanted
+from avstore.pipelines.fetch.taxonomy import AttemptError, of_os_error
 
 
 @dataclass(frozen=True, slots=True)

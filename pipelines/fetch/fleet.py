@@ -15,13 +15,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from manifests.verdicts import POLICIES
-from pipelines.fetch.attempt import Tried
-from pipelines.fetch.base import Fetched, Wanted
-from pipelines.fetch.clock import after
-from pipelines.fetch.gate import Gate, Ticket, in_words
-from pipelines.fetch.options import FetchOptions
-from pipelines.fetch.watch import DiskWatch, DominanceWatch, FetchStopped
+from avstore.manifests.verdicts import POLICIES
+from avstore.pipelines.fetch.attempt import Tried
+from avstore.pipelines.fetch.clock import after
+from avstore.pipelines.fetch.guards import DiskWatch, DominanceWatch, FetchStopped
+from avstore.pipelines.fetch.options import FetchOptions
+from avstore.pipelines.fetch.rate_limit import Gate, Ticket, in_words
+from avstore.pipelines.fetch.source import Fetched, Wanted
 
 _LOG = logging.getLogger(__name__)
 #: The longest single sleep: how long a SIGINT may go unnoticed.

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from manifests.verdicts import Verdict
-from pipelines.fetch.base import Fetched, SourceError, Wanted
-from pipelines.fetch.clock import utc_now
+from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.fetch.clock import utc_now
+from avstore.pipelines.fetch.source import Fetched, SourceError, Wanted
 
 #: Containers by extension; of two files with one stem the earlier extension is taken.
 EXTENSIONS = (

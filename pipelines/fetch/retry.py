@@ -2,15 +2,15 @@
 
 import duckdb
 
-from manifests import ledger
-from manifests.catalogue import open_read, open_write
-from manifests.lock import writing
-from manifests.store import Store, StoreError
-from pipelines.fetch.base import Fetched
-from pipelines.fetch.clock import utc_now
-from pipelines.fetch.ledger import AttemptLog
-from pipelines.fetching import record_outcomes
-from pipelines.recovery import recover
+from avstore.manifests import ledger
+from avstore.manifests.catalogue import open_read, open_write
+from avstore.manifests.lock import writing
+from avstore.manifests.store import Store, StoreError
+from avstore.pipelines.build.recovery import recover
+from avstore.pipelines.fetch.attempt_log import AttemptLog
+from avstore.pipelines.fetch.clock import utc_now
+from avstore.pipelines.fetch.outcomes import record_outcomes
+from avstore.pipelines.fetch.source import Fetched
 
 #: What --where sees: one row a clip that was tried and is not there.
 FAILURES = """

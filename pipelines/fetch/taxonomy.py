@@ -7,7 +7,7 @@ FFmpeg, and of Python's own network and file errors. What no row knows is `unkno
 import errno
 import re
 
-from manifests.verdicts import Verdict
+from avstore.manifests.verdicts import Verdict
 
 V = Verdict
 

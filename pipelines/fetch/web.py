@@ -8,17 +8,17 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from manifests.verdicts import Verdict
-from pipelines.fetch.attempt import Started, Tried, attempt, stored
-from pipelines.fetch.base import Fetched, Wanted
-from pipelines.fetch.fleet import Fleet
-from pipelines.fetch.gate import Gate
-from pipelines.fetch.landing import Landed, Landing
-from pipelines.fetch.options import FetchOptions
-from pipelines.fetch.taxonomy import AttemptError
-from pipelines.fetch.watch import DiskWatch
-from pipelines.fetch.ytdlp import Job, YtDlp
-from pipelines.preflight import check_web, raise_or_warn
+from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.fetch.attempt import Started, Tried, attempt, stored
+from avstore.pipelines.fetch.download_dir import Landed, Landing
+from avstore.pipelines.fetch.fleet import Fleet
+from avstore.pipelines.fetch.guards import DiskWatch
+from avstore.pipelines.fetch.options import FetchOptions
+from avstore.pipelines.fetch.preflight import check_web, raise_or_warn
+from avstore.pipelines.fetch.rate_limit import Gate
+from avstore.pipelines.fetch.source import Fetched, Wanted
+from avstore.pipelines.fetch.taxonomy import AttemptError
+from avstore.pipelines.fetch.ytdlp import Job, YtDlp
 
 _PREFLIGHT_CLIPS = 50
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import imageio_ffmpeg
 
-from manifests.verdicts import Verdict
-from pipelines.fetch.options import FetchOptions
-from pipelines.fetch.taxonomy import AttemptError, classify
+from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.fetch.options import FetchOptions
+from avstore.pipelines.fetch.taxonomy import AttemptError, classify
 
 #: Importing yt-dlp takes a second, and on a busy machine many.
 _START_S = 120.0
@@ -115,7 +115,7 @@ class _Child:
     def __init__(self, options: dict[str, Any]) -> None:
         path = os.pathsep.join([str(_PROJECT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.fetch.ytdlp_child"],
+            [sys.executable, "-m", "avstore.pipelines.fetch.ytdlp_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -8,14 +8,14 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.verdicts import Verdict
-from pipelines.extract import signals
-from pipelines.extract.fbank import log_mel
-from pipelines.extract.flac import encode_flac
-from pipelines.extract.loudness import integrated_loudness
-from pipelines.interchange.readers import Item
-from pipelines.recipe import Fbank, QualityLimits
-from pipelines.records import Quality
+from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.extract import quality as signals
+from avstore.pipelines.extract.fbank import log_mel
+from avstore.pipelines.extract.flac import encode_flac
+from avstore.pipelines.extract.loudness import integrated_loudness
+from avstore.pipelines.extract.recipe import Fbank, QualityLimits
+from avstore.pipelines.extract.records import Quality
+from avstore.pipelines.interchange.foreign_media import Item
 
 RATE = 16000
 _JPEG = b"\xff\xd8\xff"

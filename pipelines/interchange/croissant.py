@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from av_datasets.spec import DatasetSpec
-from manifests.reading import OpenStore
-from manifests.store import committing, file_sha256
-from pipelines.interchange.text import write_text
+from avstore.datasets.spec import DatasetSpec
+from avstore.manifests.library import OpenStore
+from avstore.manifests.store import committing, file_sha256
+from avstore.pipelines.interchange.text import write_text
 
 _CONTEXT = {
     "@language": "en",

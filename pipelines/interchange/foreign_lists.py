@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from av_datasets.clips import ClipTable
-from av_datasets.lines import Line, RowError, fields_of, parse_rows, read_bytes, require_paths
-from av_datasets.spec import AnnotationError, Annotations, BadRow, Clip, DatasetSpec
-from av_datasets.vocabulary import Names
-from av_datasets.youtube import require_id
+from avstore.datasets.clips import ClipTable
+from avstore.datasets.lines import Line, RowError, fields_of, parse_rows, read_bytes, require_paths
+from avstore.datasets.spec import AnnotationError, Annotations, BadRow, Clip, DatasetSpec
+from avstore.datasets.vocabulary import Names
+from avstore.datasets.youtube import require_id
 
 _SIX_DIGITS = re.compile(r"(?P<id>.+)_(?P<start>[0-9]{6})")
 _MILLISECONDS = re.compile(r"(?P<id>.+)_(?P<start>0|[1-9][0-9]*)_(?P<end>[1-9][0-9]*)")

@@ -13,24 +13,24 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from av_datasets.columns import TableClips
-from av_datasets.spec import DatasetSpec
-from manifests import annotations as published
-from manifests import ledger
-from manifests.catalogue import Writer, open_write
-from manifests.ingest import commit_shards, refresh_status, transaction
-from manifests.ledger import now
-from manifests.lock import writing
-from manifests.sidecar import QUALITY_COLUMNS, write_sidecar
-from manifests.store import Store, StoreError, committing, sidecar_of
-from manifests.tasks import create_task_view, register
-from pipelines import plan as planning
-from pipelines.interchange.convert import Converted, convert
-from pipelines.interchange.readers import Item
-from pipelines.published import read_published
-from pipelines.recovery import recover
-from pipelines.streams import load_stream
-from pipelines.tar import ShardTar
+from avstore.datasets.columns import TableClips
+from avstore.datasets.spec import DatasetSpec
+from avstore.manifests import annotation_sets as published
+from avstore.manifests import ledger
+from avstore.manifests.catalogue import Writer, open_write
+from avstore.manifests.ingest import commit_shards, refresh_status, transaction
+from avstore.manifests.ledger import now
+from avstore.manifests.lock import writing
+from avstore.manifests.sidecar import QUALITY_COLUMNS, write_sidecar
+from avstore.manifests.store import Store, StoreError, committing, sidecar_of
+from avstore.manifests.tasks import create_task_view, register
+from avstore.pipelines.build import planner as planning
+from avstore.pipelines.build.annotations import read_published
+from avstore.pipelines.build.recovery import recover
+from avstore.pipelines.build.shard_tar import ShardTar
+from avstore.pipelines.build.task_streams import load_stream
+from avstore.pipelines.interchange.convert import Converted, convert
+from avstore.pipelines.interchange.foreign_media import Item
 
 RECIPE = "imported"
 _VERSION = "1"

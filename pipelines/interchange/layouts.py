@@ -7,9 +7,9 @@ from pathlib import Path
 
 import av
 
-from manifests.reading import OpenStore
-from manifests.store import StoreError
-from pipelines.interchange.clips import ExportClip
+from avstore.manifests.library import OpenStore
+from avstore.manifests.store import StoreError
+from avstore.pipelines.interchange.export_clips import ExportClip
 
 AUDIO = {"flac": "flac", "wav": "pcm_s16le", "mp3": "libmp3lame"}
 _CAVMAE_FRAMES = 10

@@ -4,12 +4,12 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from manifests.reading import OpenStore
-from manifests.store import StoreError
-from pipelines.interchange.clips import ExportClip
-from pipelines.interchange.labels import label_list, sample_weights
-from pipelines.interchange.layouts import Layout
-from pipelines.interchange.text import csv_text, write_text
+from avstore.manifests.library import OpenStore
+from avstore.manifests.store import StoreError
+from avstore.pipelines.interchange.export_clips import ExportClip
+from avstore.pipelines.interchange.label_files import label_list, sample_weights
+from avstore.pipelines.interchange.layouts import Layout
+from avstore.pipelines.interchange.text import csv_text, write_text
 
 Write = Callable[[OpenStore, Sequence[ExportClip], Path, str, str], list[Path]]
 

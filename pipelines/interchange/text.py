@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from manifests.store import committing
+from avstore.manifests.store import committing
 
 
 def csv_text(rows: Iterable[Sequence[object]], delimiter: str = ",") -> str:

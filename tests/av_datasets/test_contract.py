@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from av_datasets.registry import DATASETS, get
-from av_datasets.spec import AnnotationError, Annotations, DatasetSpec, by_id, check_key
-from pipelines.published import read_published
-from pipelines.recipe import load_recipe
+from avstore.datasets.registry import DATASETS, get
+from avstore.datasets.spec import AnnotationError, Annotations, DatasetSpec, by_id, check_key
+from avstore.pipelines.build.annotations import read_published
+from avstore.pipelines.extract.recipe import load_recipe
 from tests.av_datasets.fixtures import FIXTURES, PUBLISHED
 
 EVERY = pytest.mark.parametrize("spec", DATASETS.values(), ids=DATASETS.keys())

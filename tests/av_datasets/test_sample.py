@@ -7,9 +7,9 @@ from pathlib import Path
 import av
 import pytest
 
-from av_datasets.sample import SAMPLE, SamplePaths, make_sample
-from av_datasets.sample.corpus import sample_clips
-from av_datasets.vggsound import vocabulary
+from avstore.datasets.sample import SAMPLE, SamplePaths, make_sample
+from avstore.datasets.sample.corpus import sample_clips
+from avstore.datasets.vggsound import vocabulary
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from av_datasets.spec import AnnotationError, Annotations, MediaName, check_key
-from av_datasets.vggsound import VGGSOUND, parse, vocabulary
+from avstore.datasets.spec import AnnotationError, Annotations, MediaName, check_key
+from avstore.datasets.vggsound import VGGSOUND, parse, vocabulary
 
 
 def read(folder: Path, *contents: bytes | str) -> Annotations:

@@ -7,15 +7,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from av_datasets.spec import DatasetSpec, MediaName
-from manifests import ledger
-from manifests.account import check
-from manifests.catalogue import open_write
-from manifests.lock import writing
-from manifests.store import Store
-from pipelines.fetch.ledger import AttemptLog
-from pipelines.fetching import record_outcomes, wanted_clips
-from pipelines.recovery import recover
+from avstore.datasets.spec import DatasetSpec, MediaName
+from avstore.manifests import ledger
+from avstore.manifests.account import check
+from avstore.manifests.catalogue import open_write
+from avstore.manifests.lock import writing
+from avstore.manifests.store import Store
+from avstore.pipelines.build.recovery import recover
+from avstore.pipelines.fetch.attempt_log import AttemptLog
+from avstore.pipelines.fetch.outcomes import record_outcomes, wanted_clips
 from tests.manifests import synthetic
 from tests.pipelines.fetch.clips import QUICK, source
 
@@ -37,7 +37,7 @@ def annotate(store: Store, urls: dict[str, str]) -> None:
 
 
 def run(store: Store, rate_per_hour: float, workers: int) -> None:
-    """Fetch what is due, as `pipelines.build` does it."""
+    """Fetch what is due, as `avstore.pipelines.build.driver` does it."""
     begun = ledger.new_run("fetch toy", {})
     options = replace(QUICK, rate_per_hour=rate_per_hour, workers=workers, timeout_s=4.0)
     options = replace(options, ytdlp={"socket_timeout": 2.0})

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from manifests.account import accounts, check
-from manifests.catalogue import open_read
-from manifests.store import Store
-from manifests.verdicts import POLICIES, Verdict
+from avstore.manifests.account import accounts, check
+from avstore.manifests.catalogue import open_read
+from avstore.manifests.store import Store
+from avstore.manifests.verdicts import POLICIES, Verdict
 from tests.faults.fetch_runner import annotate
 from tests.pipelines.fetch.clips import QUICK, tiny_video
 from tests.servers.media_server import MediaServer

@@ -11,10 +11,10 @@ from fractions import Fraction
 import av
 import pytest
 
-from manifests.verdicts import Verdict
-from pipelines.extract.picture import Resizer, encode_jpeg
-from pipelines.recipe import load_recipe, parse_recipe
-from pipelines.sandbox import Sandbox
+from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.extract.jpeg import Resizer, encode_jpeg
+from avstore.pipelines.extract.recipe import load_recipe, parse_recipe
+from avstore.pipelines.extract.sandbox import Sandbox
 from tests.faults.mutations import boxes, mutate
 from tests.pipelines.extract.media import ffmpeg, source
 

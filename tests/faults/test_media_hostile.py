@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from manifests.verdicts import Verdict
-from pipelines.recipe import load_recipe
-from pipelines.sandbox import Sandbox
+from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.extract.recipe import load_recipe
+from avstore.pipelines.extract.sandbox import Sandbox
 from tests.pipelines.extract.media import ffmpeg, make_clip, source
 
 STELLA = load_recipe("stella")

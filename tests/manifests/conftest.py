@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from manifests.catalogue import open_write
-from manifests.lock import writing
-from manifests.store import Store
+from avstore.manifests.catalogue import open_write
+from avstore.manifests.lock import writing
+from avstore.manifests.store import Store
 from tests.manifests import synthetic
 
 

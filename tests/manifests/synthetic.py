@@ -9,15 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from av_datasets.spec import BadRow, Label, Segment
-from manifests import annotations, ledger
-from manifests.catalogue import Writer
-from manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
-from manifests.sidecar import write_sidecar
-from manifests.status import note_attempts
-from manifests.store import Store, committing, sidecar_of
-from pipelines import plan
-from pipelines.tar import ShardTar
+from avstore.datasets.spec import BadRow, Label, Segment
+from avstore.manifests import annotation_sets as annotations
+from avstore.manifests import ledger
+from avstore.manifests.catalogue import Writer
+from avstore.manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
+from avstore.manifests.sidecar import write_sidecar
+from avstore.manifests.status import note_attempts
+from avstore.manifests.store import Store, committing, sidecar_of
+from avstore.pipelines.build import planner as plan
+from avstore.pipelines.build.shard_tar import ShardTar
 
 FINGERPRINT = "12345678" + "ab" * 28
 STAGE = "toy-12345678"

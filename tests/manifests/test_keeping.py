@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from manifests import open_store, snapshots
-from manifests.catalogue import open_read, open_write
-from manifests.drop import drop_stage
-from manifests.gc import garbage
-from manifests.lock import writing
-from manifests.store import Store, StoreError
-from manifests.verify import verify
+from avstore.manifests import open_store, snapshots
+from avstore.manifests.catalogue import open_read, open_write
+from avstore.manifests.drop import drop_stage
+from avstore.manifests.gc import garbage
+from avstore.manifests.lock import writing
+from avstore.manifests.store import Store, StoreError
+from avstore.manifests.verify import verify
 from tests.manifests import synthetic
 
 FP = "feedbeef" + "00" * 28
@@ -29,7 +29,7 @@ def commands():
     """The commands as an app of their own."""
     import typer
 
-    from pipelines.commands import drop, gc, snapshot
+    from avstore.pipelines.cli import drop, gc, snapshot
 
     app = typer.Typer()
     app.command("gc")(gc.run)
@@ -113,7 +113,7 @@ def test_gc_keeps_what_is_not_told_yet_and_removes_strays(store: Store) -> None:
 
 
 def test_a_dropped_feature_is_gone_until_it_is_computed_again(store: Store) -> None:
-    from manifests.drop import drop_feature
+    from avstore.manifests.drop import drop_feature
 
     count = "SELECT count(*) FROM feature_samples"
     with writing(store), open_write(store) as writer:

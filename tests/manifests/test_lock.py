@@ -9,16 +9,16 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from manifests.catalogue import open_write
-from manifests.lock import StoreBusyError, writing
-from manifests.store import Store
+from avstore.manifests.catalogue import open_write
+from avstore.manifests.lock import StoreBusyError, writing
+from avstore.manifests.store import Store
 from tests.manifests import synthetic
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from manifests.lock import writing
-from manifests.store import Store
+from avstore.manifests.lock import writing
+from avstore.manifests.store import Store
 with writing(Store(Path(sys.argv[1]))):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
@@ -26,8 +26,8 @@ with writing(Store(Path(sys.argv[1]))):
 READ = """
 import sys, time
 from pathlib import Path
-from manifests.catalogue import open_read
-from manifests.store import Store
+from avstore.manifests.catalogue import open_read
+from avstore.manifests.store import Store
 store, end, seen = Store(Path(sys.argv[1])), time.time() + 60, set()
 while time.time() < end and len(seen) < 3:
     with open_read(store) as con:

@@ -11,18 +11,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from manifests import open_store, snapshots
-from manifests.account import check
-from manifests.catalogue import open_read, open_write
-from manifests.drop import drop_feature, drop_stage
-from manifests.gc import collect, garbage
-from manifests.ingest import commit_shards, refresh_status, transaction
-from manifests.ledger import save_table
-from manifests.lock import writing
-from manifests.rebuild import rebuild
-from manifests.store import Store
-from manifests.verify import verify
-from pipelines.recovery import recover
+from avstore.manifests import open_store, snapshots
+from avstore.manifests.account import check
+from avstore.manifests.catalogue import open_read, open_write
+from avstore.manifests.drop import drop_feature, drop_stage
+from avstore.manifests.gc import collect, garbage
+from avstore.manifests.ingest import commit_shards, refresh_status, transaction
+from avstore.manifests.ledger import save_table
+from avstore.manifests.lock import writing
+from avstore.manifests.rebuild import rebuild
+from avstore.manifests.store import Store
+from avstore.manifests.verify import verify
+from avstore.pipelines.build.recovery import recover
 from tests.manifests import synthetic
 from tests.manifests.test_manifest import contents
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from manifests.account import accounts, check
-from manifests.catalogue import open_read, open_write
-from manifests.lock import StoreBusyError, writing
-from manifests.rebuild import rebuild
-from manifests.store import Store, StoreError, find_store
-from manifests.verify import verify
+from avstore.manifests.account import accounts, check
+from avstore.manifests.catalogue import open_read, open_write
+from avstore.manifests.lock import StoreBusyError, writing
+from avstore.manifests.rebuild import rebuild
+from avstore.manifests.store import Store, StoreError, find_store
+from avstore.manifests.verify import verify
 from tests.manifests import synthetic
 
 TABLES = (

@@ -7,15 +7,15 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from av_datasets import registry
-from av_datasets.audioset import vocabulary as audioset_vocabulary
-from manifests import annotations as published
-from manifests.schema import create
-from manifests.streams import StreamError, parse_stream
-from manifests.task_report import report
-from manifests.tasks import create_task_view, register
-from pipelines.published import read_published
-from pipelines.streams import load_stream
+from avstore.datasets import registry
+from avstore.datasets.audioset import vocabulary as audioset_vocabulary
+from avstore.manifests import annotation_sets as published
+from avstore.manifests.schema import create
+from avstore.manifests.streams import StreamError, parse_stream
+from avstore.manifests.task_report import report
+from avstore.manifests.tasks import create_task_view, register
+from avstore.pipelines.build.annotations import read_published
+from avstore.pipelines.build.task_streams import load_stream
 
 VGG8 = ["sports", "music", "vehicle", "people", "animals", "home_nature"]
 VGG8 += ["others_part1", "others_part2"]

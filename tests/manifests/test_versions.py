@@ -5,11 +5,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from manifests import schema
-from manifests.catalogue import open_read, open_write
-from manifests.lock import writing
-from manifests.store import Store, StoreError
-from manifests.verify import verify
+from avstore.manifests import schema
+from avstore.manifests.catalogue import open_read, open_write
+from avstore.manifests.lock import writing
+from avstore.manifests.store import Store, StoreError
+from avstore.manifests.verify import verify
 
 VERSIONS = Path(__file__).parent / "versions"
 

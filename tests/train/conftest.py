@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from manifests.tasks import create_task_view
+from avstore.manifests.tasks import create_task_view
 from tests.conftest import REPO
 from tests.media import make_clip
 
@@ -31,7 +31,7 @@ def two_task_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "vggsound.csv").write_text("\n".join(rows) + "\n")
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pipelines", "build", "vggsound"),
+            *(sys.executable, "-m", "avstore", "build", "vggsound"),
             *("--source", str(folder / "videos"), "--annotations", str(folder / "vggsound.csv")),
             *("--store", str(folder / "data")),
         ],
@@ -46,9 +46,9 @@ def two_task_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _add_stream(root: Path) -> None:
-    from manifests.catalogue import open_write
-    from manifests.lock import writing
-    from manifests.store import Store
+    from avstore.manifests.catalogue import open_write
+    from avstore.manifests.lock import writing
+    from avstore.manifests.store import Store
 
     store = Store(root)
     with writing(store), open_write(store) as writer:

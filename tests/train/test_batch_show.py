@@ -9,11 +9,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from avstore.train.data import BatchSpec, EpochOrder, open_store
+from avstore.train.tasks import load_stream
 from tests.conftest import REPO
 from tests.train.test_run import run as train
 from tests.train.test_run import small_words
-from train.data import BatchSpec, EpochOrder, open_store
-from train.tasks import load_stream
 
 
 def small_run(store: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -22,7 +22,7 @@ def small_run(store: Path, out: Path, *more: str) -> subprocess.CompletedProcess
 
 def avstore(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pipelines", *map(str, words)],
+        [sys.executable, "-m", "avstore", *map(str, words)],
         cwd=REPO,
         check=False,
         capture_output=True,

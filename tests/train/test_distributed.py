@@ -10,10 +10,10 @@ import torch
 from torch import multiprocessing as mp
 from torch.nn import functional as F
 
+from avstore.train import dist
+from avstore.train.systems.cavmae.losses import contrast
 from tests.conftest import REPO
 from tests.train.test_resume import SMALL, numbers
-from train import dist
-from train.models.losses import contrast
 
 
 def _contrast(rank: int, folder: str) -> None:

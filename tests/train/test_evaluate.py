@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from av_datasets.registry import get
-from pipelines.build import BuildOptions, build
-from pipelines.recipe import load_recipe
+from avstore.datasets.registry import get
+from avstore.pipelines.build.driver import BuildOptions, build
+from avstore.pipelines.extract.recipe import load_recipe
+from avstore.train import evaluate
+from avstore.train.config import DataConfig
+from avstore.train.systems.cavmae.model import CAVMAE
+from avstore.train.systems.cavmae.model_config import ModelConfig
 from tests.media import make_clip
-from train import evaluate
-from train.config import DataConfig
-from train.models.cavmae import CAVMAE
-from train.models.config import ModelConfig
 
 SMALL = ModelConfig(
     width=32, heads=2, depth=1, joint_depth=2, decoder_width=16, decoder_depth=1, decoder_heads=2,

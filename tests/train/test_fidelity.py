@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from tests.train.test_methods import batch, make, steps
-from train.build import check_options
-from train.config import OptimConfig, load_config
-from train.errors import UserError
-from train.evaluation.forgetting import gap_difference, summarise
-from train.evaluation.retrieval import ranks, retrieval
-from train.methods import find_method
-from train.methods.base import MemoryOptions, Setup
-from train.models.layers import sincos_2d, sincos_audio
-from train.optim import make_optimizer, set_lr
+from avstore.train.config import OptimConfig, load_config
+from avstore.train.errors import UserError
+from avstore.train.evaluation.forgetting import gap_difference, summarise
+from avstore.train.evaluation.retrieval import ranks, retrieval
+from avstore.train.experiment import check_options
+from avstore.train.methods import find_method
+from avstore.train.methods.base import MemoryOptions, Setup
+from avstore.train.optim import make_optimizer, set_lr
+from avstore.train.systems.cavmae.layers import sincos_2d, sincos_audio
+from tests.train.methods.test_methods import batch, make, steps
 
 
 def test_published_sets_every_switch_that_is_not_set_otherwise() -> None:

@@ -8,15 +8,15 @@ import pytest
 import torch
 from rich.console import Console
 
-from av_datasets.registry import get
-from pipelines.build import BuildOptions, build
-from pipelines.recipe import load_recipe
-from train.build import batch_spec
-from train.build import build as build_stepper
-from train.config import load_config
-from train.data import batches, open_store, sample_list
-from train.evaluation.retrieval import retrieval
-from train.methods import find_method
+from avstore.datasets.registry import get
+from avstore.pipelines.build.driver import BuildOptions, build
+from avstore.pipelines.extract.recipe import load_recipe
+from avstore.train.config import load_config
+from avstore.train.data import batches, open_store, sample_list
+from avstore.train.evaluation.retrieval import retrieval
+from avstore.train.experiment import batch_spec
+from avstore.train.experiment import build as build_stepper
+from avstore.train.methods import find_method
 
 
 @pytest.fixture(scope="module")

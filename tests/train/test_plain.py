@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from avstore.train.systems.cavmae.selection import importance
 from benchmarks.plain_step import plain_method, same_weights, whole_maps
-from tests.train.test_methods import CONFIG, batch, make
-from train.selection import importance
+from tests.train.methods.test_methods import CONFIG, batch, make
 
 
 def test_losses_of_both_forms_are_equal() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from avstore.train import reproduce, run
+from avstore.train.progress import Display, Meter
 from tests.train.test_resume import SMALL
-from train import reproduce, run
-from train.progress import Display, Meter
 
 
 def sets(*more: str) -> list[str]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from train import run
-from train.step import Stepper
+from avstore.train import run
+from avstore.train.step import Stepper
 
 SMALL = [
     *("model.width=32", "model.heads=2", "model.depth=1", "model.joint_depth=1"),

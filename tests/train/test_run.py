@@ -10,9 +10,9 @@ import duckdb
 import pytest
 import torch
 
+from avstore.train import run as train_run
+from avstore.train.data import BatchSpec, batches, open_store, sample_list, steps_per_epoch
 from tests.conftest import REPO
-from train import run as train_run
-from train.data import BatchSpec, batches, open_store, sample_list, steps_per_epoch
 
 SMALL = ["width=32", "depth=1", "decoder_width=16", "decoder_heads=2", "image_size=32", "heads=2"]
 
@@ -106,7 +106,7 @@ def test_a_method_of_ones_own_is_trained_from_where_it_is(
     two_task_store: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text(
-        "from train.methods import ReplayMethod\n\n\n"
+        "from avstore.train.methods import ReplayMethod\n\n\n"
         "class Mine(ReplayMethod):\n"
         "    def losses(self, batch):\n"
         "        _, past = self.draw(len(batch) // 2)\n"

@@ -6,18 +6,18 @@ import pytest
 import torch
 from torch import multiprocessing as mp
 
-from tests.train.test_methods import CONFIG, batch
-from tests.train.test_model import TINY, inputs
-from train import dist
-from train.build import build
-from train.config import Config, OptimConfig
-from train.data import Batch
-from train.errors import UserError
-from train.methods import find_method
-from train.models import cavmae
-from train.models.cavmae import CAVMAE
-from train.run import check_split
-from train.step import Stepper
+from avstore.train import dist
+from avstore.train.config import Config, OptimConfig
+from avstore.train.data import Batch
+from avstore.train.errors import UserError
+from avstore.train.experiment import build
+from avstore.train.methods import find_method
+from avstore.train.run import check_split
+from avstore.train.step import Stepper
+from avstore.train.systems.cavmae import model as cavmae
+from avstore.train.systems.cavmae.model import CAVMAE
+from tests.train.methods.test_methods import CONFIG, batch
+from tests.train.systems.cavmae.test_model import TINY, inputs
 
 
 def in_order(rows: int, length: int, device: torch.device) -> torch.Tensor:

@@ -1,24 +1,24 @@
 """From a query over the manifest to batches: which sample comes when is a pure function."""
 
-from train.data.batch import Batch
-from train.data.build import Steps
-from train.data.changes import ChangedDataError, Remembered
-from train.data.loader import Loader
-from train.data.loading import LoaderError, batches, stream
-from train.data.mixture import Mixture, Stretch
-from train.data.order import EpochOrder, Order, Rows, steps_per_epoch
-from train.data.plan import ContinualPlan, PlanSpec
-from train.data.query import sample_list
-from train.data.raw import raw_samples
-from train.data.reading import BadSampleError, Problem
-from train.data.samples import SampleList
-from train.data.sources import Source, sources
-from train.data.spec import FBANK_STATISTICS, Augment, BatchSpec, Policy
-from train.data.statistics import fbank_statistics, known_statistics
-from train.data.step_stream import StepStream
-from train.data.store import Store, open_store
-from train.data.streams import compile_plan
-from train.data.weights import class_balanced, with_weights
+from avstore.manifests.shard_reader import BadSampleError, Problem
+from avstore.train.data.batch import Batch
+from avstore.train.data.collate import Steps
+from avstore.train.data.loader import Loader
+from avstore.train.data.loading import LoaderError, batches, stream
+from avstore.train.data.mixture import Mixture, Stretch
+from avstore.train.data.order import EpochOrder, Order, Rows, steps_per_epoch
+from avstore.train.data.plan import ContinualPlan, PlanSpec
+from avstore.train.data.query import sample_list
+from avstore.train.data.raw import raw_samples
+from avstore.train.data.resume_check import ChangedDataError, Remembered
+from avstore.train.data.samples import SampleList
+from avstore.train.data.sources import Source, sources
+from avstore.train.data.spec import FBANK_STATISTICS, Augment, BatchSpec, Policy
+from avstore.train.data.statistics import fbank_statistics, known_statistics
+from avstore.train.data.step_stream import StepStream
+from avstore.train.data.store import Store, open_store
+from avstore.train.data.stream_plan import compile_plan
+from avstore.train.data.weights import class_balanced, with_weights
 
 __all__ = [
     "FBANK_STATISTICS",

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from manifests.store import StoreError
-from train.data.device import DamagedFrameError, Jpegs
-from train.data.finish import FbankFinish
-from train.data.reading import Problem
-from train.data.transforms import pictures
+from avstore.manifests.shard_reader import Problem
+from avstore.manifests.store import StoreError
+from avstore.train.data.device import DamagedFrameError, Jpegs
+from avstore.train.data.fbank_finish import FbankFinish
+from avstore.train.data.transforms import pictures
 
 
 @dataclass(frozen=True)

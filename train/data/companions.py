@@ -3,8 +3,8 @@
 import duckdb
 import pyarrow as pa
 
-from manifests.store import StoreError
-from train.data.samples import Shard
+from avstore.manifests.shard_reader import Shard
+from avstore.manifests.store import StoreError
 
 
 def find_features(

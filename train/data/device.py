@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from train.data.transforms.pictures import Box
+from avstore.train.data.transforms.pictures import Box
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.reading import LocalReader, ReadError, Wanted, as_written
-from train.data.transforms.spectrograms import npy_header
+from avstore.manifests.shard_reader import LocalReader, ReadError, Wanted, as_written
+from avstore.train.data.transforms.spectrograms import npy_header
 
 _TAR, _NPY = 512, 128
 

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.direct import read_row
-from train.data.draws import Purpose
-from train.data.piece import Piece, Places
-from train.data.reading import LocalReader, Reader
-from train.data.request import Request
-from train.data.spec import BatchSpec
-from train.data.transforms import spectrograms
-from train.data.transforms.bench import bench
+from avstore.manifests.shard_reader import LocalReader, Reader
+from avstore.train.data.decoded_sample import Piece, Places
+from avstore.train.data.direct import read_row
+from avstore.train.data.request import Request
+from avstore.train.data.rng import Purpose
+from avstore.train.data.spec import BatchSpec
+from avstore.train.data.transforms import spectrograms
+from avstore.train.data.transforms.scratch import bench
 
 
 def read_fbank(

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
-from manifests.store import StoreError
-from train.data.batch import Batch
-from train.data.build import Steps
-from train.data.changes import Remembered
-from train.data.loading import stream
-from train.data.order import EpochOrder, Order
-from train.data.samples import SampleList
-from train.data.spec import DEFAULT_POLICY, BatchSpec, Policy
+from avstore.manifests.store import StoreError
+from avstore.train.data.batch import Batch
+from avstore.train.data.collate import Steps
+from avstore.train.data.loading import stream
+from avstore.train.data.order import EpochOrder, Order
+from avstore.train.data.resume_check import Remembered
+from avstore.train.data.samples import SampleList
+from avstore.train.data.spec import DEFAULT_POLICY, BatchSpec, Policy
 
 _VERSION = 1
 

@@ -12,15 +12,15 @@ from types import ModuleType
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from manifests.errors import first_sentence
-from manifests.signals import out_of_reach
-from manifests.store import StoreError
-from train.data.batch import Batch
-from train.data.build import Steps
-from train.data.order import EpochOrder
-from train.data.samples import SampleList
-from train.data.spec import DEFAULT_POLICY, BatchSpec, Policy
-from train.data.threads import usual_threads
+from avstore.manifests.errors import first_sentence
+from avstore.manifests.signals import out_of_reach
+from avstore.manifests.store import StoreError
+from avstore.train.data.batch import Batch
+from avstore.train.data.collate import Steps
+from avstore.train.data.order import EpochOrder
+from avstore.train.data.samples import SampleList
+from avstore.train.data.spec import DEFAULT_POLICY, BatchSpec, Policy
+from avstore.train.data.threads import usual_threads
 
 # How often dead workers are looked for.
 _LOOK_S = 2.0
@@ -176,5 +176,5 @@ def _context() -> multiprocessing.context.BaseContext:
     """Workers are forked from a clean server that has loaded what they need: no threads, no GPU
     and none of this process's memory come with them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train.data.build"])
+    context.set_forkserver_preload(["avstore.train.data.collate"])
     return context

@@ -10,11 +10,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.draws import Purpose, permutation, uniform, words
-from train.data.order import Indices, Rows
-from train.data.samples import SampleList
-from train.data.sources import Source
-from train.data.spec import at_least
+from avstore.train.data.order import Indices, Rows
+from avstore.train.data.rng import Purpose, permutation, uniform, words
+from avstore.train.data.samples import SampleList
+from avstore.train.data.sources import Source
+from avstore.train.data.spec import at_least
 
 # Rows hold the number of their source as an int16.
 _MOST = (1 << 15) - 1

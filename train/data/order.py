@@ -7,10 +7,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.store import StoreError
-from train.data.draws import Purpose, permutation, uniform, words
-from train.data.samples import SampleList
-from train.data.spec import BatchSpec
+from avstore.manifests.store import StoreError
+from avstore.train.data.rng import Purpose, permutation, uniform, words
+from avstore.train.data.samples import SampleList
+from avstore.train.data.spec import BatchSpec
 
 Indices = NDArray[np.int64]
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.draws import permutation
-from train.data.order import Indices, Rows
-from train.data.reservoir import Reservoir
-from train.data.samples import SampleList
-from train.data.sources import Source
-from train.data.spec import at_least
+from avstore.train.data.order import Indices, Rows
+from avstore.train.data.reservoir import Reservoir
+from avstore.train.data.rng import permutation
+from avstore.train.data.samples import SampleList
+from avstore.train.data.sources import Source
+from avstore.train.data.spec import at_least
 
 # Places of replayed rows are apart from those of the task's own.
 _REPLAY_PLACES = 1 << 40

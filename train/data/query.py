@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from manifests.store import StoreError
-from train.data.companions import check_complete, find_features
-from train.data.samples import Layout, SampleList, Shard, fingerprint_of
-from train.data.shared import SharedTable
-from train.data.stages import choose_stages
-from train.data.store import Store
+from avstore.manifests.shard_reader import Shard
+from avstore.manifests.store import StoreError
+from avstore.train.data.companions import check_complete, find_features
+from avstore.train.data.samples import Layout, SampleList, fingerprint_of
+from avstore.train.data.shared import SharedTable
+from avstore.train.data.stages import choose_stages
+from avstore.train.data.store import Store
 
 # Rows that DuckDB puts into one piece: all of them.
 _ONE_BATCH = 1 << 30

@@ -4,11 +4,11 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
-from manifests.store import StoreError
-from train.data.readers import expecting, reader_of
-from train.data.reading import Reader, ReadError
-from train.data.remote import Span
-from train.data.samples import Sample, SampleList
+from avstore.manifests.reader_pool import expecting
+from avstore.manifests.remote_reader import Span
+from avstore.manifests.shard_reader import Reader, ReadError
+from avstore.manifests.store import StoreError
+from avstore.train.data.samples import Sample, SampleList
 
 _HEADER = 512
 # Of a remote store, announced before it is read.
@@ -25,7 +25,7 @@ def raw_samples(
     """
     wanted = None if indices is None else set(indices)
     order = [int(i) for i in samples.places if wanted is None or int(i) in wanted]
-    reader = reader_of(samples)
+    reader = samples.reader
     under_way: deque[tuple[list[Sample], ExitStack]] = deque()
     try:
         for chunk in _chunks(order, samples, reader.chunk):

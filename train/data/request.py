@@ -6,13 +6,13 @@ from functools import partial
 
 import numpy as np
 
-from manifests.store import StoreError
-from train.data.draws import Purpose, generator
-from train.data.order import Indices, Order, Rows
-from train.data.reading import BadSampleError, Problem, Wanted
-from train.data.samples import Sample, SampleList, Shard
-from train.data.spec import BatchSpec, Policy
-from train.data.transforms.frames import choose_frames
+from avstore.manifests.shard_reader import BadSampleError, Problem, Shard, Wanted
+from avstore.manifests.store import StoreError
+from avstore.train.data.order import Indices, Order, Rows
+from avstore.train.data.rng import Purpose, generator
+from avstore.train.data.samples import Sample, SampleList
+from avstore.train.data.spec import BatchSpec, Policy
+from avstore.train.data.transforms.frames import choose_frames
 
 BASE = ("video", "audio", "waveform", "masks")
 _SOUND = ("flac", "wav")

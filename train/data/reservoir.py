@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.draws import Purpose, generator, uniform, words
+from avstore.train.data.rng import Purpose, generator, uniform, words
 
 
 @dataclass(frozen=True)

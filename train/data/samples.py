@@ -11,17 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from manifests.store import StoreError
-from train.data.shared import SharedTable
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """A shard that samples lie in. path: relative to the store."""
-
-    path: str
-    sha256: str
-    bytes: int
+from avstore.manifests.reader_pool import shard_reader
+from avstore.manifests.shard_reader import Reader, Shard
+from avstore.manifests.store import StoreError
+from avstore.train.data.shared import SharedTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +99,11 @@ class SampleList:
     @property
     def clip_ids(self) -> list[str]:
         return [str(value) for value in self.table.column("clip_id").to_pylist()]
+
+    @property
+    def reader(self) -> Reader:
+        """This process's reader of the shards."""
+        return shard_reader(self.url, dict(self.options), self.cache)
 
     @cached_property
     def places(self) -> NDArray[np.int64]:

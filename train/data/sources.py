@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.store import StoreError
-from train.data.query import sample_list
-from train.data.samples import SampleList
-from train.data.shared import SharedTable
-from train.data.store import Store
+from avstore.manifests.store import StoreError
+from avstore.train.data.query import sample_list
+from avstore.train.data.samples import SampleList
+from avstore.train.data.shared import SharedTable
+from avstore.train.data.store import Store
 
 _BITS = 64
 

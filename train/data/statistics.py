@@ -6,15 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from manifests.catalogue import open_read
-from manifests.statistics import load
-from manifests.store import StoreError
-from train.data.readers import reader_of
-from train.data.reading import ReadError, Wanted, read_members
-from train.data.samples import SampleList
-from train.data.spec import FBANK_STATISTICS
-from train.data.store import Store
-from train.data.transforms.spectrograms import load_npy
+from avstore.manifests.catalogue import open_read
+from avstore.manifests.shard_reader import ReadError, Wanted, read_members
+from avstore.manifests.statistics import load
+from avstore.manifests.store import StoreError
+from avstore.train.data.samples import SampleList
+from avstore.train.data.spec import FBANK_STATISTICS
+from avstore.train.data.store import Store
+from avstore.train.data.transforms.spectrograms import load_npy
 
 _MEMBER = "fbank.npy"
 
@@ -35,7 +34,7 @@ def fbank_statistics(
 
     progress: told of each sample that is done.
     """
-    reader = reader_of(samples)
+    reader = samples.reader
     total = squares = 0.0
     values = frames = 0
     for index in samples.places:

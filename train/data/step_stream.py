@@ -5,9 +5,9 @@ from typing import Any
 
 from torch.utils.data import IterableDataset, get_worker_info
 
-from manifests.store import StoreError
-from train.data.batch import Batch
-from train.data.build import Steps
+from avstore.manifests.store import StoreError
+from avstore.train.data.batch import Batch
+from avstore.train.data.collate import Steps
 
 
 class StepStream(IterableDataset[Batch]):

@@ -10,11 +10,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from manifests import remote
-from manifests.catalogue import open_read
-from manifests.lock import StoreBusyError
-from manifests.store import Store as StorePaths
-from manifests.store import StoreError, find_store
+from avstore.manifests import mirror as remote
+from avstore.manifests.catalogue import open_read
+from avstore.manifests.lock import StoreBusyError
+from avstore.manifests.store import Store as StorePaths
+from avstore.manifests.store import StoreError, find_store
 
 # How long a reader waits for a manifest that somebody else holds open for writing.
 LOCK_WAIT_S = 30.0

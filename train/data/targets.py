@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from manifests.store import StoreError
-from train.data.piece import Piece
-from train.data.samples import SampleList
-from train.data.spec import BatchSpec
-from train.data.transforms.labels import by_segment, multi_hot
+from avstore.manifests.store import StoreError
+from avstore.train.data.decoded_sample import Piece
+from avstore.train.data.samples import SampleList
+from avstore.train.data.spec import BatchSpec
+from avstore.train.data.transforms.labels import by_segment, multi_hot
 
 
 def targets(

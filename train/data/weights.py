@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike
 
-from manifests.store import StoreError
-from train.data.samples import SampleList, fingerprint_of
-from train.data.shared import SharedTable
+from avstore.manifests.store import StoreError
+from avstore.train.data.samples import SampleList, fingerprint_of
+from avstore.train.data.shared import SharedTable
 
 
 def class_balanced(samples: SampleList) -> SampleList:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from train.data import BatchSpec, SampleList, batches
-from train.models.cavmae import CAVMAE
+from avstore.train.data import BatchSpec, SampleList, batches
+from avstore.train.systems.cavmae.model import CAVMAE
 
 
 @dataclass(frozen=True)

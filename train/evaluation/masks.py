@@ -11,8 +11,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
-from train.data import Store
-from train.errors import UserError
+from avstore.train.data import Store
+from avstore.train.errors import UserError
 
 _FACTS = """
 SELECT c.clip_id, c.extra, any_value(m.width) AS width, any_value(m.height) AS height

@@ -4,25 +4,25 @@ import importlib
 import sys
 from pathlib import Path
 
-from train.errors import UserError
-from train.methods.base import Inputs, MemoryOptions, Method, Options, ReplayMethod, Setup
+from avstore.train.errors import UserError
+from avstore.train.methods.base import Inputs, MemoryOptions, Method, Options, ReplayMethod, Setup
 
 METHODS: dict[str, str] = {
-    "finetune": "train.methods.finetune:Finetune",
-    "joint": "train.methods.joint:Joint",
-    "er": "train.methods.er:ER",
-    "mir": "train.methods.mir:MIR",
-    "derpp": "train.methods.derpp:DERpp",
-    "gmed": "train.methods.gmed:GMED",
-    "clser": "train.methods.clser:CLSER",
-    "lump": "train.methods.lump:LUMP",
-    "esmer": "train.methods.esmer:ESMER",
-    "random": "train.methods.random:RandomPatches",
-    "mats": "train.methods.mats:MATS",
-    "flava": "train.methods.flava:FLAVA",
-    "stella": "train.methods.stella:STELLA",
-    "stella_plus": "train.methods.stella_plus:STELLAPlus",
-    "avm": "train.methods.avm_pretrain:MatchingPretraining",
+    "finetune": "avstore.train.methods.finetune:Finetune",
+    "joint": "avstore.train.methods.joint:Joint",
+    "er": "avstore.train.methods.er:ER",
+    "mir": "avstore.train.methods.mir:MIR",
+    "derpp": "avstore.train.methods.derpp:DERpp",
+    "gmed": "avstore.train.methods.gmed:GMED",
+    "clser": "avstore.train.methods.clser:CLSER",
+    "lump": "avstore.train.methods.lump:LUMP",
+    "esmer": "avstore.train.methods.esmer:ESMER",
+    "random": "avstore.train.methods.random:RandomPatches",
+    "mats": "avstore.train.methods.mats:MATS",
+    "flava": "avstore.train.methods.flava:FLAVA",
+    "stella": "avstore.train.methods.stella:STELLA",
+    "stella_plus": "avstore.train.methods.stella_plus:STELLAPlus",
+    "avm": "avstore.train.methods.avm_pretrain:MatchingPretraining",
 }
 
 __all__ = [
@@ -52,5 +52,5 @@ def find_method(name: str) -> type[Method]:
     except (ImportError, AttributeError) as error:
         raise UserError(f"method {name!r} cannot be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Method)):
-        raise UserError(f"method {name!r} is not a subclass of train.methods.Method")
+        raise UserError(f"method {name!r} is not a subclass of avstore.train.methods.Method")
     return found

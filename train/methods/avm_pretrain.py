@@ -5,13 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from train.methods.base import Inputs, Method, Options, Setup
-from train.models.avm import AudioVideoMatching, Merge, matching_loss, pair_up
-from train.models.cavmae import CAVMAE
+from avstore.train.methods.base import Inputs, Method, Options, Setup
+from avstore.train.systems.cavmae.matching import AudioVideoMatching, Merge, matching_loss, pair_up
+from avstore.train.systems.cavmae.model import CAVMAE
 
 
 class MatchingOptions(Options):
-    """avm_merge: see train.models.avm (bug B7)."""
+    """avm_merge: see avstore.train.systems.cavmae.matching (bug B7)."""
 
     avm_merge: Merge = "heads"
 

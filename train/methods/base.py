@@ -15,9 +15,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from train.memory import Reservoir, Rows
-from train.models.cavmae import CAVMAE, Masked
-from train.models.patches import Patches, all_patches, concat
+from avstore.train.methods.memory import Reservoir, Rows
+from avstore.train.systems.cavmae.model import CAVMAE, Masked
+from avstore.train.systems.cavmae.patches import Patches, all_patches, concat
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from train.memory import Rows
-from train.methods.base import Inputs, MemoryOptions, ReplayMethod, Setup, penalty
-from train.methods.ema import follow, frozen_copy
-from train.models.cavmae import CAVMAE, Masked
+from avstore.train.methods.base import Inputs, MemoryOptions, ReplayMethod, Setup, penalty
+from avstore.train.methods.ema import follow, frozen_copy
+from avstore.train.methods.memory import Rows
+from avstore.train.systems.cavmae.model import CAVMAE, Masked
 
 
 class CLSEROptions(MemoryOptions):

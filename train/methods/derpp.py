@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from train.methods.base import Inputs, MemoryOptions, ReplayMethod, penalty
+from avstore.train.methods.base import Inputs, MemoryOptions, ReplayMethod, penalty
 
 
 class DERppOptions(MemoryOptions):

@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from train.models.cavmae import CAVMAE
+from avstore.train.systems.cavmae.model import CAVMAE
 
 
 def frozen_copy(model: CAVMAE) -> CAVMAE:

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from train.methods.base import Inputs, ReplayMethod
+from avstore.train.methods.base import Inputs, ReplayMethod
 
 
 class ER(ReplayMethod):

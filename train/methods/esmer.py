@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from train.methods.base import Inputs, MemoryOptions, ReplayMethod, Setup, penalty
-from train.methods.ema import follow, frozen_copy
-from train.models.cavmae import CAVMAE
+from avstore.train.methods.base import Inputs, MemoryOptions, ReplayMethod, Setup, penalty
+from avstore.train.methods.ema import follow, frozen_copy
+from avstore.train.systems.cavmae.model import CAVMAE
 
 
 class ESMEROptions(MemoryOptions):

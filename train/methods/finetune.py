@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from train.methods.base import Inputs, Method
+from avstore.train.methods.base import Inputs, Method
 
 
 class Finetune(Method):

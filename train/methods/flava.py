@@ -6,7 +6,7 @@ published results of FLAVA and STELLA are the same digits, and no code of FLAVA 
 this is the same computation, and a run of the one equals a run of the other.
 """
 
-from train.methods.stella import STELLA
+from avstore.train.methods.stella import STELLA
 
 
 class FLAVA(STELLA):

@@ -1,6 +1,6 @@
 """Joint (multitask) training: all tasks' clips at once, shuffled. The upper bound."""
 
-from train.methods.finetune import Finetune
+from avstore.train.methods.finetune import Finetune
 
 
 class Joint(Finetune):

@@ -4,7 +4,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from train.methods.base import Inputs, MemoryOptions, ReplayMethod
+from avstore.train.methods.base import Inputs, MemoryOptions, ReplayMethod
 
 
 class LUMPOptions(MemoryOptions):

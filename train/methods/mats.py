@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from train.methods.base import Inputs
-from train.methods.random import RandomPatches
-from train.models.patches import Patches, choose
+from avstore.train.methods.base import Inputs
+from avstore.train.methods.random import RandomPatches
+from avstore.train.systems.cavmae.patches import Patches, choose
 
 
 class MATS(RandomPatches):

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from train.memory import Rows
-from train.methods.base import Inputs, MemoryOptions, ReplayMethod
-from train.methods.virtual import after_step, mask_seed, require, row_losses
+from avstore.train.methods.base import Inputs, MemoryOptions, ReplayMethod
+from avstore.train.methods.memory import Rows
+from avstore.train.methods.virtual import after_step, mask_seed, require, row_losses
 
 
 class MIROptions(MemoryOptions):

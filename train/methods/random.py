@@ -4,12 +4,12 @@ from typing import Any
 
 from torch import Tensor
 
-from train.errors import UserError
-from train.methods.base import Inputs, Setup, penalty
-from train.methods.derpp import DERpp, DERppOptions
-from train.models.cavmae import CAVMAE
-from train.models.config import ModelConfig
-from train.models.patches import Patches, choose, concat, shuffle
+from avstore.train.errors import UserError
+from avstore.train.methods.base import Inputs, Setup, penalty
+from avstore.train.methods.derpp import DERpp, DERppOptions
+from avstore.train.systems.cavmae.model import CAVMAE
+from avstore.train.systems.cavmae.model_config import ModelConfig
+from avstore.train.systems.cavmae.patches import Patches, choose, concat, shuffle
 
 
 class SelectionOptions(DERppOptions):

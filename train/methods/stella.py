@@ -6,20 +6,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from train.memory import Rows
-from train.methods.base import Inputs, MemoryOptions, ReplayMethod, Setup, penalty
-from train.methods.random import require_hidden
-from train.models.avm import AudioVideoMatching, Merge, matching_loss, pair_up
-from train.models.cavmae import CAVMAE
-from train.models.patches import Patches, choose, concat
-from train.selection import Alignment, forgetting, localise, select_audio, select_video
+from avstore.train.methods.base import Inputs, MemoryOptions, ReplayMethod, Setup, penalty
+from avstore.train.methods.memory import Rows
+from avstore.train.methods.random import require_hidden
+from avstore.train.systems.cavmae.matching import AudioVideoMatching, Merge, matching_loss, pair_up
+from avstore.train.systems.cavmae.model import CAVMAE
+from avstore.train.systems.cavmae.patches import Patches, choose, concat
+from avstore.train.systems.cavmae.selection import (
+    Alignment,
+    forgetting,
+    localise,
+    select_audio,
+    select_video,
+)
 
 
 class STELLAOptions(MemoryOptions):
     """The published settings (spec 3.3); core_*_ratio is the share that is dropped.
 
     lpis and rca switch the two parts off for the ablation: without lpis all patches count the
-    same; without rca nothing is pruned. avm_merge: see train.models.avm (bug B7).
+    same; without rca nothing is pruned. avm_merge: see systems/cavmae/matching.py (B7).
     """
 
     alpha: float = 0.5

@@ -5,12 +5,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from train.memory import Rows
-from train.methods.base import Inputs
-from train.methods.stella import STELLA, Choice, STELLAOptions
-from train.models.patches import Patches
-from train.selection import Alignment, forgetting, mean_query
-from train.selection.draw import sample_order
+from avstore.train.methods.base import Inputs
+from avstore.train.methods.memory import Rows
+from avstore.train.methods.stella import STELLA, Choice, STELLAOptions
+from avstore.train.systems.cavmae.patches import Patches
+from avstore.train.systems.cavmae.selection import Alignment, forgetting, mean_query
+from avstore.train.systems.cavmae.selection.draw import sample_order
 
 
 class STELLAPlusOptions(STELLAOptions):

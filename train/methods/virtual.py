@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.optim import Optimizer
 
-from train.methods.base import Inputs
-from train.models.cavmae import CAVMAE, Masked
+from avstore.train.methods.base import Inputs
+from avstore.train.systems.cavmae.model import CAVMAE, Masked
 
 Parameters = dict[str, Tensor]
 

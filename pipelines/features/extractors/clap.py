@@ -6,18 +6,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.features.clip import StoredClip
-from pipelines.features.extractor import Batch
-from pipelines.features.extractors import valor_words
-from pipelines.features.hugging import (
+from avstore.pipelines.features.extractor import Batch
+from avstore.pipelines.features.extractors import valor_prompts as valor_words
+from avstore.pipelines.features.huggingface import (
     byte_roberta_tokenizer,
     clap_config,
     load_model,
     tokenizer_of,
 )
-from pipelines.features.sound import CLAP_RATE, CLAP_SAMPLES, clap_mel, quantise, repeat_pad
-from pipelines.features.torch_run import batch_of
-from pipelines.features.weights import HubPlace, Place, Weights
+from avstore.pipelines.features.sound import CLAP_RATE, CLAP_SAMPLES, clap_mel, quantise, repeat_pad
+from avstore.pipelines.features.stored_clip import StoredClip
+from avstore.pipelines.features.torch_run import batch_of
+from avstore.pipelines.features.weights import HubPlace, Place, Weights
 
 HTSAT_FUSED = HubPlace("laion/clap-htsat-fused")
 """Not VALOR's teacher, which is laion-clap's 630k-fusion-best.pt (lukewys/laion_clap): VALOR's

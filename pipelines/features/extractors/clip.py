@@ -6,13 +6,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.features import pixels
-from pipelines.features.clip import StoredClip
-from pipelines.features.extractor import Batch
-from pipelines.features.extractors import valor_words
-from pipelines.features.hugging import byte_clip_tokenizer, clip_config, load_model, tokenizer_of
-from pipelines.features.torch_run import batch_of
-from pipelines.features.weights import HubPlace, Place, Weights
+from avstore.pipelines.features import pixels
+from avstore.pipelines.features.extractor import Batch
+from avstore.pipelines.features.extractors import valor_prompts as valor_words
+from avstore.pipelines.features.huggingface import (
+    byte_clip_tokenizer,
+    clip_config,
+    load_model,
+    tokenizer_of,
+)
+from avstore.pipelines.features.stored_clip import StoredClip
+from avstore.pipelines.features.torch_run import batch_of
+from avstore.pipelines.features.weights import HubPlace, Place, Weights
 
 VIT_L_14 = HubPlace("openai/clip-vit-large-patch14")
 WIDTHS = {"vit-l-14": 768, "tiny": 16}

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.store import StoreError
-from pipelines.features import pixels
-from pipelines.features.clip import StoredClip
-from pipelines.features.extractor import Batch
-from pipelines.features.torch_run import batch_of
-from pipelines.features.weights import (
+from avstore.manifests.store import StoreError
+from avstore.pipelines.features import pixels
+from avstore.pipelines.features.extractor import Batch
+from avstore.pipelines.features.stored_clip import StoredClip
+from avstore.pipelines.features.torch_run import batch_of
+from avstore.pipelines.features.weights import (
     OnlyFile,
     Place,
     UrlPlace,

@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.store import StoreError
-from pipelines.features.clip import StoredClip
-from pipelines.features.extractor import Batch
-from pipelines.features.extractors import clap, valor_words
-from pipelines.features.extractors import clip as clips
-from pipelines.features.hugging import (
+from avstore.manifests.store import StoreError
+from avstore.pipelines.features.extractor import Batch
+from avstore.pipelines.features.extractors import clap
+from avstore.pipelines.features.extractors import clip as clips
+from avstore.pipelines.features.extractors import valor_prompts as valor_words
+from avstore.pipelines.features.huggingface import (
     byte_clip_tokenizer,
     byte_roberta_tokenizer,
     clap_config,
@@ -24,8 +24,9 @@ from pipelines.features.hugging import (
     load_model,
     tokenizer_of,
 )
-from pipelines.features.torch_run import batch_of
-from pipelines.features.weights import Place, Weights
+from avstore.pipelines.features.stored_clip import StoredClip
+from avstore.pipelines.features.torch_run import batch_of
+from avstore.pipelines.features.weights import Place, Weights
 
 CLASSES = len(valor_words.ROWS)
 

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.features.clip import StoredClip
-from pipelines.features.extractor import Batch
-from pipelines.features.sound import VGGISH_RATE, vggish_examples
-from pipelines.features.torch_run import batch_of
-from pipelines.features.weights import Place, UrlPlace, Weights, fit, read_state, seeded
+from avstore.pipelines.features.extractor import Batch
+from avstore.pipelines.features.sound import VGGISH_RATE, vggish_examples
+from avstore.pipelines.features.stored_clip import StoredClip
+from avstore.pipelines.features.torch_run import batch_of
+from avstore.pipelines.features.weights import Place, UrlPlace, Weights, fit, read_state, seeded
 
 _CHANNELS = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool")
 

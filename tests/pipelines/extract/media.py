@@ -7,7 +7,7 @@ import av
 import imageio_ffmpeg
 import numpy as np
 
-from pipelines.records import Source
+from avstore.pipelines.extract.records import Source
 
 
 def ffmpeg(*arguments: str | Path, stdin: bytes | None = None) -> bytes:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from manifests.verdicts import Verdict
-from pipelines.extract.clip import extract_clip
-from pipelines.recipe import load_recipe
+from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.extract.clip import extract_clip
+from avstore.pipelines.extract.recipe import load_recipe
 from tests.pipelines.extract.media import ffmpeg, make_clip, source
 
 STELLA = load_recipe("stella")
@@ -76,7 +76,7 @@ def test_flac_is_the_waveform_that_the_bank_was_made_of(tmp_path):
         assert (stream.rate, stream.channels, stream.format.name) == (16000, 1, "s16")
         samples = np.concatenate([f.to_ndarray()[0] for f in container.decode(stream)])
     assert len(samples) == 160000
-    from pipelines.extract.fbank import log_mel
+    from avstore.pipelines.extract.fbank import log_mel
 
     again = log_mel(samples, 16000, STELLA.fbank).astype(np.float16)
     assert np.array_equal(again, bank_of(made))

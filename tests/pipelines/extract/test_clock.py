@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.extract.clip import extract_clip
-from pipelines.recipe import load_recipe, parse_recipe
+from avstore.pipelines.extract.clip import extract_clip
+from avstore.pipelines.extract.recipe import load_recipe, parse_recipe
 from tests.pipelines.extract.media import ffmpeg, source
 
 FRAME_S = 0.04

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipelines.extract.colour import to_bt601
+from avstore.pipelines.extract.colour import to_bt601
 
 WEIGHTS = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593), 5: (0.299, 0.114), 2: (0.299, 0.114)}
 

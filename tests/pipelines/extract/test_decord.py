@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.extract.clip import extract_clip
-from pipelines.recipe import RecipeError, load_recipe, parse_recipe
-from pipelines.sandbox import Sandbox
+from avstore.pipelines.extract.clip import extract_clip
+from avstore.pipelines.extract.recipe import RecipeError, load_recipe, parse_recipe
+from avstore.pipelines.extract.sandbox import Sandbox
 from tests.pipelines.extract.media import make_clip, source
 
 STELLA = load_recipe("stella")
@@ -39,7 +39,7 @@ def test_where_decord_is_missing_the_error_says_so(monkeypatch):
         Sandbox(DECORD)
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "decord", None)
-    from pipelines.extract.by_decord import decord_frames
+    from avstore.pipelines.extract.decord_frames import decord_frames
 
     with pytest.raises(RecipeError, match="needs the package decord"):
         next(decord_frames("a.mp4", [0.0]))

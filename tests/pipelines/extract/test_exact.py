@@ -6,13 +6,14 @@ import av
 import numpy as np
 import pytest
 
-from pipelines.extract import sampling, video
-from pipelines.extract.complaints import complaints, listening
-from pipelines.extract.pictures import choose
-from pipelines.extract.source import choose_streams, open_media
-from pipelines.extract.spare import needed
-from pipelines.extract.window import read_window
-from pipelines.recipe import load_recipe, parse_recipe
+from avstore.pipelines.extract import decode as video
+from avstore.pipelines.extract import sampling
+from avstore.pipelines.extract.decoder_log import complaints, listening
+from avstore.pipelines.extract.frames import choose
+from avstore.pipelines.extract.open_media import choose_streams, open_media
+from avstore.pipelines.extract.recipe import load_recipe, parse_recipe
+from avstore.pipelines.extract.skip_packets import needed
+from avstore.pipelines.extract.window import read_window
 from tests.pipelines.extract.media import ffmpeg
 
 STELLA = load_recipe("stella")

@@ -4,8 +4,8 @@ import av
 import numpy as np
 import pytest
 
-from pipelines.extract.fbank import log_mel
-from pipelines.recipe import Fbank
+from avstore.pipelines.extract.fbank import log_mel
+from avstore.pipelines.extract.recipe import Fbank
 
 
 def torchaudio_bank(samples: np.ndarray, rate: int, fbank: Fbank) -> np.ndarray:

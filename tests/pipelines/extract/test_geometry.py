@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pipelines.extract.geometry import plan
-from pipelines.recipe import Frames
+from avstore.pipelines.extract.geometry import plan
+from avstore.pipelines.extract.recipe import Frames
 
 CROP = Frames(sampling="count", count=1, fit="crop", size=256)
 SHORT = Frames(sampling="count", count=1, fit="short_side", size=224)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.extract.sampling import exact, instants, published, shown_at, strict
-from pipelines.recipe import Frames
+from avstore.pipelines.extract.recipe import Frames
+from avstore.pipelines.extract.sampling import exact, instants, published, shown_at, strict
 
 BASE = Fraction(1, 1000)
 TEN = Fraction(10)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from manifests.store import Store
+from avstore.manifests.store import Store
 from tests.manifests import synthetic
 from tests.pipelines.features import media
 

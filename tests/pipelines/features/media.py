@@ -6,11 +6,11 @@ import json
 import numpy as np
 import simplejpeg
 
-from manifests.catalogue import open_write
-from manifests.ingest import commit_shards
-from manifests.lock import writing
-from manifests.store import Store
-from pipelines.extract.flac import encode_flac
+from avstore.manifests.catalogue import open_write
+from avstore.manifests.ingest import commit_shards
+from avstore.manifests.lock import writing
+from avstore.manifests.store import Store
+from avstore.pipelines.extract.flac import encode_flac
 from tests.manifests import synthetic
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from manifests.reading import open_store
-from manifests.store import Store
-from pipelines.features import registry
-from pipelines.features.registry import references
-from pipelines.features_cli import app
+from avstore.manifests.library import open_store
+from avstore.manifests.store import Store
+from avstore.pipelines.cli.features import app
+from avstore.pipelines.features import registry
+from avstore.pipelines.features.registry import references
 from tests.conftest import REPO
 from tests.pipelines.features.media import wave
 

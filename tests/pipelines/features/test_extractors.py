@@ -9,16 +9,17 @@ import pytest
 import simplejpeg
 import torch
 
-from manifests.store import StoreError
-from pipelines.extract.flac import encode_flac
-from pipelines.features.clip import StoredClip
-from pipelines.features.extractor import check_value
-from pipelines.features.extractors import clap, clip, convnext, valor, valor_words
-from pipelines.features.extractors.convnext import STEM, ConvNextAudio, ConvNextVisual
-from pipelines.features.hugging import clap_config, load_model
-from pipelines.features.laion import from_laion
-from pipelines.features.registry import make, references
-from pipelines.features.weights import Weights, WeightsError, resolve
+from avstore.manifests.store import StoreError
+from avstore.pipelines.extract.flac import encode_flac
+from avstore.pipelines.features.extractor import check_value
+from avstore.pipelines.features.extractors import clap, clip, convnext, valor
+from avstore.pipelines.features.extractors import valor_prompts as valor_words
+from avstore.pipelines.features.extractors.convnext import STEM, ConvNextAudio, ConvNextVisual
+from avstore.pipelines.features.huggingface import clap_config, load_model
+from avstore.pipelines.features.laion import from_laion
+from avstore.pipelines.features.registry import make, references
+from avstore.pipelines.features.stored_clip import StoredClip
+from avstore.pipelines.features.weights import Weights, WeightsError, resolve
 from tests.pipelines.features.media import picture, wave
 
 RANDOM = Weights("random", "0" * 64, seed=7)
@@ -275,7 +276,7 @@ def test_a_laion_checkpoint_fits(tmp_path: Path, clip_file: StoredClip) -> None:
 
 
 def test_a_models_folder_is_weights(tmp_path: Path, clip_file: StoredClip) -> None:
-    from pipelines.features.hugging import byte_clip_tokenizer, clip_config
+    from avstore.pipelines.features.huggingface import byte_clip_tokenizer, clip_config
 
     folder = tmp_path / "model"
     load_model("CLIPModel", clip_config("tiny"), RANDOM).save_pretrained(folder)
@@ -311,8 +312,8 @@ def test_no_extractor_imports_a_model_library_before_it_is_loaded() -> None:
     import sys
 
     code = (
-        "import sys; from pipelines.features.registry import make, references; "
-        "import pipelines.features_cli; [make(name) for name in references()]; "
+        "import sys; from avstore.pipelines.features.registry import make, references; "
+        "import avstore.pipelines.cli.features; [make(name) for name in references()]; "
         "print([m for m in ('torch', 'transformers', 'torchvision') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,14 +6,14 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from manifests import gc
-from manifests.catalogue import open_read
-from manifests.reading import open_store
-from manifests.store import Store, StoreError
-from pipelines.features import lineage as lineages
-from pipelines.features.lineage import library_versions
-from pipelines.features.registry import make
-from pipelines.features_cli import app
+from avstore.manifests import gc
+from avstore.manifests.catalogue import open_read
+from avstore.manifests.library import open_store
+from avstore.manifests.store import Store, StoreError
+from avstore.pipelines.cli.features import app
+from avstore.pipelines.features import lineage as lineages
+from avstore.pipelines.features.lineage import library_versions
+from avstore.pipelines.features.registry import make
 from tests.manifests import synthetic
 from tests.pipelines.features import media, toy
 
@@ -144,8 +144,8 @@ def test_other_base_shards_under_the_same_name_are_noticed(run, store: Store) ->
         ((path, sha256),) = con.execute(
             "SELECT path, sha256 FROM shards ORDER BY path LIMIT 1"
         ).fetchall()
-    from manifests.catalogue import open_write
-    from manifests.lock import writing
+    from avstore.manifests.catalogue import open_write
+    from avstore.manifests.lock import writing
 
     with writing(store), open_write(store) as writer:
         writer.con.execute("UPDATE shards SET sha256 = 'other' WHERE path = ?", [path])

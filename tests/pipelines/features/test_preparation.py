@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from pipelines.features import pixels
-from pipelines.features.extractors.clip import ClipImage
-from pipelines.features.extractors.r2plus1d import R2Plus1D18
-from pipelines.features.extractors.resnet152 import prepare as prepare_resnet
-from pipelines.features.sound import clap_mel, quantise, repeat_pad, vggish_examples
+from avstore.pipelines.features import pixels
+from avstore.pipelines.features.extractors.clip import ClipImage
+from avstore.pipelines.features.extractors.r2plus1d import R2Plus1D18
+from avstore.pipelines.features.extractors.resnet152 import prepare as prepare_resnet
+from avstore.pipelines.features.sound import clap_mel, quantise, repeat_pad, vggish_examples
 from tests.pipelines.features.media import picture, wave
 
 SIZES = [(240, 320), (320, 240), (180, 333), (224, 224), (260, 1000)]

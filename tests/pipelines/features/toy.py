@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.features.clip import StoredClip
-from pipelines.features.extractor import Batch
-from pipelines.features.weights import Place, Weights
+from avstore.pipelines.features.extractor import Batch
+from avstore.pipelines.features.stored_clip import StoredClip
+from avstore.pipelines.features.weights import Place, Weights
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
-from av_datasets.spec import MediaName
-from pipelines.fetch.base import MediaSource, Wanted
-from pipelines.fetch.sources import FetchOptions, open_source
+from avstore.datasets.spec import MediaName
+from avstore.pipelines.fetch.open_source import FetchOptions, open_source
+from avstore.pipelines.fetch.source import MediaSource, Wanted
 
 #: Waiting times of the policies made short, and no early end for lopsided samples.
 QUICK = FetchOptions(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from manifests.verdicts import Verdict
-from pipelines.fetch.base import Fetched, SourceError
+from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.fetch.source import Fetched, SourceError
 from tests.pipelines.fetch.clips import QUICK, clip, source, tiny_video
 from tests.servers.media_server import MediaServer
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from av_datasets.spec import MediaName
-from manifests.verdicts import Verdict
-from pipelines.fetch.base import Fetched, SourceError, Wanted
-from pipelines.fetch.sources import FetchOptions, open_source
+from avstore.datasets.spec import MediaName
+from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.fetch.open_source import FetchOptions, open_source
+from avstore.pipelines.fetch.source import Fetched, SourceError, Wanted
 
 
 def wanted(key: str, *names: MediaName, start_s: float | None = 30.0) -> Wanted:

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from av_datasets.spec import DatasetSpec, MediaName
-from manifests.account import check
-from manifests.catalogue import open_read, open_write
-from manifests.lock import writing
-from manifests.rebuild import rebuild
-from manifests.store import Store, StoreError
-from manifests.verdicts import POLICIES, Verdict
-from pipelines import availability
-from pipelines.fetch import outlook
-from pipelines.fetch.base import Fetched
-from pipelines.fetch.clock import utc_now
-from pipelines.fetch.ledger import AttemptLog
-from pipelines.fetch.retry import give_another_chance, matching
-from pipelines.fetching import record_outcomes, wanted_clips
+from avstore.datasets.spec import DatasetSpec, MediaName
+from avstore.manifests.account import check
+from avstore.manifests.catalogue import open_read, open_write
+from avstore.manifests.lock import writing
+from avstore.manifests.rebuild import rebuild
+from avstore.manifests.store import Store, StoreError
+from avstore.manifests.verdicts import POLICIES, Verdict
+from avstore.pipelines.fetch import availability
+from avstore.pipelines.fetch import eta as outlook
+from avstore.pipelines.fetch.attempt_log import AttemptLog
+from avstore.pipelines.fetch.clock import utc_now
+from avstore.pipelines.fetch.outcomes import record_outcomes, wanted_clips
+from avstore.pipelines.fetch.retry import give_another_chance, matching
+from avstore.pipelines.fetch.source import Fetched
 from tests.manifests import synthetic
 
 TOY = DatasetSpec(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.fetch.base import SourceError
+from avstore.pipelines.fetch.source import SourceError
 from tests.pipelines.fetch.clips import QUICK, clip, source, tiny_video
 
 boto = pytest.importorskip("s3fs", reason="the extra 's3' is not installed")

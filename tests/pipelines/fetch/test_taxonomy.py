@@ -12,9 +12,9 @@ from yt_dlp.extractor.youtube import YoutubeIE
 from yt_dlp.networking.exceptions import IncompleteRead, SSLError, TransportError
 from yt_dlp.utils import ContentTooShortError, GeoRestrictedError, YoutubeDLError
 
-from manifests.verdicts import POLICIES, Verdict
-from pipelines.fetch.taxonomy import TABLE, classify, of_os_error
-from pipelines.fetch.ytdlp_child import failure
+from avstore.manifests.verdicts import POLICIES, Verdict
+from avstore.pipelines.fetch.taxonomy import TABLE, classify, of_os_error
+from avstore.pipelines.fetch.ytdlp_worker import failure
 
 V = Verdict
 

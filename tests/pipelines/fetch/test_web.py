@@ -16,10 +16,10 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from manifests.verdicts import Verdict
-from pipelines.fetch import web
-from pipelines.fetch.base import Fetched, MachineError, SourceError, Wanted
-from pipelines.fetch.watch import FetchStopped
+from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.fetch import web
+from avstore.pipelines.fetch.guards import FetchStopped
+from avstore.pipelines.fetch.source import Fetched, MachineError, SourceError, Wanted
 from tests.pipelines.fetch.clips import QUICK, clip, source, tiny_video
 from tests.servers.media_server import MediaServer
 
@@ -168,7 +168,7 @@ def test_a_disk_that_fills_stops_cleanly(server, tmp_path: Path, monkeypatch) ->
         return usage._replace(free=usage.free if next(count) < 2 else 10)
 
     monkeypatch.setattr("shutil.disk_usage", filling)
-    monkeypatch.setattr("pipelines.fetch.watch._DISK_EVERY_S", 0.0)
+    monkeypatch.setattr("avstore.pipelines.fetch.guards._DISK_EVERY_S", 0.0)
     clips = [clip(f"k{n}", url=f"{server.url}/ok/a.mp4?{n}") for n in range(20)]
     rows, stop = until_stopped(tmp_path, clips, QUICK)
     assert "run the same command again" in stop
@@ -308,7 +308,7 @@ RUN = """
 import sys
 from pathlib import Path
 from dataclasses import replace
-from pipelines.fetch.ledger import AttemptLog
+from avstore.pipelines.fetch.attempt_log import AttemptLog
 from tests.pipelines.fetch.clips import QUICK, clip, source
 store, base, name = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 log = AttemptLog(store, name)

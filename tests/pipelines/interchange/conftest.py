@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from av_datasets.registry import get
-from pipelines.build import BuildOptions, build
-from pipelines.recipe import load_recipe
+from avstore.datasets.registry import get
+from avstore.pipelines.build.driver import BuildOptions, build
+from avstore.pipelines.extract.recipe import load_recipe
 from tests.media import make_clip
 
 ROWS = [

@@ -6,17 +6,17 @@ import duckdb
 import pytest
 from rich.console import Console
 
-from av_datasets.registry import DATASETS
-from av_datasets.spec import DatasetSpec
-from manifests.reading import open_store
-from manifests.store import Store
-from pipelines.build import BuildOptions, build
-from pipelines.export import export
-from pipelines.interchange.clips import export_clips
-from pipelines.interchange.importer import import_items
-from pipelines.interchange.lists import write_llp
-from pipelines.interchange.readers import read_items
-from pipelines.recipe import load_recipe
+from avstore.datasets.registry import DATASETS
+from avstore.datasets.spec import DatasetSpec
+from avstore.manifests.library import open_store
+from avstore.manifests.store import Store
+from avstore.pipelines.build.driver import BuildOptions, build
+from avstore.pipelines.extract.recipe import load_recipe
+from avstore.pipelines.interchange.export import export
+from avstore.pipelines.interchange.export_clips import export_clips
+from avstore.pipelines.interchange.foreign_media import read_items
+from avstore.pipelines.interchange.importer import import_items
+from avstore.pipelines.interchange.lists import write_llp
 from tests.av_datasets.fixtures import FIXTURES
 from tests.media import make_clip
 

@@ -11,18 +11,18 @@ import av
 import duckdb
 import pytest
 
-from av_datasets.registry import get
-from manifests.reading import open_store
-from manifests.store import Store, StoreError
-from pipelines.export import export
-from pipelines.interchange.card import hugging_face_card, page
-from pipelines.interchange.clips import export_clips
-from pipelines.interchange.croissant import write_croissant
-from pipelines.interchange.foreign_lists import is_foreign_list, with_foreign_lists
-from pipelines.interchange.importer import import_items
-from pipelines.interchange.layouts import Layout, write_media
-from pipelines.interchange.lists import LISTS
-from pipelines.interchange.readers import read_items
+from avstore.datasets.registry import get
+from avstore.manifests.library import open_store
+from avstore.manifests.store import Store, StoreError
+from avstore.pipelines.interchange.croissant import write_croissant
+from avstore.pipelines.interchange.data_card import hugging_face_card, page
+from avstore.pipelines.interchange.export import export
+from avstore.pipelines.interchange.export_clips import export_clips
+from avstore.pipelines.interchange.foreign_lists import is_foreign_list, with_foreign_lists
+from avstore.pipelines.interchange.foreign_media import read_items
+from avstore.pipelines.interchange.importer import import_items
+from avstore.pipelines.interchange.layouts import Layout, write_media
+from avstore.pipelines.interchange.lists import LISTS
 
 pytestmark = pytest.mark.slow
 STORED = "SELECT DISTINCT clip_id, position FROM trainable ORDER BY position"

@@ -2,8 +2,8 @@
 
 import pytest
 
+from avstore.train.data import BatchSpec, open_store, sample_list
 from tests.train.data.store_factory import make_store
-from train.data import BatchSpec, open_store, sample_list
 
 
 @pytest.fixture(scope="session")

@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import simplejpeg
 
-from av_datasets.spec import Label, Segment
-from manifests import annotations
-from manifests.catalogue import open_write
-from manifests.ingest import commit_shards, ingest_features, transaction
-from manifests.sidecar import write_sidecar
-from manifests.store import Store, committing, sidecar_of
-from pipelines.extract.flac import encode_flac
-from pipelines.tar import ShardTar
+from avstore.datasets.spec import Label, Segment
+from avstore.manifests import annotation_sets as annotations
+from avstore.manifests.catalogue import open_write
+from avstore.manifests.ingest import commit_shards, ingest_features, transaction
+from avstore.manifests.sidecar import write_sidecar
+from avstore.manifests.store import Store, committing, sidecar_of
+from avstore.pipelines.build.shard_tar import ShardTar
+from avstore.pipelines.extract.flac import encode_flac
 
 FINGERPRINT = "abcdef01" + "23" * 28
 FEATURE_FINGERPRINT = "feedbeef" + "45" * 28

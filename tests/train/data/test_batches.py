@@ -5,9 +5,9 @@ import pytest
 import simplejpeg
 import torch
 
-from manifests.store import StoreError
+from avstore.manifests.store import StoreError
+from avstore.train.data import BatchSpec, batches, open_store, sample_list, steps_per_epoch
 from tests.train.data import store_factory as toy
-from train.data import BatchSpec, batches, open_store, sample_list, steps_per_epoch
 
 
 def same(a, b):

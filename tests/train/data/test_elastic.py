@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifests.store import StoreError
-from train.data import BatchSpec, EpochOrder, Loader, Steps
-from train.data.changes import ChangedDataError
-from train.data.query import sample_list
-from train.data.samples import SampleList
+from avstore.manifests.store import StoreError
+from avstore.train.data import BatchSpec, EpochOrder, Loader, Steps
+from avstore.train.data.query import sample_list
+from avstore.train.data.resume_check import ChangedDataError
+from avstore.train.data.samples import SampleList
 
 WORLDS = st.integers(1, 4)
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from manifests.store import StoreError
-from tests.train.data import store_factory as toy
-from train.data import (
+from avstore.manifests.shard_reader import LocalReader
+from avstore.manifests.store import StoreError
+from avstore.train.data import (
     Augment,
     BadSampleError,
     BatchSpec,
@@ -29,10 +29,10 @@ from train.data import (
     sample_list,
     stream,
 )
-from train.data.making import make
-from train.data.reading import LocalReader
-from train.data.request import Draw, request
-from train.data.transforms import features, masks, spectrograms
+from avstore.train.data.augment import make
+from avstore.train.data.request import Draw, request
+from avstore.train.data.transforms import features, masks, spectrograms
+from tests.train.data import store_factory as toy
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from train.data import EpochOrder, Loader, Steps, batches
-from train.data.step_stream import StepStream
+from avstore.train.data import EpochOrder, Loader, Steps, batches
+from avstore.train.data.step_stream import StepStream
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_lightning_trains_from_it_and_keeps_its_state(toy_list, toy_spec, expect
 PLAIN_SCRIPT = """
 from dataclasses import dataclass
 print("runs")
-from train.data import BatchSpec, EpochOrder, Loader, open_store, sample_list
+from avstore.train.data import BatchSpec, EpochOrder, Loader, open_store, sample_list
 samples = sample_list(open_store(ROOT), "SELECT clip_id FROM clips")
 spec = BatchSpec(batch_size=8, frames=1, image_size=16, fbank_frames=8)
 print(sum(len(batch) for batch in Loader(samples, spec, workers=2)))

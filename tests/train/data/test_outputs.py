@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from manifests.catalogue import open_write
-from manifests.ledger import now
-from manifests.lock import writing
-from manifests.rebuild import rebuild
-from manifests.statistics import Statistics, save
-from manifests.store import StoreError
-from tests.train.data import store_factory as toy
-from train.data import (
+from avstore.manifests.catalogue import open_write
+from avstore.manifests.ledger import now
+from avstore.manifests.lock import writing
+from avstore.manifests.rebuild import rebuild
+from avstore.manifests.statistics import Statistics, save
+from avstore.manifests.store import StoreError
+from avstore.train.data import (
     Augment,
     BatchSpec,
     Loader,
@@ -26,7 +25,8 @@ from train.data import (
     open_store,
     sample_list,
 )
-from train.data.transforms import frames, labels, masks, mixing, spectrograms
+from avstore.train.data.transforms import frames, labels, masks, mixing, spectrograms
+from tests.train.data import store_factory as toy
 
 
 def drawn(seed=0):

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifests.store import StoreError
-from tests.train.data import store_factory as toy
-from train.data import (
+from avstore.manifests.store import StoreError
+from avstore.train.data import (
     Augment,
     BatchSpec,
     EpochOrder,
@@ -26,8 +25,9 @@ from train.data import (
     compile_plan,
     sources,
 )
-from train.data.draws import Purpose, uniform, words
-from train.data.reservoir import Reservoir
+from avstore.train.data.reservoir import Reservoir
+from avstore.train.data.rng import Purpose, uniform, words
+from tests.train.data import store_factory as toy
 
 TASKS = {
     "low": "SELECT clip_id FROM samples WHERE right(clip_id, 6)::INT < 8",

@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from manifests.catalogue import open_write
-from manifests.lock import writing
-from manifests.store import StoreError
-from train.data import open_store, sample_list, sources
+from avstore.manifests.catalogue import open_write
+from avstore.manifests.lock import writing
+from avstore.manifests.store import StoreError
+from avstore.train.data import open_store, sample_list, sources
 
 ALL = "SELECT clip_id FROM clips"
 

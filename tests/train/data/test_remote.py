@@ -17,11 +17,18 @@ from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifests.store import StoreError
-from train.data import BadSampleError, BatchSpec, Loader, open_store, raw_samples, sample_list
-from train.data.cache import BLOCK_BYTES, BlockCache
-from train.data.remote import PART_BYTES, RemoteReader, Span, merged
-from train.data.samples import Shard
+from avstore.manifests.block_cache import BLOCK_BYTES, BlockCache
+from avstore.manifests.remote_reader import PART_BYTES, RemoteReader, Span, merged
+from avstore.manifests.store import StoreError
+from avstore.train.data import (
+    BadSampleError,
+    BatchSpec,
+    Loader,
+    open_store,
+    raw_samples,
+    sample_list,
+)
+from avstore.train.data.samples import Shard
 
 SPEC = BatchSpec(batch_size=4, frames=2, image_size=24, fbank_frames=48)
 
@@ -99,7 +106,7 @@ def test_breaks_are_tried_again_and_change_nothing(toy_store, toy_list, tmp_path
 
 
 def test_what_never_comes_is_said(toy_store, tmp_path, monkeypatch):
-    monkeypatch.setattr("train.data.remote.ATTEMPTS", 2)
+    monkeypatch.setattr("avstore.manifests.remote_reader.ATTEMPTS", 2)
     store = elsewhere(toy_store, tmp_path)
     samples = sample_list(store, "SELECT clip_id FROM clips")
     Flaky.share = 1.0

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from manifests.store import StoreError
-from train.data import (
+from avstore.manifests.store import StoreError
+from avstore.train.data import (
     Augment,
     BatchSpec,
     Loader,

@@ -11,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifests.store import StoreError
-from train.data import Augment, BatchSpec, Loader, Policy, open_store, sample_list
-from train.data.buffers import recycled
-from train.data.draws import Purpose, generator, philox
-from train.data.reading import BadSampleError
-from train.data.rows import BatchRows
-from train.data.shared import SharedTable
+from avstore.manifests.shard_reader import BadSampleError
+from avstore.manifests.store import StoreError
+from avstore.train.data import Augment, BatchSpec, Loader, Policy, open_store, sample_list
+from avstore.train.data.buffers import recycled
+from avstore.train.data.output_buffers import BatchRows
+from avstore.train.data.rng import Purpose, generator, philox
+from avstore.train.data.shared import SharedTable
 
 SPEC = {"batch_size": 5, "frames": 2, "image_size": 24, "fbank_frames": 48}
 MASKS = Augment(freq_mask=4, time_mask=20)

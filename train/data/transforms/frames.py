@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.spec import FrameChoice
+from avstore.train.data.spec import FrameChoice
 
 
 def choose_frames(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from train.data.transforms.pictures import Box
+from avstore.train.data.transforms.pictures import Box
 
 
 def decode(

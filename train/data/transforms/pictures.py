@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from train.data.buffers import recycled
+from avstore.train.data.buffers import recycled
 
 # Stored and decoded arrays may be read-only, and are only read; torch warns of them once.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

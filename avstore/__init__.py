@@ -1,0 +1,1 @@
+"""An audio-visual feature store for continual learning."""

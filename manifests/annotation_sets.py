@@ -1,0 +1,167 @@
+"""Annotations in the manifest, and their copy in the ledger from which it can be rebuilt."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from avstore.manifests.store import Store, committing
+
+_CLIPS = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("dataset", pa.string()),
+        ("key", pa.string()),
+        ("source_id", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("split", pa.string()),
+        ("subsets", pa.list_(pa.string())),
+        ("labels", pa.list_(pa.string())),
+        ("label_ids", pa.list_(pa.int32())),
+        ("category", pa.string()),
+        ("captions", pa.list_(pa.string())),
+        ("extra", pa.string()),
+        ("position", pa.int64()),
+    ]
+)
+_LABELS = pa.schema(
+    [
+        ("dataset", pa.string()),
+        ("label_id", pa.int32()),
+        ("label", pa.string()),
+        ("mid", pa.string()),
+        ("category", pa.string()),
+    ]
+)
+_SEGMENTS = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("modality", pa.string()),
+        ("label", pa.string()),
+        ("label_id", pa.int32()),
+        ("onset_s", pa.float64()),
+        ("offset_s", pa.float64()),
+    ]
+)
+_ERRORS = pa.schema(
+    [
+        ("dataset", pa.string()),
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        ("reason", pa.string()),
+        ("text", pa.string()),
+    ]
+)
+_TABLES = {"clips": _CLIPS, "labels": _LABELS, "segments": _SEGMENTS, "annotation_errors": _ERRORS}
+
+
+@dataclass(frozen=True)
+class AnnotationSet:
+    """A dataset's annotations as Arrow tables, ready for manifest and ledger.
+
+    facts: the row of `datasets` (name, version, annotation_source, annotation_sha256, licence,
+    clips, ingested_at as ISO text).
+    """
+
+    facts: dict[str, Any]
+    clips: pa.Table
+    labels: pa.Table
+    segments: pa.Table
+    annotation_errors: pa.Table
+
+
+def _facts_path(store: Store, dataset: str) -> Path:
+    return store.ledger / "annotations" / dataset / "facts.json"
+
+
+def _folder(facts_path: Path, facts: dict[str, Any]) -> Path:
+    return facts_path.parent / str(facts["annotation_sha256"])[:8]
+
+
+def clips_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows of `clips` as Arrow; `extra` may be a mapping; `position` is the row order."""
+    for position, row in enumerate(rows):
+        row["extra"] = json.dumps(dict(row["extra"]), sort_keys=True)
+        row["position"] = position
+    return pa.Table.from_pylist(rows, schema=_CLIPS)
+
+
+def annotation_set(
+    facts: dict[str, Any],
+    clips: pa.Table,
+    labels: list[Any],
+    segments: list[Any],
+    errors: list[Any],
+) -> AnnotationSet:
+    """Bundle what a dataset's parser gave (dataclasses of avstore.datasets.spec)."""
+    name = facts["name"]
+    stamp = datetime.now(UTC).replace(tzinfo=None).isoformat()
+    return AnnotationSet(
+        facts={**facts, "clips": clips.num_rows, "ingested_at": stamp},
+        clips=clips,
+        labels=_table([{"dataset": name, **asdict(x)} for x in labels], _LABELS),
+        segments=_table([asdict(x) for x in segments], _SEGMENTS),
+        annotation_errors=_table([{"dataset": name, **asdict(x)} for x in errors], _ERRORS),
+    )
+
+
+def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def save(store: Store, annotations: AnnotationSet) -> None:
+    """Keep the annotations in the ledger; `facts.json`, written last, says which are current."""
+    facts_path = _facts_path(store, annotations.facts["name"])
+    for name in _TABLES:
+        with committing(_folder(facts_path, annotations.facts) / f"{name}.parquet") as file:
+            pq.write_table(getattr(annotations, name), file, compression="zstd")
+    with committing(facts_path) as file:
+        file.write(json.dumps(annotations.facts, indent=1).encode())
+
+
+def load_all(store: Store) -> list[AnnotationSet]:
+    """Every dataset's annotations in the ledger."""
+    return [_load(path) for path in sorted(store.ledger.glob("annotations/*/facts.json"))]
+
+
+def _load(facts_path: Path) -> AnnotationSet:
+    facts = json.loads(facts_path.read_text())
+    folder = _folder(facts_path, facts)
+    tables = {name: pq.read_table(folder / f"{name}.parquet") for name in _TABLES}
+    return AnnotationSet(facts=facts, **tables)
+
+
+def ingest(con: duckdb.DuckDBPyConnection, annotations: AnnotationSet) -> None:
+    """Replace a dataset's annotations in the manifest. Run it inside a transaction."""
+    facts = annotations.facts
+    name = facts["name"]
+    con.execute("DELETE FROM datasets WHERE name = ?", [name])
+    con.execute(
+        "INSERT INTO datasets VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            name,
+            facts["version"],
+            facts["annotation_source"],
+            facts["annotation_sha256"],
+            facts["licence"],
+            facts["clips"],
+            datetime.fromisoformat(facts["ingested_at"]),
+        ],
+    )
+    con.execute(
+        "DELETE FROM segments WHERE clip_id IN (SELECT clip_id FROM clips WHERE dataset = ?)",
+        [name],
+    )
+    for table in ("clips", "labels", "annotation_errors"):
+        con.execute(f"DELETE FROM {table} WHERE dataset = ?", [name])
+    for table in _TABLES:
+        con.register("incoming_annotations", getattr(annotations, table))
+        con.execute(f"INSERT INTO {table} SELECT * FROM incoming_annotations")
+        con.unregister("incoming_annotations")
+    con.execute("DELETE FROM status WHERE clip_id NOT IN (SELECT clip_id FROM clips)")

@@ -1,0 +1,94 @@
+"""Task streams made by parameters: class-incremental and domain-incremental."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from avstore.manifests.streams import Stream, StreamError, from_table
+
+_EVAL_SPLITS = ["test", "eval"]
+_BY = {
+    "category": "category = $domain",
+    "subset": "list_contains(subsets, $domain)",
+    "dataset": "dataset = $domain",
+}
+_TRAIN = """
+SELECT clip_id FROM stored_clips
+WHERE {where} AND split = 'train' AND verdict IS DISTINCT FROM 'silent'
+"""
+_EVAL = """
+SELECT clip_id FROM stored_clips
+WHERE {where} AND split IN $eval_splits AND verdict IS DISTINCT FROM 'silent'
+"""
+_CLASSES = "dataset = $dataset AND list_has_any(label_ids, $classes)"
+_EXCLUSIVE = " AND NOT list_has_any(label_ids, $other_classes)"
+_CAP = """QUALIFY row_number() OVER (PARTITION BY label_ids[1] ORDER BY position)
+  <= $train_clips_per_class
+"""
+_DRAW = """QUALIFY row_number() OVER (
+  PARTITION BY label_ids[1] ORDER BY md5(clip_id || $seed), clip_id
+) <= $retrieval_clips_per_class
+"""
+
+
+def class_incremental(
+    name: str,
+    dataset: str,
+    label_ids: Sequence[int],
+    classes_per_task: int,
+    order: str = "id",
+    seed: int = 0,
+    exclusive: bool = True,
+    **parameters: Any,
+) -> Stream:
+    """Tasks of `classes_per_task` classes each; the last one has what is left.
+
+    order: `id` (as given) or `random` (drawn by `seed`). exclusive: a clip with labels of two
+    tasks is in none, so that no task sees another's classes. parameters:
+    train_clips_per_class, retrieval_clips_per_class. Raises StreamError.
+    """
+    if classes_per_task < 1 or order not in {"id", "random"}:
+        raise StreamError(
+            f"stream {name!r}: classes_per_task is a number from 1 (it is {classes_per_task!r}), "
+            f"order is 'id' or 'random' (it is {order!r})"
+        )
+    classes = list(label_ids)
+    if order == "random":
+        classes.sort(key=lambda label_id: _draw(seed, label_id))
+    chunks = [classes[i : i + classes_per_task] for i in range(0, len(classes), classes_per_task)]
+    where = _CLASSES + (_EXCLUSIVE if exclusive and len(chunks) > 1 else "")
+    width = len(str(len(chunks) - 1))
+    tasks = [{"task": f"task{i:0{width}}", "classes": chunk} for i, chunk in enumerate(chunks)]
+    return _stream(name, where, tasks, {"dataset": dataset, "seed": seed, **parameters})
+
+
+def domain_incremental(
+    name: str, by: str, domains: Sequence[str], dataset: str | None = None, **parameters: Any
+) -> Stream:
+    """A task a domain, in the order given; `by`: category, subset or dataset.
+
+    Raises StreamError.
+    """
+    if by not in _BY:
+        raise StreamError(f"stream {name!r}: by {by!r} is not one of {', '.join(_BY)}")
+    where = _BY[by] + ("" if dataset is None else " AND dataset = $dataset")
+    tasks = [{"task": domain, "domain": domain} for domain in domains]
+    own = {} if dataset is None else {"dataset": dataset}
+    return _stream(name, where, tasks, {**own, **parameters})
+
+
+def _stream(
+    name: str, where: str, tasks: Sequence[dict[str, Any]], parameters: dict[str, Any]
+) -> Stream:
+    evaluated = _EVAL.format(where=where)
+    queries = {"train": _TRAIN.format(where=where), "eval": evaluated, "retrieval": evaluated}
+    if "train_clips_per_class" in parameters:
+        queries["train"] += _CAP
+    if "retrieval_clips_per_class" in parameters:
+        queries["retrieval"] += _DRAW
+    table = {"name": name, "eval_splits": _EVAL_SPLITS, **parameters}
+    return from_table({**table, "queries": queries, "tasks": list(tasks)}, f"stream {name!r}")
+
+
+def _draw(seed: int, label_id: int) -> str:
+    return hashlib.md5(f"{label_id} {seed}".encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,145 @@
+"""A store elsewhere (S3, NFS, any fsspec URL): its manifest is kept in a local cache directory.
+
+DuckDB wants a local disk. So sidecars and ledger, which are small and never change once written,
+are mirrored, and the manifest is refreshed from what is new; shards are read where they are.
+"""
+
+import filecmp
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from avstore.manifests import ledger
+from avstore.manifests.catalogue import open_write
+from avstore.manifests.errors import of_a_client
+from avstore.manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
+from avstore.manifests.lock import writing
+from avstore.manifests.rebuild import rebuild, standing
+from avstore.manifests.store import Store, StoreError, shard_of
+from avstore.manifests.tasks import create_task_view
+
+
+def cache_directory() -> Path:
+    """AVSTORE_CACHE, or avstore/ in the user's cache directory."""
+    if named := os.environ.get("AVSTORE_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "avstore"
+
+
+def mirror(url: str, cache: Path | None = None, **options: Any) -> tuple[Store, Any, str]:
+    """(local store without shards, file system, root on it) of the store at `url`, refreshed.
+
+    Raises StoreError where there is no store.
+    """
+    try:
+        return _mirror(url, cache, options)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise StoreError(
+            f"{error.filename} cannot hold the mirrored manifest: {error.strerror}; choose another "
+            "cache folder (AVSTORE_CACHE)"
+        ) from error
+    except Exception as error:
+        if not of_a_client(error):
+            raise
+        raise StoreError(
+            f"{url} cannot be read: {error}; check the address, the network and the credentials"
+        ) from error
+
+
+def _mirror(url: str, cache: Path | None, options: dict[str, Any]) -> tuple[Store, Any, str]:
+    fs, root = fsspec.core.url_to_fs(url, **options)
+    local = Store((cache or cache_directory()) / hashlib.sha256(url.encode()).hexdigest()[:16])
+    local.root.mkdir(parents=True, exist_ok=True)
+    with writing(local, wait_s=600):
+        new, replaced = _fetch_new(fs, root, local)
+        if not any(local.ledger.glob("**/*")):
+            raise StoreError(f"no store at {url}: it has no ledger; give the folder that has one")
+        if new or replaced or not local.manifest.is_file():
+            _refresh(local, whole=replaced or not local.manifest.is_file())
+    return local, fs, root
+
+
+def _fetch_new(fs: Any, root: str, local: Store) -> tuple[bool, bool]:
+    """Copy what changed; (is there anything new, was anything replaced or removed)."""
+    seen_path = local.root / "seen.json"
+    seen = json.loads(seen_path.read_text()) if seen_path.is_file() else {}
+    now = _listing(fs, root)
+    stale = [name for name in seen if name not in now]
+    wanted = [name for name, stamp in now.items() if seen.get(name) != stamp]
+    for name in stale:
+        (local.root / name).unlink(missing_ok=True)
+    different = [name for name in wanted if _fetch(fs, f"{root.rstrip('/')}/{name}", local, name)]
+    if wanted or stale:
+        temp = seen_path.with_name(".seen.json.tmp")
+        temp.write_text(json.dumps(now))
+        temp.replace(seen_path)
+    # Files with a run's or a shard's number never change; the others are tables that are replaced.
+    tables = [n for n in different if n.startswith("ledger/") and "-" not in n.rsplit("/", 1)[1]]
+    return bool(different), bool(stale or tables or any(name in seen for name in different))
+
+
+def _fetch(fs: Any, path: str, local: Store, name: str) -> bool:
+    """Bring one file here, whole or not at all; does it differ from the one that was here."""
+    target = local.root / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=local.root) as folder:
+        temp = Path(folder) / "file"
+        fs.get_file(path, str(temp))
+        if target.is_file() and filecmp.cmp(temp, target, shallow=False):
+            return False
+        temp.replace(target)
+    return True
+
+
+def _listing(fs: Any, root: str) -> dict[str, str]:
+    """Sidecars and ledger files under the root: name within the store to a stamp of its state."""
+    fs.invalidate_cache()
+    found: dict[str, str] = {}
+    for folder in ("ledger", "shards"):
+        try:
+            entries = fs.find(f"{root.rstrip('/')}/{folder}", detail=True)
+        except FileNotFoundError:
+            continue
+        for path, facts in entries.items():
+            name = folder + path.split(root.rstrip("/") + "/" + folder, 1)[1]
+            base = name.rsplit("/", 1)[1]
+            if base.endswith((".parquet", ".json")) and not base.startswith("."):
+                stamp = facts.get("ETag") or facts.get("mtime") or facts.get("created")
+                found[name] = f"{facts.get('size')} {stamp}"
+    return found
+
+
+def _refresh(local: Store, whole: bool) -> None:
+    with open_write(local, fresh=whole) as writer:
+        con = writer.con
+        if whole:
+            rebuild(writer, local)
+        else:
+            with transaction(con):
+                if ledger.load_new(con, local):
+                    refresh_status(con)
+            done = {row[0] for row in con.execute("SELECT path FROM shards").fetchall()}
+            done |= {row[0] for row in con.execute("SELECT shard FROM plans WHERE done").fetchall()}
+            for path in standing(con, local, local.sidecars()):
+                if shard_of(path.relative_to(local.root)) not in done:
+                    commit_shards(con, [path])
+            _features(writer.con, local)
+        create_task_view(con)
+        writer.publish()
+
+
+def _features(con: Any, local: Store) -> None:
+    rows = con.execute("SELECT DISTINCT shard FROM feature_samples").fetchall()
+    known = {row[0] for row in rows}
+    new = [
+        path
+        for path in standing(con, local, local.feature_sidecars())
+        if shard_of(path.relative_to(local.root)) not in known
+    ]
+    with transaction(con):
+        ingest_features(con, new)

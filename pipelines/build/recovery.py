@@ -1,0 +1,42 @@
+"""Bring the manifest up to what is on disk after a run that was killed."""
+
+import duckdb
+
+from avstore.manifests import ledger
+from avstore.manifests.catalogue import Writer
+from avstore.manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
+from avstore.manifests.rebuild import rebuild, standing
+from avstore.manifests.store import Store, remove_temporaries, shard_of, sidecar_of
+from avstore.pipelines.fetch.attempt_log import recover as recover_attempts
+
+
+def recover(writer: Writer, store: Store) -> None:
+    """Remove temporaries, take in what was committed and not yet told. Lock held.
+
+    A store without a manifest gets one from its sidecars and ledger.
+    """
+    remove_temporaries(store)
+    recover_attempts(store.root)
+    con = writer.con
+    if not store.manifest.is_file() or ledger.dropped_elsewhere(con, store):
+        rebuild(writer, store)
+        return
+    with transaction(con):
+        if ledger.load_new(con, store):
+            refresh_status(con)
+    planned = con.execute("SELECT shard FROM plans WHERE NOT done ORDER BY shard").fetchall()
+    sidecars = [store.root / sidecar_of(shard) for (shard,) in planned]
+    commit_shards(con, [path for path in sidecars if path.is_file()])
+    _take_in_features(con, store)
+
+
+def _take_in_features(con: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Companion shards that were committed and not yet told of."""
+    known = {row[0] for row in con.execute("SELECT DISTINCT shard FROM feature_samples").fetchall()}
+    new = [
+        path
+        for path in standing(con, store, store.feature_sidecars())
+        if shard_of(path.relative_to(store.root)) not in known
+    ]
+    with transaction(con):
+        ingest_features(con, new)

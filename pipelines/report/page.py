@@ -1,0 +1,81 @@
+"""STORE/reports/<dataset>.html: the account, the reasons, the coverage, and a look at the clips."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from avstore.manifests.account import accounts, reasons
+from avstore.manifests.store import Store, committing
+
+_LOOK = 24  # clips shown
+
+
+def write_report(con: duckdb.DuckDBPyConnection, store: Store, dataset: str, stage: str) -> Path:
+    """Write the page of a dataset's stage; its path."""
+    environment = Environment(
+        loader=PackageLoader("avstore.pipelines.report"), autoescape=select_autoescape(["html"])
+    )
+    page = environment.get_template("report.html").render(
+        dataset=dataset,
+        stage=stage,
+        facts=_one(con, "SELECT * FROM datasets WHERE name = ?", [dataset]),
+        accounts=accounts(con, dataset),
+        reasons=reasons(con, dataset, stage),
+        failures=_many(
+            con,
+            "SELECT clip_id, status, verdict, detail FROM failures "
+            "WHERE stage = ? AND starts_with(clip_id, ? || '/') LIMIT 200",
+            [stage, dataset],
+        ),
+        coverage=_many(
+            con,
+            "SELECT label, sum(wanted) AS wanted, sum(stored) AS stored FROM coverage "
+            "WHERE dataset = ? AND stage = ? GROUP BY label ORDER BY sum(stored), label",
+            [dataset, stage],
+        ),
+        looks=_looks(con, store, dataset, stage),
+    )
+    path = store.reports / f"{dataset}.html"
+    with committing(path) as file:
+        file.write(page.encode())
+    return path
+
+
+def _many(con: duckdb.DuckDBPyConnection, query: str, values: list[Any]) -> list[dict[str, Any]]:
+    cursor = con.execute(query, values)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _one(con: duckdb.DuckDBPyConnection, query: str, values: list[Any]) -> dict[str, Any]:
+    return next(iter(_many(con, query, values)), {})
+
+
+def _looks(
+    con: duckdb.DuckDBPyConnection, store: Store, dataset: str, stage: str
+) -> list[dict[str, Any]]:
+    """The middle frame of some clips, each read by its own byte range."""
+    rows = _many(
+        con,
+        "SELECT t.clip_id, t.labels, t.shard, t.members, t.offsets, t.sizes, t.verdict "
+        "FROM trainable t JOIN stages g ON g.fingerprint = t.fingerprint AND g.dataset = t.dataset "
+        "WHERE t.dataset = ? AND g.stage = ? AND t.frame_count > 0 "
+        "ORDER BY hash(t.clip_id) LIMIT ?",
+        [dataset, stage, _LOOK],
+    )
+    return [row | {"jpeg": jpeg} for row in rows if (jpeg := _middle_frame(store, row))]
+
+
+def _middle_frame(store: Store, row: dict[str, Any]) -> str | None:
+    """A frame in base64; None where its shard is not there (`verify` says so)."""
+    frames = [i for i, name in enumerate(row["members"].split()) if name.endswith(".jpg")]
+    at = frames[len(frames) // 2]
+    try:
+        with (store.root / row["shard"]).open("rb") as shard:
+            shard.seek(row["offsets"][at])
+            return base64.b64encode(shard.read(row["sizes"][at])).decode()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""Published systems, one package each: model, objective, weights, scores."""

@@ -1,0 +1,71 @@
+"""AVS: which pixels sound (spec 1.6, 2.2 and 5.3)."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avstore.train.data import Batch, BatchSpec
+from avstore.train.errors import UserError
+from avstore.train.evaluation.masks import Masks
+from avstore.train.evaluation.scores import segmentation
+from avstore.train.systems.cavmae.downstream.base import Downstream, Material
+from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
+from avstore.train.systems.cavmae.downstream.seconds import one_second
+from avstore.train.systems.cavmae.model import CAVMAE
+from avstore.train.systems.cavmae.segmentation_head import SegmentationHead, joint_hidden
+
+# AVSBench takes the last of 16 equal parts of each second.
+FRAME_OF_SECOND = 15 / 16
+
+
+class Segment(Downstream):
+    """Masks of the first seconds, one a frame; the sound is that of the first second."""
+
+    headline = "miou"
+
+    def __init__(self, model: CAVMAE, config: DownstreamConfig, material: Material) -> None:
+        super().__init__(model, config, material)
+        if material.masks is None:
+            raise UserError("segmentation needs --masks: AVSBench's folder with s4_data in it")
+        clip_ids = [*material.train.clip_ids, *material.evaluation.clip_ids]
+        self.masks = Masks(material.store, clip_ids, material.masks, config.mask_fit)
+        self.head = SegmentationHead(config.model)
+
+    def spec(self, *, random: bool) -> BatchSpec:
+        frames = self.config.model.frames
+        return replace(
+            super().spec(random=random),
+            frame_choice="times",
+            frame_times=tuple(second + FRAME_OF_SECOND for second in range(frames)),
+            noise=False,
+        )
+
+    def logits(self, batch: Batch) -> Tensor:
+        """[B, T, 1, S, S]."""
+        m, d = self.config.model, self.config.data
+        audio = one_second(batch.audio, 0, m.fbank_frames, (0.0 - d.mean) / d.std)
+        with torch.set_grad_enabled(not self.config.frozen and torch.is_grad_enabled()):
+            hidden, tokens = joint_hidden(self.model, batch.video, audio)
+        out: Tensor = self.head(hidden, tokens)
+        return out
+
+    def loss(self, batch: Batch) -> Tensor:
+        masks, known = self.truth(batch)
+        return F.binary_cross_entropy_with_logits(self.logits(batch)[known], masks[known])
+
+    def truth(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Masks [B, T, 1, S, S], and which there are [B, T]; in training S4 has the first only."""
+        m = self.config.model
+        masks, known = self.masks.of(batch.clip_ids, m.frames, m.image_size)
+        return masks.to(self.device), known.to(self.device)
+
+    @torch.no_grad()
+    def scores(self, *, final: bool) -> dict[str, float]:
+        guesses, truths = [], []
+        for batch in self.batches(self.spec(random=False), self.material.evaluation):
+            masks, known = self.truth(batch)
+            guesses.append(self.logits(batch)[known].float().sigmoid().cpu()[:, 0])
+            truths.append(masks[known].cpu()[:, 0])
+        return segmentation(torch.cat(guesses), torch.cat(truths))

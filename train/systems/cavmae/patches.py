@@ -1,0 +1,81 @@
+"""Pictures and spectrograms as patches, and the choice of some of them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avstore.train.systems.cavmae.model_config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Pixels of the patches that take part, and where each of them belongs.
+
+    video [B, Kv, 3, p, p], audio [B, Ka, 1, q, q]; ids: position in the full sequence, [B, K].
+    """
+
+    video: Tensor
+    audio: Tensor
+    video_ids: Tensor
+    audio_ids: Tensor
+
+    def __len__(self) -> int:
+        return self.video.shape[0]
+
+    def rows(self, index: Tensor | slice) -> "Patches":
+        """Some rows of the batch."""
+        return Patches(
+            self.video[index], self.audio[index], self.video_ids[index], self.audio_ids[index]
+        )
+
+
+def patchify(images: Tensor, side: int) -> Tensor:
+    """[B, T, C, H, W] -> [B, T * (H/side) * (W/side), C, side, side], frame- then row-major."""
+    batch, frames, channels, height, width = images.shape
+    grid = images.reshape(batch, frames, channels, height // side, side, width // side, side)
+    return grid.permute(0, 1, 3, 5, 2, 4, 6).reshape(batch, -1, channels, side, side)
+
+
+def all_patches(video: Tensor, audio: Tensor, config: ModelConfig) -> Patches:
+    """Every patch of video [B, T, 3, S, S] and fbank [B, 1, frames, mels], in token order."""
+    v = patchify(video, config.patch)
+    a = patchify(audio.unsqueeze(1), config.audio_patch)
+    batch = video.shape[0]
+    return Patches(
+        v,
+        a,
+        torch.arange(v.shape[1], device=v.device).expand(batch, -1),
+        torch.arange(a.shape[1], device=a.device).expand(batch, -1),
+    )
+
+
+def take(x: Tensor, index: Tensor) -> Tensor:
+    """Rows of x [B, L, ...] by index [B, K] -> [B, K, ...]."""
+    shaped = index.reshape(*index.shape, *([1] * (x.dim() - 2)))
+    return x.gather(1, shaped.expand(*index.shape, *x.shape[2:]))
+
+
+def choose(patches: Patches, video_index: Tensor, audio_index: Tensor) -> Patches:
+    """The patches at index [B, K] of each row, in that order."""
+    return Patches(
+        take(patches.video, video_index),
+        take(patches.audio, audio_index),
+        take(patches.video_ids, video_index),
+        take(patches.audio_ids, audio_index),
+    )
+
+
+def concat(*parts: Patches) -> Patches:
+    """Batches below one another."""
+    return Patches(
+        torch.cat([p.video for p in parts]),
+        torch.cat([p.audio for p in parts]),
+        torch.cat([p.video_ids for p in parts]),
+        torch.cat([p.audio_ids for p in parts]),
+    )
+
+
+def shuffle(batch: int, length: int, device: torch.device) -> Tensor:
+    """A random order of each row, [B, length]; which tokens are masked is its tail."""
+    return torch.rand(batch, length, device=device).argsort(dim=1)
