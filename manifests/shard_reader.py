@@ -51,7 +51,7 @@ class BadSampleError(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ByteRange:
     """A member to read. name: its whole name in the tar."""
 
     shard: Shard
@@ -161,7 +161,7 @@ class LocalReader:
             self._open.clear()
 
 
-def read_members(reader: Reader, wanted: Sequence[Wanted]) -> list[memoryview]:
+def read_members(reader: Reader, wanted: Sequence[ByteRange]) -> list[memoryview]:
     """Contents of members of one shard, near ones by one read; the header in front of each is
     compared with the name and size that were asked for.
 
@@ -180,7 +180,7 @@ def read_members(reader: Reader, wanted: Sequence[Wanted]) -> list[memoryview]:
     return found
 
 
-def reread(reader: Reader, wanted: Sequence[Wanted]) -> bool:
+def reread(reader: Reader, wanted: Sequence[ByteRange]) -> bool:
     """Members of one shard prove wrong: whether to read them again, past what the reader held."""
     if not wanted:
         return False
@@ -188,7 +188,7 @@ def reread(reader: Reader, wanted: Sequence[Wanted]) -> bool:
     return reader.renew(wanted[0].shard, min(item.offset for item in wanted) - _HEADER, stop)
 
 
-def _spans(wanted: Sequence[Wanted], gap: int) -> list[list[int]]:
+def _spans(wanted: Sequence[ByteRange], gap: int) -> list[list[int]]:
     """Places in `wanted`, grouped so that those of a group lie near one another."""
     spans: list[list[int]] = []
     end = 0
@@ -202,7 +202,7 @@ def _spans(wanted: Sequence[Wanted], gap: int) -> list[list[int]]:
     return spans
 
 
-def _check_header(header: memoryview, item: Wanted) -> None:
+def _check_header(header: memoryview, item: ByteRange) -> None:
     """Compare a tar header with what should follow it."""
     raw = bytes(header)
     if as_written(raw, item):
@@ -229,7 +229,7 @@ def _check_header(header: memoryview, item: Wanted) -> None:
         )
 
 
-def as_written(raw: bytes, item: Wanted) -> bool:
+def as_written(raw: bytes, item: ByteRange) -> bool:
     """Whether it is the header that avstore writes for this member: seen without parsing it."""
     name = item.name.encode()
     return (

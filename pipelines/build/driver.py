@@ -30,7 +30,7 @@ from avstore.pipelines.fetch.folder import FolderSource
 from avstore.pipelines.fetch.guards import FetchStopped
 from avstore.pipelines.fetch.open_source import FetchOptions, open_source
 from avstore.pipelines.fetch.outcomes import record_outcomes, wanted_clips
-from avstore.pipelines.fetch.source import MachineError, MediaSource, Wanted
+from avstore.pipelines.fetch.source import MachineError, MediaRequest, MediaSource
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class _Driver:
         account = check(self.writer.con, self.spec.name)
         return Built(self.stage, account, shards, bad_rows, self.strangers(source, wanted))
 
-    def strangers(self, source: MediaSource, wanted: Sequence[Wanted]) -> list[str]:
+    def strangers(self, source: MediaSource, wanted: Sequence[MediaRequest]) -> list[str]:
         """Files of a folder that are no clip's: named otherwise, or of another list."""
         if isinstance(source, FolderSource) and self.options.limit is None:
             return source.strangers(wanted)
@@ -209,7 +209,9 @@ class _Driver:
             create_task_view(self.writer.con)
         ledger.save_table(self.writer.con, self.store, "tasks")
 
-    def fetch_and_extract(self, source: MediaSource, wanted: Sequence[Wanted]) -> Iterator[int]:
+    def fetch_and_extract(
+        self, source: MediaSource, wanted: Sequence[MediaRequest]
+    ) -> Iterator[int]:
         """Fetch; whenever enough is there for whole shards, extract; the rest at the end."""
         size = self.options.shard_clips or self.spec.shard_clips
         stopped: FetchStopped | None = None
@@ -223,7 +225,9 @@ class _Driver:
             raise stopped
         self.refuse_nothing_found(wanted)
 
-    def fetch(self, source: MediaSource, wanted: Sequence[Wanted], pause: int) -> Iterator[None]:
+    def fetch(
+        self, source: MediaSource, wanted: Sequence[MediaRequest], pause: int
+    ) -> Iterator[None]:
         """Ask the source for the clips; yields after every `pause` outcomes of a slow source."""
         if not wanted:
             return
@@ -265,7 +269,7 @@ class _Driver:
 
             return sum(1 for _ in run_shards(client, self.writer, jobs, on_clip))
 
-    def refuse_nothing_found(self, wanted: Sequence[Wanted]) -> None:
+    def refuse_nothing_found(self, wanted: Sequence[MediaRequest]) -> None:
         """A run that found no media at all is a mistake in the call, not a result."""
         (stored,) = self.writer.con.execute(
             "SELECT count(*) FROM status s JOIN clips c USING (clip_id) "

@@ -19,7 +19,7 @@ _WHY = {
 def say(
     con: duckdb.DuckDBPyConnection, store: Store, spec: DatasetSpec, built: Built, out: Console
 ) -> None:
-    """Wanted, stored, rejected and why, and where the shards are."""
+    """MediaRequest, stored, rejected and why, and where the shards are."""
     account = next(a for a in built.accounts if a.stage == built.stage)
     out.print(f"\n[bold]{spec.title}[/bold], {spec.version}: {sentence(account)}")
     for status, verdict, clips in reasons(con, spec.name, built.stage):

@@ -9,12 +9,12 @@ from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch.archive_members import DAMAGE, BombError, Member, members
 from avstore.pipelines.fetch.archive_parts import Archive
 from avstore.pipelines.fetch.attempt import Started, failed, stored
-from avstore.pipelines.fetch.download_dir import Landed, Landing
+from avstore.pipelines.fetch.download_dir import DownloadDir, DownloadedFile
 from avstore.pipelines.fetch.folder import EXTENSIONS
 from avstore.pipelines.fetch.guards import DiskWatch, FetchStopped
 from avstore.pipelines.fetch.options import FetchOptions
 from avstore.pipelines.fetch.remote_files import NETWORK_ERRORS, PartedFile, with_ranges
-from avstore.pipelines.fetch.source import Fetched, SourceError, Wanted
+from avstore.pipelines.fetch.source import FetchResult, MediaRequest, SourceError
 from avstore.pipelines.fetch.taxonomy import AttemptError, classify
 
 TOOL = "archive"
@@ -24,7 +24,7 @@ TOOL = "archive"
 class _Claim:
     """A clip that a member of a certain stem would satisfy. whole: it is to be cut from it."""
 
-    clip: Wanted
+    clip: MediaRequest
     whole: bool
 
 
@@ -40,13 +40,13 @@ class ArchiveSource:
             raise SourceError("no archive was found; check SOURCE")
         self.archives = archives
         self.options = options
-        self.landing = Landing(raw)
+        self.landing = DownloadDir(raw)
 
-    def fetch(self, wanted: Sequence[Wanted]) -> Iterator[Fetched]:
+    def fetch(self, wanted: Sequence[MediaRequest]) -> Iterator[FetchResult]:
         """One outcome a clip. Raises FetchStopped before the disk is full."""
         self.landing.prepare()
         landed = self.landing.landed()
-        pending: dict[str, Wanted] = {}
+        pending: dict[str, MediaRequest] = {}
         for clip in wanted:
             if file := landed.get(clip.key):
                 yield stored(clip, file, "", TOOL, Started.now(), charged=False)
@@ -73,8 +73,8 @@ class ArchiveSource:
             yield self._missing(clip, failures.get(clip.clip_id), damage)
 
     def _search(
-        self, archive: Archive, pending: dict[str, Wanted], failures: dict[str, AttemptError]
-    ) -> Iterator[Fetched]:
+        self, archive: Archive, pending: dict[str, MediaRequest], failures: dict[str, AttemptError]
+    ) -> Iterator[FetchResult]:
         """Outcomes of the clips found in one archive; they leave `pending`."""
         claims = _claims(pending.values())
         spool = self.landing.scratch("archive")
@@ -101,7 +101,7 @@ class ArchiveSource:
         takers: Sequence[_Claim],
         label: str,
         failures: dict[str, AttemptError],
-    ) -> Iterator[Fetched]:
+    ) -> Iterator[FetchResult]:
         """Commit a member for every clip that wants it; the second and later share its bytes."""
         started = Started.now()
         first = takers[0]
@@ -117,7 +117,7 @@ class ArchiveSource:
             shared = self.landing.share(landed, taker.clip.key)
             yield stored(taker.clip, shared, note, TOOL, started, charged=False)
 
-    def _land(self, member: Member, taker: _Claim) -> Landed:
+    def _land(self, member: Member, taker: _Claim) -> DownloadedFile:
         if member.refused:
             raise AttemptError(Verdict.UNDECODABLE, f"refused: {member.refused}")
         if member.size > self.options.max_bytes:
@@ -136,7 +136,9 @@ class ArchiveSource:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _missing(self, clip: Wanted, error: AttemptError | None, damage: list[str]) -> Fetched:
+    def _missing(
+        self, clip: MediaRequest, error: AttemptError | None, damage: list[str]
+    ) -> FetchResult:
         if error is None:
             stems = " or ".join(f"{name.stem}.*" for name in clip.names)
             labels = ", ".join(archive.label for archive in self.archives[:3])
@@ -152,7 +154,7 @@ class ArchiveSource:
         return failed(clip, error, TOOL, Started.now(), charged=False)
 
 
-def _claims(clips: Iterable[Wanted]) -> dict[str, list[_Claim]]:
+def _claims(clips: Iterable[MediaRequest]) -> dict[str, list[_Claim]]:
     """Which clips a stem would satisfy."""
     claims: dict[str, list[_Claim]] = {}
     for clip in clips:

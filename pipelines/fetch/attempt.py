@@ -8,8 +8,8 @@ from datetime import datetime
 
 from avstore.manifests.verdicts import POLICIES
 from avstore.pipelines.fetch.clock import after, utc_now
-from avstore.pipelines.fetch.download_dir import Landed
-from avstore.pipelines.fetch.source import Fetched, Wanted
+from avstore.pipelines.fetch.download_dir import DownloadedFile
+from avstore.pipelines.fetch.source import FetchResult, MediaRequest
 from avstore.pipelines.fetch.taxonomy import AttemptError, of_os_error
 
 
@@ -29,13 +29,13 @@ class Started:
 class Tried:
     """An attempt's row, and the wait that the server asked for."""
 
-    row: Fetched
+    row: FetchResult
     retry_after_s: float | None = None
 
 
 def attempt(
-    clip: Wanted,
-    get: Callable[[Wanted], tuple[Landed, str]],
+    clip: MediaRequest,
+    get: Callable[[MediaRequest], tuple[DownloadedFile, str]],
     tool: str,
     wait_scale: float = 1.0,
 ) -> Tried:
@@ -58,10 +58,16 @@ def attempt(
 
 
 def stored(
-    clip: Wanted, landed: Landed, note: str, tool: str, started: Started, *, charged: bool = True
-) -> Fetched:
+    clip: MediaRequest,
+    landed: DownloadedFile,
+    note: str,
+    tool: str,
+    started: Started,
+    *,
+    charged: bool = True,
+) -> FetchResult:
     """The row of a clip whose file is there."""
-    return Fetched(
+    return FetchResult(
         clip_id=clip.clip_id,
         status="stored",
         verdict=None,
@@ -78,17 +84,17 @@ def stored(
 
 
 def failed(
-    clip: Wanted,
+    clip: MediaRequest,
     failure: AttemptError,
     tool: str,
     started: Started,
     *,
     wait_s: float | None = None,
     charged: bool = True,
-) -> Fetched:
+) -> FetchResult:
     """The row of a clip that did not come; what pauses the queue is never charged."""
     policy = POLICIES[failure.verdict]
-    return Fetched(
+    return FetchResult(
         clip_id=clip.clip_id,
         status=policy.status,
         verdict=failure.verdict,
@@ -103,7 +109,7 @@ def failed(
     )
 
 
-def wait_before_retry(clip: Wanted, failure: AttemptError, wait_scale: float) -> float | None:
+def wait_before_retry(clip: MediaRequest, failure: AttemptError, wait_scale: float) -> float | None:
     """Seconds till the clip may be tried again (None: never): doubled with every attempt."""
     policy = POLICIES[failure.verdict]
     if policy.status != "retryable" or policy.retry_after_s is None:

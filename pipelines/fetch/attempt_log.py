@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avstore.pipelines.fetch.source import Fetched
+from avstore.pipelines.fetch.source import FetchResult
 
 #: Columns as the manifest's table `attempts`.
 ATTEMPTS = pa.schema(
@@ -54,7 +54,7 @@ class AttemptLog:
         self._handle: int | None = None
         self._synced_at = 0.0
 
-    def append(self, fetched: Fetched, stage: str = "fetch") -> None:
+    def append(self, fetched: FetchResult, stage: str = "fetch") -> None:
         """Write one attempt down; a killed process cannot lose it.
 
         It is on the disk itself at once where a later attempt may follow (status retryable), else
@@ -96,7 +96,7 @@ class AttemptLog:
         self._rows = 0
 
 
-def to_row(fetched: Fetched, run_id: str, stage: str) -> dict[str, Any]:
+def to_row(fetched: FetchResult, run_id: str, stage: str) -> dict[str, Any]:
     """The attempt as a row of `ATTEMPTS`."""
     row = asdict(fetched)
     row["outcome"] = row.pop("status")

@@ -16,7 +16,7 @@ from avstore.datasets.spec import check_key
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch.container import container_of
 from avstore.pipelines.fetch.folder import EXTENSIONS
-from avstore.pipelines.fetch.source import Wanted
+from avstore.pipelines.fetch.source import MediaRequest
 from avstore.pipelines.fetch.taxonomy import AttemptError
 
 _INCOMING = ".incoming"
@@ -25,7 +25,7 @@ _HEAD = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class DownloadedFile:
     """A committed file. whole: the clip is to be cut from it. sha256, bytes: if it landed now."""
 
     path: Path
@@ -33,12 +33,12 @@ class Landed:
     sha256: str | None = None
     bytes: int | None = None
 
-    def offset_s(self, clip: Wanted) -> float:
+    def offset_s(self, clip: MediaRequest) -> float:
         """Where in the file the clip starts, in seconds."""
         return (clip.start_s or 0.0) if self.whole else 0.0
 
 
-class Landing:
+class DownloadDir:
     """The folder raw/<dataset>/ and the place in it where files grow.
 
     Only the driver's process commits; a tool writes into a folder of its own from `scratch`.
@@ -59,18 +59,18 @@ class Landing:
         folder.mkdir(parents=True)
         return folder
 
-    def landed(self) -> dict[str, Landed]:
+    def landed(self) -> dict[str, DownloadedFile]:
         """The committed files by key; there also where a run was killed before it said so."""
-        found: dict[str, Landed] = {}
+        found: dict[str, DownloadedFile] = {}
         known = {f".{extension}" for extension in EXTENSIONS}
         for entry in sorted(os.scandir(self.raw), key=lambda entry: entry.name):
             path = Path(entry.path)
             if path.suffix in known and entry.is_file():
                 whole = path.stem.endswith(_WHOLE)
-                found[path.stem.removesuffix(_WHOLE)] = Landed(path, whole)
+                found[path.stem.removesuffix(_WHOLE)] = DownloadedFile(path, whole)
         return found
 
-    def land(self, key: str, temp: Path, whole: bool = False) -> Landed:
+    def land(self, key: str, temp: Path, whole: bool = False) -> DownloadedFile:
         """Commit a finished download. Raises AttemptError where it is no media container."""
         digest, size, head = hashlib.sha256(), 0, b""
         with temp.open("rb") as file:
@@ -87,9 +87,9 @@ class Landing:
         target = self.raw / f"{_checked(key)}{_WHOLE if whole else ''}.{extension}"
         temp.replace(target)
         sync_folder(self.raw)
-        return Landed(target, whole, digest.hexdigest(), size)
+        return DownloadedFile(target, whole, digest.hexdigest(), size)
 
-    def share(self, landed: Landed, key: str) -> Landed:
+    def share(self, landed: DownloadedFile, key: str) -> DownloadedFile:
         """The same bytes under the name of another clip, without a copy where that is possible."""
         name = landed.path.name
         target = self.raw / (_checked(key) + name[name.index(".") :])
@@ -103,7 +103,7 @@ class Landing:
             with contextlib.suppress(OSError):
                 temp.parent.rmdir()
         sync_folder(self.raw)
-        return Landed(target, landed.whole, landed.sha256, landed.bytes)
+        return DownloadedFile(target, landed.whole, landed.sha256, landed.bytes)
 
 
 def describe(head: bytes) -> str:

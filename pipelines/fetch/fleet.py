@@ -21,7 +21,7 @@ from avstore.pipelines.fetch.clock import after
 from avstore.pipelines.fetch.guards import DiskWatch, DominanceWatch, FetchStopped
 from avstore.pipelines.fetch.options import FetchOptions
 from avstore.pipelines.fetch.rate_limit import Gate, Ticket, in_words
-from avstore.pipelines.fetch.source import Fetched, Wanted
+from avstore.pipelines.fetch.source import FetchResult, MediaRequest
 
 _LOG = logging.getLogger(__name__)
 #: The longest single sleep: how long a SIGINT may go unnoticed.
@@ -36,7 +36,7 @@ class _Entry:
 
     due: float
     order: int
-    clip: Wanted = field(compare=False)
+    clip: MediaRequest = field(compare=False)
 
 
 class Fleet:
@@ -44,7 +44,7 @@ class Fleet:
 
     def __init__(
         self,
-        attempt: Callable[[Wanted], Tried],
+        attempt: Callable[[MediaRequest], Tried],
         gate: Gate,
         options: FetchOptions,
         disk: DiskWatch,
@@ -57,10 +57,10 @@ class Fleet:
         self._queue: list[_Entry] = []
         self._order = itertools.count()
         self._uncharged: Counter[str] = Counter()
-        self._running: dict[Future[Tried], tuple[Wanted, Ticket]] = {}
+        self._running: dict[Future[Tried], tuple[MediaRequest, Ticket]] = {}
         self._stop: FetchStopped | None = None
 
-    def run(self, wanted: Sequence[Wanted]) -> Iterator[Fetched]:
+    def run(self, wanted: Sequence[MediaRequest]) -> Iterator[FetchResult]:
         """Every attempt's outcome, as it happens. Raises FetchStopped after the last of them."""
         for clip in wanted:
             self._push(clip, 0.0)
@@ -76,7 +76,7 @@ class Fleet:
         if self._stop:
             raise self._stop
 
-    def _push(self, clip: Wanted, due: float) -> None:
+    def _push(self, clip: MediaRequest, due: float) -> None:
         heapq.heappush(self._queue, _Entry(due, next(self._order), clip))
 
     def _worth_waiting(self) -> bool:
@@ -111,7 +111,7 @@ class Fleet:
             ticket = self.gate.begin()
             self._running[pool.submit(self.attempt, clip)] = clip, ticket
 
-    def _collect(self) -> Iterator[Fetched]:
+    def _collect(self) -> Iterator[FetchResult]:
         """Wait a little, and hand on what has ended."""
         timeout = self._nap()
         if not self._running:
@@ -129,7 +129,7 @@ class Fleet:
         until = max(self._queue[0].due - time.time(), self.gate.wait_s())
         return min(_NAP_S, max(0.0, until))
 
-    def _settle(self, clip: Wanted, ticket: Ticket, tried: Tried) -> Fetched:
+    def _settle(self, clip: MediaRequest, ticket: Ticket, tried: Tried) -> FetchResult:
         """What an outcome means for the queue; the row to record."""
         row = tried.row
         self.gate.end(ticket, row, tried.retry_after_s)
@@ -148,7 +148,7 @@ class Fleet:
             )
         return row
 
-    def _requeue(self, clip: Wanted, row: Fetched) -> None:
+    def _requeue(self, clip: MediaRequest, row: FetchResult) -> None:
         if row.status != "retryable" or row.verdict is None:
             return
         tried = replace(clip, attempts=clip.attempts + 1) if row.charged else clip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch.clock import utc_now
-from avstore.pipelines.fetch.source import Fetched, SourceError, Wanted
+from avstore.pipelines.fetch.source import FetchResult, MediaRequest, SourceError
 
 #: Containers by extension; of two files with one stem the earlier extension is taken.
 EXTENSIONS = (
@@ -41,12 +41,12 @@ class FolderSource:
         self.root = root
         self.index = index_folder(root)
 
-    def fetch(self, wanted: Sequence[Wanted]) -> Iterator[Fetched]:
+    def fetch(self, wanted: Sequence[MediaRequest]) -> Iterator[FetchResult]:
         """One outcome a clip, in the order asked: stored, or gone where no file has its name."""
         for clip in wanted:
             yield self._find(clip)
 
-    def strangers(self, wanted: Sequence[Wanted]) -> list[str]:
+    def strangers(self, wanted: Sequence[MediaRequest]) -> list[str]:
         """Media files that no clip of these is looked for in."""
         named = {name.stem for clip in wanted for name in clip.names}
         return [
@@ -56,7 +56,7 @@ class FolderSource:
             for path in found
         ]
 
-    def _find(self, clip: Wanted) -> Fetched:
+    def _find(self, clip: MediaRequest) -> FetchResult:
         for name in clip.names:
             if paths := self.index.by_stem.get(name.stem):
                 offset = (clip.start_s or 0.0) if name.whole_video else 0.0
@@ -67,7 +67,7 @@ class FolderSource:
             message += f" (not entered: {'; '.join(self.index.skipped[:3])})"
         return _outcome(clip, Verdict.NOT_FOUND, message, None, 0.0)
 
-    def _found(self, clip: Wanted, paths: list[str], offset: float) -> Fetched:
+    def _found(self, clip: MediaRequest, paths: list[str], offset: float) -> FetchResult:
         chosen = paths[0]
         if not os.access(chosen, os.R_OK):
             return _outcome(clip, Verdict.UNKNOWN, f"{chosen} may not be read", None, 0.0)
@@ -139,10 +139,10 @@ def _media_files(root: Path, skipped: list[str]) -> Iterator[os.DirEntry[str]]:
 
 
 def _outcome(
-    clip: Wanted, verdict: Verdict | None, message: str, path: str | None, offset_s: float
-) -> Fetched:
+    clip: MediaRequest, verdict: Verdict | None, message: str, path: str | None, offset_s: float
+) -> FetchResult:
     gone = verdict is Verdict.NOT_FOUND
-    return Fetched(
+    return FetchResult(
         clip_id=clip.clip_id,
         status="stored" if path else "gone" if gone else "retryable",
         verdict=verdict,

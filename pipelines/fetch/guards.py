@@ -6,7 +6,7 @@ from collections import Counter, deque
 from pathlib import Path
 
 from avstore.manifests.verdicts import POLICIES, Verdict
-from avstore.pipelines.fetch.source import Fetched, SourceError
+from avstore.pipelines.fetch.source import FetchResult, SourceError
 
 _DISK_EVERY_S = 1.0
 _SUDDEN = 0.5
@@ -51,7 +51,7 @@ class DominanceWatch:
         self._last: deque[Verdict | None] = deque()
         self._before: Counter[Verdict | None] = Counter()
 
-    def see(self, outcome: Fetched) -> None:
+    def see(self, outcome: FetchResult) -> None:
         """Take an outcome in."""
         verdict = outcome.verdict
         if verdict is not None and POLICIES[verdict].pauses_queue:

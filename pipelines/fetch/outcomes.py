@@ -17,7 +17,7 @@ from avstore.manifests.status import note_attempts
 from avstore.manifests.store import Store
 from avstore.manifests.verdicts import POLICIES, Verdict
 from avstore.pipelines.fetch.attempt_log import ATTEMPTS, AttemptLog, to_row
-from avstore.pipelines.fetch.source import Fetched, Wanted
+from avstore.pipelines.fetch.source import FetchResult, MediaRequest
 
 _BATCH = 1000
 _FLUSH_S = 20.0
@@ -64,7 +64,7 @@ def wanted_clips(
     everything: bool,
     tool: str = "",
     limit: int | None = None,
-) -> list[Wanted]:
+) -> list[MediaRequest]:
     """Clips to ask the source for, in annotation order.
 
     everything: also those already fetched or gone (a folder is looked through anew each time);
@@ -101,7 +101,7 @@ def _due(
     return limit is None or attempts < limit
 
 
-def _wanted(spec: DatasetSpec, row: tuple[object, ...]) -> Wanted:
+def _wanted(spec: DatasetSpec, row: tuple[object, ...]) -> MediaRequest:
     clip_id, key, source_id, start_s, end_s, split, labels, extra, attempts = row[:9]
     more = json.loads(str(extra)) if extra else {}
     clip = Clip(
@@ -114,7 +114,7 @@ def _wanted(spec: DatasetSpec, row: tuple[object, ...]) -> Wanted:
         labels=tuple(labels or ()),  # type: ignore[arg-type]
         extra=more,
     )
-    return Wanted(
+    return MediaRequest(
         clip_id=str(clip_id),
         key=clip.key,
         source_id=clip.source_id,
@@ -131,15 +131,15 @@ def record_outcomes(
     store: Store,
     log: AttemptLog,
     run_id: str,
-    outcomes: Iterable[Fetched],
-) -> Iterator[Fetched]:
+    outcomes: Iterable[FetchResult],
+) -> Iterator[FetchResult]:
     """Write each outcome down (ledger at once, manifest in batches) and pass it on.
 
     An outcome that only repeats what is known (same file, not changed since) is passed on alone,
     and so is one source's not having what another has given.
     """
     known = _Known(con)
-    batch: list[Fetched] = []
+    batch: list[FetchResult] = []
     flushed = time.monotonic()
     try:
         for outcome in outcomes:
@@ -155,7 +155,7 @@ def record_outcomes(
         _insert(con, run_id, batch)
 
 
-def _within(store: Store, fetched: Fetched) -> Fetched:
+def _within(store: Store, fetched: FetchResult) -> FetchResult:
     """Paths inside the store are kept relative to it, so that a store can be moved."""
     if fetched.path is None:
         return fetched
@@ -164,7 +164,7 @@ def _within(store: Store, fetched: Fetched) -> Fetched:
     return replace(fetched, path=str(kept))
 
 
-def _repeats(store: Store, fetched: Fetched, last: _Last | None) -> bool:
+def _repeats(store: Store, fetched: FetchResult, last: _Last | None) -> bool:
     if last is None:
         return False
     if fetched.status == "gone" and last.outcome == "stored" and last.path:
@@ -181,7 +181,7 @@ def _repeats(store: Store, fetched: Fetched, last: _Last | None) -> bool:
     return fetched.offset_s == last.offset_s and changed <= last.started_at
 
 
-def _insert(con: duckdb.DuckDBPyConnection, run_id: str, batch: Sequence[Fetched]) -> None:
+def _insert(con: duckdb.DuckDBPyConnection, run_id: str, batch: Sequence[FetchResult]) -> None:
     if not batch:
         return
     table = pa.Table.from_pylist([to_row(f, run_id, "fetch") for f in batch], schema=ATTEMPTS)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from avstore.manifests.verdicts import POLICIES, Verdict
-from avstore.pipelines.fetch.source import Fetched
+from avstore.pipelines.fetch.source import FetchResult
 
 _LOG = logging.getLogger(__name__)
 _DOUBLINGS = 3
@@ -109,7 +109,7 @@ class Gate:
                 self._save()
         return ticket
 
-    def end(self, ticket: Ticket, outcome: Fetched, retry_after_s: float | None = None) -> None:
+    def end(self, ticket: Ticket, outcome: FetchResult, retry_after_s: float | None = None) -> None:
         """Learn from an attempt: pause the queue, or find that it may go on."""
         probing = ticket is self._probe
         if probing:

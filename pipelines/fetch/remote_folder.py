@@ -8,7 +8,7 @@ import fsspec
 
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch.attempt import Started, Tried, attempt, stored
-from avstore.pipelines.fetch.download_dir import Landed, Landing
+from avstore.pipelines.fetch.download_dir import DownloadDir, DownloadedFile
 from avstore.pipelines.fetch.fleet import Fleet
 from avstore.pipelines.fetch.folder import EXTENSIONS
 from avstore.pipelines.fetch.guards import DiskWatch
@@ -22,7 +22,7 @@ from avstore.pipelines.fetch.remote_files import (
     copy_whole,
     list_files,
 )
-from avstore.pipelines.fetch.source import Fetched, SourceError, Wanted
+from avstore.pipelines.fetch.source import FetchResult, MediaRequest, SourceError
 from avstore.pipelines.fetch.taxonomy import AttemptError, classify
 
 _RANK = {f".{extension}": rank for rank, extension in enumerate(EXTENSIONS)}
@@ -36,13 +36,13 @@ class RemoteFolderSource:
     def __init__(self, folder: Place, options: FetchOptions, raw: Path) -> None:
         self.folder = folder
         self.options = options
-        self.landing = Landing(raw)
+        self.landing = DownloadDir(raw)
         self.by_stem = _index(list_files(folder))
         self.tool = f"fsspec {fsspec.__version__}"
         if not self.by_stem:
             raise SourceError(f"{folder.url} holds no media file and no archive; check SOURCE")
 
-    def fetch(self, wanted: Sequence[Wanted]) -> Iterator[Fetched]:
+    def fetch(self, wanted: Sequence[MediaRequest]) -> Iterator[FetchResult]:
         """One outcome an attempt. Raises FetchStopped before the disk is full."""
         self.landing.prepare()
         landed = self.landing.landed()
@@ -57,17 +57,17 @@ class RemoteFolderSource:
         disk = DiskWatch(self.landing.raw, self.options.min_free_bytes)
         yield from Fleet(self._try, gate, self.options, disk).run(pending)
 
-    def _try(self, clip: Wanted) -> Tried:
+    def _try(self, clip: MediaRequest) -> Tried:
         return attempt(clip, self._get, self.tool, self.options.wait_scale)
 
-    def _get(self, clip: Wanted) -> tuple[Landed, str]:
+    def _get(self, clip: MediaRequest) -> tuple[DownloadedFile, str]:
         for name in clip.names:
             if path := self.by_stem.get(name.stem):
                 return self._copy(clip, path, name.whole_video), path
         stems = " or ".join(f"{name.stem}.*" for name in clip.names)
         raise AttemptError(Verdict.NOT_FOUND, f"no {stems} in {self.folder.url}")
 
-    def _copy(self, clip: Wanted, path: str, whole: bool) -> Landed:
+    def _copy(self, clip: MediaRequest, path: str, whole: bool) -> DownloadedFile:
         folder = self.landing.scratch(clip.key)
         temp = folder / f"media{PurePosixPath(path).suffix.lower()}"
         try:

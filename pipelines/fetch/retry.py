@@ -10,7 +10,7 @@ from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.fetch.attempt_log import AttemptLog
 from avstore.pipelines.fetch.clock import utc_now
 from avstore.pipelines.fetch.outcomes import record_outcomes
-from avstore.pipelines.fetch.source import Fetched
+from avstore.pipelines.fetch.source import FetchResult
 
 #: What --where sees: one row a clip that was tried and is not there.
 FAILURES = """
@@ -65,8 +65,8 @@ def give_another_chance(store: Store, dataset: str, clip_ids: list[str], wait_s:
         writer.publish()
 
 
-def _chance(clip_id: str) -> Fetched:
-    return Fetched(
+def _chance(clip_id: str) -> FetchResult:
+    return FetchResult(
         clip_id=clip_id,
         status="pending",
         verdict=None,

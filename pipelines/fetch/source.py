@@ -10,7 +10,7 @@ from avstore.manifests.verdicts import Status, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class MediaRequest:
     """A clip whose media is asked for. start_s, end_s: seconds in the source video, or None.
 
     url: a direct address, where the dataset publishes one.
@@ -28,7 +28,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchResult:
     """The outcome of one attempt: one row of the ledger's attempts.
 
     status: stored | gone | retryable | rejected. path: a local file (status stored). offset_s:
@@ -65,7 +65,7 @@ class MediaSource(Protocol):
     @property
     def tool(self) -> str: ...
 
-    def fetch(self, wanted: Sequence[Wanted]) -> Iterator[Fetched]: ...
+    def fetch(self, wanted: Sequence[MediaRequest]) -> Iterator[FetchResult]: ...
 
 
 class SourceError(Exception):

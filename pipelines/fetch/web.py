@@ -10,13 +10,13 @@ from pathlib import Path
 
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch.attempt import Started, Tried, attempt, stored
-from avstore.pipelines.fetch.download_dir import Landed, Landing
+from avstore.pipelines.fetch.download_dir import DownloadDir, DownloadedFile
 from avstore.pipelines.fetch.fleet import Fleet
 from avstore.pipelines.fetch.guards import DiskWatch
 from avstore.pipelines.fetch.options import FetchOptions
 from avstore.pipelines.fetch.preflight import check_web, raise_or_warn
 from avstore.pipelines.fetch.rate_limit import Gate
-from avstore.pipelines.fetch.source import Fetched, Wanted
+from avstore.pipelines.fetch.source import FetchResult, MediaRequest
 from avstore.pipelines.fetch.taxonomy import AttemptError
 from avstore.pipelines.fetch.ytdlp import Job, YtDlp
 
@@ -28,16 +28,16 @@ class Site:
     """Where clips come from. address: of a clip's video. rate_per_hour: when none is asked for."""
 
     name: str
-    address: Callable[[Wanted], str]
+    address: Callable[[MediaRequest], str]
     rate_per_hour: float
 
 
-def watch_address(clip: Wanted) -> str:
+def watch_address(clip: MediaRequest) -> str:
     """The address of a clip's YouTube video."""
     return f"https://www.youtube.com/watch?v={clip.source_id}"
 
 
-def own_address(clip: Wanted) -> str:
+def own_address(clip: MediaRequest) -> str:
     """The clip's own address. Raises AttemptError where the dataset publishes none."""
     if not clip.url:
         raise AttemptError(Verdict.NOT_FOUND, "the dataset publishes no address for this clip")
@@ -63,11 +63,11 @@ class WebSource:
     def __init__(self, site: Site, options: FetchOptions, raw: Path) -> None:
         self.site = site
         self.options = options
-        self.landing = Landing(raw)
+        self.landing = DownloadDir(raw)
         self.state = raw.parent.parent / "state" / f"fetch-{site.name}.json"
         self.tool = f"{site.name} by yt-dlp {version('yt-dlp')}"
 
-    def fetch(self, wanted: Sequence[Wanted]) -> Iterator[Fetched]:
+    def fetch(self, wanted: Sequence[MediaRequest]) -> Iterator[FetchResult]:
         """One outcome an attempt; a clip may have several. Raises SourceError, FetchStopped."""
         self.landing.prepare()
         landed = self.landing.landed()
@@ -94,17 +94,17 @@ class WebSource:
         finally:
             ytdlp.close()
 
-    def _addresses(self, clips: Sequence[Wanted]) -> list[str]:
+    def _addresses(self, clips: Sequence[MediaRequest]) -> list[str]:
         found = []
         for clip in clips:
             with contextlib.suppress(AttemptError):
                 found.append(self.site.address(clip))
         return found
 
-    def _try(self, ytdlp: YtDlp, clip: Wanted) -> Tried:
+    def _try(self, ytdlp: YtDlp, clip: MediaRequest) -> Tried:
         return attempt(clip, partial(self._get, ytdlp), self.tool, self.options.wait_scale)
 
-    def _get(self, ytdlp: YtDlp, clip: Wanted) -> tuple[Landed, str]:
+    def _get(self, ytdlp: YtDlp, clip: MediaRequest) -> tuple[DownloadedFile, str]:
         address = self.site.address(clip)
         folder = self.landing.scratch(clip.key)
         try:

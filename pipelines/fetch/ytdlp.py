@@ -12,7 +12,6 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any
 
 import imageio_ffmpeg
@@ -23,7 +22,6 @@ from avstore.pipelines.fetch.taxonomy import AttemptError, classify
 
 #: Importing yt-dlp takes a second, and on a busy machine many.
 _START_S = 120.0
-_PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -113,16 +111,13 @@ class _Child:
     """One process, in a process group of its own."""
 
     def __init__(self, options: dict[str, Any]) -> None:
-        path = os.pathsep.join([str(_PROJECT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "avstore.pipelines.fetch.ytdlp_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": path},
         )
-
         self._ready = False
         self._send(options)
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from avstore.manifests.shard_reader import (
     BadSampleError,
+    ByteRange,
     Problem,
     Reader,
     ReadError,
-    Wanted,
     read_members,
     reread,
 )
@@ -90,7 +90,7 @@ def read_checked(
 
 
 def _read_checked(
-    request: Request, reader: Reader, wanted: list[Wanted], crc: int
+    request: Request, reader: Reader, wanted: list[ByteRange], crc: int
 ) -> list[memoryview]:
     """Contents of members of one shard, whose CRC-32 together is `crc`. What proves wrong is read
     once more where the reader held an old copy of it: the store may have been repaired since."""

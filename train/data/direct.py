@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avstore.manifests.shard_reader import LocalReader, ReadError, Wanted, as_written
+from avstore.manifests.shard_reader import ByteRange, LocalReader, ReadError, as_written
 from avstore.train.data.transforms.spectrograms import npy_header
 
 _TAR, _NPY = 512, 128
 
 
-def read_row(reader: LocalReader, item: Wanted, row: NDArray[Any]) -> int | None:
+def read_row(reader: LocalReader, item: ByteRange, row: NDArray[Any]) -> int | None:
     """Fill `row` [frames, mels] with the array of an .npy member, as it is stored: cut, or zeros at
     the end. How many frames are no padding.
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from avstore.manifests.shard_reader import BadSampleError, Problem, Shard, Wanted
+from avstore.manifests.shard_reader import BadSampleError, ByteRange, Problem, Shard
 from avstore.manifests.store import StoreError
 from avstore.train.data.order import Indices, Order, Rows
 from avstore.train.data.rng import Purpose, generator
@@ -43,7 +43,7 @@ class Request:
     frames: tuple[str, ...]
     fbank: str | None
     sound: str | None
-    features: tuple[tuple[str, Wanted], ...]
+    features: tuple[tuple[str, ByteRange], ...]
     feature_crcs: tuple[int, ...]
     masks: tuple[str, ...]
     whole: bool
@@ -57,14 +57,14 @@ class Request:
             return self.sample.layout.names
         return (*self.frames, *(name for name in (self.fbank, self.sound) if name), *self.masks)
 
-    def wanted(self) -> list[Wanted]:
+    def wanted(self) -> list[ByteRange]:
         """The members' ranges in the base shard."""
         return [self.member(name) for name in self.members]
 
-    def member(self, name: str) -> Wanted:
+    def member(self, name: str) -> ByteRange:
         """The range of one member of the base shard, by its suffix."""
         sample = self.sample
-        return Wanted(sample.shard, f"{sample.key}.{name}", *sample.range(name))
+        return ByteRange(sample.shard, f"{sample.key}.{name}", *sample.range(name))
 
 
 def request_row(
@@ -163,7 +163,7 @@ def _first(sample: Sample, suffixes: tuple[str, ...]) -> str:
 
 def _features(
     samples: SampleList, sample: Sample, spec: BatchSpec
-) -> tuple[tuple[tuple[str, Wanted], ...], tuple[int, ...]]:
+) -> tuple[tuple[tuple[str, ByteRange], ...], tuple[int, ...]]:
     found, crcs = [], []
     for name in spec.read:
         if name in BASE:
@@ -179,7 +179,7 @@ def _features(
         shard: Shard = samples.companions[values["shard"]]
         feature = shard.path.rsplit("/", 1)[-1].split(".")[1].rpartition("-")[0]
         member = f"{sample.key}.{feature}.npy"
-        found.append((name, Wanted(shard, member, values["start"], values["size"])))
+        found.append((name, ByteRange(shard, member, values["start"], values["size"])))
         crcs.append(values["crc32"])
     return tuple(found), tuple(crcs)
 

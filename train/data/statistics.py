@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avstore.manifests.catalogue import open_read
-from avstore.manifests.shard_reader import ReadError, Wanted, read_members
+from avstore.manifests.shard_reader import ByteRange, ReadError, read_members
 from avstore.manifests.statistics import load
 from avstore.manifests.store import StoreError
 from avstore.train.data.samples import SampleList
@@ -41,7 +41,7 @@ def fbank_statistics(
         sample = samples.sample(int(index))
         offset, size = sample.range(_MEMBER)
         try:
-            wanted = Wanted(sample.shard, f"{sample.key}.{_MEMBER}", offset, size)
+            wanted = ByteRange(sample.shard, f"{sample.key}.{_MEMBER}", offset, size)
             (content,) = read_members(reader, [wanted])
             fbank = load_npy(content).astype(np.float64)
         except (ReadError, ValueError) as error:

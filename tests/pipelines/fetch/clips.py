@@ -8,7 +8,7 @@ import imageio_ffmpeg
 
 from avstore.datasets.spec import MediaName
 from avstore.pipelines.fetch.open_source import FetchOptions, open_source
-from avstore.pipelines.fetch.source import MediaSource, Wanted
+from avstore.pipelines.fetch.source import MediaRequest, MediaSource
 
 #: Waiting times of the policies made short, and no early end for lopsided samples.
 QUICK = FetchOptions(
@@ -28,11 +28,11 @@ def tiny_video(colour: str = "red") -> bytes:
     return subprocess.run(command, check=True, capture_output=True).stdout
 
 
-def clip(key: str, *, url: str | None = None, whole: str | None = None) -> Wanted:
+def clip(key: str, *, url: str | None = None, whole: str | None = None) -> MediaRequest:
     """A clip named `key`; whole: also found as the uncut video of this stem, from second 30."""
     names = (MediaName(key), *((MediaName(whole, whole_video=True),) if whole else ()))
     start, end = (30.0, 40.0) if whole else (None, None)
-    return Wanted(f"toy/{key}", key, key, start, end, names, url)
+    return MediaRequest(f"toy/{key}", key, key, start, end, names, url)
 
 
 def source(name: str | Path, store: Path, options: FetchOptions = QUICK) -> MediaSource:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from avstore.manifests.verdicts import Verdict
-from avstore.pipelines.fetch.source import Fetched, SourceError
+from avstore.pipelines.fetch.source import FetchResult, SourceError
 from tests.pipelines.fetch.clips import QUICK, clip, source, tiny_video
 from tests.servers.media_server import MediaServer
 
@@ -52,13 +52,13 @@ PACKERS = {
 }
 
 
-def fetch(where: str | Path, store: Path, *keys: str, options=QUICK) -> dict[str, Fetched]:
+def fetch(where: str | Path, store: Path, *keys: str, options=QUICK) -> dict[str, FetchResult]:
     outcomes = list(source(where, store, options).fetch([clip(key) for key in keys]))
     assert len(outcomes) == len(keys)
     return {outcome.clip_id.removeprefix("toy/"): outcome for outcome in outcomes}
 
 
-def check_all(found: dict[str, Fetched], store: Path) -> None:
+def check_all(found: dict[str, FetchResult], store: Path) -> None:
     for name in NAMES:
         path = store / "raw" / "toy" / f"{name}.mp4"
         assert found[name].status == "stored", found[name].message

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch import attempt_log as ledger
 from avstore.pipelines.fetch.clock import utc_now
-from avstore.pipelines.fetch.source import Fetched
+from avstore.pipelines.fetch.source import FetchResult
 
 
-def attempt(number: int = 0, message: str = "") -> Fetched:
+def attempt(number: int = 0, message: str = "") -> FetchResult:
     at = utc_now()
-    return Fetched(
+    return FetchResult(
         f"vggsound/{number}", "retryable", Verdict.TIMEOUT, message, None, 0.0, at, 1.5, "t 1",
         not_before=at + timedelta(seconds=60),
     )  # fmt: skip
@@ -66,7 +66,7 @@ def test_a_killed_writer_loses_nothing_it_appended(tmp_path: Path) -> None:
         """
         import sys
         from pathlib import Path
-        from tests.pipelines.fetch.test_ledger import attempt
+        from tests.pipelines.fetch.test_attempt_log import attempt
         from avstore.pipelines.fetch.attempt_log import AttemptLog
         log = AttemptLog(Path(sys.argv[1]), "killed")
         for number in range(10**9):

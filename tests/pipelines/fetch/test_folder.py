@@ -7,14 +7,14 @@ import pytest
 from avstore.datasets.spec import MediaName
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch.open_source import FetchOptions, open_source
-from avstore.pipelines.fetch.source import Fetched, SourceError, Wanted
+from avstore.pipelines.fetch.source import FetchResult, MediaRequest, SourceError
 
 
-def wanted(key: str, *names: MediaName, start_s: float | None = 30.0) -> Wanted:
-    return Wanted(f"vggsound/{key}", key, key[:11], start_s, 40.0, names or (MediaName(key),))
+def wanted(key: str, *names: MediaName, start_s: float | None = 30.0) -> MediaRequest:
+    return MediaRequest(f"vggsound/{key}", key, key[:11], start_s, 40.0, names or (MediaName(key),))
 
 
-def fetch(folder: Path, *clips: Wanted) -> list[Fetched]:
+def fetch(folder: Path, *clips: MediaRequest) -> list[FetchResult]:
     source = open_source(str(folder), FetchOptions(), folder / "raw-is-not-used")
     return list(source.fetch(clips))
 

@@ -19,7 +19,7 @@ from avstore.pipelines.fetch.attempt_log import AttemptLog
 from avstore.pipelines.fetch.clock import utc_now
 from avstore.pipelines.fetch.outcomes import record_outcomes, wanted_clips
 from avstore.pipelines.fetch.retry import give_another_chance, matching
-from avstore.pipelines.fetch.source import Fetched
+from avstore.pipelines.fetch.source import FetchResult
 from tests.manifests import synthetic
 
 TOY = DatasetSpec(
@@ -27,10 +27,10 @@ TOY = DatasetSpec(
 )
 
 
-def outcome(number: int, verdict: Verdict | None, tool: str = "youtube by yt-dlp 1") -> Fetched:
+def outcome(number: int, verdict: Verdict | None, tool: str = "youtube by yt-dlp 1") -> FetchResult:
     at = utc_now()
     status = POLICIES[verdict].status if verdict else "stored"
-    return Fetched(
+    return FetchResult(
         f"toy/k{number:05d}", status, verdict, f"said {verdict}",
         None if verdict else f"/videos/k{number:05d}.mp4", 0.0, at, 0.5, tool,
         charged=verdict is None or not POLICIES[verdict].pauses_queue,
@@ -38,7 +38,7 @@ def outcome(number: int, verdict: Verdict | None, tool: str = "youtube by yt-dlp
     )  # fmt: skip
 
 
-def record(store: Store, run_id: str, rows: list[Fetched]) -> None:
+def record(store: Store, run_id: str, rows: list[FetchResult]) -> None:
     with writing(store), open_write(store) as writer:
         log = AttemptLog(store.root, run_id)
         list(record_outcomes(writer.con, store, log, run_id, rows))

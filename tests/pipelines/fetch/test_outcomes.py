@@ -15,7 +15,7 @@ from avstore.manifests.verdicts import Verdict
 from avstore.manifests.verify import verify
 from avstore.pipelines.fetch.attempt_log import AttemptLog
 from avstore.pipelines.fetch.outcomes import record_outcomes, wanted_clips
-from avstore.pipelines.fetch.source import Fetched
+from avstore.pipelines.fetch.source import FetchResult
 from tests.manifests import synthetic
 
 TOY = DatasetSpec(
@@ -41,12 +41,14 @@ def begun(tmp_path: Path):
         yield writer, store
 
 
-def outcome(number: int, status: str, verdict: Verdict | None = None, **more: object) -> Fetched:
-    made = Fetched(f"toy/k{number:05d}", status, verdict, "", None, 0.0, now(), 0.1, "test")
+def outcome(
+    number: int, status: str, verdict: Verdict | None = None, **more: object
+) -> FetchResult:
+    made = FetchResult(f"toy/k{number:05d}", status, verdict, "", None, 0.0, now(), 0.1, "test")
     return replace(made, **more)
 
 
-def record(begun, run_id: str, *outcomes: Fetched) -> None:
+def record(begun, run_id: str, *outcomes: FetchResult) -> None:
     writer, store = begun
     log = AttemptLog(store.root, run_id)
     list(record_outcomes(writer.con, store, log, run_id, outcomes))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from avstore.manifests.verdicts import POLICIES, Verdict
 from avstore.pipelines.fetch.clock import utc_now
 from avstore.pipelines.fetch.rate_limit import Gate, in_words
-from avstore.pipelines.fetch.source import Fetched
+from avstore.pipelines.fetch.source import FetchResult
 
 
 @dataclass
@@ -22,9 +22,9 @@ class Clock:
         return self.now
 
 
-def ended(verdict: Verdict | None = None) -> Fetched:
+def ended(verdict: Verdict | None = None) -> FetchResult:
     status = POLICIES[verdict].status if verdict else "stored"
-    return Fetched("toy/a", status, verdict, f"{verdict}", None, 0.0, utc_now(), 0.0, "t")
+    return FetchResult("toy/a", status, verdict, f"{verdict}", None, 0.0, utc_now(), 0.0, "t")
 
 
 def gate(folder: Path, clock: Clock, rate: float = 0.0, burst: int = 1) -> Gate:

@@ -19,7 +19,7 @@ import pytest
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch import web
 from avstore.pipelines.fetch.guards import FetchStopped
-from avstore.pipelines.fetch.source import Fetched, MachineError, SourceError, Wanted
+from avstore.pipelines.fetch.source import FetchResult, MachineError, MediaRequest, SourceError
 from tests.pipelines.fetch.clips import QUICK, clip, source, tiny_video
 from tests.servers.media_server import MediaServer
 
@@ -36,13 +36,13 @@ def server(tmp_path: Path):
         yield running
 
 
-def fetch(store: Path, clips: list[Wanted], options=QUICK) -> list[Fetched]:
+def fetch(store: Path, clips: list[MediaRequest], options=QUICK) -> list[FetchResult]:
     return list(source("urls", store, options).fetch(clips))
 
 
-def until_stopped(store: Path, clips: list[Wanted], options) -> tuple[list[Fetched], str]:
+def until_stopped(store: Path, clips: list[MediaRequest], options) -> tuple[list[FetchResult], str]:
     """The rows of a run that stops before its queue is empty, and what it says."""
-    rows: list[Fetched] = []
+    rows: list[FetchResult] = []
     try:
         for row in source("urls", store, options).fetch(clips):
             rows.append(row)
