@@ -1,10 +1,10 @@
-"""The Dask cluster that work runs on: one started for the command, or one that exists."""
+"""Run jobs on a Dask cluster, started here or already running, and report their progress."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from avstore.manifests.signals import out_of_reach
 from avstore.pipelines.fetch.source import MachineError
@@ -16,6 +16,22 @@ Job = TypeVar("Job")
 _AHEAD = 2  # jobs queued per worker, so that none waits for the driver
 # One thread a clip and as many clips as cores: libraries must not start threads of their own.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Progress(Protocol):
+    """Shows the progress of one stage of work, such as a progress bar of the CLI."""
+
+    def __call__(
+        self, title: str, total: int, unit: str = ...
+    ) -> AbstractContextManager[Callable[[int], None]]:
+        """Open a display of `total` steps; the context yields a function that adds done steps."""
+        ...
+
+
+@contextmanager
+def no_progress(title: str, total: int, unit: str = "clips") -> Iterator[Callable[[int], None]]:
+    """Show nothing: the default `Progress`."""
+    yield lambda steps: None
 
 
 @contextmanager

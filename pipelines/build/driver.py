@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests import annotation_sets as published
 from avstore.manifests import ledger
@@ -19,11 +17,10 @@ from avstore.manifests.store import Store, StoreError
 from avstore.manifests.tasks import create_task_view, register
 from avstore.pipelines.build import planner as planning
 from avstore.pipelines.build.annotations import files_sha256, read_published
-from avstore.pipelines.build.cluster import connect
+from avstore.pipelines.build.cluster import Progress, connect, no_progress
 from avstore.pipelines.build.dispatch import run_shards, shard_job
 from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.build.task_streams import load_stream
-from avstore.pipelines.cli.progress import bar
 from avstore.pipelines.extract.recipe import Recipe
 from avstore.pipelines.fetch.attempt_log import AttemptLog
 from avstore.pipelines.fetch.folder import FolderSource
@@ -65,14 +62,16 @@ class Built:
     strangers: list[str]
 
 
-def build(spec: DatasetSpec, recipe: Recipe, options: BuildOptions, console: Console) -> Built:
+def build(
+    spec: DatasetSpec, recipe: Recipe, options: BuildOptions, progress: Progress = no_progress
+) -> Built:
     """Bring a dataset's shards and manifest up to date. Raises StoreError and its kin."""
     store = _prepare(options.store)
     run = ledger.new_run(f"build {spec.name}", _config(recipe, options))
     with writing(store, options.wait_s), open_write(store) as writer:
         recover(writer, store)
         log = AttemptLog(store.root, run.run_id)
-        driver = _Driver(store, writer, spec, recipe, options, console, run.run_id, log)
+        driver = _Driver(store, writer, spec, recipe, options, progress, run.run_id, log)
         outcome = "failed"
         try:
             built = driver.run()
@@ -122,7 +121,7 @@ class _Driver:
     spec: DatasetSpec
     recipe: Recipe
     options: BuildOptions
-    console: Console
+    progress: Progress
     run_id: str
     log: AttemptLog
 
@@ -231,7 +230,7 @@ class _Driver:
         """Ask the source for the clips; yields after every `pause` outcomes of a slow source."""
         if not wanted:
             return
-        with bar(self.console, "fetch", len(wanted)) as advance:
+        with self.progress("fetch", len(wanted)) as advance:
             outcomes = record_outcomes(
                 self.writer.con, self.store, self.log, self.run_id, source.fetch(wanted)
             )
@@ -260,7 +259,7 @@ class _Driver:
             for shard in shards
         )
         with (
-            bar(self.console, "extract", clips) as advance,
+            self.progress("extract", clips) as advance,
             connect(self.options.scheduler, self.options.workers) as client,
         ):
 

@@ -1,6 +1,7 @@
 """avstore build: from annotation files and media to shards and manifest."""
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -63,7 +64,7 @@ def run(
         limit=limit,
         fetch=parse_fetch_options(fetch_option or []),
     )
-    built = build(spec, load_recipe(recipe or spec.recipe), options, out)
+    built = build(spec, load_recipe(recipe or spec.recipe), options, partial(bar, out))
     _conclude(spec, Store(store), built, out)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from avstore.manifests.lock import writing
 from avstore.manifests.store import Store, StoreError, find_store
 from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption
-from avstore.pipelines.cli.progress import console
+from avstore.pipelines.cli.progress import bar, console
 from avstore.pipelines.features import compare as differing
 from avstore.pipelines.features.driver import FeatureBuilt, FeatureOptions, build_feature
 from avstore.pipelines.features.extractor import parameters_of
@@ -119,7 +120,9 @@ def build(
         wanted += [_again(found, base) for found in _stale(find_store(store))]
     elif not wanted:
         raise StoreError("name a feature (avstore features list), or give --stale")
-    problems = [_report(build_feature(name, options, console())) for name, options in wanted]
+    problems = [
+        _report(build_feature(name, options, partial(bar, console()))) for name, options in wanted
+    ]
     if any(problems):
         raise typer.Exit(ExitCode.PROBLEM)
 

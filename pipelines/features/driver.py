@@ -7,16 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from avstore.manifests import ledger
 from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.ingest import ingest_features, transaction
 from avstore.manifests.lock import writing
 from avstore.manifests.store import Store, find_store
-from avstore.pipelines.build.cluster import completed, connect
+from avstore.pipelines.build.cluster import Progress, completed, connect, no_progress
 from avstore.pipelines.build.recovery import recover
-from avstore.pipelines.cli.progress import bar
 from avstore.pipelines.features import base_shards as plan
 from avstore.pipelines.features import jobs as work
 from avstore.pipelines.features import lineage as lineages
@@ -68,7 +65,9 @@ class FeatureBuilt:
     problems: tuple[str, ...]
 
 
-def build_feature(reference: str, options: FeatureOptions, console: Console) -> FeatureBuilt:
+def build_feature(
+    reference: str, options: FeatureOptions, progress: Progress = no_progress
+) -> FeatureBuilt:
     """Compute what is missing or stale of a feature. reference: a name, or module:name.
 
     Raises StoreError and its kin; what was committed by then stays.
@@ -81,7 +80,7 @@ def build_feature(reference: str, options: FeatureOptions, console: Console) -> 
         recover(writer, store)
         outcome = "failed"
         try:
-            built = _build(writer, store, reference, extractor, weights, options, console)
+            built = _build(writer, store, reference, extractor, weights, options, progress)
             outcome = "failed" if built.problems else "done"
         except KeyboardInterrupt:
             outcome = "interrupted"
@@ -111,7 +110,7 @@ def _build(
     extractor: Extractor,
     weights: Weights,
     options: FeatureOptions,
-    console: Console,
+    progress: Progress,
 ) -> FeatureBuilt:
     con = writer.con
     scope = work.scope_of(con, extractor, options.dataset, options.recipe)
@@ -127,7 +126,7 @@ def _build(
         title = f"{extractor.name} {lineage.fp8}"
         try:
             with (
-                bar(console, title, len(jobs), "shards") as advance,
+                progress(title, len(jobs), "shards") as advance,
                 connect(options.scheduler, options.workers or _workers(options)) as client,
             ):
                 for finished in completed(client, partial(_submit, client), jobs):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 
 from avstore.datasets.registry import get
 from avstore.pipelines.build.driver import BuildOptions, build
@@ -41,7 +40,7 @@ def _build(dataset: str, folder: Path, annotations: tuple[Path, ...]) -> Path:
     options = BuildOptions(
         store=folder / "data", source=str(folder / "videos"), annotations=annotations, workers=1
     )
-    build(spec, load_recipe(spec.recipe), options, Console(quiet=True))
+    build(spec, load_recipe(spec.recipe), options)
     return folder / "data"
 
 

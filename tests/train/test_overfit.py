@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from avstore.datasets.registry import get
 from avstore.pipelines.build.driver import BuildOptions, build
@@ -36,7 +35,7 @@ def real_store(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         annotations=(folder / "vggsound.csv",), workers=1,
     )  # fmt: skip
     spec = get("vggsound")
-    build(spec, load_recipe(spec.recipe), options, Console(quiet=True))
+    build(spec, load_recipe(spec.recipe), options)
     return folder / "data"
 
 

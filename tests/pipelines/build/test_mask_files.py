@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from avstore.datasets.avs import AVS
 from avstore.manifests.catalogue import open_read
@@ -36,7 +35,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = BuildOptions(
         folder / "data", str(folder / "AVSBench"), (folder / "s4_meta_data.csv",), workers=1
     )
-    build(AVS, load_recipe(AVS.recipe), options, Console(quiet=True))
+    build(AVS, load_recipe(AVS.recipe), options)
     return folder / "data"
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
 from avstore.manifests.catalogue import open_read, open_write
 from avstore.manifests.library import open_store
@@ -21,7 +20,6 @@ from tests.pipelines.features import media
 from tests.pipelines.features.toy import MeanColour
 
 TOY = "tests.pipelines.features.toy"
-QUIET = Console(quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +34,7 @@ def scheduler():
 
 
 def build(store: Store, scheduler: str, reference: str = f"{TOY}:MeanColour", **options):
-    return build_feature(
-        reference, FeatureOptions(store.root, scheduler=scheduler, **options), QUIET
-    )
+    return build_feature(reference, FeatureOptions(store.root, scheduler=scheduler, **options))
 
 
 def rows(store: Store, sql: str) -> list[tuple]:
@@ -114,7 +110,7 @@ def test_the_bytes_depend_on_nothing_but_clips_and_settings(
     first = {p.name: p.read_bytes() for p in store.shards.rglob("*mean-colour*")}
     for path in store.shards.rglob("*mean-colour*"):
         path.unlink()
-    build_feature(f"{TOY}:MeanColour", FeatureOptions(store.root, workers=1, device="cpu"), QUIET)
+    build_feature(f"{TOY}:MeanColour", FeatureOptions(store.root, workers=1, device="cpu"))
     assert {p.name: p.read_bytes() for p in store.shards.rglob("*mean-colour*")} == first
     assert len(first) == 2 * built.shards
 
@@ -215,7 +211,7 @@ def test_a_wrong_call_says_what_is_wrong(
     store: Store, reference: str, options: dict, said: str
 ) -> None:
     with pytest.raises(StoreError, match=said):
-        build_feature(reference, FeatureOptions(store.root, **options), QUIET)
+        build_feature(reference, FeatureOptions(store.root, **options))
 
 
 def test_the_toy_is_an_extractor() -> None:

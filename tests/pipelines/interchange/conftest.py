@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from avstore.datasets.registry import get
 from avstore.pipelines.build.driver import BuildOptions, build
@@ -37,5 +36,5 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         workers=1,
     )
     spec = get("vggsound")
-    build(spec, load_recipe(spec.recipe), options, Console(quiet=True))
+    build(spec, load_recipe(spec.recipe), options)
     return folder / "data", annotations

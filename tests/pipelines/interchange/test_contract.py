@@ -4,7 +4,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from rich.console import Console
 
 from avstore.datasets.registry import DATASETS
 from avstore.datasets.spec import DatasetSpec
@@ -48,7 +47,7 @@ def built(spec: DatasetSpec, folder: Path) -> tuple[Path, list[Path]]:
         seconds = max(span, load_recipe(spec.recipe).duration_s)
         make_clip(folder / "videos" / f"{name.stem}.mp4", seconds, tone_hz=300 + seed, seed=seed)
     options = BuildOptions(folder / "data", str(folder / "videos"), tuple(files), workers=1)
-    build(spec, load_recipe(spec.recipe), options, Console(quiet=True))
+    build(spec, load_recipe(spec.recipe), options)
     return folder / "data", files
 
 
