@@ -156,7 +156,7 @@ def _plans(store: Store, parts: list[np.ndarray], positions: np.ndarray) -> None
         }
         for number, part in enumerate(parts)
     ]
-    ledger.save_plan(store, "benchmark", pa.Table.from_pylist(rows, schema=ledger.PLANS))
+    ledger.save_plan(store, "benchmark", pa.Table.from_pylist(rows))
 
 
 def _stages(store: Store) -> None:

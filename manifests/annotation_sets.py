@@ -10,55 +10,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from avstore.manifests.columns import table_schema
 from avstore.manifests.store import Store, committing
 
-_CLIPS = pa.schema(
-    [
-        ("clip_id", pa.string()),
-        ("dataset", pa.string()),
-        ("key", pa.string()),
-        ("source_id", pa.string()),
-        ("start_s", pa.float64()),
-        ("end_s", pa.float64()),
-        ("split", pa.string()),
-        ("subsets", pa.list_(pa.string())),
-        ("labels", pa.list_(pa.string())),
-        ("label_ids", pa.list_(pa.int32())),
-        ("category", pa.string()),
-        ("captions", pa.list_(pa.string())),
-        ("extra", pa.string()),
-        ("position", pa.int64()),
-    ]
-)
-_LABELS = pa.schema(
-    [
-        ("dataset", pa.string()),
-        ("label_id", pa.int32()),
-        ("label", pa.string()),
-        ("mid", pa.string()),
-        ("category", pa.string()),
-    ]
-)
-_SEGMENTS = pa.schema(
-    [
-        ("clip_id", pa.string()),
-        ("modality", pa.string()),
-        ("label", pa.string()),
-        ("label_id", pa.int32()),
-        ("onset_s", pa.float64()),
-        ("offset_s", pa.float64()),
-    ]
-)
-_ERRORS = pa.schema(
-    [
-        ("dataset", pa.string()),
-        ("file", pa.string()),
-        ("row", pa.int64()),
-        ("reason", pa.string()),
-        ("text", pa.string()),
-    ]
-)
-_TABLES = {"clips": _CLIPS, "labels": _LABELS, "segments": _SEGMENTS, "annotation_errors": _ERRORS}
+_TABLES = ("clips", "labels", "segments", "annotation_errors")
 
 
 @dataclass(frozen=True)
@@ -89,7 +44,7 @@ def clips_table(rows: list[dict[str, Any]]) -> pa.Table:
     for position, row in enumerate(rows):
         row["extra"] = json.dumps(dict(row["extra"]), sort_keys=True)
         row["position"] = position
-    return pa.Table.from_pylist(rows, schema=_CLIPS)
+    return pa.Table.from_pylist(rows, schema=table_schema("clips"))
 
 
 def annotation_set(
@@ -104,15 +59,17 @@ def annotation_set(
     stamp = datetime.now(UTC).replace(tzinfo=None).isoformat()
     return AnnotationSet(
         facts={**facts, "clips": clips.num_rows, "ingested_at": stamp},
-        clips=clips,
-        labels=_table([{"dataset": name, **asdict(x)} for x in labels], _LABELS),
-        segments=_table([asdict(x) for x in segments], _SEGMENTS),
-        annotation_errors=_table([{"dataset": name, **asdict(x)} for x in errors], _ERRORS),
+        clips=clips.select(table_schema("clips").names).cast(table_schema("clips")),
+        labels=_table("labels", [{"dataset": name, **asdict(x)} for x in labels]),
+        segments=_table("segments", [asdict(x) for x in segments]),
+        annotation_errors=_table(
+            "annotation_errors", [{"dataset": name, **asdict(x)} for x in errors]
+        ),
     )
 
 
-def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=schema)
+def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=table_schema(name))
 
 
 def save(store: Store, annotations: AnnotationSet) -> None:

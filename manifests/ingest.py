@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 
 from avstore.manifests import status
-from avstore.manifests.sidecar import MEDIA_COLUMNS, QUALITY_COLUMNS
+from avstore.manifests.sidecar import SIDECAR_COLUMNS
 from avstore.manifests.status import refresh_status
 
 __all__ = ["commit_shards", "ingest_features", "ingest_sidecars", "refresh_status", "transaction"]
@@ -25,19 +25,13 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     con.commit()
 
 
+_CHOSEN = {table: ", ".join(columns.values()) for table, columns in SIDECAR_COLUMNS.items()}
+# The range starts at the first member's tar header and ends at the last member's padding.
 _SAMPLE = (
-    "clip_id, shard, fingerprint, position, members, offsets, sizes, frame_count, frame_times, "
-    "fbank_frames, duration_s, crc32, offsets[1] - 512, "
+    f"{_CHOSEN['samples']}, offsets[1] - 512, "
     "offsets[-1] + (sizes[-1]::BIGINT + 511) // 512 * 512 - offsets[1] + 512"
 )
-_MEDIA = "clip_id, " + ", ".join(f"media_{name}" for name in MEDIA_COLUMNS)
-_QUALITY = (
-    "clip_id, fingerprint, verdict, detail, "
-    + ", ".join(f"quality_{name}" for name in QUALITY_COLUMNS)
-    + ", extracted_at"
-)
 _KEYS = {"media": "clip_id", "quality": "clip_id, fingerprint"}
-_CHOSEN = {"media": _MEDIA, "quality": _QUALITY}
 
 
 def ingest_sidecars(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) -> None:
@@ -59,13 +53,7 @@ def ingest_sidecars(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) ->
 
 def _insert_shards(con: duckdb.DuckDBPyConnection, source: str) -> None:
     """Rows of `shards` and `stages`; the planned shards are done."""
-    con.execute(
-        f"""
-        INSERT INTO shards
-        SELECT shard, dataset, recipe, fingerprint, split, shard_clips, shard_bytes, shard_sha256
-        FROM {source} WHERE position = 0
-        """
-    )
+    con.execute(f"INSERT INTO shards SELECT {_CHOSEN['shards']} FROM {source} WHERE position = 0")
     con.execute(
         f"""
         INSERT INTO stages

@@ -14,20 +14,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from avstore.manifests.columns import table_schema
 from avstore.manifests.store import Store, committing
-
-PLANS = pa.schema(
-    [
-        ("shard", pa.string()),
-        ("dataset", pa.string()),
-        ("stage", pa.string()),
-        ("split", pa.string()),
-        ("number", pa.int32()),
-        ("clip_ids", pa.list_(pa.string())),
-        ("first_position", pa.int64()),
-        ("last_position", pa.int64()),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -103,7 +91,9 @@ def finish_run(con: duckdb.DuckDBPyConnection, store: Store, run: Run, outcome: 
 def save_plan(store: Store, run_id: str, plan: pa.Table) -> None:
     """Write down which clips go into which shard before any of it is built."""
     with committing(store.ledger / f"plans-{run_id}-{uuid.uuid4().hex[:6]}.parquet") as file:
-        pq.write_table(plan.cast(PLANS), file, compression="zstd")
+        pq.write_table(
+            plan.cast(table_schema("plans", without=("done",))), file, compression="zstd"
+        )
 
 
 def dropped_elsewhere(con: duckdb.DuckDBPyConnection, store: Store) -> bool:

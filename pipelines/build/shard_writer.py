@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from avstore.manifests.ledger import now
-from avstore.manifests.sidecar import MEDIA_COLUMNS, QUALITY_COLUMNS, write_sidecar
+from avstore.manifests.sidecar import write_sidecar
 from avstore.manifests.store import Store, committing, sidecar_of
 from avstore.pipelines.build.mask_files import Beside
 from avstore.pipelines.build.shard_tar import ShardTar
@@ -102,8 +102,8 @@ def _row(
         "verdict": extracted.verdict,
         "detail": extracted.detail or None,
         "extracted_at": now(),
-        **{f"media_{name}": media.get(name) for name in MEDIA_COLUMNS},
-        **{f"quality_{name}": quality.get(name) for name in QUALITY_COLUMNS},
+        **{f"media_{name}": value for name, value in media.items()},
+        **{f"quality_{name}": value for name, value in quality.items()},
     }
 
 

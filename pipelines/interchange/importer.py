@@ -21,7 +21,7 @@ from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.ingest import commit_shards, refresh_status, transaction
 from avstore.manifests.ledger import now
 from avstore.manifests.lock import writing
-from avstore.manifests.sidecar import QUALITY_COLUMNS, write_sidecar
+from avstore.manifests.sidecar import write_sidecar
 from avstore.manifests.store import Store, StoreError, committing, sidecar_of
 from avstore.manifests.tasks import create_task_view, register
 from avstore.pipelines.build import planner as planning
@@ -277,7 +277,7 @@ def _row(
         "detail": done.detail or None,
         "extracted_at": now(),
         **{f"media_{k}": v for k, v in (media.items() if isinstance(media, dict) else ())},
-        **{f"quality_{name}": quality.get(name) for name in QUALITY_COLUMNS},
+        **{f"quality_{name}": value for name, value in quality.items()},
     }
 
 
