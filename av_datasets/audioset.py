@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from avstore.datasets.audioset_table import SegmentTable
-from avstore.datasets.columns import TableClips
+from avstore.datasets.clips import ArrowClips
 from avstore.datasets.lines import (
     Line,
     RowError,
@@ -80,7 +80,7 @@ def parse(paths: Sequence[Path]) -> Annotations:
                 table.add(*row)
         require_usable(path, table.file_rows, bad, _EXPECTED)
     clips, repeated = table.finish()
-    return Annotations(TableClips(clips), bad_rows=[*bad, *repeated], table=clips)
+    return Annotations(ArrowClips(clips), bad_rows=[*bad, *repeated], table=clips)
 
 
 def _kind(path: Path) -> tuple[str, str]:

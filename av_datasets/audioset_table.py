@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from avstore.datasets.columns import SCHEMA
 from avstore.datasets.spec import BadRow, Label
 
 
@@ -56,12 +55,12 @@ class SegmentTable:
         file.offsets.append(len(file.label_ids))
 
     def finish(self) -> tuple[pa.Table, list[BadRow]]:
-        """The clips in file order, and the rows that give a clip again."""
+        """Return the clips in file order, as rows of `clips`, and the rows that repeat a clip."""
         table = pa.concat_tables(self._columns(file) for file in self._files)
         table, bad = self._without_repeats(table)
         positions = pa.array(np.arange(table.num_rows, dtype=np.int64))
         table = table.append_column("position", positions)
-        return table.select(SCHEMA.names).cast(SCHEMA), bad
+        return table.drop_columns(["row", "file"]), bad
 
     def _columns(self, file: _File) -> pa.Table:
         count = len(file.rows)

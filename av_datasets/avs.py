@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from avstore.datasets.clips import ClipTable
+from avstore.datasets.clips import MergedClips
 from avstore.datasets.lines import Line, RowError, fields_of, parse_rows, read_lines, require_paths
 from avstore.datasets.spec import (
     AnnotationError,
@@ -63,7 +63,7 @@ def _names(kind: str) -> Names:
 def parse(paths: Sequence[Path]) -> Annotations:
     """Read AVSBench's metadata files, told apart by their columns. Raises AnnotationError."""
     require_paths(paths, _EXPECTED)
-    table = ClipTable()
+    table = MergedClips()
     for path in paths:
         kind, columns = _form(path)
         rows = _frame_clips(path) if kind == "frames" else _clips(path, kind, columns)

@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from avstore.datasets.clips import ClipTable
+from avstore.datasets.clips import MergedClips
 from avstore.datasets.lines import (
     Line,
     RowError,
@@ -70,7 +70,7 @@ def parse(paths: Sequence[Path]) -> Annotations:
             f"annotation file {paths[0]}: dense events alone make no clips; give AVVP_train.csv, "
             "AVVP_val_pd.csv and AVVP_test_pd.csv as well"
         )
-    table = ClipTable()
+    table = MergedClips()
     for path in sorted(weak, key=lambda path: _split(path) == _UNASSIGNED):
         table.add_file(path, _clips(path, names, table.bad_rows), _WEAK)
     known = {clip.clip_id for clip in table.clips}

@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from avstore.datasets.clips import ClipTable
+from avstore.datasets.clips import MergedClips
 from avstore.datasets.lines import Line, RowError, fields_of, parse_rows, require_paths
 from avstore.datasets.spec import Annotations, Clip, DatasetSpec, Label, MediaName
 from avstore.datasets.vocabulary import Names, load_vocabulary
@@ -42,7 +42,7 @@ def parse(paths: Sequence[Path]) -> Annotations:
     """
     require_paths(paths, _EXPECTED)
     names = Names((label.label, label) for label in vocabulary())
-    table = ClipTable()
+    table = MergedClips()
     for path in paths:
         table.add_file(path, parse_rows(path, lambda line: _clip(line, names)), _EXPECTED)
     return Annotations(clips=table.clips, bad_rows=table.bad_rows)

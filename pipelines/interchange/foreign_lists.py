@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from avstore.datasets.clips import ClipTable
+from avstore.datasets.clips import MergedClips
 from avstore.datasets.lines import Line, RowError, fields_of, parse_rows, read_bytes, require_paths
 from avstore.datasets.spec import AnnotationError, Annotations, BadRow, Clip, DatasetSpec
 from avstore.datasets.vocabulary import Names
@@ -37,7 +37,7 @@ def read_lists(paths: Sequence[Path], spec: DatasetSpec, split: str) -> Annotati
     """Clips named and labelled (by mid) in these lists. Raises AnnotationError."""
     require_paths(paths, _EXPECTED)
     names = Names((label.mid or str(label.label_id), label) for label in spec.vocabulary())
-    table = ClipTable()
+    table = MergedClips()
     for path in paths:
         rows: Iterable[_Row | BadRow] = (
             _json_rows(path) if path.suffix == ".json" else parse_rows(path, _stella_row)

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from avstore.datasets.columns import TableClips
+from avstore.datasets.clips import ArrowClips
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests import annotation_sets as published
 from avstore.manifests import ledger
@@ -164,7 +164,7 @@ class _Import:
             "SELECT * FROM clips WHERE dataset = ? ORDER BY position", params=[self.spec.name]
         ).to_arrow_table()
         found: dict[str, _Clip | None] = {}
-        for position, clip in zip(table["position"].to_pylist(), TableClips(table), strict=True):
+        for position, clip in zip(table["position"].to_pylist(), ArrowClips(table), strict=True):
             facts = {"source_id": clip.source_id, "start_s": clip.start_s, "end_s": clip.end_s}
             ours = _Clip(clip.clip_id, clip.key, clip.split, position, facts)
             stems = {name.stem for name in self.spec.media_names(clip)} | {clip.source_id}

@@ -126,7 +126,7 @@ def write_llp(
 
 
 def _filename(clip: ExportClip) -> str:
-    return str(json.loads(clip.extra).get("filename", clip.key))
+    return str(clip.extra.get("filename", clip.key))
 
 
 def _plain(seconds: float) -> str:
