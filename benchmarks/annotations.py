@@ -28,7 +28,7 @@ from avstore.datasets.audioset import AUDIOSET, vocabulary
 from avstore.manifests import annotation_sets as annotations
 from avstore.manifests.schema import create
 from avstore.manifests.tasks import create_task_view, register
-from avstore.pipelines.build.annotations import read_published
+from avstore.pipelines.build.annotations import read_annotations
 from avstore.pipelines.build.task_streams import load_stream
 
 OUT = Path(__file__).parent / "out"
@@ -106,7 +106,7 @@ def _parse(path: Path) -> int:
 def _plan(path: Path) -> dict[str, int]:
     with duckdb.connect() as con:
         create(con)
-        annotations.ingest(con, read_published(AUDIOSET, [path]))
+        annotations.ingest(con, read_annotations(AUDIOSET, [path]))
         register(con, load_stream("audioset-7"))
         create_task_view(con)
         query = con.execute(

@@ -1,4 +1,4 @@
-"""Annotation files from their official addresses, each with its sha256 and the day it came."""
+"""Fetch annotation files from their official addresses and record their sha256 and date."""
 
 import hashlib
 import io
@@ -28,8 +28,17 @@ _FAILURES = (aiohttp.ClientError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
-class FetchedFile:
-    """A file that came from an address. fetched_at: UTC, ISO. before: another sha256 it had."""
+class AnnotationFile:
+    """An annotation file that was fetched.
+
+    Attributes:
+        path: The local file.
+        url: The address that it was fetched from.
+        sha256: Checksum of its content.
+        bytes: Its size.
+        fetched_at: UTC time, ISO 8601.
+        before: The previous checksum, if the last fetch changed the content.
+    """
 
     path: Path
     url: str
@@ -40,7 +49,7 @@ class FetchedFile:
 
 
 def annotation_folder(store: Path, dataset: str) -> Path:
-    """Where a store keeps the annotation files that it fetched."""
+    """Return the folder for a dataset's fetched annotation files."""
     return store / "annotations" / dataset
 
 
@@ -50,38 +59,45 @@ def fetch_annotations(
     refresh: bool = False,
     attempts: int = 4,
     urls: tuple[str, ...] | None = None,
-) -> list[FetchedFile]:
-    """The dataset's annotation files in `folder`, fetched unless they are there unchanged.
+) -> list[AnnotationFile]:
+    """Fetch a dataset's annotation files, except those already present and unchanged.
 
-    `folder`/sources.json records address, sha256, size and date of each. refresh: fetch again.
-    urls: instead of the official ones (a mirror). Raises AnnotationError with the address.
+    Args:
+        spec: The dataset.
+        folder: Where the files go; its sources.json records address, sha256, size and date.
+        refresh: Fetch every file again.
+        attempts: Number of attempts per file.
+        urls: Addresses of a mirror (default: the official ones).
+
+    Raises:
+        AnnotationError: The dataset publishes no address, or one cannot be fetched.
     """
     addresses = spec.annotation_urls if urls is None else urls
     if not addresses:
         raise AnnotationError(
-            f"{spec.title} publishes no address that a program may fetch from; get its files "
-            f"from {spec.homepage} and give them with ANNOTATIONS=… (--annotations)"
+            f"{spec.title} publishes no address that can be fetched automatically; download its "
+            f"files from {spec.homepage} and pass them with ANNOTATIONS=… (--annotations)"
         )
     record = _read_record(folder)
-    found = []
+    files = []
     for url in addresses:
         name = PurePosixPath(urlsplit(url).path).name
         known = record.get(name)
         if not refresh and known and known.url == url and _unchanged(folder / name, known):
-            found.append(known)
+            files.append(known)
             continue
         fetched = _fetch(url, folder / name, known, attempts)
         record[name] = fetched
         _write_record(folder, record)
-        found.append(fetched)
-    return found
+        files.append(fetched)
+    return files
 
 
-def _unchanged(path: Path, known: FetchedFile) -> bool:
+def _unchanged(path: Path, known: AnnotationFile) -> bool:
     return path.is_file() and file_sha256(path) == known.sha256
 
 
-def _fetch(url: str, path: Path, known: FetchedFile | None, attempts: int) -> FetchedFile:
+def _fetch(url: str, path: Path, known: AnnotationFile | None, attempts: int) -> AnnotationFile:
     retrying = Retrying(
         retry=retry_if_exception_type(_FAILURES) & retry_if_not_exception_type(FileNotFoundError),
         wait=wait_exponential(multiplier=0.2, max=8),
@@ -91,48 +107,48 @@ def _fetch(url: str, path: Path, known: FetchedFile | None, attempts: int) -> Fe
     try:
         sha256, size = retrying(_download, url, path)
     except FileNotFoundError as error:
-        raise AnnotationError(f"{url}: nothing is there any more (HTTP 404)") from error
+        raise AnnotationError(f"{url}: not found (HTTP 404)") from error
     except _FAILURES as error:
         reason = str(error) or type(error).__name__
         raise AnnotationError(f"{url} cannot be fetched: {reason}") from error
     before = known.sha256 if known and known.sha256 != sha256 else None
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    return FetchedFile(path, url, sha256, size, at, before)
+    fetched_at = datetime.now(UTC).isoformat(timespec="seconds")
+    return AnnotationFile(path, url, sha256, size, fetched_at, before)
 
 
 def _download(url: str, path: Path) -> tuple[str, int]:
-    """Fetch into memory (the largest list has 100 MB), look, and only then write."""
+    """Fetch into memory (the largest list has 100 MB), check, write; return sha256 and size."""
     options: dict[str, Any] = {}
     if urlsplit(url).scheme in {"http", "https"}:
         options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(sock_read=_TIMEOUT_S)}
-    fs, place = fsspec.core.url_to_fs(url, **options)
+    fs, path_in_fs = fsspec.core.url_to_fs(url, **options)
     content = io.BytesIO()
-    fs.get_file(place, content)
+    fs.get_file(path_in_fs, content)
     data = content.getvalue()
     if not data:
-        raise AnnotationError(f"{url}: the answer is empty")
-    _refuse_page(url, data[:64])
+        raise AnnotationError(f"{url}: the response is empty")
+    _refuse_web_page(url, data[:64])
     with committing(path) as file:
         file.write(data)
     return hashlib.sha256(data).hexdigest(), len(data)
 
 
-def _refuse_page(url: str, start: bytes) -> None:
+def _refuse_web_page(url: str, start: bytes) -> None:
     if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
         raise AnnotationError(
-            f"{url}: a web page came instead of the file (a login, or a notice that it moved)"
+            f"{url}: the response is a web page instead of the file (a login, or the file moved)"
         )
 
 
-def _read_record(folder: Path) -> dict[str, FetchedFile]:
+def _read_record(folder: Path) -> dict[str, AnnotationFile]:
     try:
         entries = json.loads((folder / RECORD).read_text())
-        return {name: FetchedFile(folder / name, **entry) for name, entry in entries.items()}
+        return {name: AnnotationFile(folder / name, **entry) for name, entry in entries.items()}
     except (OSError, ValueError, TypeError, AttributeError):
-        return {}  # no record, or a damaged one: what it says is fetched anew
+        return {}  # missing or damaged: the files are fetched again
 
 
-def _write_record(folder: Path, record: dict[str, FetchedFile]) -> None:
+def _write_record(folder: Path, record: dict[str, AnnotationFile]) -> None:
     entries = {
         name: {key: value for key, value in asdict(entry).items() if key != "path"}
         for name, entry in sorted(record.items())

@@ -1,16 +1,27 @@
-"""From a dataset's published annotation files to the manifest's annotation tables."""
+"""Put a dataset's published annotation files and task streams into the manifest."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import duckdb
+
 from avstore.datasets.spec import AnnotationError, Annotations, DatasetSpec
+from avstore.manifests import annotation_sets, ledger
 from avstore.manifests.annotation_sets import AnnotationSet, annotation_set, clips_table
+from avstore.manifests.ingest import refresh_status, transaction
+from avstore.manifests.store import Store
+from avstore.manifests.tasks import create_task_view, register
+from avstore.pipelines.build.task_streams import load_stream
 
 
 def files_sha256(paths: Sequence[Path]) -> str:
-    """sha256 over the files' contents, in the order given. Raises AnnotationError if unreadable."""
+    """Return the sha256 over the files' contents, in the order given.
+
+    Raises:
+        AnnotationError: A file cannot be read.
+    """
     digest = hashlib.sha256()
     for path in paths:
         try:
@@ -18,13 +29,17 @@ def files_sha256(paths: Sequence[Path]) -> str:
         except OSError as error:
             reason = error.strerror or error
             if path.is_dir():
-                reason = "it is a folder; name its files, with commas between them"
+                reason = "it is a folder; name its files, separated by commas"
             raise AnnotationError(f"annotation file {path} cannot be read: {reason}") from error
     return digest.hexdigest()
 
 
-def read_published(spec: DatasetSpec, paths: Sequence[Path]) -> AnnotationSet:
-    """Parse annotation files into tables; rows that cannot be used are among the errors."""
+def read_annotations(spec: DatasetSpec, paths: Sequence[Path]) -> AnnotationSet:
+    """Parse annotation files into the manifest's tables; unusable rows are among the errors.
+
+    Raises:
+        AnnotationError: A file cannot be read or has no usable row.
+    """
     sha256 = files_sha256(paths)
     parsed: Annotations = spec.parse(paths)
     clips = parsed.table
@@ -44,3 +59,27 @@ def read_published(spec: DatasetSpec, paths: Sequence[Path]) -> AnnotationSet:
         list(parsed.segments),
         list(parsed.bad_rows),
     )
+
+
+def ingest_annotations(
+    con: duckdb.DuckDBPyConnection, store: Store, spec: DatasetSpec, paths: Sequence[Path]
+) -> None:
+    """Parse annotation files and replace the dataset's annotations in ledger and manifest.
+
+    Raises:
+        AnnotationError: A file cannot be read or has no usable row.
+    """
+    annotations = read_annotations(spec, paths)
+    annotation_sets.save(store, annotations)
+    with transaction(con):
+        annotation_sets.ingest(con, annotations)
+        refresh_status(con)
+
+
+def register_streams(con: duckdb.DuckDBPyConnection, store: Store, spec: DatasetSpec) -> None:
+    """Register the dataset's task streams as queries of the manifest."""
+    with transaction(con):
+        for stream in spec.streams:
+            register(con, load_stream(stream))
+        create_task_view(con)
+    ledger.save_table(con, store, "tasks")

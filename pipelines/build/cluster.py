@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 Job = TypeVar("Job")
-_AHEAD = 2  # jobs queued per worker, so that none waits for the driver
-# One thread a clip and as many clips as cores: libraries must not start threads of their own.
+_JOBS_PER_WORKER = 2  # one runs and one waits, so that no worker waits for the driver
+# One thread per clip and one clip per core: libraries must not start threads too.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -36,15 +36,19 @@ def no_progress(title: str, total: int, unit: str = "clips") -> Iterator[Callabl
 
 @contextmanager
 def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client]":
-    """A client of the scheduler at this address, or of a LocalCluster started here.
+    """Connect to a Dask scheduler, or start a LocalCluster and connect to it.
 
-    workers: processes of the LocalCluster; None takes one a core.
-    Raises MachineError when the scheduler does not answer.
+    Args:
+        scheduler: Address of a running scheduler; None starts a LocalCluster.
+        workers: Processes of the LocalCluster (default: one per core).
+
+    Raises:
+        MachineError: The scheduler does not answer.
     """
-    # Half a second to load, which no command need wait for that only asks the manifest.
+    # Takes half a second to load, and commands that only query the manifest do not need it.
     import dask  # noqa: PLC0415
 
-    with dask.config.set({"logging.distributed": "error"}):  # read when it is imported
+    with dask.config.set({"logging.distributed": "error"}):  # read while distributed is imported
         from distributed import Client, LocalCluster  # noqa: PLC0415
 
     if scheduler:
@@ -53,7 +57,7 @@ def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client]":
         except (OSError, ValueError) as error:
             raise MachineError(
                 f"no Dask scheduler answers at {scheduler!r} ({error}); start one "
-                "(dask scheduler), or leave --scheduler out to run on this machine"
+                "(dask scheduler), or omit --scheduler to run on this machine"
             ) from error
         with client:
             yield client
@@ -82,18 +86,24 @@ def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client]":
 def completed(
     client: "Client", submit: Callable[[Job], "Future[Any]"], jobs: Iterable[Job]
 ) -> Iterator[Any]:
-    """Results of jobs, each as it is done; a few a worker are submitted ahead of that.
+    """Submit jobs, a few per worker ahead of the results, and yield each result as it arrives.
 
-    Raises what a worker raised.
+    Args:
+        client: The Dask cluster.
+        submit: Submits one job.
+        jobs: The jobs, in order of submission.
+
+    Raises:
+        Exception: What a worker raised.
     """
     from distributed import as_completed  # noqa: PLC0415 -- see connect
 
     queue = iter(jobs)
-    window = _AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+    window = _JOBS_PER_WORKER * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
     running = as_completed([submit(job) for job in islice(queue, window)])
     for future in running:
-        done = future.result()
+        result = future.result()
         future.release()
         for job in islice(queue, 1):
             running.add(submit(job))
-        yield done
+        yield result

@@ -1,4 +1,7 @@
-"""The driver of a build: annotations, fetch, plan, extract, account. The only writer."""
+"""Build a dataset: ingest its annotations, fetch its media, extract its shards, check the summary.
+
+The driver is the only process that writes to the manifest.
+"""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -7,20 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from avstore.datasets.spec import DatasetSpec
-from avstore.manifests import annotation_sets as published
 from avstore.manifests import ledger
 from avstore.manifests.account import Account, check
 from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.ingest import refresh_status, transaction
 from avstore.manifests.lock import writing
 from avstore.manifests.store import Store, StoreError
-from avstore.manifests.tasks import create_task_view, register
-from avstore.pipelines.build import planner as planning
-from avstore.pipelines.build.annotations import files_sha256, read_published
+from avstore.pipelines.build import annotations, planner
 from avstore.pipelines.build.cluster import Progress, connect, no_progress
-from avstore.pipelines.build.dispatch import run_shards, shard_job
+from avstore.pipelines.build.dispatch import run_shards
 from avstore.pipelines.build.recovery import recover
-from avstore.pipelines.build.task_streams import load_stream
+from avstore.pipelines.build.shard_jobs import shard_job
 from avstore.pipelines.extract.recipe import Recipe
 from avstore.pipelines.fetch.attempt_log import AttemptLog
 from avstore.pipelines.fetch.folder import FolderSource
@@ -29,14 +29,23 @@ from avstore.pipelines.fetch.open_source import FetchOptions, open_source
 from avstore.pipelines.fetch.outcomes import record_outcomes, wanted_clips
 from avstore.pipelines.fetch.source import MachineError, MediaRequest, MediaSource
 
+_SHARDS_PER_PAUSE = 8  # of fetching from a slow source, to extract what has arrived
+
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What a build is asked to do.
+    """The options of a build.
 
-    source: a folder, an archive, an address, or 'youtube'. annotations: published files.
-    shard_clips: clips a shard (None: the dataset's). workers, scheduler: see cluster.connect.
-    wait_s: how long to wait for another writer. limit: at most this many clips are asked for.
+    Attributes:
+        store: Folder of the store; created if missing.
+        source: Where media come from: a folder, an archive, an address, or 'youtube'.
+        annotations: The dataset's published annotation files.
+        shard_clips: Clips per shard (default: the dataset's).
+        workers: Processes of the local cluster (default: one per core).
+        scheduler: Address of a running Dask scheduler (default: start a local cluster).
+        wait_s: Seconds to wait for another writer; -1 waits for ever.
+        limit: Request at most this many clips.
+        fetch: Options of the source.
     """
 
     store: Path
@@ -51,22 +60,41 @@ class BuildOptions:
 
 
 @dataclass(frozen=True)
-class Built:
-    """How a build ended: the account of every stage, and what was done now. strangers: files of
-    the source that are no clip's."""
+class BuildResult:
+    """The result of a build.
+
+    Attributes:
+        stage: The extraction stage, `<recipe>-<fp8>`.
+        accounts: The summary of every stage: each published clip is counted exactly once.
+        shards: Number of shards built by this run.
+        bad_rows: Number of annotation rows that could not be used.
+        unmatched_files: Media files of a source folder that match no published clip.
+    """
 
     stage: str
     accounts: list[Account]
     shards: int
     bad_rows: int
-    strangers: list[str]
+    unmatched_files: list[str]
 
 
 def build(
     spec: DatasetSpec, recipe: Recipe, options: BuildOptions, progress: Progress = no_progress
-) -> Built:
-    """Bring a dataset's shards and manifest up to date. Raises StoreError and its kin."""
-    store = _prepare(options.store)
+) -> BuildResult:
+    """Bring a dataset's shards and manifest up to date.
+
+    Args:
+        spec: The dataset.
+        recipe: How clips are extracted.
+        options: Store, source and limits.
+        progress: Shows the progress of fetching and extracting.
+
+    Raises:
+        StoreError: The store or the call is wrong; what was committed before stays.
+        MachineError: The disk, a permission or the cluster failed.
+        AnnotationError: The annotation files cannot be used.
+    """
+    store = _create_store(options.store)
     run = ledger.new_run(f"build {spec.name}", _config(recipe, options))
     with writing(store, options.wait_s), open_write(store) as writer:
         recover(writer, store)
@@ -74,7 +102,7 @@ def build(
         driver = _Driver(store, writer, spec, recipe, options, progress, run.run_id, log)
         outcome = "failed"
         try:
-            built = driver.run()
+            result = driver.run()
             outcome = "done"
         except KeyboardInterrupt:
             outcome = "interrupted"
@@ -83,7 +111,7 @@ def build(
             log.close()
             ledger.finish_run(writer.con, store, run, outcome)
             writer.publish()
-    return built
+    return result
 
 
 def _config(recipe: Recipe, options: BuildOptions) -> dict[str, object]:
@@ -97,8 +125,8 @@ def _config(recipe: Recipe, options: BuildOptions) -> dict[str, object]:
     }
 
 
-def _prepare(root: Path) -> Store:
-    """The store at `root`, made if it is not there. Raises MachineError where it cannot be."""
+def _create_store(root: Path) -> Store:
+    """Return the store at `root`, created if missing; MachineError where it is not writable."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         probe = root / f".probe.{id(root)}.tmp"
@@ -114,7 +142,7 @@ def _prepare(root: Path) -> Store:
 
 @dataclass(frozen=True)
 class _Driver:
-    """One build's parts, so that its steps need not hand them round."""
+    """The parts that every step of one build shares."""
 
     store: Store
     writer: Writer
@@ -127,58 +155,51 @@ class _Driver:
 
     @property
     def stage(self) -> str:
+        """The extraction stage, `<recipe>-<fp8>`."""
         return f"{self.recipe.name}-{self.recipe.fp8}"
 
-    def run(self) -> Built:
+    def run(self) -> BuildResult:
+        """Run every step of the build, in order."""
         source = open_source(
             self.options.source, self.options.fetch, self.store.raw(self.spec.name)
         )
         self.refuse_lost_shards()
-        bad_rows = self.annotate()
+        bad_rows = self.ingest_annotations()
         self.begin_stage()
-        self.register_streams()
+        annotations.register_streams(self.writer.con, self.store, self.spec)
         wanted = wanted_clips(
             self.writer.con, self.spec, source.rechecks, source.tool, self.options.limit
         )
         shards = sum(self.fetch_and_extract(source, wanted))
         self.writer.publish()
-        account = check(self.writer.con, self.spec.name)
-        return Built(self.stage, account, shards, bad_rows, self.strangers(source, wanted))
-
-    def strangers(self, source: MediaSource, wanted: Sequence[MediaRequest]) -> list[str]:
-        """Files of a folder that are no clip's: named otherwise, or of another list."""
-        if isinstance(source, FolderSource) and self.options.limit is None:
-            return source.strangers(wanted)
-        return []
+        accounts = check(self.writer.con, self.spec.name)
+        unmatched = self.unmatched_files(source, wanted)
+        return BuildResult(self.stage, accounts, shards, bad_rows, unmatched)
 
     def refuse_lost_shards(self) -> None:
-        """What the manifest calls stored must be there, by its size at least."""
+        """Raise StoreError unless every shard in the manifest exists with its size."""
         rows = self.writer.con.execute(
             "SELECT path, bytes FROM shards WHERE dataset = ? ORDER BY path", [self.spec.name]
         ).fetchall()
         for path, size in rows:
             file = self.store.root / path
             if not file.is_file() or file.stat().st_size != size:
-                what = "has another size than" if file.is_file() else "is not there, but in"
+                problem = f"is not {size} bytes long" if file.is_file() else "is missing"
                 root = shlex.quote(str(self.store.root))
                 raise StoreError(
-                    f"{path} {what} the manifest; run avstore verify --repair --store {root}, and "
-                    "then this build again"
+                    f"{path} {problem}, but is in the manifest; run avstore verify --repair "
+                    f"--store {root}, then repeat this build"
                 )
 
-    def annotate(self) -> int:
-        """Take in the annotation files, unless they are the ones the manifest has."""
+    def ingest_annotations(self) -> int:
+        """Ingest the annotation files if they changed; return the number of bad rows."""
         con, name = self.writer.con, self.spec.name
-        sha256 = files_sha256(self.options.annotations)
+        sha256 = annotations.files_sha256(self.options.annotations)
         row = con.execute(
             "SELECT annotation_sha256, version FROM datasets WHERE name = ?", [name]
         ).fetchone()
         if row != (sha256, self.spec.version):
-            found = read_published(self.spec, self.options.annotations)
-            published.save(self.store, found)
-            with transaction(con):
-                published.ingest(con, found)
-                refresh_status(con)
+            annotations.ingest_annotations(con, self.store, self.spec, self.options.annotations)
         (bad,) = con.execute(
             "SELECT count(*) FROM annotation_errors WHERE dataset = ?", [name]
         ).fetchone() or (0,)
@@ -200,25 +221,17 @@ class _Driver:
             refresh_status(con)
         ledger.save_table(con, self.store, "stages")
 
-    def register_streams(self) -> None:
-        """Make the dataset's task streams queries of this manifest."""
-        with transaction(self.writer.con):
-            for stream in self.spec.streams:
-                register(self.writer.con, load_stream(stream))
-            create_task_view(self.writer.con)
-        ledger.save_table(self.writer.con, self.store, "tasks")
-
     def fetch_and_extract(
         self, source: MediaSource, wanted: Sequence[MediaRequest]
     ) -> Iterator[int]:
-        """Fetch; whenever enough is there for whole shards, extract; the rest at the end."""
+        """Fetch, and extract whole shards as media arrive; yield the numbers of shards built."""
         size = self.options.shard_clips or self.spec.shard_clips
         stopped: FetchStopped | None = None
         try:
-            for _ in self.fetch(source, wanted, size * 8):
+            for _ in self.fetch(source, wanted, size * _SHARDS_PER_PAUSE):
                 yield self.extract(size, whole_only=True)
         except FetchStopped as stop:
-            stopped = stop  # what is there is worth its shards
+            stopped = stop  # what has arrived is extracted first
         yield self.extract(size, whole_only=False)
         if stopped:
             raise stopped
@@ -227,7 +240,7 @@ class _Driver:
     def fetch(
         self, source: MediaSource, wanted: Sequence[MediaRequest], pause: int
     ) -> Iterator[None]:
-        """Ask the source for the clips; yields after every `pause` outcomes of a slow source."""
+        """Fetch the clips; yield after every `pause` outcomes of a slow source."""
         if not wanted:
             return
         with self.progress("fetch", len(wanted)) as advance:
@@ -244,13 +257,12 @@ class _Driver:
                         yield
 
     def extract(self, size: int, whole_only: bool) -> int:
-        """Plan what is there and build every planned shard; how many were built."""
+        """Plan the stored media, build every planned shard and return how many were built."""
         con, name = self.writer.con, self.spec.name
-        new = planning.plan_new(con, name, self.stage, size, whole_only)
-        if new.num_rows:
-            ledger.save_plan(self.store, self.run_id, new)
-            planning.record_plan(con, new)
-        shards = planning.outstanding(con, name, self.stage)
+        plan = planner.plan_new(con, name, self.stage, size, whole_only)
+        if plan.num_rows:
+            planner.record_plan(con, self.store, self.run_id, plan)
+        shards = planner.outstanding(con, name, self.stage)
         if not shards:
             return 0
         clips = sum(len(shard.clip_ids) for shard in shards)
@@ -269,29 +281,35 @@ class _Driver:
             return sum(1 for _ in run_shards(client, self.writer, jobs, on_clip))
 
     def refuse_nothing_found(self, wanted: Sequence[MediaRequest]) -> None:
-        """A run that found no media at all is a mistake in the call, not a result."""
+        """Raise StoreError if the source had none of the clips: the call is wrong then."""
         (stored,) = self.writer.con.execute(
             "SELECT count(*) FROM status s JOIN clips c USING (clip_id) "
             "WHERE c.dataset = ? AND s.stage = 'fetch' AND s.status = 'stored'",
             [self.spec.name],
         ).fetchone() or (0,)
         if wanted and not stored:
-            if reason := self.reason_of_failure():
+            if error := self.fetch_error():
                 raise StoreError(
-                    f"none of the {len(wanted)} clips came from {self.options.source}: {reason}"
+                    f"none of the {len(wanted)} clips came from {self.options.source}: {error}"
                 )
             example = wanted[0]
             names = ", ".join(name.stem for name in example.names)
             raise StoreError(
                 f"none of the {len(wanted)} clips was found in {self.options.source}; "
-                f"for {example.clip_id} a file named {names} (any container) was looked for"
+                f"for example, {example.clip_id} needs a file named {names} (any container)"
             )
 
-    def reason_of_failure(self) -> str | None:
-        """What a clip of this run failed of, other than not being in the source."""
+    def fetch_error(self) -> str | None:
+        """Return the error of a clip in this run that failed for another reason than not_found."""
         row = self.writer.con.execute(
             "SELECT error_message FROM attempts WHERE run_id = ? AND stage = 'fetch' "
             "AND error_class <> 'not_found' LIMIT 1",
             [self.run_id],
         ).fetchone()
         return str(row[0]) if row else None
+
+    def unmatched_files(self, source: MediaSource, wanted: Sequence[MediaRequest]) -> list[str]:
+        """Return the media files of a source folder that match no published clip."""
+        if isinstance(source, FolderSource) and self.options.limit is None:
+            return source.strangers(wanted)
+        return []

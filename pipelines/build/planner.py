@@ -1,25 +1,36 @@
-"""Which clips go into which shard: a function of the manifest, written down before the work.
+"""Assign clips to shards: a function of the manifest, recorded before any shard is built.
 
 A planned shard keeps its clips for ever. Clips that arrive later go into new shards.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
 
+from avstore.manifests import ledger
+from avstore.manifests.columns import table_schema
+from avstore.manifests.store import Store
+
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """A shard to build. path: relative to the store. clip_ids: in member order."""
+    """A shard to build.
+
+    Attributes:
+        path: Path of the tar, relative to the store.
+        split: Split of its clips.
+        clip_ids: Its clips, in the order of their members.
+    """
 
     path: str
     split: str
     clip_ids: tuple[str, ...]
 
 
-# A clip can be planned when its media is there and no shard has it. One that was rejected is
-# planned again only when its media was fetched anew since. `status` says all of that.
+# A clip can be planned when its media is stored and no shard has it. A rejected clip is planned
+# again only when its media was fetched since. `status` holds all of that.
 _UNPLANNED = """
 SELECT c.clip_id, c.split, c.position
 FROM status e
@@ -39,9 +50,17 @@ def plan_new(
     shard_clips: int,
     whole_only: bool = False,
 ) -> pa.Table:
-    """Plan the clips that no shard has yet, in annotation order; the rows of `plans` less `done`.
+    """Plan the clips that no shard has yet, in annotation order.
 
-    shard_clips: clips a shard. whole_only: leave an unfilled last shard of a split for later.
+    Args:
+        con: The manifest.
+        dataset: Dataset to plan.
+        stage: Extraction stage, `<recipe>-<fp8>`.
+        shard_clips: Clips per shard.
+        whole_only: Leave an unfilled last shard of a split for later.
+
+    Returns:
+        Rows of the manifest table `plans` without `done`, one per shard.
     """
     return con.sql(
         f"""
@@ -75,15 +94,55 @@ def plan_new(
     ).to_arrow_table()
 
 
-def record_plan(con: duckdb.DuckDBPyConnection, plan: pa.Table) -> None:
-    """Put new rows of `plans` into the manifest."""
+def plan_shard(
+    con: duckdb.DuckDBPyConnection,
+    store: Store,
+    dataset: str,
+    stage: str,
+    split: str,
+    clips: Mapping[str, int],
+) -> pa.Table:
+    """Plan one shard of given clips, with the next number of its split.
+
+    Args:
+        con: The manifest.
+        store: The store that the shard is written to.
+        dataset: Dataset of the clips.
+        stage: Extraction stage, `<recipe>-<fp8>`.
+        split: Split of the clips.
+        clips: Clip ids in the order of their members, each with its position.
+
+    Returns:
+        One row of the manifest table `plans` without `done`.
+    """
+    ((number,),) = con.execute(
+        "SELECT coalesce(max(number) + 1, 0) FROM plans "
+        "WHERE dataset = ? AND stage = ? AND split = ?",
+        [dataset, stage, split],
+    ).fetchall()
+    row = {
+        "shard": store.shard(dataset, stage, split, number),
+        "dataset": dataset,
+        "stage": stage,
+        "split": split,
+        "number": number,
+        "clip_ids": list(clips),
+        "first_position": min(clips.values()),
+        "last_position": max(clips.values()),
+    }
+    return pa.Table.from_pylist([row], schema=table_schema("plans", without=("done",)))
+
+
+def record_plan(con: duckdb.DuckDBPyConnection, store: Store, run_id: str, plan: pa.Table) -> None:
+    """Record new rows of `plans`, first in the ledger and then in the manifest."""
+    ledger.save_plan(store, run_id, plan)
     con.register("new_plan", plan)
     con.execute("INSERT INTO plans BY NAME SELECT *, false AS done FROM new_plan")
     con.unregister("new_plan")
 
 
 def outstanding(con: duckdb.DuckDBPyConnection, dataset: str, stage: str) -> list[PlannedShard]:
-    """Planned shards that are not done, without the clips that are no longer there."""
+    """Return the planned shards that are not done, without clips whose media is not stored."""
     rows = con.execute(
         """
         WITH wanted AS (

@@ -1,4 +1,4 @@
-"""Bring the manifest up to what is on disk after a run that was killed."""
+"""Complete the manifest from the store's files after a run that was killed."""
 
 import duckdb
 
@@ -11,9 +11,9 @@ from avstore.pipelines.fetch.attempt_log import recover as recover_attempts
 
 
 def recover(writer: Writer, store: Store) -> None:
-    """Remove temporaries, take in what was committed and not yet told. Lock held.
+    """Remove temporary files and ingest what was committed but not recorded.
 
-    A store without a manifest gets one from its sidecars and ledger.
+    A store without a manifest gets one from its sidecars and ledger. The caller holds the lock.
     """
     remove_temporaries(store)
     recover_attempts(store.root)
@@ -27,11 +27,11 @@ def recover(writer: Writer, store: Store) -> None:
     planned = con.execute("SELECT shard FROM plans WHERE NOT done ORDER BY shard").fetchall()
     sidecars = [store.root / sidecar_of(shard) for (shard,) in planned]
     commit_shards(con, [path for path in sidecars if path.is_file()])
-    _take_in_features(con, store)
+    _ingest_companions(con, store)
 
 
-def _take_in_features(con: duckdb.DuckDBPyConnection, store: Store) -> None:
-    """Companion shards that were committed and not yet told of."""
+def _ingest_companions(con: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Ingest companion shards that were committed but not recorded."""
     known = {row[0] for row in con.execute("SELECT DISTINCT shard FROM feature_samples").fetchall()}
     new = [
         path

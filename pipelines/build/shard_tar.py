@@ -1,4 +1,4 @@
-"""Shards as plain tar files whose bytes depend on their members alone, with known offsets."""
+"""Write tar files whose bytes depend on their members alone, with known offsets."""
 
 import hashlib
 import io
@@ -7,9 +7,10 @@ from typing import BinaryIO
 
 
 class ShardTar:
-    """Append members to a tar; fixed mode, owner and time, so that same members give same bytes.
+    """A tar file being written; mode, owner and time are fixed, so equal members give equal bytes.
 
-    bytes, sha256: of what was written so far (the whole file after `close`).
+    Args:
+        file: The file to write to, open for writing in binary mode.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -17,7 +18,7 @@ class ShardTar:
         self._tar = tarfile.TarFile(None, "w", fileobj=self._sink, format=tarfile.USTAR_FORMAT)  # type: ignore[call-overload]
 
     def add(self, name: str, content: bytes) -> int:
-        """Append a member; the offset of its content in the file."""
+        """Append a member and return the byte offset of its content in the file."""
         info = tarfile.TarInfo(name)
         info.size = len(content)
         info.mode = 0o644
@@ -26,19 +27,22 @@ class ShardTar:
         return offset
 
     def close(self) -> None:
+        """Write the end of the archive."""
         self._tar.close()
 
     @property
     def bytes(self) -> int:
+        """Bytes written so far; the size of the file after `close`."""
         return self._sink.written
 
     @property
     def sha256(self) -> str:
+        """The sha256 of the bytes written so far; of the whole file after `close`."""
         return self._sink.digest.hexdigest()
 
 
 class _Hashing(io.RawIOBase):
-    """A file that hashes what passes through it."""
+    """A file that hashes and counts the bytes written to it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -1,45 +1,49 @@
-"""Build one shard: the work of one Dask task. Returns when tar and sidecar are committed."""
+"""Write a shard: one tar with the clips' members, then one sidecar with a row per clip."""
 
 import json
 import zlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from avstore.manifests.ledger import now
 from avstore.manifests.sidecar import write_sidecar
 from avstore.manifests.store import Store, committing, sidecar_of
-from avstore.pipelines.build.mask_files import Beside
 from avstore.pipelines.build.shard_tar import ShardTar
-from avstore.pipelines.extract.recipe import Recipe
-from avstore.pipelines.extract.records import Extracted, Source
-from avstore.pipelines.extract.sandbox import Sandbox
+from avstore.pipelines.extract.records import Extracted
 
 
 @dataclass(frozen=True)
-class ShardJob:
-    """Everything a worker needs to build a shard, on a machine that sees the store and the media.
+class ShardId:
+    """The facts that a shard's clips share.
 
-    path: of the shard, relative to `store`. facts: per clip, what its json member says besides
-    (source_id, start_s, end_s). fetched_at: per clip. beside: per clip, files that become members.
+    Attributes:
+        path: Path of the tar, relative to the store.
+        dataset: Dataset of the clips.
+        recipe: Name of the recipe.
+        fingerprint: Fingerprint of the recipe, 64 hexadecimal digits.
+        split: Split of the clips.
     """
 
-    store: Path
     path: str
     dataset: str
+    recipe: str
+    fingerprint: str
     split: str
-    recipe: Recipe
-    sources: tuple[Source, ...]
-    facts: tuple[dict[str, Any], ...]
-    fetched_at: tuple[datetime | None, ...]
-    beside: tuple[Beside, ...]
 
 
 @dataclass(frozen=True)
-class ShardDone:
-    """A committed shard. sidecar: path relative to the store."""
+class ShardResult:
+    """A committed shard.
+
+    Attributes:
+        path: Path of the tar, relative to the store.
+        sidecar: Path of the sidecar, relative to the store.
+        stored: Number of clips in the tar.
+        rejected: Number of clips that are only in the sidecar, each with its verdict.
+    """
 
     path: str
     sidecar: str
@@ -47,110 +51,131 @@ class ShardDone:
     rejected: int
 
 
-def build_shard(job: ShardJob, tell: Callable[[Extracted], None] | None = None) -> ShardDone:
-    """Extract every clip of the job into one tar; commit the tar, then its sidecar.
+@contextmanager
+def open_shard(store: Store, shard: ShardId) -> "Iterator[ShardWriter]":
+    """Open a shard for writing; on exit commit its tar, then its sidecar.
 
-    tell: called after each clip. A shard none of whose clips is usable has a sidecar and no tar.
+    A shard without a usable clip gets a sidecar and no tar. After an exception neither is left.
     """
-    store = Store(job.store)
-    rows: list[dict[str, Any]] = []
-    stored = 0
-    with (
-        committing(store.root / job.path, keep=lambda: stored > 0) as file,
-        Sandbox(job.recipe) as sandbox,
-    ):
-        tar = ShardTar(file)
-        clips = zip(job.sources, job.facts, job.fetched_at, job.beside, strict=True)
-        for source, facts, fetched_at, beside in clips:
-            extracted = sandbox.extract(source)
-            row = _row(job, source, extracted, fetched_at)
-            if extracted.members:
-                added = (
-                    *extracted.members,
-                    *((name, Path(file).read_bytes()) for name, file in beside),
-                )
-                extracted = replace(extracted, members=added)
-                row |= _append(tar, job, source, facts, extracted, position=stored)
-                stored += 1
-            rows.append(row)
-            if tell:
-                tell(extracted)
-        tar.close()
-    if stored:
-        shard = {"shard_clips": stored, "shard_bytes": tar.bytes, "shard_sha256": tar.sha256}
-        rows = [row | shard for row in rows]
-    sidecar = sidecar_of(job.path)
-    write_sidecar(store.root / sidecar, rows)
-    return ShardDone(job.path, sidecar, stored=stored, rejected=len(rows) - stored)
+    with committing(store.root / shard.path, keep=lambda: writer.stored > 0) as file:
+        writer = ShardWriter(shard, file)
+        yield writer
+        writer.close()
+    write_sidecar(store.root / sidecar_of(shard.path), writer.rows)
 
 
-def _row(
-    job: ShardJob, source: Source, extracted: Extracted, fetched_at: datetime | None
-) -> dict[str, Any]:
-    """The sidecar row of a clip, stored or not."""
-    media = asdict(extracted.media) if extracted.media else {}
-    media |= {"path": source.path, "fetched_at": fetched_at}
-    quality = asdict(extracted.quality)
-    return {
-        "shard": job.path,
-        "dataset": job.dataset,
-        "recipe": job.recipe.name,
-        "fingerprint": job.recipe.fingerprint,
-        "split": job.split,
-        "clip_id": source.clip_id,
-        "stored": bool(extracted.members),
-        "verdict": extracted.verdict,
-        "detail": extracted.detail or None,
-        "extracted_at": now(),
-        **{f"media_{name}": value for name, value in media.items()},
-        **{f"quality_{name}": value for name, value in quality.items()},
-    }
+class ShardWriter:
+    """The shard that `open_shard` opened.
 
+    Attributes:
+        rows: Sidecar rows of the clips added so far.
+        stored: Number of clips in the tar so far.
+    """
 
-def _append(
-    tar: ShardTar,
-    job: ShardJob,
-    source: Source,
-    facts: dict[str, Any],
-    extracted: Extracted,
-    position: int,
-) -> dict[str, Any]:
-    """Write a clip's members, json first; the sidecar columns that say where they are."""
-    about = _about(job, source, facts, extracted)
-    members = (("json", json.dumps(about, sort_keys=True).encode()), *extracted.members)
-    offsets, crc = [], 0
-    for suffix, content in members:
-        offsets.append(tar.add(f"{source.key}.{suffix}", content))
-        crc = zlib.crc32(content, crc)
-    return {
-        "position": position,
-        "members": " ".join(suffix for suffix, _ in members),
-        "offsets": offsets,
-        "sizes": [len(content) for _, content in members],
-        "frame_count": len(extracted.frame_times),
-        "frame_times": list(extracted.frame_times),
-        "fbank_frames": extracted.fbank_frames,
-        "duration_s": extracted.duration_s,
-        "crc32": crc,
-    }
+    def __init__(self, shard: ShardId, file: BinaryIO) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.stored = 0
+        self._shard = shard
+        self._tar = ShardTar(file)
 
+    @property
+    def result(self) -> ShardResult:
+        """The shard and its counts."""
+        sidecar = sidecar_of(self._shard.path)
+        return ShardResult(self._shard.path, sidecar, self.stored, len(self.rows) - self.stored)
 
-def _about(
-    job: ShardJob, source: Source, facts: dict[str, Any], extracted: Extracted
-) -> dict[str, Any]:
-    """The json member: ids, timing and source facts. No labels (they live in the manifest), and
-    nothing that differs between two builds of the same clip."""
-    media = asdict(extracted.media) if extracted.media else {}
-    return {
-        **facts,
-        "key": source.key,
-        "clip_id": source.clip_id,
-        "dataset": job.dataset,
-        "recipe": job.recipe.name,
-        "fingerprint": job.recipe.fingerprint,
-        "duration_s": extracted.duration_s,
-        "frame_times": [round(time, 6) for time in extracted.frame_times],
-        "fbank_frames": extracted.fbank_frames,
-        "verdict": extracted.verdict,
-        "media": media,
-    }
+    def add(
+        self,
+        extracted: Extracted,
+        *,
+        key: str,
+        facts: Mapping[str, Any],
+        media: Mapping[str, Any],
+        path: str | None = None,
+        fetched_at: datetime | None = None,
+    ) -> None:
+        """Add a clip: its members to the tar if it has any, its row to the sidecar.
+
+        Args:
+            extracted: The clip's members and signals, or why it is rejected.
+            key: Key of the clip, the stem of its member names.
+            facts: Further entries of the json member: source_id, start_s, end_s.
+            media: Facts of the media file, keyed as the manifest table `media`.
+            path: The media file that the clip was extracted from.
+            fetched_at: When the media file was fetched, UTC.
+        """
+        row = {
+            **self._columns(),
+            "clip_id": extracted.clip_id,
+            "stored": bool(extracted.members),
+            "verdict": extracted.verdict,
+            "detail": extracted.detail or None,
+            "extracted_at": now(),
+        }
+        origin = {"path": path, "fetched_at": fetched_at, **media}
+        row |= {f"media_{name}": value for name, value in origin.items()}
+        row |= {f"quality_{name}": value for name, value in asdict(extracted.quality).items()}
+        if extracted.members:
+            row |= self._append(extracted, key, self._json_member(extracted, key, facts, media))
+        self.rows.append(row)
+
+    def close(self) -> None:
+        """End the tar and give every row its size and checksum."""
+        self._tar.close()
+        if self.stored:
+            for row in self.rows:
+                row["shard_clips"] = self.stored
+                row["shard_bytes"] = self._tar.bytes
+                row["shard_sha256"] = self._tar.sha256
+
+    def _columns(self) -> dict[str, Any]:
+        shard = asdict(self._shard)
+        return {"shard": shard.pop("path"), **shard}
+
+    def _json_member(
+        self,
+        extracted: Extracted,
+        key: str,
+        facts: Mapping[str, Any],
+        media: Mapping[str, Any],
+    ) -> bytes:
+        """Return ids, timing and source facts as JSON.
+
+        No labels (they are in the manifest), and nothing that differs between two builds of the
+        same clip, such as a time or a path.
+        """
+        member = {
+            **facts,
+            "key": key,
+            "clip_id": extracted.clip_id,
+            "dataset": self._shard.dataset,
+            "recipe": self._shard.recipe,
+            "fingerprint": self._shard.fingerprint,
+            "duration_s": extracted.duration_s,
+            "frame_times": [round(time, 6) for time in extracted.frame_times],
+            "fbank_frames": extracted.fbank_frames,
+            "verdict": extracted.verdict,
+            "media": dict(media),
+        }
+        return json.dumps(member, sort_keys=True).encode()
+
+    def _append(self, extracted: Extracted, key: str, json_member: bytes) -> dict[str, Any]:
+        """Append the members, json first; return the sidecar columns that locate them."""
+        members = (("json", json_member), *extracted.members)
+        offsets, crc = [], 0
+        for suffix, content in members:
+            offsets.append(self._tar.add(f"{key}.{suffix}", content))
+            crc = zlib.crc32(content, crc)
+        position = self.stored
+        self.stored += 1
+        return {
+            "position": position,
+            "members": " ".join(suffix for suffix, _ in members),
+            "offsets": offsets,
+            "sizes": [len(content) for _, content in members],
+            "frame_count": len(extracted.frame_times),
+            "frame_times": list(extracted.frame_times),
+            "fbank_frames": extracted.fbank_frames,
+            "duration_s": extracted.duration_s,
+            "crc32": crc,
+        }

@@ -1,4 +1,4 @@
-"""Task streams by name: shipped ones, a person's own TOML, and those made by parameters."""
+"""Load task streams: shipped ones by name, TOML files, and streams generated from parameters."""
 
 import tomllib
 from dataclasses import replace
@@ -14,17 +14,25 @@ _NOT_LEAKING = """SELECT clip_id FROM ({query}
 
 
 def load_stream(name: str | Path, /, **overrides: Any) -> Stream:
-    """A shipped stream by name, or one from a TOML file; `overrides` replace its parameters.
+    """Load a task stream.
 
-    Beside what avstore.manifests.streams reads, a TOML may have: `extends`, another stream's name,
-    whose keys it takes over; `[generate]`, the parameters of a stream to make; tasks with `from =
-    "stream:task"`; `drop_leaking = true`, which leaves out of training what is evaluated
-    elsewhere. Raises StreamError, or LookupError for a name that is not shipped.
+    Besides the keys that `avstore.manifests.streams` reads, a TOML file may have: `extends`, the
+    name of a stream whose keys it inherits; `[generate]`, the parameters of a generated stream;
+    tasks with `from = "stream:task"`; and `drop_leaking = true`, which removes clips from
+    training that another task evaluates.
+
+    Args:
+        name: A shipped stream, or the path of a TOML file.
+        **overrides: Values that replace top-level keys of the stream.
+
+    Raises:
+        StreamError: The file cannot be read or a key is wrong.
+        LookupError: No shipped stream has that name.
     """
     table = {**_table(str(name)), **overrides}
     if generate := table.get("generate"):
-        made = _generated(str(table["name"]), generate)
-        return replace(made, title=str(table.get("title", made.title)))
+        stream = _generated(str(table["name"]), generate)
+        return replace(stream, title=str(table.get("title", stream.title)))
     tasks = table.get("tasks", [])
     if any("from" in task for task in tasks):
         return _composed(table, tasks, str(name))
@@ -51,30 +59,33 @@ def _text(name: str) -> str:
 
 
 def _generated(name: str, parameters: dict[str, Any]) -> Stream:
-    given = dict(parameters)
-    kind = given.pop("kind", None)
+    parameters = dict(parameters)
+    kind = parameters.pop("kind", None)
     try:
         if kind == "class-incremental":
-            labels = registry.get(given["dataset"]).vocabulary()
+            labels = registry.get(parameters["dataset"]).vocabulary()
             ids = [label.label_id for label in labels]
-            return class_incremental(name, label_ids=ids, **given)
+            return class_incremental(name, label_ids=ids, **parameters)
         if kind == "domain-incremental":
-            return domain_incremental(name, **given)
+            return domain_incremental(name, **parameters)
     except (TypeError, KeyError) as error:
-        raise StreamError(f"stream {name!r}: [generate] has a key wrong: {error}") from error
+        raise StreamError(f"stream {name!r}: [generate] has a wrong key: {error}") from error
     raise StreamError(
-        f"stream {name!r}: kind {kind!r} is not 'class-incremental' or 'domain-incremental'"
+        f"stream {name!r}: kind={kind!r} is not one of 'class-incremental', 'domain-incremental'"
     )
 
 
 def _composed(table: dict[str, Any], entries: list[dict[str, Any]], where: str) -> Stream:
+    """Return a stream whose tasks are taken from other streams."""
     tasks = []
     for entry in entries:
         source, _, task_name = str(entry.get("from", "")).partition(":")
-        found = {task.task: task for task in load_stream(source).tasks}.get(task_name)
-        if found is None:
-            raise StreamError(f"stream {where!r}: there is no task {entry.get('from')!r}")
-        tasks.append(Task(str(entry.get("task", task_name)), dict(found.queries)))
+        by_name = {task.task: task for task in load_stream(source).tasks}
+        if task_name not in by_name:
+            raise StreamError(
+                f"stream {where!r}: from = {entry.get('from')!r} names no task; write 'stream:task'"
+            )
+        tasks.append(Task(str(entry.get("task", task_name)), dict(by_name[task_name].queries)))
     if table.get("drop_leaking"):
         for task in tasks:
             task.queries["train"] = _NOT_LEAKING.format(query=task.queries["train"])

@@ -14,7 +14,7 @@ from avstore.datasets.spec import AnnotationError, DatasetSpec
 from avstore.manifests.catalogue import open_read
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.build.annotation_files import annotation_folder, fetch_annotations
-from avstore.pipelines.build.driver import BuildOptions, Built, build
+from avstore.pipelines.build.driver import BuildOptions, BuildResult, build
 from avstore.pipelines.cli.fetch_options import parse_fetch_options
 from avstore.pipelines.cli.options import DEFAULT_STORE, StoreOption
 from avstore.pipelines.cli.progress import bar, console
@@ -148,7 +148,7 @@ def _sample(store: Path, out: Console) -> tuple[DatasetSpec, str, tuple[Path, ..
     return SAMPLE, str(paths.videos), (paths.csv,)
 
 
-def _conclude(spec: DatasetSpec, store: Store, built: Built, out: Console) -> None:
+def _conclude(spec: DatasetSpec, store: Store, built: BuildResult, out: Console) -> None:
     """The account in words, the report, and what to type next."""
     with open_read(store) as con:
         report = write_report(con, store, spec.name, built.stage)

@@ -17,7 +17,7 @@ from avstore.pipelines.interchange.data_card import hugging_face_card
 from avstore.pipelines.interchange.export_clips import export_clips
 from avstore.pipelines.interchange.foreign_lists import is_foreign_list, with_foreign_lists
 from avstore.pipelines.interchange.foreign_media import read_items
-from avstore.pipelines.interchange.importer import Imported, import_items
+from avstore.pipelines.interchange.importer import ImportResult, import_items
 from avstore.pipelines.interchange.layouts import Layout, write_media
 from avstore.pipelines.interchange.lists import LISTS
 from avstore.pipelines.interchange.text import write_text
@@ -119,7 +119,7 @@ def import_from(
         raise typer.Exit(ExitCode.PROBLEM)
 
 
-def _say(done: Imported) -> None:
+def _say(done: ImportResult) -> None:
     out = console()
     out.print(
         f"{done.stored} clips stored in {done.shards} shards, {done.rejected} rejected, "

@@ -6,7 +6,7 @@ from rich.console import Console
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests.account import Account, reasons
 from avstore.manifests.store import Store
-from avstore.pipelines.build.driver import Built
+from avstore.pipelines.build.driver import BuildResult
 
 _WHY = {
     "rejected": "not usable",
@@ -17,7 +17,11 @@ _WHY = {
 
 
 def say(
-    con: duckdb.DuckDBPyConnection, store: Store, spec: DatasetSpec, built: Built, out: Console
+    con: duckdb.DuckDBPyConnection,
+    store: Store,
+    spec: DatasetSpec,
+    built: BuildResult,
+    out: Console,
 ) -> None:
     """MediaRequest, stored, rejected and why, and where the shards are."""
     account = next(a for a in built.accounts if a.stage == built.stage)
@@ -34,14 +38,14 @@ def say(
             out.print(f"  {file} row {row}: {reason}")
         if built.bad_rows > 5:
             out.print("  … all of them: SELECT * FROM annotation_errors")
-    if built.strangers:
-        more = len(built.strangers) - 1
+    if built.unmatched_files:
+        more = len(built.unmatched_files) - 1
         told = (
             f"{more + 1} media files in the source carry"
             if more
             else ("1 media file in the source carries")
         )
-        example = f"{', such as' if more else ':'} {built.strangers[0]}"
+        example = f"{', such as' if more else ':'} {built.unmatched_files[0]}"
         out.print(f"{told} no clip's name{example}", markup=False)
     if orphans := _orphans(con, spec.name):
         out.print(f"{orphans} stored clips are no longer in the annotations; no query returns them")

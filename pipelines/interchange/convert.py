@@ -1,7 +1,6 @@
-"""A foreign clip's members as a store's members: audio to 16 kHz mono FLAC, filter bank from it."""
+"""Convert a foreign clip to the members of a shard: 16 kHz mono FLAC, filter bank, frames."""
 
 import io
-from dataclasses import dataclass
 from typing import Any
 
 import av
@@ -14,80 +13,88 @@ from avstore.pipelines.extract.fbank import log_mel
 from avstore.pipelines.extract.flac import encode_flac
 from avstore.pipelines.extract.loudness import integrated_loudness
 from avstore.pipelines.extract.recipe import Fbank, QualityLimits
-from avstore.pipelines.extract.records import Quality
-from avstore.pipelines.interchange.foreign_media import Item
+from avstore.pipelines.extract.records import Extracted, Quality
+from avstore.pipelines.interchange.foreign_media import ForeignItem
 
 RATE = 16000
 _JPEG = b"\xff\xd8\xff"
+_MAX_SECONDS = 3600
 
 
-@dataclass(frozen=True)
-class Converted:
-    """verdict: why the clip cannot be taken (members empty), or what to know of it."""
+def convert(item: ForeignItem, clip_id: str, clip_seconds: float) -> Extracted:
+    """Convert a foreign clip to what extraction returns.
 
-    members: tuple[tuple[str, bytes], ...]
-    frame_times: tuple[float, ...]
-    fbank_frames: int
-    duration_s: float
-    quality: Quality
-    verdict: Verdict | None = None
-    detail: str = ""
+    Members that are already in the store's format keep their bytes. Frames without times are
+    assumed to be evenly spaced over the clip.
 
+    Args:
+        item: The clip's files.
+        clip_id: The published clip that they belong to.
+        clip_seconds: Length of the clip, used where the item does not state it.
 
-def convert(item: Item, clip_seconds: float) -> Converted:
-    """Members in store order without json. What is in the store's form already stays byte for
-    byte; frames without times are taken as evenly spread over the clip.
+    Returns:
+        Members in store order without json; no members and a verdict if the clip is not usable.
     """
-    problem = _problem(item)
-    if problem:
-        return Converted((), (), 0, 0.0, Quality(), *problem)
-    seconds = _seconds(item.about.get("duration_s"), clip_seconds)
+    if problem := _problem(item):
+        return Extracted(clip_id, *problem, None, Quality())
+    seconds = _seconds(item.metadata.get("duration_s"), clip_seconds)
     try:
-        samples, kept = _audio(item.audio or b"", seconds)
+        samples, unchanged = _decode_audio(item.audio or b"", seconds)
     except (av.error.FFmpegError, IndexError, ValueError) as error:
         detail = f"audio cannot be decoded: {error}"
-        return Converted((), (), 0, 0.0, Quality(), Verdict.UNDECODABLE, detail)
-    bank, frames = _fbank(item.fbank, samples)
-    flac = item.audio if kept and item.audio else encode_flac(samples, RATE)
+        return Extracted(clip_id, Verdict.UNDECODABLE, detail, None, Quality())
+    bank, bank_frames = _fbank(item.fbank, samples)
+    flac = item.audio if unchanged and item.audio else encode_flac(samples, RATE)
     limits = QualityLimits()
     quality = Quality(
         silent_fraction=signals.silent_fraction(samples, RATE, limits.silent_dbfs),
         loudness_lufs=integrated_loudness(samples, RATE),
     )
-    pictures = ((f"f{i:03d}.jpg", data) for i, data in enumerate(item.frames))
-    members = (("fbank.npy", bank), ("flac", flac), *pictures)
-    times = _times(item.about.get("frame_times"), len(item.frames), seconds)
     verdict, detail = _flag(item, quality, limits)
-    return Converted(members, times, frames, seconds, quality, verdict, detail)
+    frames = ((f"f{i:03d}.jpg", data) for i, data in enumerate(item.frames))
+    return Extracted(
+        clip_id,
+        verdict,
+        detail,
+        None,
+        quality,
+        members=(("fbank.npy", bank), ("flac", flac), *frames),
+        frame_times=_frame_times(item.metadata.get("frame_times"), len(item.frames), seconds),
+        fbank_frames=bank_frames,
+        duration_s=seconds,
+    )
 
 
-def _seconds(said: Any, clip_seconds: float) -> float:
-    return float(said) if isinstance(said, int | float) and 0 < said < 3600 else clip_seconds
+def _seconds(stated: Any, clip_seconds: float) -> float:
+    usable = isinstance(stated, int | float) and 0 < stated < _MAX_SECONDS
+    return float(stated) if usable else clip_seconds
 
 
-def _problem(item: Item) -> tuple[Verdict, str] | None:
+def _problem(item: ForeignItem) -> tuple[Verdict, str] | None:
+    """Return why the clip cannot be used, or None."""
     if not item.frames:
-        return Verdict.NO_VIDEO, "no frames beside the audio"
+        return Verdict.NO_VIDEO, "the clip has audio and no frames"
     if item.audio is None:
-        return Verdict.NO_AUDIO, "no audio beside the frames"
+        return Verdict.NO_AUDIO, "the clip has frames and no audio"
     wrong = next((i for i, f in enumerate(item.frames) if not f.startswith(_JPEG)), None)
     if wrong is not None:
         return Verdict.UNDECODABLE, f"frame {wrong} is not a JPEG"
     return None
 
 
-def _flag(item: Item, quality: Quality, limits: QualityLimits) -> tuple[Verdict | None, str]:
-    said = item.about.get("verdict")
-    if said in set(Verdict):
-        return Verdict(said), "as its json says"
+def _flag(item: ForeignItem, quality: Quality, limits: QualityLimits) -> tuple[Verdict | None, str]:
+    """Return the verdict of a stored clip and its detail."""
+    stated = item.metadata.get("verdict")
+    if stated in set(Verdict):
+        return Verdict(stated), "as its json says"
     silent = quality.silent_fraction or 0.0
     if silent >= limits.silent_fraction:
         return Verdict.SILENT, f"silent {100 * silent:.0f} % of the time"
     return None, ""
 
 
-def _audio(content: bytes, clip_seconds: float) -> tuple[NDArray[np.int16], bool]:
-    """Samples at 16 kHz mono, at most the clip's seconds; whether `content` is that already."""
+def _decode_audio(content: bytes, clip_seconds: float) -> tuple[NDArray[np.int16], bool]:
+    """Return 16 kHz mono samples, at most `clip_seconds` of them, and whether `content` is that."""
     with av.open(io.BytesIO(content)) as container:
         stream = container.streams.audio[0]
         layout = (stream.codec_context.name, stream.rate, stream.channels, stream.format.name)
@@ -101,12 +108,12 @@ def _audio(content: bytes, clip_seconds: float) -> tuple[NDArray[np.int16], bool
         raise ValueError("no samples")
     samples = np.concatenate(parts)
     most = round(clip_seconds * RATE)
-    kept = layout == ("flac", RATE, 1, "s16") and len(samples) <= most
-    return samples[:most], kept
+    unchanged = layout == ("flac", RATE, 1, "s16") and len(samples) <= most
+    return samples[:most], unchanged
 
 
 def _fbank(content: bytes | None, samples: NDArray[np.int16]) -> tuple[bytes, int]:
-    """The filter bank as npy, and its frames; what is there is used where it has the form."""
+    """Return the filter bank as npy and its frame count; `content` if it has the store's format."""
     if content is not None:
         try:
             array = np.load(io.BytesIO(content), allow_pickle=False)
@@ -120,7 +127,7 @@ def _fbank(content: bytes | None, samples: NDArray[np.int16]) -> tuple[bytes, in
     return buffer.getvalue(), len(bank)
 
 
-def _times(said: Any, count: int, seconds: float) -> tuple[float, ...]:
-    if isinstance(said, list) and len(said) == count:
-        return tuple(float(time) for time in said)
+def _frame_times(stated: Any, count: int, seconds: float) -> tuple[float, ...]:
+    if isinstance(stated, list) and len(stated) == count:
+        return tuple(float(time) for time in stated)
     return tuple(i * seconds / count for i in range(count))

@@ -1,45 +1,42 @@
-"""Take what others have extracted into a store: shards, sidecars, manifest, as a build does."""
+"""Import clips that others extracted into a store: shards, sidecars and manifest, as by a build."""
 
 import hashlib
-import json
-import uuid
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from avstore.datasets.clips import ArrowClips
 from avstore.datasets.spec import DatasetSpec
-from avstore.manifests import annotation_sets as published
 from avstore.manifests import ledger
 from avstore.manifests.catalogue import Writer, open_write
-from avstore.manifests.ingest import commit_shards, refresh_status, transaction
-from avstore.manifests.ledger import now
 from avstore.manifests.lock import writing
-from avstore.manifests.sidecar import write_sidecar
-from avstore.manifests.store import Store, StoreError, committing, sidecar_of
-from avstore.manifests.tasks import create_task_view, register
-from avstore.pipelines.build import planner as planning
-from avstore.pipelines.build.annotations import read_published
+from avstore.manifests.store import Store, StoreError
+from avstore.pipelines.build import annotations, planner
+from avstore.pipelines.build.dispatch import commit
 from avstore.pipelines.build.recovery import recover
-from avstore.pipelines.build.shard_tar import ShardTar
-from avstore.pipelines.build.task_streams import load_stream
-from avstore.pipelines.interchange.convert import Converted, convert
-from avstore.pipelines.interchange.foreign_media import Item
+from avstore.pipelines.build.shard_writer import ShardId, open_shard
+from avstore.pipelines.interchange.convert import convert
+from avstore.pipelines.interchange.foreign_media import ForeignItem
 
 RECIPE = "imported"
 _VERSION = "1"
-_ABOUT = ("source_id", "start_s", "end_s", "media")
 
 
 @dataclass(frozen=True)
-class Imported:
-    """stored, rejected: clips. known: were there already. unknown: names of no published clip."""
+class ImportResult:
+    """The result of an import.
+
+    Attributes:
+        stored: Clips stored in new shards.
+        rejected: Clips that could not be used, recorded with their verdict.
+        known: Clips that the store had already from the same recipe.
+        unknown: Names of items that match no published clip.
+        shards: Shards written.
+    """
 
     stored: int
     rejected: int
@@ -50,75 +47,88 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class _Clip:
-    """A published clip that something was found for."""
+    """A published clip that an item may belong to; seconds: its length."""
 
     clip_id: str
     key: str
     split: str
     position: int
+    seconds: float
     facts: dict[str, Any]
 
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Group:
+    """What the clips of one shard share."""
+
+    recipe: str
+    fingerprint: str
+    split: str
+
     @property
-    def seconds(self) -> float | None:
-        start, end = self.facts["start_s"], self.facts["end_s"]
-        return None if start is None or end is None else float(end - start)
+    def stage(self) -> str:
+        return f"{self.recipe}-{self.fingerprint[:8]}"
 
 
 def import_items(
     store: Store,
     spec: DatasetSpec,
-    items: Iterable[Item],
-    annotations: Sequence[Path] = (),
+    items: Iterable[ForeignItem],
+    paths: Sequence[Path] = (),
     wait_s: float = 0.0,
     shard_clips: int | None = None,
-    tell: Callable[[int], None] | None = None,
-) -> Imported:
-    """Put every item that is a clip of `spec` into shards of the store.
+    on_item: Callable[[int], None] | None = None,
+) -> ImportResult:
+    """Write every item that is a clip of the dataset into shards of the store.
 
-    annotations: published files to take in first (not needed where the store has them). A clip
-    that the store has from the same recipe is left alone, so a second run does nothing. Items of
-    a store's own shards keep recipe and fingerprint, and their members byte for byte; all others
-    are of the recipe `imported`. Raises StoreError, AnnotationError.
+    A clip that the store has from the same recipe is skipped, so a second run does nothing. Items
+    of a store's own shards keep recipe, fingerprint and the bytes of their members; all others
+    get the recipe `imported`.
+
+    Args:
+        store: The store; created if missing.
+        spec: The dataset that the items belong to.
+        items: The extracted clips.
+        paths: Published annotation files, ingested first; not needed if the store has them.
+        wait_s: Seconds to wait for another writer; -1 waits for ever.
+        shard_clips: Clips per shard (default: the dataset's).
+        on_item: Called with 1 for each item.
+
+    Raises:
+        StoreError: The store has no clip of the dataset and no annotation file is given.
+        AnnotationError: The annotation files cannot be used.
     """
     store.root.mkdir(parents=True, exist_ok=True)
-    run = ledger.new_run(f"import {spec.name}", {"annotations": [str(p) for p in annotations]})
+    run = ledger.new_run(f"import {spec.name}", {"annotations": [str(path) for path in paths]})
     with writing(store, wait_s), open_write(store) as writer:
         recover(writer, store)
-        _annotate(writer.con, store, spec, annotations)
-        work = _Import(store, writer, spec, run.run_id, shard_clips or spec.shard_clips)
+        _annotate(writer.con, store, spec, paths)
+        importer = _Importer(store, writer, spec, run.run_id, shard_clips or spec.shard_clips)
         outcome = "failed"
         try:
-            imported = work.run(items, tell)
+            result = importer.run(items, on_item)
             outcome = "done"
         finally:
             ledger.finish_run(writer.con, store, run, outcome)
             writer.publish()
-    return imported
+    return result
 
 
 def _annotate(
     con: duckdb.DuckDBPyConnection, store: Store, spec: DatasetSpec, paths: Sequence[Path]
 ) -> None:
     if paths:
-        found = read_published(spec, paths)
-        published.save(store, found)
-        with transaction(con):
-            published.ingest(con, found)
-            refresh_status(con)
+        annotations.ingest_annotations(con, store, spec, paths)
     elif not con.execute("SELECT 1 FROM clips WHERE dataset = ? LIMIT 1", [spec.name]).fetchall():
         raise StoreError(
-            f"the store knows no clip of {spec.name}: give its annotation files (--annotations)"
+            f"the store has no clip of {spec.name}; pass its annotation files (--annotations)"
         )
-    with transaction(con):
-        for stream in spec.streams:
-            register(con, load_stream(stream))
-        create_task_view(con)
-    ledger.save_table(con, store, "tasks")
+    annotations.register_streams(con, store, spec)
 
 
 @dataclass(frozen=True)
-class _Import:
-    """One import's parts."""
+class _Importer:
+    """The parts that every step of one import shares."""
 
     store: Store
     writer: Writer
@@ -126,195 +136,93 @@ class _Import:
     run_id: str
     shard_clips: int
 
-    def run(self, items: Iterable[Item], tell: Callable[[int], None] | None) -> Imported:
-        names = self.names()
-        have = self.stored()
+    def run(
+        self, items: Iterable[ForeignItem], on_item: Callable[[int], None] | None
+    ) -> ImportResult:
+        """Match items to clips, group them by recipe and split, and write each full shard."""
+        clips = _clips_by_name(self.writer.con, self.spec)
+        present = _present(self.writer.con, self.spec)
         unknown: list[str] = []
         counts: Counter[str] = Counter()
-        waiting: dict[tuple[str, str, str], list[tuple[_Clip, Item]]] = {}
+        pending: dict[_Group, list[tuple[_Clip, ForeignItem]]] = {}
         for item in items:
-            if tell:
-                tell(1)
-            clip = names.get(_name(item))
+            if on_item:
+                on_item(1)
+            clip = clips.get(str(item.metadata.get("clip_id") or item.name))
             if clip is None:
                 unknown.append(item.name)
                 continue
-            recipe, fingerprint = _recipe(item)
-            if (clip.clip_id, fingerprint) in have:
+            group = _Group(*_recipe(item), clip.split)
+            if (clip.clip_id, group.fingerprint) in present:
                 counts["known"] += 1
                 continue
-            have.add((clip.clip_id, fingerprint))
-            group = (recipe, fingerprint, clip.split)
-            waiting.setdefault(group, []).append((clip, item))
-            if len(waiting[group]) >= self.shard_clips:
-                counts += self.shard(*group, waiting.pop(group))
-        for group, rest in sorted(waiting.items()):
-            counts += self.shard(*group, rest)
-        return Imported(
-            stored=counts["stored"],
-            rejected=counts["rejected"],
-            known=counts["known"],
-            unknown=tuple(unknown),
-            shards=counts["shards"],
+            present.add((clip.clip_id, group.fingerprint))
+            pending.setdefault(group, []).append((clip, item))
+            if len(pending[group]) >= self.shard_clips:
+                counts += self.write_shard(group, pending.pop(group))
+        for group, rest in sorted(pending.items()):
+            counts += self.write_shard(group, rest)
+        numbers = {name: counts[name] for name in ("stored", "rejected", "known", "shards")}
+        return ImportResult(**numbers, unknown=tuple(unknown))
+
+    def write_shard(self, group: _Group, members: list[tuple[_Clip, ForeignItem]]) -> Counter[str]:
+        """Plan, write and commit one shard of these clips; return its counts."""
+        con, name = self.writer.con, self.spec.name
+        members.sort(key=lambda member: member[0].position)
+        positions = {clip.clip_id: clip.position for clip, _ in members}
+        plan = planner.plan_shard(con, self.store, name, group.stage, group.split, positions)
+        planner.record_plan(con, self.store, self.run_id, plan)
+        path = plan["shard"][0].as_py()
+        shard = ShardId(path, name, group.recipe, group.fingerprint, group.split)
+        with open_shard(self.store, shard) as writer:
+            for clip, item in members:
+                media = item.metadata.get("media")
+                writer.add(
+                    convert(item, clip.clip_id, clip.seconds),
+                    key=clip.key,
+                    facts=clip.facts,
+                    media=media if isinstance(media, dict) else {},
+                )
+        result = writer.result
+        commit(self.writer, [result])
+        ledger.save_table(con, self.store, "stages")
+        return Counter(
+            stored=result.stored, rejected=result.rejected, shards=int(result.stored > 0)
         )
 
-    def names(self) -> dict[str, _Clip]:
-        """Every name a clip may go by. A name of two clips is of neither."""
-        table = self.writer.con.sql(
-            "SELECT * FROM clips WHERE dataset = ? ORDER BY position", params=[self.spec.name]
-        ).to_arrow_table()
-        found: dict[str, _Clip | None] = {}
-        for position, clip in zip(table["position"].to_pylist(), ArrowClips(table), strict=True):
-            facts = {"source_id": clip.source_id, "start_s": clip.start_s, "end_s": clip.end_s}
-            ours = _Clip(clip.clip_id, clip.key, clip.split, position, facts)
-            stems = {name.stem for name in self.spec.media_names(clip)} | {clip.source_id}
-            for name in stems - {clip.key}:
-                found[name] = None if name in found else ours
-            found[clip.clip_id] = found[clip.key] = found[f"{clip.dataset}_{clip.key}"] = ours
-        return {name: clip for name, clip in found.items() if clip is not None}
 
-    def stored(self) -> set[tuple[str, str]]:
-        rows = self.writer.con.execute(
-            "SELECT s.clip_id, s.fingerprint FROM samples s JOIN clips c USING (clip_id) "
-            "WHERE c.dataset = ? UNION ALL SELECT q.clip_id, q.fingerprint FROM quality q "
-            "JOIN clips c USING (clip_id) WHERE c.dataset = ?",
-            [self.spec.name, self.spec.name],
-        ).fetchall()
-        return set(rows)
-
-    def shard(
-        self, recipe: str, fingerprint: str, split: str, parts: list[tuple[_Clip, Item]]
-    ) -> Counter[str]:
-        """Write one shard of these clips and tell the manifest."""
-        stage = f"{recipe}-{fingerprint[:8]}"
-        parts.sort(key=lambda part: part[0].position)
-        path = self.plan(stage, split, [clip for clip, _ in parts])
-        rows = []
-        stored = 0
-        with committing(self.store.root / path, keep=lambda: stored > 0) as file:
-            tar = ShardTar(file)
-            for clip, item in parts:
-                done = convert(item, clip.seconds or self.spec.clip_seconds)
-                row = _row(path, self.spec.name, (recipe, fingerprint, split), clip, item, done)
-                if done.members:
-                    row |= _append(tar, clip, _about(row, clip, item, done), done, stored)
-                    stored += 1
-                rows.append(row)
-            tar.close()
-        if stored:
-            facts = {"shard_clips": stored, "shard_bytes": tar.bytes, "shard_sha256": tar.sha256}
-            rows = [row | facts for row in rows]
-        sidecar = self.store.root / sidecar_of(path)
-        write_sidecar(sidecar, rows)
-        commit_shards(self.writer.con, [sidecar])
-        ledger.save_table(self.writer.con, self.store, "stages")
-        self.writer.publish(force=False)
-        return Counter(stored=stored, rejected=len(rows) - stored, shards=int(stored > 0))
-
-    def plan(self, stage: str, split: str, clips: list[_Clip]) -> str:
-        """The shard's path, written down before the work so that no other takes its number."""
-        con = self.writer.con
-        ((number,),) = con.execute(
-            "SELECT coalesce(max(number) + 1, 0) FROM plans "
-            "WHERE dataset = ? AND stage = ? AND split = ?",
-            [self.spec.name, stage, split],
-        ).fetchall()
-        path = self.store.shard(self.spec.name, stage, split, number)
-        positions = [clip.position for clip in clips]
-        table = pa.Table.from_pylist(
-            [
-                {
-                    "shard": path,
-                    "dataset": self.spec.name,
-                    "stage": stage,
-                    "split": split,
-                    "number": number,
-                    "clip_ids": [clip.clip_id for clip in clips],
-                    "first_position": min(positions),
-                    "last_position": max(positions),
-                }
-            ]
-        )
-        ledger.save_plan(self.store, f"{self.run_id}-{uuid.uuid4().hex[:4]}", table)
-        planning.record_plan(con, table)
-        return path
+def _clips_by_name(con: duckdb.DuckDBPyConnection, spec: DatasetSpec) -> dict[str, _Clip]:
+    """Return the dataset's clips by every name in use; a name of two clips is left out."""
+    table = con.sql(
+        "SELECT * FROM clips WHERE dataset = ? ORDER BY position", params=[spec.name]
+    ).to_arrow_table()
+    by_name: dict[str, _Clip | None] = {}
+    for position, clip in zip(table["position"].to_pylist(), ArrowClips(table), strict=True):
+        facts = {"source_id": clip.source_id, "start_s": clip.start_s, "end_s": clip.end_s}
+        has_times = clip.start_s is not None and clip.end_s is not None
+        seconds = clip.end_s - clip.start_s if has_times else spec.clip_seconds  # type: ignore[operator]
+        target = _Clip(clip.clip_id, clip.key, clip.split, position, seconds, facts)
+        stems = {name.stem for name in spec.media_names(clip)} | {clip.source_id}
+        for name in stems - {clip.key}:
+            by_name[name] = None if name in by_name else target
+        by_name |= dict.fromkeys((clip.clip_id, clip.key, f"{clip.dataset}_{clip.key}"), target)
+    return {name: clip for name, clip in by_name.items() if clip is not None}
 
 
-def _name(item: Item) -> str:
-    """What the item calls itself: its json's clip id, else the name of its files."""
-    return str(item.about.get("clip_id") or item.name)
+def _present(con: duckdb.DuckDBPyConnection, spec: DatasetSpec) -> set[tuple[str, str]]:
+    """Return (clip id, fingerprint) of every clip that is stored or rejected."""
+    rows = con.execute(
+        "SELECT s.clip_id, s.fingerprint FROM samples s JOIN clips c USING (clip_id) "
+        "WHERE c.dataset = ? UNION ALL SELECT q.clip_id, q.fingerprint FROM quality q "
+        "JOIN clips c USING (clip_id) WHERE c.dataset = ?",
+        [spec.name, spec.name],
+    ).fetchall()
+    return set(rows)
 
 
-def _recipe(item: Item) -> tuple[str, str]:
-    """Recipe and fingerprint: those of a store's own shard, else those of imports."""
-    recipe, fingerprint = item.about.get("recipe"), item.about.get("fingerprint")
+def _recipe(item: ForeignItem) -> tuple[str, str]:
+    """Return recipe and fingerprint: the item's own if it is from a store, otherwise imported."""
+    recipe, fingerprint = item.metadata.get("recipe"), item.metadata.get("fingerprint")
     if isinstance(recipe, str) and isinstance(fingerprint, str) and len(fingerprint) == 64:
         return recipe, fingerprint
     return RECIPE, hashlib.sha256(f"{RECIPE} {_VERSION}".encode()).hexdigest()
-
-
-def _row(
-    path: str,
-    dataset: str,
-    group: tuple[str, str, str],
-    clip: _Clip,
-    item: Item,
-    done: Converted,
-) -> dict[str, Any]:
-    """The sidecar row of a clip, stored or not."""
-    recipe, fingerprint, split = group
-    media = item.about.get("media")
-    quality = asdict(done.quality)
-    return {
-        "shard": path,
-        "dataset": dataset,
-        "recipe": recipe,
-        "fingerprint": fingerprint,
-        "split": split,
-        "clip_id": clip.clip_id,
-        "stored": bool(done.members),
-        "verdict": done.verdict,
-        "detail": done.detail or None,
-        "extracted_at": now(),
-        **{f"media_{k}": v for k, v in (media.items() if isinstance(media, dict) else ())},
-        **{f"quality_{name}": value for name, value in quality.items()},
-    }
-
-
-def _about(row: dict[str, Any], clip: _Clip, item: Item, done: Converted) -> dict[str, Any]:
-    """The json member, as a build writes it."""
-    media = item.about.get("media")
-    return {
-        **clip.facts,
-        "key": clip.key,
-        "clip_id": clip.clip_id,
-        "dataset": row["dataset"],
-        "recipe": row["recipe"],
-        "fingerprint": row["fingerprint"],
-        "duration_s": done.duration_s,
-        "frame_times": [round(time, 6) for time in done.frame_times],
-        "fbank_frames": done.fbank_frames,
-        "verdict": done.verdict,
-        "media": media if isinstance(media, dict) else {},
-    }
-
-
-def _append(
-    tar: ShardTar, clip: _Clip, about: dict[str, Any], done: Converted, position: int
-) -> dict[str, Any]:
-    members = (("json", json.dumps(about, sort_keys=True).encode()), *done.members)
-    offsets, crc = [], 0
-    for suffix, content in members:
-        offsets.append(tar.add(f"{clip.key}.{suffix}", content))
-        crc = zlib.crc32(content, crc)
-    return {
-        "position": position,
-        "members": " ".join(suffix for suffix, _ in members),
-        "offsets": offsets,
-        "sizes": [len(content) for _, content in members],
-        "frame_count": len(done.frame_times),
-        "frame_times": list(done.frame_times),
-        "fbank_frames": done.fbank_frames,
-        "duration_s": done.duration_s,
-        "crc32": crc,
-    }

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from avstore.datasets.registry import DATASETS, get
 from avstore.datasets.spec import AnnotationError, Annotations, DatasetSpec, by_id, check_key
-from avstore.pipelines.build.annotations import read_published
+from avstore.pipelines.build.annotations import read_annotations
 from avstore.pipelines.extract.recipe import load_recipe
 from tests.av_datasets.fixtures import FIXTURES, PUBLISHED
 
@@ -78,7 +78,7 @@ def test_real_files_have_the_published_counts(spec: DatasetSpec, shared_data: Pa
 @EVERY
 def test_manifest_tables_say_what_was_parsed(spec: DatasetSpec, tmp_path: Path) -> None:
     paths = FIXTURES[spec.name].write(tmp_path)
-    parsed, tables = spec.parse(paths), read_published(spec, paths)
+    parsed, tables = spec.parse(paths), read_annotations(spec, paths)
     rows = tables.clips.to_pylist()
     assert [row["clip_id"] for row in rows] == [clip.clip_id for clip in parsed.clips]
     assert [row["position"] for row in rows] == list(range(len(rows)))

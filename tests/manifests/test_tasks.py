@@ -14,7 +14,7 @@ from avstore.manifests.schema import create
 from avstore.manifests.streams import StreamError, parse_stream
 from avstore.manifests.task_report import report
 from avstore.manifests.tasks import create_task_view, register
-from avstore.pipelines.build.annotations import read_published
+from avstore.pipelines.build.annotations import read_annotations
 from avstore.pipelines.build.task_streams import load_stream
 
 VGG8 = ["sports", "music", "vehicle", "people", "animals", "home_nature"]
@@ -29,7 +29,7 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def publish(con: duckdb.DuckDBPyConnection, dataset: str, paths: list[Path]) -> None:
-    published.ingest(con, read_published(registry.get(dataset), paths))
+    published.ingest(con, read_annotations(registry.get(dataset), paths))
 
 
 def store_everything(con: duckdb.DuckDBPyConnection, where: str = "true") -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avstore.pipelines.build.shard_writer import ShardJob, build_shard
+from avstore.pipelines.build.shard_jobs import ClipJob, ShardJob, build_shard
+from avstore.pipelines.build.shard_writer import ShardId
 from avstore.pipelines.extract.recipe import load_recipe
 from avstore.pipelines.extract.records import Source
 from tests.media import make_clip
@@ -19,16 +20,14 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shard of three clips by the STELLA recipe."""
     folder = tmp_path_factory.mktemp("stock")
     paths = [make_clip(folder / f"clip-{i}.mp4", seed=i, tone_hz=300 + 100 * i) for i in range(3)]
+    recipe = load_recipe("stella")
+    path = "shards/toy/stella/train-000000.tar"
+    clips = [ClipJob(Source(f"toy/{p.stem}", p.stem, str(p), 0.0, 10.0), facts={}) for p in paths]
     job = ShardJob(
         store=folder / "store",
-        path="shards/toy/stella/train-000000.tar",
-        dataset="toy",
-        split="train",
-        recipe=load_recipe("stella"),
-        sources=tuple(Source(f"toy/{p.stem}", p.stem, str(p), 0.0, 10.0) for p in paths),
-        facts=({}, {}, {}),
-        fetched_at=(None, None, None),
-        beside=((), (), ()),
+        shard=ShardId(path, "toy", recipe.name, recipe.fingerprint, "train"),
+        recipe=recipe,
+        clips=tuple(clips),
     )
     done = build_shard(job)
     assert (done.stored, done.rejected) == (3, 0)

@@ -1,0 +1,142 @@
+"""The work of one shard: described from manifest rows by the driver, done by a Dask worker."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from avstore.manifests.store import Store
+from avstore.pipelines.build.planner import PlannedShard
+from avstore.pipelines.build.shard_writer import ShardId, ShardResult, open_shard
+from avstore.pipelines.extract.recipe import Recipe
+from avstore.pipelines.extract.records import Extracted, Source
+from avstore.pipelines.extract.sandbox import Sandbox
+
+_CLIPS = """
+SELECT c.clip_id, c.key, c.source_id, c.start_s, c.end_s, f.path, f.offset_s, f.started_at,
+       CASE WHEN json_exists(c.extra, '$.masks') THEN c.extra END
+FROM (SELECT unnest($ids) AS clip_id, unnest(range($count)) AS i) w
+JOIN clips c USING (clip_id) JOIN last_fetch_of($ids) f USING (clip_id) ORDER BY w.i
+"""
+
+
+@dataclass(frozen=True)
+class ClipJob:
+    """One clip of a shard to build.
+
+    Attributes:
+        source: The media file and the seconds of it to extract.
+        facts: Further entries of the clip's json member: source_id, start_s, end_s.
+        fetched_at: When the media file was fetched, UTC.
+        masks: (member suffix, file) of each mask image to store beside the frames.
+    """
+
+    source: Source
+    facts: Mapping[str, Any]
+    fetched_at: datetime | None = None
+    masks: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """A shard to build, on a machine that sees the store and the media.
+
+    Attributes:
+        store: Root folder of the store.
+        shard: The shard's path, dataset, recipe and split.
+        recipe: How clips are extracted.
+        clips: The clips, in the order of their members.
+    """
+
+    store: Path
+    shard: ShardId
+    recipe: Recipe
+    clips: tuple[ClipJob, ...]
+
+
+def shard_job(
+    con: duckdb.DuckDBPyConnection,
+    store: Store,
+    dataset: str,
+    planned: PlannedShard,
+    recipe: Recipe,
+    clip_seconds: float,
+) -> ShardJob:
+    """Return the job of a planned shard, from the manifest's rows.
+
+    Args:
+        con: The manifest.
+        store: The store that the shard is written to.
+        dataset: Dataset of the shard.
+        planned: The shard and its clips.
+        recipe: How clips are extracted.
+        clip_seconds: Length of a clip that has no start and end.
+    """
+    shard = ShardId(planned.path, dataset, recipe.name, recipe.fingerprint, planned.split)
+    root = store.root.resolve()
+    ids = list(planned.clip_ids)
+    rows = con.execute(_CLIPS, {"ids": ids, "count": len(ids)}).fetchall()
+    clips = []
+    for clip_id, key, source_id, start_s, end_s, path, offset_s, fetched_at, extra in rows:
+        span = end_s - start_s if start_s is not None and end_s is not None else clip_seconds
+        media = str(root / path)  # an absolute path stays as it is
+        seconds = min(span, recipe.duration_s)
+        source = Source(clip_id, key, media, offset_s or 0.0, seconds)
+        facts = {"source_id": source_id, "start_s": start_s, "end_s": end_s}
+        masks = mask_files(json.loads(extra), media) if extra else ()
+        clips.append(ClipJob(source, facts, fetched_at, masks))
+    return ShardJob(root, shard, recipe, tuple(clips))
+
+
+def mask_files(extra: Mapping[str, Any], media: str) -> tuple[tuple[str, str], ...]:
+    """Return (`mask_<second>.png`, file) of every mask of an AVSBench clip that exists.
+
+    Args:
+        extra: Column `extra` of the clip, with `masks` as `avstore.datasets.avs` writes it.
+        media: The clip's media file. The published folder is searched for in the folders above
+            it, so masks of a clip that came out of an archive are not found.
+    """
+    masks = extra.get("masks")
+    if not masks:
+        return ()
+    first = int(masks.get("first_frame", 0))
+    names = {
+        int(second): str(masks["path"]).format(frame=int(second) + first)
+        for second in masks["seconds"]
+    }
+    for folder in Path(media).parents:
+        files = {second: folder / name for second, name in sorted(names.items())}
+        existing = {second: path for second, path in files.items() if path.is_file()}
+        if existing:
+            return tuple((f"mask_{second}.png", str(path)) for second, path in existing.items())
+    return ()
+
+
+def build_shard(job: ShardJob, on_clip: Callable[[Extracted], None] | None = None) -> ShardResult:
+    """Extract every clip of the job into one shard and commit it.
+
+    Args:
+        job: The shard to build.
+        on_clip: Called after each clip.
+    """
+    with open_shard(Store(job.store), job.shard) as writer, Sandbox(job.recipe) as sandbox:
+        for clip in job.clips:
+            extracted = sandbox.extract(clip.source)
+            if extracted.members:
+                masks = ((suffix, Path(file).read_bytes()) for suffix, file in clip.masks)
+                extracted = replace(extracted, members=(*extracted.members, *masks))
+            writer.add(
+                extracted,
+                key=clip.source.key,
+                facts=clip.facts,
+                media=asdict(extracted.media) if extracted.media else {},
+                path=clip.source.path,
+                fetched_at=clip.fetched_at,
+            )
+            if on_clip:
+                on_clip(extracted)
+    return writer.result
