@@ -112,6 +112,13 @@ def committing(path: Path, keep: Callable[[], bool] = lambda: True) -> Iterator[
         temp.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> Path:
+    """Write a UTF-8 text file so that it appears whole or not at all; return its path."""
+    with committing(path) as file:
+        file.write(text.encode())
+    return path
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)

@@ -10,10 +10,9 @@ from rich.table import Table
 from avstore.datasets import registry
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests.library import open_store
-from avstore.manifests.store import StoreError
+from avstore.manifests.store import StoreError, write_text
 from avstore.pipelines.cli.progress import console
 from avstore.pipelines.interchange.data_card import manifest_counts, page
-from avstore.pipelines.interchange.text import write_text
 
 app = typer.Typer(no_args_is_help=True, help="Datasets: list, card.")
 

@@ -9,7 +9,7 @@ import typer
 
 from avstore.datasets import registry
 from avstore.manifests.library import OpenStore, open_store
-from avstore.manifests.store import Store, StoreError
+from avstore.manifests.store import Store, StoreError, write_text
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption
 from avstore.pipelines.cli.progress import bar, console
 from avstore.pipelines.interchange.croissant import write_croissant
@@ -18,9 +18,8 @@ from avstore.pipelines.interchange.export_clips import export_clips
 from avstore.pipelines.interchange.foreign_lists import is_foreign_list, with_foreign_lists
 from avstore.pipelines.interchange.foreign_media import read_items
 from avstore.pipelines.interchange.importer import ImportResult, import_items
-from avstore.pipelines.interchange.layouts import Layout, write_media
+from avstore.pipelines.interchange.layouts import FolderLayout, write_media
 from avstore.pipelines.interchange.lists import LISTS
-from avstore.pipelines.interchange.text import write_text
 
 app = typer.Typer(no_args_is_help=True, help="Formats of others: to, describe, from.")
 
@@ -67,7 +66,7 @@ def export_to(
         if media:
             kind = "cavmae" if form is To.UAVM else form.value
             with bar(progress, "media", len(clips)) as advance:
-                files = write_media(opened, clips, out, Layout(kind, chosen), recipe, advance)
+                files = write_media(opened, clips, out, FolderLayout(kind, chosen), recipe, advance)
             progress.print(f"{files} media files of {len(clips)} clips in {out}")
     for path in written:
         progress.print(str(path), markup=False)

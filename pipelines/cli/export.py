@@ -7,7 +7,7 @@ import typer
 from avstore.manifests.library import open_store
 from avstore.pipelines.cli.options import DEFAULT_STORE
 from avstore.pipelines.cli.progress import console
-from avstore.pipelines.interchange.export import Format, export
+from avstore.pipelines.interchange.export import ExportFormat, export
 
 
 def run(
@@ -17,8 +17,8 @@ def run(
         str, typer.Option(help="By commas: frames, audio, fbank, json, derived features.")
     ] = "frames,audio,fbank",
     output: Annotated[
-        Format, typer.Option("--format", help="webdataset, parquet or folders.")
-    ] = Format.WEBDATASET,
+        ExportFormat, typer.Option("--format", help="webdataset, parquet or folders.")
+    ] = ExportFormat.WEBDATASET,
     store: Annotated[
         str, typer.Option(help="The store: a folder or an fsspec URL.", envvar="AVSTORE_STORE")
     ] = str(DEFAULT_STORE),

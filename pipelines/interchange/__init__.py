@@ -1,1 +1,1 @@
-"""In and out of the formats that published code reads: STELLA, CAV-MAE, UAVM, AVVP, Croissant."""
+"""Import from and export to third-party formats: STELLA, CAV-MAE, UAVM, AVVP, Croissant."""

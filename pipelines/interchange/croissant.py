@@ -1,4 +1,4 @@
-"""Croissant metadata of a query's clips: what MLCommons' mlcroissant validates and loads."""
+"""Describe a dataset's stored clips in Croissant, the metadata format of MLCommons."""
 
 import json
 from datetime import UTC, datetime
@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests.library import OpenStore
-from avstore.manifests.store import committing, file_sha256
-from avstore.pipelines.interchange.text import write_text
+from avstore.manifests.store import committing, file_sha256, write_text
 
 _CONTEXT = {
     "@language": "en",
@@ -58,11 +57,11 @@ _FIELDS = {
     "end_s": ("sc:Float", "seconds in the source video"),
     "split": ("sc:Text", "train, val, test, or the dataset's own name"),
     "labels": ("sc:Text", "label names, separated by |"),
-    "category": ("sc:Text", "the labels' category, where they share one"),
+    "category": ("sc:Text", "the category that all labels share, otherwise null"),
     "shard": ("sc:Text", "the tar that holds the clip, relative to the store"),
-    "frame_count": ("sc:Integer", "frames stored"),
-    "fbank_frames": ("sc:Integer", "filter bank frames stored"),
-    "duration_s": ("sc:Float", "seconds of the clip that are stored"),
+    "frame_count": ("sc:Integer", "number of stored frames"),
+    "fbank_frames": ("sc:Integer", "number of stored filter bank frames"),
+    "duration_s": ("sc:Float", "stored length in seconds"),
 }
 _ROWS = """
 SELECT t.clip_id, t.key, t.source_id, t.start_s, t.end_s, t.split,
@@ -73,10 +72,18 @@ FROM trainable t WHERE t.dataset = $dataset ORDER BY t.position, t.shard
 
 
 def write_croissant(store: OpenStore, spec: DatasetSpec, out: Path) -> list[Path]:
-    """`croissant.json` and `clips.parquet` of a dataset's stored clips.
+    """Write `croissant.json` and `clips.parquet` of a dataset's stored clips.
 
-    Shards are file objects with their sha256, named relative to the store: put both files where
-    the store is published (its root).
+    Shards are listed with their sha256 and their path relative to the store, so publish both
+    files in the root of the store.
+
+    Args:
+        store: The store.
+        spec: The dataset.
+        out: Folder for both files.
+
+    Returns:
+        The paths of the written files.
     """
     table: pa.Table = store.query(_ROWS, {"dataset": spec.name}).table
     clips = out / "clips.parquet"
@@ -88,14 +95,21 @@ def write_croissant(store: OpenStore, spec: DatasetSpec, out: Path) -> list[Path
 
 
 def describe(store: OpenStore, spec: DatasetSpec, sha256: str, size: int) -> dict[str, Any]:
-    """The JSON-LD. sha256, size: of clips.parquet."""
+    """Return the JSON-LD document.
+
+    Args:
+        store: The store.
+        spec: The dataset.
+        sha256: Checksum of clips.parquet.
+        size: Size of clips.parquet in bytes.
+    """
     shards = store.query(
         "SELECT path, bytes, sha256 FROM shards WHERE dataset = $dataset AND sha256 IS NOT NULL "
         "ORDER BY path",
         {"dataset": spec.name},
     ).rows()
     table = _file_object(
-        "clips.parquet", size, sha256, "application/x-parquet", "One row a stored clip."
+        "clips.parquet", size, sha256, "application/x-parquet", "One row per stored clip."
     )
     return {
         "@context": _CONTEXT,

@@ -1,4 +1,4 @@
-"""Data cards: a dataset's page for the docs, and the README of a Hugging Face dataset."""
+"""Render data cards: a dataset's page in the docs, and the README of a Hugging Face dataset."""
 
 import inspect
 from collections import Counter
@@ -12,13 +12,18 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6
 
 
 def description(spec: DatasetSpec) -> str:
-    """The dataset's own words: the docstring of the module that parses it."""
+    """Return the description of a dataset: the docstring of the module that parses it."""
     module = inspect.getmodule(spec.parse)
     return inspect.cleandoc((module.__doc__ if module else None) or spec.title)
 
 
 def page(spec: DatasetSpec, counts: Mapping[str, Mapping[str, int]] | None = None) -> str:
-    """The docs page of a dataset. counts: per split, clips by status (from a manifest)."""
+    """Return the docs page of a dataset in Markdown.
+
+    Args:
+        spec: The dataset.
+        counts: Per split, the number of clips by status, from `manifest_counts`.
+    """
     title, _, body = description(spec).partition("\n\n")
     labels = list(spec.vocabulary())
     categories = Counter(label.category for label in labels if label.category)
@@ -51,32 +56,32 @@ def _joined(text: str) -> str:
 
 
 def _paragraphs(body: str) -> str:
-    """Sentences that start a fact (`Source:`, `Licence:`) on a line of their own."""
-    out: list[str] = []
+    """Start a new paragraph at each field (`Source:`, `Licence:`) and join wrapped lines."""
+    paragraphs: list[str] = []
     for line in body.splitlines():
         head = line.split(":", 1)[0]
         starts = ":" in line and head[:1].isupper() and len(head.split()) <= 2
-        if starts or not out:
-            out.append(f"**{head}:**{line.split(':', 1)[1]}" if starts else line)
+        if starts or not paragraphs:
+            paragraphs.append(f"**{head}:**{line.split(':', 1)[1]}" if starts else line)
         elif not line.strip():
-            out.append("")
+            paragraphs.append("")
         else:
-            out[-1] = f"{out[-1]} {line.strip()}".strip()
-    return "\n\n".join(part for part in out if part)
+            paragraphs[-1] = f"{paragraphs[-1]} {line.strip()}".strip()
+    return "\n\n".join(part for part in paragraphs if part)
 
 
 def _table(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     statuses = list(dict.fromkeys(status for split in counts.values() for status in split))
     rows = ["| split | " + " | ".join(statuses) + " |", "|---" * (len(statuses) + 1) + "|"]
     rows += [
-        f"| {split} | " + " | ".join(str(found.get(status, 0)) for status in statuses) + " |"
-        for split, found in counts.items()
+        f"| {split} | " + " | ".join(str(by_status.get(status, 0)) for status in statuses) + " |"
+        for split, by_status in counts.items()
     ]
     return rows
 
 
 def manifest_counts(store: OpenStore, dataset: str) -> dict[str, dict[str, int]]:
-    """Clips published and, of those, by status of extraction, per split."""
+    """Return per split the number of published clips and of those stored, rejected and gone."""
     rows = store.query(
         "SELECT c.split, count(DISTINCT c.clip_id) AS published, "
         "count(DISTINCT c.clip_id) FILTER (t.status = 'stored') AS stored, "
@@ -90,7 +95,7 @@ def manifest_counts(store: OpenStore, dataset: str) -> dict[str, dict[str, int]]
 
 
 def hugging_face_card(store: OpenStore, spec: DatasetSpec) -> str:
-    """A README.md whose front matter Hugging Face reads: licence, size, files of each split."""
+    """Return a README.md with the front matter of Hugging Face: licence, size, files per split."""
     counts = manifest_counts(store, spec.name)
     stored = sum(split["stored"] for split in counts.values())
     size = next((name for most, name in _SIZES if stored < most), "n>1M")

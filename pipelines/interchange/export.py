@@ -1,4 +1,4 @@
-"""A query's clips as a data set that needs nothing of ours: WebDataset, Parquet, or folders."""
+"""Export the clips of a query as a stand-alone dataset: WebDataset, Parquet or folders."""
 
 import io
 import json
@@ -19,9 +19,14 @@ from avstore.manifests.store import StoreError
 from avstore.pipelines.build.shard_tar import ShardTar
 
 
-class Format(StrEnum):
-    """webdataset: tar files of shard_clips each. parquet: the same as tables. folders: a folder
-    a clip, and index.parquet."""
+class ExportFormat(StrEnum):
+    """The format of an export.
+
+    Attributes:
+        WEBDATASET: Tar files of `shard_clips` clips each.
+        PARQUET: Tables of `shard_clips` clips each.
+        FOLDERS: One folder per clip, and index.parquet.
+    """
 
     WEBDATASET = "webdataset"
     PARQUET = "parquet"
@@ -29,8 +34,15 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What was written. skipped: clips of the query that are not stored."""
+class ExportResult:
+    """The result of an export.
+
+    Attributes:
+        clips: Clips written.
+        files: Files written.
+        bytes: Their total size.
+        skipped: Clips of the query that are not stored.
+    """
 
     clips: int
     files: int
@@ -40,26 +52,26 @@ class Exported:
 
 @dataclass(frozen=True)
 class _Clip:
-    """A clip to write. key: unique in the export. row: the query's columns."""
+    """A clip to write; key: unique in the export, row: the query's columns, values: by feature."""
 
     key: str
     row: dict[str, Any]
     values: dict[str, Any]
 
 
-class _Sink:
-    """A folder on any file system; counts what goes into it."""
+class _OutputFolder:
+    """A new folder on any fsspec file system, with counts of the files and bytes written."""
 
     def __init__(self, url: str) -> None:
         self.fs, self.root = fsspec.core.url_to_fs(url)
         if self.fs.exists(self.root) and self.fs.find(self.root):
-            raise StoreError(f"{url} is not empty; export writes to a new folder, name another")
+            raise StoreError(f"{url} is not empty; choose a new folder")
         self.fs.makedirs(self.root, exist_ok=True)
         self.files = 0
         self.bytes = 0
 
     def write(self, name: str, fill: Callable[[BinaryIO], None]) -> None:
-        """Write one file; where `fill` fails, it is not left half written under its name."""
+        """Write one file; if `fill` fails, no file of that name is left."""
         path = f"{self.root.rstrip('/')}/{name}"
         self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         with self.fs.transaction, self.fs.open(path, "wb") as file:
@@ -73,74 +85,91 @@ def export(
     sql: str,
     features: Sequence[str],
     out: str,
-    output: Format = Format.WEBDATASET,
+    output: ExportFormat = ExportFormat.WEBDATASET,
     recipe: str | None = None,
     shard_clips: int = 1000,
     skip_missing: bool = False,
-) -> Exported:
-    """Write the clips of `sql` (a column clip_id; in its order) with these features to `out`.
+) -> ExportResult:
+    """Write the clips of a query, in its order, with their features to a new folder.
 
-    Raises StoreError where the query has no clip_id, names a clip twice, where a feature is
-    missing of a clip, or `out` is not empty. `export.json`, written last, says what it is.
+    `export.json`, written last, records the query, the features and the datasets.
+
+    Args:
+        store: The store.
+        sql: A query with a column clip_id; further columns are exported too.
+        features: Base features (frames, audio, fbank, json) and derived features.
+        out: Folder or fsspec URL; must not exist or be empty.
+        output: Format of the export.
+        recipe: A recipe name, or <recipe>-<fp8>, if several have the clips.
+        shard_clips: Clips per file.
+        skip_missing: Skip clips that are not stored.
+
+    Raises:
+        StoreError: The query has no column clip_id, returns a clip twice or no stored clip, a
+            clip or feature is missing, or `out` is not empty.
     """
     rows = _rows(store, sql)
-    stored = _stored(store, [row["clip_id"] for row in rows], recipe)
-    kept = [row for row in rows if row["clip_id"] in stored]
-    if len(kept) < len(rows) and not skip_missing:
-        example = next(row["clip_id"] for row in rows if row["clip_id"] not in stored)
-        raise StoreError(
-            f"{len(rows) - len(kept)} of the query's {len(rows)} clips are not stored, for one "
-            f"{example}; select FROM trainable, or pass --skip-missing"
-        )
-    if not kept:
-        raise StoreError("the query gives no stored clip: nothing to export")
-    sink = _Sink(out)
+    kept = _stored_rows(store, rows, recipe, skip_missing)
+    folder = _OutputFolder(out)
     write = {
-        Format.WEBDATASET: _write_webdataset,
-        Format.PARQUET: _write_parquet,
-        Format.FOLDERS: _write_folder,
+        ExportFormat.WEBDATASET: _write_webdataset,
+        ExportFormat.PARQUET: _write_parquet,
+        ExportFormat.FOLDERS: _write_folder,
     }[output]
     keys = _keys([row["clip_id"] for row in kept])
-    size = min(shard_clips, 100) if output is Format.FOLDERS else shard_clips
+    size = min(shard_clips, 100) if output is ExportFormat.FOLDERS else shard_clips
     for number, start in enumerate(range(0, len(kept), size)):
         part = kept[start : start + size]
-        write(sink, number, list(_clips(store, part, keys, features, recipe)))
-    if output is Format.FOLDERS:
+        write(folder, number, list(_clips(store, part, keys, features, recipe)))
+    if output is ExportFormat.FOLDERS:
         index = pa.Table.from_pylist([{"key": keys[r["clip_id"]], **r} for r in kept])
-        sink.write("index.parquet", lambda file: pq.write_table(index, file))
-    done = Exported(len(kept), sink.files, sink.bytes, len(rows) - len(kept))
-    _write_facts(store, sink, sql, features, output, done)
-    return done
+        folder.write("index.parquet", lambda file: pq.write_table(index, file))
+    result = ExportResult(len(kept), folder.files, folder.bytes, len(rows) - len(kept))
+    _write_facts(store, folder, sql, features, output, result)
+    return result
 
 
 def _rows(store: OpenStore, sql: str) -> list[dict[str, Any]]:
-    answer = store.query(sql)
-    if "clip_id" not in answer.table.column_names:
+    result = store.query(sql)
+    if "clip_id" not in result.table.column_names:
         raise StoreError(
-            f"the query has no column clip_id, only {', '.join(answer.table.column_names)}"
+            f"the query has no column clip_id, only {', '.join(result.table.column_names)}"
         )
-    rows = answer.rows()
+    rows = result.rows()
     counts = Counter(row["clip_id"] for row in rows).most_common(1)
     if counts and counts[0][1] > 1:
         raise StoreError(
-            f"the query names {counts[0][0]} {counts[0][1]} times; SELECT DISTINCT, or one recipe "
-            "(WHERE recipe = '…')"
+            f"the query returns {counts[0][0]} {counts[0][1]} times; use SELECT DISTINCT, or one "
+            "recipe (WHERE recipe = '…')"
         )
     return rows
 
 
-def _stored(store: OpenStore, ids: list[str], recipe: str | None) -> set[str]:
-    found = store.query(
+def _stored_rows(
+    store: OpenStore, rows: list[dict[str, Any]], recipe: str | None, skip_missing: bool
+) -> list[dict[str, Any]]:
+    """Return the rows of stored clips; StoreError if others may not be skipped or none is left."""
+    result = store.query(
         "SELECT DISTINCT s.clip_id FROM samples s JOIN shards h ON h.path = s.shard "
         "WHERE s.clip_id IN (SELECT unnest($ids)) AND ($recipe IS NULL OR h.recipe = $recipe "
         "OR h.recipe || '-' || left(h.fingerprint, 8) = $recipe)",
-        {"ids": ids, "recipe": recipe},
+        {"ids": [row["clip_id"] for row in rows], "recipe": recipe},
     )
-    return set(found.table.column(0).to_pylist())
+    stored = set(result.table.column(0).to_pylist())
+    kept = [row for row in rows if row["clip_id"] in stored]
+    if len(kept) < len(rows) and not skip_missing:
+        example = next(row["clip_id"] for row in rows if row["clip_id"] not in stored)
+        raise StoreError(
+            f"{len(rows) - len(kept)} of the query's {len(rows)} clips are not stored, for example "
+            f"{example}; select FROM trainable, or pass --skip-missing"
+        )
+    if not kept:
+        raise StoreError("the query returns no stored clip: nothing to export")
+    return kept
 
 
 def _keys(ids: list[str]) -> dict[str, str]:
-    """The dataset's own key, or <dataset>_<key> where two datasets share one."""
+    """Return each clip's key, or <dataset>_<key> where two datasets share a key."""
     bare = Counter(clip_id.split("/", 1)[1] for clip_id in ids)
     return {i: key if bare[key := i.split("/", 1)[1]] == 1 else i.replace("/", "_", 1) for i in ids}
 
@@ -160,7 +189,7 @@ def _clips(
 
 
 def _members(clip: _Clip) -> Iterator[tuple[str, bytes]]:
-    """(suffix, content): the query's row as json, then the features in the order asked for."""
+    """Yield (suffix, content): the query's row as json, then the features in their order."""
     about = {**_json_of(clip.values.get("json")), **clip.row}
     yield "json", json.dumps(about, default=_plain, sort_keys=True).encode()
     for name, value in clip.values.items():
@@ -174,8 +203,8 @@ def _members(clip: _Clip) -> Iterator[tuple[str, bytes]]:
 
 
 def _json_of(content: bytes | None) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(content) if content else {}
-    return found
+    value: dict[str, Any] = json.loads(content) if content else {}
+    return value
 
 
 def _plain(value: Any) -> str:
@@ -190,7 +219,7 @@ def _npy(array: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _write_webdataset(sink: _Sink, number: int, clips: list[_Clip]) -> None:
+def _write_webdataset(folder: _OutputFolder, number: int, clips: list[_Clip]) -> None:
     def fill(file: BinaryIO) -> None:
         tar = ShardTar(file)
         for clip in clips:
@@ -198,17 +227,17 @@ def _write_webdataset(sink: _Sink, number: int, clips: list[_Clip]) -> None:
                 tar.add(f"{clip.key}.{suffix}", content)
         tar.close()
 
-    sink.write(f"{number:06d}.tar", fill)
+    folder.write(f"{number:06d}.tar", fill)
 
 
-def _write_folder(sink: _Sink, number: int, clips: list[_Clip]) -> None:
+def _write_folder(folder: _OutputFolder, number: int, clips: list[_Clip]) -> None:
     for clip in clips:
         for suffix, content in _members(clip):
-            sink.write(f"{clip.key}/{suffix}", lambda file, data=content: file.write(data))  # type: ignore[misc]
+            folder.write(f"{clip.key}/{suffix}", lambda file, data=content: file.write(data))  # type: ignore[misc]
 
 
-def _write_parquet(sink: _Sink, number: int, clips: list[_Clip]) -> None:
-    """Frames as a list of JPEG bytes, audio as FLAC bytes, arrays flat beside their shape."""
+def _write_parquet(folder: _OutputFolder, number: int, clips: list[_Clip]) -> None:
+    """Write frames as lists of JPEG bytes, audio as FLAC bytes, arrays flat with their shape."""
     columns: dict[str, Any] = {"key": [clip.key for clip in clips]}
     rows = pa.Table.from_pylist([clip.row for clip in clips])
     for name in clips[0].values:
@@ -221,28 +250,28 @@ def _write_parquet(sink: _Sink, number: int, clips: list[_Clip]) -> None:
     table = pa.table(columns)
     for name in rows.column_names:
         table = table.append_column(name if name not in columns else f"row_{name}", rows[name])
-    sink.write(
+    folder.write(
         f"{number:06d}.parquet", lambda file: pq.write_table(table, file, compression="zstd")
     )
 
 
 def _write_facts(
     store: OpenStore,
-    sink: _Sink,
+    folder: _OutputFolder,
     sql: str,
     features: Sequence[str],
-    output: Format,
-    done: Exported,
+    output: ExportFormat,
+    result: ExportResult,
 ) -> None:
     facts = {
         "sql": sql,
         "features": list(features),
         "format": output,
-        "clips": done.clips,
-        "skipped": done.skipped,
+        "clips": result.clips,
+        "skipped": result.skipped,
         "datasets": store.query("SELECT name, version, annotation_sha256 FROM datasets").rows(),
         "recipes": store.query("SELECT DISTINCT recipe, fingerprint FROM shards").rows(),
         "derived": store.query("SELECT * FROM features").rows(),
     }
     content = json.dumps(facts, indent=1, default=_plain).encode()
-    sink.write("export.json", lambda file: file.write(content))  # type: ignore[arg-type,return-value]
+    folder.write("export.json", lambda file: file.write(content))  # type: ignore[arg-type,return-value]

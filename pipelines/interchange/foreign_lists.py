@@ -1,4 +1,4 @@
-"""Lists of others as annotation files: CAV-MAE's and UAVM's JSON, STELLA's and FLAVA's CSV."""
+"""Read third-party lists as annotation files: JSON of CAV-MAE and UAVM, CSV of STELLA and FLAVA."""
 
 import json
 import re
@@ -20,12 +20,12 @@ _EXPECTED = '{"data": [{"video_id", "labels"}]}, or STELLA\'s rows index, vid, f
 
 
 def with_foreign_lists(spec: DatasetSpec, split: str) -> DatasetSpec:
-    """The dataset, read from such lists instead of its published files; all clips of `split`."""
+    """Return the dataset with a parser of third-party lists; every clip gets the split given."""
     return replace(spec, parse=partial(read_lists, spec=spec, split=split), streams=())
 
 
 def is_foreign_list(path: Path) -> bool:
-    """Whether this is a `{"data": …}` JSON or a STELLA CSV."""
+    """Return whether the file is a `{"data": …}` JSON or a STELLA CSV."""
     data = read_bytes(path)
     if path.suffix == ".json":
         return b'"data"' in data[:200]
@@ -34,16 +34,25 @@ def is_foreign_list(path: Path) -> bool:
 
 
 def read_lists(paths: Sequence[Path], spec: DatasetSpec, split: str) -> Annotations:
-    """Clips named and labelled (by mid) in these lists. Raises AnnotationError."""
+    """Read clips and their labels (machine ids) from third-party lists.
+
+    Args:
+        paths: The lists.
+        spec: The dataset, for vocabulary and clip length.
+        split: Split of every clip.
+
+    Raises:
+        AnnotationError: A list cannot be read or has no usable row.
+    """
     require_paths(paths, _EXPECTED)
     names = Names((label.mid or str(label.label_id), label) for label in spec.vocabulary())
-    table = MergedClips()
+    clips = MergedClips()
     for path in paths:
         rows: Iterable[_Row | BadRow] = (
             _json_rows(path) if path.suffix == ".json" else parse_rows(path, _stella_row)
         )
-        table.add_file(path, _clips(rows, spec, split, names), _EXPECTED)
-    return Annotations(table.clips, table.bad_rows)
+        clips.add_file(path, _clips(rows, spec, split, names), _EXPECTED)
+    return Annotations(clips.clips, clips.bad_rows)
 
 
 def _json_rows(path: Path) -> list[_Row]:
@@ -51,8 +60,8 @@ def _json_rows(path: Path) -> list[_Row]:
         entries = json.loads(read_bytes(path))["data"]
         return [
             ((str(entry.get("video_id") or Path(entry["wav"]).stem), str(entry["labels"])), line)
-            for place, entry in enumerate(entries, start=1)
-            if (line := Line(str(path), place, json.dumps(entry)))
+            for number, entry in enumerate(entries, start=1)
+            if (line := Line(str(path), number, json.dumps(entry)))
         ]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise AnnotationError(f"annotation file {path} is not {_EXPECTED}: {error}") from error
@@ -61,7 +70,7 @@ def _json_rows(path: Path) -> list[_Row]:
 def _stella_row(line: Line) -> tuple[str, str]:
     row = fields_of(line)
     if len(row) not in {5, 6}:
-        raise RowError(f"{len(row)} columns; 5 or 6 are wanted")
+        raise RowError(f"{len(row)} columns; expected 5 or 6")
     return row[1], row[4]
 
 
@@ -82,15 +91,18 @@ def _clips(
 def _clip(name: str, mids: str, spec: DatasetSpec, split: str, names: Names) -> Clip:
     labels = tuple(dict.fromkeys(names.require(mid.strip()) for mid in mids.split(",")))
     seconds = _SIX_DIGITS.fullmatch(name)
-    thousandths = _MILLISECONDS.fullmatch(name)
-    if thousandths and int(thousandths["start"]) < int(thousandths["end"]):
-        source, start = thousandths["id"], int(thousandths["start"]) / 1000
-        end = int(thousandths["end"]) / 1000
+    milliseconds = _MILLISECONDS.fullmatch(name)
+    if milliseconds and int(milliseconds["start"]) < int(milliseconds["end"]):
+        source, start = milliseconds["id"], int(milliseconds["start"]) / 1000
+        end = int(milliseconds["end"]) / 1000
     elif seconds:
         source, start = seconds["id"], float(seconds["start"])
         end = start + spec.clip_seconds
     else:
-        raise RowError(f"{name!r} says no start: '<id>_<start, 6 digits>' or in milliseconds")
+        raise RowError(
+            f"{name!r} has no start; expected '<id>_<start, 6 digits>' or "
+            "'<id>_<start ms>_<end ms>'"
+        )
     categories = {label.category for label in labels}
     return Clip(
         dataset=spec.name,

@@ -1,4 +1,4 @@
-"""Folders of frames and audio as the published code lays them out, and their audio formats."""
+"""Write stored frames and audio in the folder layouts that published code reads."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -11,24 +11,28 @@ from avstore.manifests.library import OpenStore
 from avstore.manifests.store import StoreError
 from avstore.pipelines.interchange.export_clips import ExportClip
 
-AUDIO = {"flac": "flac", "wav": "pcm_s16le", "mp3": "libmp3lame"}
+AUDIO_CODECS = {"flac": "flac", "wav": "pcm_s16le", "mp3": "libmp3lame"}
 _CAVMAE_FRAMES = 10
-_BATCH = 32
+_BATCH_CLIPS = 32
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where a clip's frames and audio lie, relative to the export's folder.
+class FolderLayout:
+    """The paths of a clip's frames and audio, relative to the export folder.
 
-    stella: <dataset>/data/frames/<clip>/frame_<i>.jpg and <dataset>/data/audio/<clip>.mp3, clip
-    named in milliseconds, all frames. cavmae (and uavm): frame_<i>/<clip>.jpg, ten frames evenly of
-    those stored, and audio/<clip>.flac. llp: frames/<id>/<%06d from 1>.jpg and audio/<id>.wav.
+    Attributes:
+        kind: `stella`: <dataset>/data/frames/<clip>/frame_<i>.jpg with all frames and
+            <dataset>/data/audio/<clip>.mp3, where <clip> has milliseconds. `cavmae` (also for
+            UAVM): frame_<i>/<clip>.jpg with ten evenly spaced frames, and audio/<clip>.flac.
+            `llp`: frames/<id>/<number from 000001>.jpg and audio/<id>.wav.
+        audio: Extension of the audio files: flac, wav or mp3.
     """
 
     kind: str
     audio: str
 
     def name(self, clip: ExportClip) -> str:
+        """Return the clip's name in file names and lists."""
         if self.kind == "stella":
             return clip.milliseconds
         if self.kind == "llp" or (self.kind == "cavmae" and clip.dataset == "audioset"):
@@ -36,16 +40,17 @@ class Layout:
         return clip.key
 
     def frames(self, clip: ExportClip) -> str:
-        """The folder of a clip's frames (stella, llp)."""
+        """Return the folder of a clip's frames (stella, llp)."""
         root = f"{clip.dataset}/data/frames" if self.kind == "stella" else "frames"
         return f"{root}/{self.name(clip)}"
 
     def audio_path(self, clip: ExportClip) -> str:
+        """Return the path of a clip's audio file."""
         root = f"{clip.dataset}/data/audio" if self.kind == "stella" else "audio"
         return f"{root}/{self.name(clip)}.{self.audio}"
 
     def frame_paths(self, clip: ExportClip, stored: int) -> Iterator[tuple[int, str]]:
-        """(number of the stored frame, where it goes)."""
+        """Yield (index of the stored frame, path) for a clip with `stored` frames."""
         if self.kind == "cavmae":
             for i in range(_CAVMAE_FRAMES):
                 yield i * stored // _CAVMAE_FRAMES, f"frame_{i}/{self.name(clip)}.jpg"
@@ -59,44 +64,58 @@ def write_media(
     store: OpenStore,
     clips: Sequence[ExportClip],
     out: Path,
-    layout: Layout,
+    layout: FolderLayout,
     recipe: str | None = None,
-    tell: Callable[[int], None] | None = None,
+    on_clip: Callable[[int], None] | None = None,
 ) -> int:
-    """Write every clip's stored frames and audio; how many files. A file that is there stays.
+    """Write the stored frames (unchanged JPEG bytes) and the audio of clips; skip existing files.
 
-    JPEG bytes are the stored ones. Raises StoreError for a clip that is not stored, and where two
-    clips would have one name.
+    Args:
+        store: The store.
+        clips: The clips to write.
+        out: The export folder.
+        layout: Paths and audio format.
+        recipe: A recipe name, or <recipe>-<fp8>, if several have the clips.
+        on_clip: Called with 1 after each clip.
+
+    Returns:
+        The number of files written.
+
+    Raises:
+        StoreError: A clip is not stored, or two clips would have the same path.
     """
     _require_distinct(clips, layout)
     written = 0
-    for start in range(0, len(clips), _BATCH):
-        part = clips[start : start + _BATCH]
-        ids = [clip.clip_id for clip in part]
-        frames, sound = store.read("frames", ids, recipe), store.read("audio", ids, recipe)
-        for clip in part:
-            pictures = frames[clip.clip_id]
-            for number, path in layout.frame_paths(clip, len(pictures)):
-                written += _put(out / path, pictures[number])
+    for start in range(0, len(clips), _BATCH_CLIPS):
+        batch = clips[start : start + _BATCH_CLIPS]
+        ids = [clip.clip_id for clip in batch]
+        frames, audio = store.read("frames", ids, recipe), store.read("audio", ids, recipe)
+        for clip in batch:
+            images = frames[clip.clip_id]
+            for index, path in layout.frame_paths(clip, len(images)):
+                written += _write_new(out / path, images[index])
             target = out / layout.audio_path(clip)
             if not target.is_file():
-                written += _put(target, transcode(sound[clip.clip_id], layout.audio))
-            if tell:
-                tell(1)
+                written += _write_new(target, transcode(audio[clip.clip_id], layout.audio))
+            if on_clip:
+                on_clip(1)
     return written
 
 
-def _require_distinct(clips: Sequence[ExportClip], layout: Layout) -> None:
+def _require_distinct(clips: Sequence[ExportClip], layout: FolderLayout) -> None:
     seen: dict[str, str] = {}
     for clip in clips:
-        name = layout.audio_path(clip)
-        if name in seen:
-            raise StoreError(f"{seen[name]} and {clip.clip_id} would both be {name}")
-        seen[name] = clip.clip_id
+        path = layout.audio_path(clip)
+        if path in seen:
+            raise StoreError(
+                f"{seen[path]} and {clip.clip_id} would both be written to {path}; export them "
+                "separately"
+            )
+        seen[path] = clip.clip_id
 
 
-def _put(path: Path, content: bytes) -> bool:
-    """Whole or not at all; thousands of small files are left to the system to flush."""
+def _write_new(path: Path, content: bytes) -> bool:
+    """Write a file unless it exists; by rename but without fsync, as there are thousands."""
     if path.is_file():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,22 +126,25 @@ def _put(path: Path, content: bytes) -> bool:
 
 
 def transcode(flac: bytes, extension: str) -> bytes:
-    """Stored audio in another format; 16 kHz mono stays 16 kHz mono. Raises StoreError."""
+    """Return stored audio as flac, wav or mp3; 16 kHz mono stays 16 kHz mono.
+
+    Raises:
+        StoreError: The extension is none of these.
+    """
     if extension == "flac":
         return flac
-    if extension not in AUDIO:
-        raise StoreError(f"audio format {extension!r} is not one of {', '.join(AUDIO)}")
+    if extension not in AUDIO_CODECS:
+        raise StoreError(f"audio format {extension!r} is not one of {', '.join(AUDIO_CODECS)}")
     buffer = io.BytesIO()
     with (
         av.open(io.BytesIO(flac), format="flac") as source,
         av.open(buffer, "w", format=extension, options={"fflags": "+bitexact"}) as out,
     ):
-        stream = out.add_stream(AUDIO[extension], rate=source.streams.audio[0].rate, layout="mono")
-        resampler = av.AudioResampler(format=stream.format, layout="mono", rate=stream.rate)
-        for frame in source.decode(audio=0):
+        rate = source.streams.audio[0].rate
+        stream = out.add_stream(AUDIO_CODECS[extension], rate=rate, layout="mono")
+        resampler = av.AudioResampler(format=stream.format, layout="mono", rate=rate)
+        for frame in [*source.decode(audio=0), None]:
             for part in resampler.resample(frame):
                 out.mux(stream.encode(part))
-        for part in resampler.resample(None):
-            out.mux(stream.encode(part))
         out.mux(stream.encode(None))
     return buffer.getvalue()

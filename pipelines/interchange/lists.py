@@ -1,17 +1,18 @@
-"""Lists as the published code reads them: STELLA and FLAVA, CAV-MAE and UAVM, AVVP (LLP)."""
+"""Write clip lists that published code reads: STELLA and FLAVA, CAV-MAE and UAVM, AVVP (LLP)."""
 
+import csv
+import io
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from avstore.manifests.library import OpenStore
-from avstore.manifests.store import StoreError
+from avstore.manifests.store import StoreError, write_text
 from avstore.pipelines.interchange.export_clips import ExportClip
-from avstore.pipelines.interchange.label_files import label_list, sample_weights
-from avstore.pipelines.interchange.layouts import Layout
-from avstore.pipelines.interchange.text import csv_text, write_text
+from avstore.pipelines.interchange.layouts import FolderLayout
 
-Write = Callable[[OpenStore, Sequence[ExportClip], Path, str, str], list[Path]]
+ListWriter = Callable[[OpenStore, Sequence[ExportClip], Path, str, str], list[Path]]
 
 _AVVP = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
 _SEGMENTS = """
@@ -23,13 +24,24 @@ WHERE modality = $modality AND clip_id IN (SELECT unnest($ids))
 def write_stella(
     store: OpenStore, clips: Sequence[ExportClip], out: Path, name: str, audio: str
 ) -> list[Path]:
-    """`<name>.csv` (no header: row index, vid, frames_path, wav, label, category; labels are mids)
-    and `class_labels_indices.csv` with the classes in use and their category.
+    """Write a list for STELLA and FLAVA.
 
-    The category is the query's column `task`, else the dataset's. AudioSet-20K's list is the same
-    without a category: give a query whose clips have none.
+    `<name>.csv` has no header and the columns row index, vid, frames_path, wav, label (machine
+    ids) and category; `class_labels_indices.csv` lists the classes in use with their category.
+    The category is the query's column `task`, otherwise the dataset's. AudioSet-20K's list has no
+    category: use a query whose clips have none.
+
+    Args:
+        store: The store.
+        clips: The clips, in the order of the list.
+        out: Folder of the list.
+        name: Stem of the list's file name.
+        audio: Extension of the audio files.
+
+    Returns:
+        The paths of the written files.
     """
-    layout = Layout("stella", audio)
+    layout = FolderLayout("stella", audio)
     rows = [
         [
             index,
@@ -53,11 +65,13 @@ def write_stella(
 def write_cavmae(
     store: OpenStore, clips: Sequence[ExportClip], out: Path, name: str, audio: str
 ) -> list[Path]:
-    """`<name>.json` ({"data": [video_id, wav, video_path, labels]}), its label list and weights.
+    """Write a list for CAV-MAE; arguments and result as for `write_stella`.
 
-    Line i of `<name>_weight.csv` belongs to entry i of the JSON.
+    `<name>.json` is {"data": [{video_id, wav, video_path, labels}]}; line i of
+    `<name>_weight.csv` is the sampling weight of entry i; `class_labels_indices.csv` lists the
+    classes.
     """
-    layout = Layout("cavmae", audio)
+    layout = FolderLayout("cavmae", audio)
     entries = [
         {
             "video_id": layout.name(clip),
@@ -73,8 +87,8 @@ def write_cavmae(
 def write_uavm(
     store: OpenStore, clips: Sequence[ExportClip], out: Path, name: str, audio: str
 ) -> list[Path]:
-    """As for CAV-MAE, with the paths of the features that UAVM trains on (`afeat`, `vfeat`)."""
-    layout = Layout("cavmae", audio)
+    """Write a list for UAVM: as for CAV-MAE, with the feature paths `afeat` and `vfeat`."""
+    layout = FolderLayout("cavmae", audio)
     entries = [
         {
             "wav": layout.audio_path(clip),
@@ -105,7 +119,10 @@ def _write_json(
 def write_llp(
     store: OpenStore, clips: Sequence[ExportClip], out: Path, name: str, audio: str
 ) -> list[Path]:
-    """AVVP's files of the splits that the query has, with its dense files for val and test."""
+    """Write AVVP's lists of the splits in the query, and its dense event files.
+
+    Arguments and result as for `write_stella`; the file names are AVVP's.
+    """
     written = []
     for split, file in _AVVP.items():
         rows = [[_filename(c), ",".join(c.labels)] for c in clips if c.split == split]
@@ -114,10 +131,10 @@ def write_llp(
             written.append(write_text(out / file, text))
     names = {clip.clip_id: _filename(clip) for clip in clips}
     for modality in ("audio", "visual"):
-        found = store.query(_SEGMENTS, {"modality": modality, "ids": list(names)}).rows()
+        segments = store.query(_SEGMENTS, {"modality": modality, "ids": list(names)}).rows()
         rows = [
-            [names[r["clip_id"]], _plain(r["onset_s"]), _plain(r["offset_s"]), r["label"]]
-            for r in found
+            [names[row["clip_id"]], f"{row['onset_s']:g}", f"{row['offset_s']:g}", row["label"]]
+            for row in segments
         ]
         if rows:
             text = csv_text([["filename", "onset", "offset", "event_labels"], *rows], "\t")
@@ -129,23 +146,65 @@ def _filename(clip: ExportClip) -> str:
     return str(clip.extra.get("filename", clip.key))
 
 
-def _plain(seconds: float) -> str:
-    return f"{seconds:g}"
-
-
 def _one_dataset(clips: Sequence[ExportClip]) -> str:
     datasets = sorted({clip.dataset for clip in clips})
     if len(datasets) > 1:
         raise StoreError(
-            f"the query has clips of {', '.join(datasets)}; this format has one label list, so "
+            f"the query has clips of {', '.join(datasets)}, and this format has one label list; "
             "export one dataset at a time"
         )
     return datasets[0]
 
 
-LISTS: dict[str, Write] = {
+def label_list(store: OpenStore, dataset: str, categories: dict[str, str] | None = None) -> str:
+    """Return the CSV `index,mid,display_name` of a dataset's classes.
+
+    A comma in a VGGSound name becomes `_`, as in the published list.
+
+    Args:
+        store: The store.
+        dataset: The dataset.
+        categories: Category by mid. If given, only these classes are listed, with a column
+            `category`.
+    """
+    labels = store.query(
+        "SELECT label_id, label, coalesce(mid, label_id::VARCHAR) AS mid FROM labels "
+        "WHERE dataset = $dataset ORDER BY label_id",
+        {"dataset": dataset},
+    ).rows()
+    header = ["index", "mid", "display_name"]
+    rows = [[row["label_id"], row["mid"], _display(dataset, row["label"])] for row in labels]
+    if categories is not None:
+        header.append("category")
+        rows = [[*row, categories[row[1]]] for row in rows if row[1] in categories]
+    return csv_text([header, *rows])
+
+
+def _display(dataset: str, label: str) -> str:
+    return label.replace(",", "_") if dataset == "vggsound" else label
+
+
+def sample_weights(clips: Sequence[ExportClip]) -> list[float]:
+    """Return a weight per clip: the sum over its labels of 1000 / (clips with the label + 0.01).
+
+    This is the class-balanced sampler of PSLA, AST, CAV-MAE and UAVM, not normalised.
+    """
+    counts = Counter(label for clip in clips for label in set(clip.label_ids))
+    weight = {label: 1000.0 / (count + 0.01) for label, count in counts.items()}
+    return [sum(weight[label] for label in set(clip.label_ids)) for clip in clips]
+
+
+def csv_text(rows: Iterable[Sequence[object]], delimiter: str = ",") -> str:
+    """Return rows as CSV with LF line endings and minimal quoting."""
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+LISTS: dict[str, ListWriter] = {
     "stella": write_stella,
     "cavmae": write_cavmae,
     "uavm": write_uavm,
     "llp": write_llp,
 }
+"""The writer of each format, by its name on the command line."""

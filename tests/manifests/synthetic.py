@@ -108,8 +108,7 @@ def plan_shards(
     con = writer.con
     new = plan.plan_new(con, "toy", stage, size)
     if new.num_rows:
-        ledger.save_plan(store, run_id, new)
-        plan.record_plan(con, new)
+        plan.record_plan(con, store, run_id, new)
     return plan.outstanding(con, "toy", stage)
 
 

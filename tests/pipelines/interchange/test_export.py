@@ -16,7 +16,7 @@ from avstore.manifests.catalogue import open_write
 from avstore.manifests.lock import writing
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.cli import export as command
-from avstore.pipelines.interchange.export import Format, export
+from avstore.pipelines.interchange.export import ExportFormat, export
 from tests.manifests import synthetic
 from tests.manifests.conftest import store  # noqa: F401 -- a fixture
 
@@ -52,7 +52,7 @@ def test_webdataset_is_resharded_joined_and_stock_readable(opened, tmp_path: Pat
 
 
 def test_parquet_holds_the_same(opened, tmp_path: Path) -> None:
-    export(opened, SQL, FEATURES, str(tmp_path / "out"), Format.PARQUET)
+    export(opened, SQL, FEATURES, str(tmp_path / "out"), ExportFormat.PARQUET)
     rows = pq.read_table(tmp_path / "out" / "000000.parquet").to_pylist()
     members = dict(synthetic.members_of(rows[0]["clip_id"]))
     assert rows[0]["frames"] == [members["f000.jpg"], members["f001.jpg"]]
@@ -62,7 +62,7 @@ def test_parquet_holds_the_same(opened, tmp_path: Path) -> None:
 
 
 def test_folders_hold_a_folder_a_clip_and_an_index(opened, tmp_path: Path) -> None:
-    export(opened, SQL, ["audio", "frames"], str(tmp_path / "out"), Format.FOLDERS)
+    export(opened, SQL, ["audio", "frames"], str(tmp_path / "out"), ExportFormat.FOLDERS)
     index = pq.read_table(tmp_path / "out" / "index.parquet").to_pylist()
     for row in index:
         folder = tmp_path / "out" / row["key"]
@@ -87,9 +87,12 @@ def test_two_exports_have_the_same_bytes(opened, tmp_path: Path) -> None:
     ("sql", "message"),
     [
         ("SELECT split FROM clips", "no column clip_id, only split"),
-        ("SELECT clip_id FROM clips", "4 of the query's 20 clips are not stored, for one toy/k"),
-        ("SELECT clip_id FROM clips WHERE false", "gives no stored clip"),
-        ("SELECT 'toy/k00001' AS clip_id FROM range(2)", "names toy/k00001 2 times"),
+        (
+            "SELECT clip_id FROM clips",
+            "4 of the query's 20 clips are not stored, for example toy/k",
+        ),
+        ("SELECT clip_id FROM clips WHERE false", "returns no stored clip"),
+        ("SELECT 'toy/k00001' AS clip_id FROM range(2)", "returns toy/k00001 2 times"),
     ],
 )
 def test_what_cannot_be_exported_is_said(opened, tmp_path: Path, sql: str, message: str) -> None:

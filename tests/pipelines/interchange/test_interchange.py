@@ -21,7 +21,7 @@ from avstore.pipelines.interchange.export_clips import export_clips
 from avstore.pipelines.interchange.foreign_lists import is_foreign_list, with_foreign_lists
 from avstore.pipelines.interchange.foreign_media import read_items
 from avstore.pipelines.interchange.importer import import_items
-from avstore.pipelines.interchange.layouts import Layout, write_media
+from avstore.pipelines.interchange.layouts import FolderLayout, write_media
 from avstore.pipelines.interchange.lists import LISTS
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ def write(store: Path, form: str, out: Path, audio: str, sql: str = STORED) -> l
     with open_store(str(store)) as opened:
         clips = export_clips(opened, sql)
         written = LISTS[form](opened, clips, out, "clips", audio)
-        write_media(opened, clips, out, Layout("cavmae" if form == "uavm" else form, audio))
+        write_media(opened, clips, out, FolderLayout("cavmae" if form == "uavm" else form, audio))
     return written
 
 
