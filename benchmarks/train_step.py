@@ -19,7 +19,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from avstore.train.config import Config, load_config
-from avstore.train.data import Batch, Store, batches, open_store, sample_list
+from avstore.train.data import Batch, OpenStore, batches, open_store, sample_list
 from avstore.train.experiment import batch_spec
 from avstore.train.methods import find_method
 from avstore.train.methods.base import Method, Setup
@@ -72,7 +72,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(
-    args: argparse.Namespace, name: str, store: Store, device: torch.device
+    args: argparse.Namespace, name: str, store: OpenStore, device: torch.device
 ) -> dict[str, Any]:
     """Seconds a step of both forms on batches that lie ready; of ours from the loader, too."""
     config = configuration(args)
@@ -134,7 +134,7 @@ def stepper(method: Method, config: Config, device: torch.device) -> Stepper:
     return Stepper(method, method, make_optimizer(method, config.optim), config, device)
 
 
-def endless(args: argparse.Namespace, config: Config, store: Store) -> Iterator[Batch]:
+def endless(args: argparse.Namespace, config: Config, store: OpenStore) -> Iterator[Batch]:
     """Whole batches of the store's clips, epoch after epoch; small stores are used repeatedly."""
     samples = sample_list(store, "SELECT clip_id FROM trainable")
     spec = batch_spec(config, drop_last=len(samples) >= args.batch)

@@ -6,7 +6,7 @@ __all__ = ["open_store"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "open_store":  # loaded when asked for: workers that only write need not
+    if name == "open_store":  # imported on first use: workers that only write do not need it
         from avstore.manifests.library import open_store  # noqa: PLC0415
 
         return open_store

@@ -22,8 +22,28 @@ from avstore.manifests.store import Store, StoreError, sync_folder
 _MEMORY_BYTES = 5 << 29
 
 
-def open_read(store: Store) -> duckdb.DuckDBPyConnection:
-    """A read-only connection to the published manifest. Raises StoreError where there is none."""
+def open_read(store: Store, wait_s: float = 0.0) -> duckdb.DuckDBPyConnection:
+    """Return a read-only connection to the published manifest.
+
+    Args:
+        store: The store's paths.
+        wait_s: Seconds to wait while another program holds the file open for writing.
+
+    Raises:
+        StoreBusyError: Another program still holds the file after `wait_s`.
+        StoreError: There is no manifest, or it cannot be opened.
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return _open_read(store)
+        except StoreBusyError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(0.1)
+
+
+def _open_read(store: Store) -> duckdb.DuckDBPyConnection:
     if not store.manifest.is_file():
         raise StoreError(
             f"no manifest at {store.manifest}; build one (make vggsound-shards), or rebuild it "

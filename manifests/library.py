@@ -1,47 +1,56 @@
-"""The store as a Python library: ask it with SQL, read samples and features by clip.
+"""The store as a Python library: SQL over its manifest, samples and features by clip id.
 
-store = open_store("data")            # or s3://bucket/store, memory://store, /net/nfs/store
+from avstore.manifests import open_store
+
+store = open_store("data")  # or s3://bucket/store, memory://store, file:///net/nfs/store
 store.query("SELECT label, count(*) FROM clips, unnest(labels) AS u(label) GROUP BY ALL").df()
 store.sample("vggsound/---g-f_I2yQ_000001").members["flac"]
-store.read("fbank", clip_ids)         # {clip_id: array}
+store.read("fbank", clip_ids)  # {clip_id: array}
 """
 
-import io
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import fsspec
-import numpy as np
 import pyarrow as pa
 
-from avstore.manifests import mirror as remote
-from avstore.manifests import snapshots
+from avstore.manifests import snapshots, stored_clips
 from avstore.manifests.catalogue import open_read
-from avstore.manifests.ranges import Range, read_ranges
+from avstore.manifests.shard_reader import Reader, open_reader
 from avstore.manifests.store import Store, StoreError, find_store
+from avstore.manifests.stored_clips import StoredSample
 
-BASE_FEATURES = ("frames", "audio", "fbank", "json")
+# Seconds to wait for a manifest that another program holds open for writing.
+LOCK_WAIT_S = 30.0
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The rows of a query, as an Arrow table and as what people make of one."""
+class QueryResult:
+    """Rows of a query.
+
+    Attributes:
+        table: The rows as an Arrow table.
+    """
 
     table: pa.Table
 
     def arrow(self) -> pa.Table:
+        """Return the rows as an Arrow table."""
         return self.table
 
     def df(self) -> Any:
-        """As a pandas data frame."""
+        """Return the rows as a pandas data frame."""
         return self.table.to_pandas()
 
     def pl(self) -> Any:
-        """As a polars data frame. Raises StoreError where polars is not installed."""
+        """Return the rows as a polars data frame.
+
+        Raises:
+            StoreError: polars is not installed.
+        """
         try:
             import polars  # noqa: PLC0415 -- optional
         except ImportError as error:
@@ -49,214 +58,178 @@ class Answer:
         return polars.from_arrow(self.table)
 
     def rows(self) -> list[dict[str, Any]]:
+        """Return one dict per row, keyed by column name."""
         found: list[dict[str, Any]] = self.table.to_pylist()
         return found
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A stored clip. members: suffix ('fbank.npy', 'flac', 'f000.jpg', …) to content."""
-
-    clip_id: str
-    key: str
-    fingerprint: str
-    labels: tuple[str, ...]
-    split: str
-    members: Mapping[str, bytes]
-
-
 class OpenStore:
-    """A store that was opened for reading; make it with `open_store`. A context manager."""
+    """A store opened for reading; create it with `open_store`.
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, fs: Any, root: str) -> None:
-        self._con = con
-        self._fs = fs
-        self._root = root
+    Each query sees the latest published manifest. As a context manager, it keeps one connection
+    open, so that all queries in the block see the same state. It can be pickled; the copy opens
+    its own connection.
+
+    Attributes:
+        paths: Paths of the local manifest; of the shards too, unless the store is remote.
+        url: Root of the shards, a local folder or an fsspec URL.
+        options: fsspec options of a remote store, as sorted (name, value) pairs.
+        cache: Folder and size in bytes of the block cache for remote shards, or None.
+        manifest: DuckDB file that is queried: the manifest or a snapshot.
+    """
+
+    def __init__(
+        self,
+        paths: Store,
+        url: str,
+        options: tuple[tuple[str, Any], ...] = (),
+        cache: tuple[str, int] | None = None,
+        snapshot: str | None = None,
+    ) -> None:
+        self.paths = paths
+        self.url = url
+        self.options = options
+        self.cache = cache
+        self.manifest = snapshots.path_of(paths, snapshot) if snapshot else paths.manifest
+        self._con: duckdb.DuckDBPyConnection | None = None
+
+    @property
+    def root(self) -> Path:
+        """Local folder of the manifest; of the shards too, unless the store is remote."""
+        return self.paths.root
+
+    @property
+    def reader(self) -> Reader:
+        """This process's reader of the shards."""
+        return open_reader(self.url, dict(self.options), self.cache)
 
     def __enter__(self) -> "OpenStore":
+        self._con = self.connect()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        self._con.close()
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_con": None}
 
-    def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Answer:
-        """The rows of a query over the manifest. Raises StoreError, with what DuckDB says."""
+    def close(self) -> None:
+        """Close the connection of the `with` block."""
+        if self._con is not None:
+            self._con.close()
+        self._con = None
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """Return a new read-only DuckDB connection, waiting while the file is locked.
+
+        Raises:
+            StoreBusyError: Another program held the manifest for longer than 30 s.
+            StoreError: The manifest is missing or cannot be read.
+        """
+        if self.manifest != self.paths.manifest:
+            return duckdb.connect(str(self.manifest), read_only=True)
+        return open_read(self.paths, LOCK_WAIT_S)
+
+    def query(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> QueryResult:
+        """Run a SQL query over the manifest.
+
+        Args:
+            sql: One DuckDB statement.
+            params: Values of its `?` placeholders, or of its `$name` placeholders.
+
+        Raises:
+            StoreError: The query failed; the message is DuckDB's.
+        """
         try:
-            found = self._con.cursor().sql(sql, params=parameters or None)
-            return Answer(pa.table({}) if found is None else found.to_arrow_table())
+            with self._con.cursor() if self._con else self.connect() as con:
+                found = con.sql(sql, params=params or None)
+                return QueryResult(pa.table({}) if found is None else found.to_arrow_table())
         except duckdb.Error as error:
             raise StoreError(f"the query failed: {error}") from error
 
-    def sample(self, clip_id: str, recipe: str | None = None) -> Sample:
-        """All members of a clip, checked against their checksum.
+    def sample(self, clip_id: str, recipe: str | None = None) -> StoredSample:
+        """Read all members of a clip and check their CRC-32.
 
-        recipe: name or stage (<recipe>-<fp8>), needed where several have the clip.
-        Raises StoreError where it is not stored, with its status.
+        Args:
+            clip_id: `<dataset>/<key>`.
+            recipe: Name or stage (<recipe>-<fp8>), required if several recipes hold the clip.
+
+        Raises:
+            StoreError: The clip is not stored, or its shard is damaged.
         """
-        row = self._base([clip_id], recipe)[clip_id]
-        wanted = _ranges(row, row["members"].split(" "))
-        contents = dict(read_ranges(self._fs, self._root, list(wanted.values())))
-        members = {suffix: contents[at] for suffix, at in wanted.items()}
-        crc = 0
-        for content in members.values():
-            crc = zlib.crc32(content, crc)
-        if crc != row["crc32"]:
-            raise StoreError(f"{clip_id} in {row['shard']} is damaged: its CRC-32 differs")
-        about = "SELECT key, labels, split FROM clips WHERE clip_id = ?"
-        facts = self.query(about, [clip_id]).rows()[0]
-        return Sample(
-            clip_id,
-            facts["key"],
-            row["fingerprint"],
-            tuple(facts["labels"] or ()),
-            facts["split"],
-            members,
-        )
+        return stored_clips.read_sample(self, clip_id, recipe)
 
     def read(
         self, feature: str, clip_ids: Sequence[str], recipe: str | None = None
     ) -> dict[str, Any]:
-        """A feature of these clips, in their order, by few and long range reads.
+        """Read one feature of many clips, by few and long range reads.
 
-        feature: 'fbank' (float16 array, frames x mels), 'frames' (list of JPEG bytes), 'audio'
-        (FLAC bytes), 'json' (bytes), or a derived feature's name, or <name>-<fp8> where the store
-        has it twice (an array of the shape its extractor gives).
-        Raises StoreError where a clip has no such feature.
+        Args:
+            feature: `fbank`, `frames`, `audio`, `json`, or a derived feature's name, or
+                `<name>-<fp8>` if the store has several versions of it.
+            clip_ids: Clips to read; duplicates are read once.
+            recipe: Name or stage (<recipe>-<fp8>), required if several recipes hold the clips.
+
+        Returns:
+            The clips in the given order: float16 [frames, mels] for `fbank`, a list of JPEG bytes
+            for `frames`, FLAC bytes for `audio`, bytes for `json`, and an array of the
+            extractor's shape and dtype for a derived feature.
+
+        Raises:
+            StoreError: A clip lacks the feature, or its shard is damaged.
         """
-        ids = list(dict.fromkeys(clip_ids))
-        if feature in BASE_FEATURES:
-            return self._read_base(feature, ids, recipe)
-        return self._read_derived(feature, ids)
-
-    def _read_base(self, feature: str, ids: list[str], recipe: str | None) -> dict[str, Any]:
-        rows = self._base(ids, recipe)
-        wanted = {i: list(_ranges(rows[i], _members(feature, rows[i])).values()) for i in ids}
-        contents = self._contents([at for ranges in wanted.values() for at in ranges])
-        if feature == "frames":
-            return {i: [contents[at] for at in wanted[i]] for i in ids}
-        for clip_id in ids:
-            if not wanted[clip_id]:
-                raise StoreError(f"{clip_id} in {rows[clip_id]['shard']} has no {feature}")
-        decode = _array if feature == "fbank" else bytes
-        return {i: decode(contents[wanted[i][0]]) for i in ids}
-
-    def _read_derived(self, feature: str, ids: list[str]) -> dict[str, Any]:
-        rows = self._derived(feature, ids)
-        wanted = {i: Range(rows[i]["shard"], rows[i]["offset"], rows[i]["size"]) for i in ids}
-        contents = self._contents(list(wanted.values()))
-        for clip_id in ids:
-            if zlib.crc32(contents[wanted[clip_id]]) != rows[clip_id]["crc32"]:
-                raise StoreError(f"{feature} of {clip_id} is damaged: its CRC-32 differs")
-        return {i: _array(contents[wanted[i]]) for i in ids}
-
-    def _contents(self, ranges: list[Range]) -> dict[Range, bytes]:
-        return dict(read_ranges(self._fs, self._root, ranges))
-
-    def _base(self, ids: list[str], recipe: str | None) -> dict[str, dict[str, Any]]:
-        """The rows of `samples` of these clips. Raises StoreError where one is missing."""
-        found = self.query(
-            """
-            SELECT s.clip_id, s.shard, s.fingerprint, s.members, s.offsets, s.sizes, s.crc32
-            FROM samples s JOIN shards h ON h.path = s.shard
-            WHERE s.clip_id IN (SELECT unnest($ids)) AND ($recipe IS NULL OR h.recipe = $recipe
-                  OR h.recipe || '-' || left(h.fingerprint, 8) = $recipe)
-            """,
-            {"ids": ids, "recipe": recipe},
-        ).rows()
-        return self._one_each(ids, found, "sample", "name one with recipe=")
-
-    def _derived(self, feature: str, ids: list[str]) -> dict[str, dict[str, Any]]:
-        found = self.query(
-            """
-            SELECT clip_id, shard, fingerprint, "offset", size, crc32 FROM feature_samples
-            WHERE clip_id IN (SELECT unnest($ids))
-              AND $feature IN (feature, feature || '-' || left(fingerprint, 8))
-            """,
-            {"ids": ids, "feature": feature},
-        ).rows()
-        known = self.query("SELECT DISTINCT feature FROM feature_samples ORDER BY ALL").rows()
-        if ids and not found and feature not in {row["feature"] for row in known}:
-            names = ", ".join([*BASE_FEATURES, *(row["feature"] for row in known)])
-            raise StoreError(f"the store has no feature {feature!r}; it has {names}")
-        return self._one_each(ids, found, feature, f"name one as {feature}-<first 8 of it>")
-
-    def _one_each(
-        self, ids: list[str], found: list[dict[str, Any]], what: str, hint: str
-    ) -> dict[str, dict[str, Any]]:
-        rows = {row["clip_id"]: row for row in found}
-        if missing := [clip_id for clip_id in ids if clip_id not in rows]:
-            said = self.query(
-                "SELECT stage, status, verdict FROM status WHERE clip_id = ?", [missing[0]]
-            ).rows()
-            where = "; ".join(f"{r['stage']}: {r['status']} {r['verdict'] or ''}" for r in said)
-            raise StoreError(
-                f"{len(missing)} of {len(ids)} clips have no {what}, for one {missing[0]} "
-                f"({where.strip() or 'not published in this store'})"
-            )
-        if len(found) != len(rows):
-            prints = sorted({row["fingerprint"][:8] for row in found})
-            raise StoreError(f"the store has {what} more than once ({', '.join(prints)}); {hint}")
-        return rows
-
-
-def _ranges(row: Mapping[str, Any], suffixes: Sequence[str]) -> dict[str, Range]:
-    where = zip(row["members"].split(" "), row["offsets"], row["sizes"], strict=True)
-    places = {suffix: Range(row["shard"], offset, size) for suffix, offset, size in where}
-    return {suffix: places[suffix] for suffix in suffixes}
-
-
-def _members(feature: str, row: Mapping[str, Any]) -> list[str]:
-    ends = {
-        "frames": (".jpg",),
-        "audio": ("flac", "wav"),
-        "fbank": ("fbank.npy",),
-        "json": ("json",),
-    }
-    return [name for name in row["members"].split(" ") if name.endswith(ends[feature])]
-
-
-def _array(content: bytes) -> Any:
-    return np.load(io.BytesIO(content), allow_pickle=False)
+        return stored_clips.read_feature(self, feature, list(dict.fromkeys(clip_ids)), recipe)
 
 
 def open_store(
-    url: str | Path, snapshot: str | None = None, cache: Path | None = None, **options: Any
+    path: str | Path,
+    *,
+    snapshot: str | None = None,
+    cache: str | Path | None = None,
+    cache_bytes: int = 0,
+    **options: Any,
 ) -> OpenStore:
-    """Open a store for reading, while builds may go on: a folder, or any fsspec URL.
+    """Open a store for reading; builds may write to it at the same time.
 
-    snapshot: a named state instead of the present one. cache: where the manifest of a store
-    elsewhere is kept (default: AVSTORE_CACHE, or ~/.cache/avstore). options: for fsspec (keys,
-    endpoint_url). A local path is opened where it is; `file://` URLs go through the cache, which
-    is what a store on a network file system wants. Raises StoreError where there is no store.
+    A local path is read in place. Of a URL, the manifest is mirrored into the cache folder; use a
+    `file://` URL for a store on a network file system, which DuckDB cannot open safely.
+
+    Args:
+        path: The store's folder or a folder inside it, or an fsspec URL (`s3://bucket/store`).
+        snapshot: Named snapshot to open instead of the current manifest.
+        cache: Cache folder of a remote store. Default: `AVSTORE_CACHE` or ~/.cache/avstore.
+        cache_bytes: Size limit in bytes of a remote store's shard cache. Default: 0, no cache.
+        options: fsspec options of a remote store, such as `endpoint_url`.
+
+    Returns:
+        The opened store, which is also a context manager.
+
+    Raises:
+        StoreError: There is no store at `path`, or it has no such snapshot.
+        ValueError: `cache_bytes` is not a whole number.
     """
-    text = str(url)
-    if "://" in text:
-        if snapshot:
-            return _remote_snapshot(text, snapshot, cache, options)
-        local, fs, root = remote.mirror(text, cache, **options)
-        return OpenStore(open_read(local), fs, root)
-    store: Store = find_store(Path(text))
-    fs = fsspec.filesystem("file")
-    con = _open_snapshot(store, snapshot) if snapshot else open_read(store)
-    return OpenStore(con, fs, str(store.root.resolve()))
+    if not isinstance(cache_bytes, Integral):
+        raise ValueError(f"cache_bytes is a whole number of bytes, not {cache_bytes!r}")
+    if "://" in str(path):
+        return _open_remote(str(path), snapshot, cache, cache_bytes, options)
+    if not Path(path).exists():
+        raise StoreError(f"{path} does not exist; build shards first (make vggsound-shards)")
+    paths = find_store(Path(path))
+    return OpenStore(paths, str(paths.root), snapshot=snapshot)
 
 
-def _open_snapshot(store: Store, name: str) -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(str(snapshots.path_of(store, name)), read_only=True)
+def _open_remote(
+    url: str,
+    snapshot: str | None,
+    cache: str | Path | None,
+    cache_bytes: int,
+    options: dict[str, Any],
+) -> OpenStore:
+    from avstore.manifests import mirror  # noqa: PLC0415 -- local stores do not need the writer
 
-
-def _remote_snapshot(url: str, name: str, cache: Path | None, options: dict[str, Any]) -> OpenStore:
-    local, fs, root = remote.mirror(url, cache, **options)
-    local.snapshots.mkdir(exist_ok=True)
-    for file in (f"{name}.duckdb", f"{name}.json"):
-        target = local.snapshots / file
-        if not target.is_file():
-            try:
-                fs.get_file(f"{root.rstrip('/')}/snapshots/{file}", str(target))
-            except FileNotFoundError as error:
-                target.unlink(missing_ok=True)
-                raise StoreError(f"no snapshot {name!r} in {url}") from error
-    return OpenStore(_open_snapshot(local, name), fs, root)
+    folder = Path(cache or mirror.cache_directory())
+    local, fs, root = mirror.mirror(url, folder, **options)
+    if snapshot:
+        mirror.fetch_snapshot(fs, root, local, snapshot)
+    blocks = (str(folder), cache_bytes) if cache_bytes > 0 else None
+    return OpenStore(local, url.rstrip("/"), tuple(sorted(options.items())), blocks, snapshot)

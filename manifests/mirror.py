@@ -143,3 +143,26 @@ def _features(con: Any, local: Store) -> None:
     ]
     with transaction(con):
         ingest_features(con, new)
+
+
+def fetch_snapshot(fs: Any, root: str, local: Store, name: str) -> None:
+    """Copy a named snapshot into the mirror, unless it is there.
+
+    Args:
+        fs: fsspec file system of the store.
+        root: Root of the store on it.
+        local: The mirror.
+        name: Name of the snapshot.
+
+    Raises:
+        StoreError: The store has no such snapshot.
+    """
+    local.snapshots.mkdir(exist_ok=True)
+    for file in (f"{name}.duckdb", f"{name}.json"):
+        target = local.snapshots / file
+        if not target.is_file():
+            try:
+                fs.get_file(f"{root.rstrip('/')}/snapshots/{file}", str(target))
+            except FileNotFoundError as error:
+                target.unlink(missing_ok=True)
+                raise StoreError(f"the store at {root} has no snapshot {name!r}") from error

@@ -1,10 +1,9 @@
-"""Shards elsewhere (S3, HTTP, any fsspec URL): ranges in parallel, ahead of time, tried again."""
+"""Read byte ranges of remote shards (S3, HTTP, any fsspec URL): in parallel and with retries."""
 
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import fsspec
@@ -17,34 +16,29 @@ from tenacity import (
 )
 
 from avstore.manifests.block_cache import BlockCache
-from avstore.manifests.shard_reader import ReadError, Shard
+from avstore.manifests.shard_reader import ReadError, Shard, Span
 
-# Between remote ranges this near, the bytes between cost less than another request.
+# A gap this small between two remote ranges costs less to read than another request.
 GAP_BYTES = 256 << 10
-# A longer range is asked for in parts, side by side.
+# A longer range is fetched in parts of this size, in parallel.
 PART_BYTES = 8 << 20
 CONNECTIONS = 24
 ATTEMPTS = 6
 
 
 class _TornError(OSError):
-    """A range that came short."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Bytes [start, stop) of a shard."""
-
-    shard: Shard
-    start: int
-    stop: int
+    """A response with fewer bytes than requested; it is retried."""
 
 
 class RemoteReader:
-    """Reads ranges of objects. What was announced by `expecting` is on its way already.
+    """Reads ranges of remote objects; ranges inside `prefetching` spans are already on their way.
 
-    url: the store's; options: for fsspec; cache: blocks kept on the local disk, or None.
-    A broken connection, a time-out or a short answer is tried again, with growing waits.
+    A broken connection, a timeout or a short response is retried with growing waits.
+
+    Args:
+        url: Root of the store, an fsspec URL.
+        options: fsspec options.
+        cache: Cache of blocks on the local disk, or None.
     """
 
     gap = GAP_BYTES
@@ -55,48 +49,53 @@ class RemoteReader:
         self._root = root.rstrip("/")
         self._cache = cache
         self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="ranges")
-        self._expected: list[tuple[Span, list[Future[bytes]]]] = []
+        self._prefetched: list[tuple[Span, list[Future[bytes]]]] = []
         self._lock = threading.Lock()
 
     def read(self, shard: Shard, offset: int, size: int) -> memoryview:
-        """Bytes [offset, offset + size). Raises ReadError where they cannot be had whole."""
+        """Return bytes [offset, offset + size). Raise ReadError if they are not all available."""
         stop = offset + size
         with self._lock:
             held = next(
                 (
                     (span, futures)
-                    for span, futures in self._expected
+                    for span, futures in self._prefetched
                     if span.shard.path == shard.path and span.start <= offset and stop <= span.stop
                 ),
                 None,
             )
-        span, futures = held or (Span(shard, offset, stop), self._ask(Span(shard, offset, stop)))
+        if held is None:
+            span = Span(shard, offset, stop)
+            held = (span, self._request(span))
+        span, futures = held
         return _slice(span, [future.result() for future in futures], offset, stop)
 
     @contextmanager
-    def expecting(self, spans: Sequence[Span]) -> Iterator[None]:
-        """Fetch these spans side by side; hold them while the block runs."""
-        asked = [(span, self._ask(span)) for span in merged(spans, self.gap)]
+    def prefetching(self, spans: Sequence[Span]) -> Iterator[None]:
+        """Start fetching these spans in parallel, and hold them while the block runs."""
+        requested = [(span, self._request(span)) for span in merged(spans, self.gap)]
         with self._lock:
-            self._expected += asked
+            self._prefetched += requested
         try:
             yield
         finally:
             with self._lock:
-                self._expected = [held for held in self._expected if held not in asked]
-            for _, futures in asked:
+                self._prefetched = [held for held in self._prefetched if held not in requested]
+            for _, futures in requested:
                 for future in futures:
                     future.cancel()
 
-    def renew(self, shard: Shard, start: int, stop: int) -> bool:
-        """Drop what is cached of these bytes; whether there was anything."""
+    def invalidate(self, shard: Shard, start: int, stop: int) -> bool:
+        """Drop cached bytes [start, stop); return whether a re-read may differ."""
         if self._cache is None or not shard.sha256:
             return False
         with self._lock:
-            self._expected = [held for held in self._expected if held[0].shard.path != shard.path]
+            self._prefetched = [
+                held for held in self._prefetched if held[0].shard.path != shard.path
+            ]
         return self._cache.drop(shard.sha256, start, stop)
 
-    def _ask(self, span: Span) -> list[Future[bytes]]:
+    def _request(self, span: Span) -> list[Future[bytes]]:
         return [
             self._pool.submit(self._part, span.shard, start, min(start + PART_BYTES, span.stop))
             for start in range(span.start, span.stop, PART_BYTES)
@@ -117,34 +116,32 @@ class RemoteReader:
         )
         try:
             return retrying(self._fetch_once, shard, start, stop)
-        except FileNotFoundError as error:
-            raise ReadError(f"the shard is not there: {error}") from error
         except RetryError as error:
             reason = error.last_attempt.exception()
             raise ReadError(
-                f"bytes {start} to {stop} cannot be had after {ATTEMPTS} tries: {reason}", start
+                f"bytes {start} to {stop} could not be read in {ATTEMPTS} attempts: {reason}", start
             ) from error
 
     def _fetch_once(self, shard: Shard, start: int, stop: int) -> bytes:
         try:
             content: bytes = self._fs.cat_file(f"{self._root}/{shard.path}", start=start, end=stop)
         except FileNotFoundError as error:
-            raise ReadError(f"the shard is not there: {error}; run avstore verify") from error
+            raise ReadError(f"the shard does not exist: {error}; run avstore verify") from error
         except (OSError, TimeoutError):
             raise
-        except Exception as error:  # each protocol's client has errors of its own
+        except Exception as error:  # each protocol's client has its own errors
             raise ConnectionError(f"{type(error).__name__}: {error}") from error
         if len(content) != stop - start:
-            raise _TornError(f"{len(content)} bytes came instead of {stop - start}")
+            raise _TornError(f"received {len(content)} bytes instead of {stop - start}")
         return content
 
     def close(self) -> None:
-        """Drop what is under way."""
+        """Cancel requests that have not started."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def merged(spans: Sequence[Span], gap: int) -> list[Span]:
-    """Fewer spans that cover these: near ones of a shard become one."""
+    """Merge spans of a shard that are at most `gap` bytes apart."""
     out: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.shard.path, span.start)):
         last = out[-1] if out else None
@@ -156,7 +153,7 @@ def merged(spans: Sequence[Span], gap: int) -> list[Span]:
 
 
 def _slice(span: Span, parts: list[bytes], start: int, stop: int) -> memoryview:
-    """Bytes [start, stop) of a span that came in parts."""
+    """Return bytes [start, stop) of a span that was fetched in parts."""
     first = (start - span.start) // PART_BYTES
     last = (max(stop, start + 1) - 1 - span.start) // PART_BYTES
     whole = b"".join(parts[first : last + 1])

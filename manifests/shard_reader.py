@@ -1,9 +1,10 @@
-"""Bytes of members from shards: by range, coalesced, and checked to be what was asked for."""
+"""Read byte ranges of shards: what a reader is, and the reader of local shards."""
 
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -11,17 +12,22 @@ from typing import Any, Protocol
 
 from avstore.manifests.store import StoreError
 
-_HEADER = 512
-# Between local ranges this near, the bytes between are read along rather than asked twice.
+# A gap this small between two local ranges costs less to read than a second call.
 _LOCAL_GAP = 8 << 10
-# Read at once where a shard is read from end to end.
+# Bytes per call when a local shard is read from end to end.
 _LOCAL_CHUNK = 4 << 20
 _OPEN_FILES = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A shard file. path: relative to the store's root."""
+    """A shard file.
+
+    Attributes:
+        path: Path relative to the store's root.
+        sha256: Hex digest of the file; "" if unknown.
+        bytes: Size of the file; 0 if unknown.
+    """
 
     path: str
     sha256: str
@@ -29,8 +35,15 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """A sample that could not be used: which, where, why. offset: in the shard, None unknown."""
+class BadSample:
+    """A sample that could not be used.
+
+    Attributes:
+        clip_id: `<dataset>/<key>`.
+        shard: Shard's path relative to the store.
+        offset: Byte offset in the shard, or None if unknown.
+        reason: What is wrong with it.
+    """
 
     clip_id: str
     shard: str
@@ -43,16 +56,27 @@ class Problem:
 
 
 class BadSampleError(StoreError):
-    """A sample that cannot be read or decoded. problem: which, where, why."""
+    """A sample that cannot be read or decoded.
 
-    def __init__(self, problem: Problem | str) -> None:
+    Attributes:
+        problem: The sample and the reason.
+    """
+
+    def __init__(self, problem: BadSample | str) -> None:
         super().__init__(str(problem))
         self.problem = problem
 
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """A member to read. name: its whole name in the tar."""
+    """Content of a member: bytes [offset, offset + size) of a shard.
+
+    Attributes:
+        shard: The shard that holds it.
+        name: Full name of the member in the tar.
+        offset: Start of the content in bytes; its tar header is the 512 bytes before.
+        size: Size of the content in bytes.
+    """
 
     shard: Shard
     name: str
@@ -60,8 +84,22 @@ class ByteRange:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes [start, stop) of a shard."""
+
+    shard: Shard
+    start: int
+    stop: int
+
+
 class ReadError(Exception):
-    """A range that could not be had. offset: where in the shard, None: the file as a whole."""
+    """A byte range that cannot be read.
+
+    Attributes:
+        reason: What is wrong.
+        offset: Byte offset in the shard, or None if the whole file is affected.
+    """
 
     def __init__(self, reason: str, offset: int | None = None) -> None:
         super().__init__(reason)
@@ -70,31 +108,41 @@ class ReadError(Exception):
 
 
 class Reader(Protocol):
-    """Reads byte ranges of shards."""
+    """Reads byte ranges of a store's shards.
+
+    Attributes:
+        gap: Largest gap in bytes across which two ranges are read by one request.
+        chunk: Bytes per request when a shard is read from end to end.
+    """
 
     gap: int
     chunk: int
 
     def read(self, shard: Shard, offset: int, size: int) -> memoryview:
-        """Bytes [offset, offset + size). Raises ReadError where they cannot be had whole."""
+        """Return bytes [offset, offset + size). Raise ReadError if they are not all available."""
         ...
 
-    def renew(self, shard: Shard, start: int, stop: int) -> bool:
-        """Bytes [start, stop) that were read are wrong: let go of what is held of them. Whether
-        reading again may give others."""
+    def prefetching(self, spans: Sequence[Span]) -> AbstractContextManager[None]:
+        """Start fetching these spans, and hold them while the block runs."""
+        ...
+
+    def invalidate(self, shard: Shard, start: int, stop: int) -> bool:
+        """Drop what is held of bytes [start, stop); return whether a re-read may differ."""
         ...
 
 
 class _File(FileIO):
-    """A file that is closed when it is neither kept nor read any more."""
+    """A file that closes itself once neither the reader nor a running read holds it."""
 
     def __del__(self) -> None:
         self.close()
 
 
 class LocalReader:
-    """Reads files of a folder with pread, through a bounded number of open ones; threads may read
-    side by side."""
+    """Reads shards under a local folder with pread; threads may read at the same time.
+
+    It keeps at most 128 files open.
+    """
 
     gap = _LOCAL_GAP
     chunk = _LOCAL_CHUNK
@@ -105,19 +153,24 @@ class LocalReader:
         self._lock = threading.Lock()
 
     def read(self, shard: Shard, offset: int, size: int) -> memoryview:
+        """Return bytes [offset, offset + size). Raise ReadError if they are not all available."""
         with self._lock:
-            file = self._file(shard)  # stays open while it is held here
+            file = self._file(shard)  # this reference keeps it open if it is evicted meanwhile
         parts, got = [], 0
         while got < size:
             part = os.pread(file.fileno(), size - got, offset + got)
             if not part:
-                raise ReadError(f"the shard ends at byte {offset + got}", offset)
+                raise ReadError(
+                    f"the shard ends at byte {offset + got}, before byte {offset + size}; "
+                    "run avstore verify",
+                    offset,
+                )
             parts.append(part)
             got += len(part)
         return memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def read_into(self, shard: Shard, offset: int, buffers: Sequence[Any]) -> int:
-        """Fill these from `offset` on; how many bytes were read. Raises ReadError."""
+        """Fill the buffers from `offset` on; return the bytes read. Raise ReadError on failure."""
         with self._lock:
             file = self._file(shard)
         return os.preadv(file.fileno(), buffers, offset)
@@ -130,7 +183,9 @@ class LocalReader:
         try:
             file = _File(self._root / shard.path)
         except OSError as error:
-            raise ReadError(f"the shard cannot be opened: {error.strerror}") from error
+            raise ReadError(
+                f"the shard cannot be opened: {error.strerror}; run avstore verify"
+            ) from error
         size = os.fstat(file.fileno()).st_size
         if shard.bytes and size != shard.bytes:
             raise ReadError(
@@ -142,100 +197,52 @@ class LocalReader:
             self._open.popitem(last=False)
         return file
 
-    def renew(self, shard: Shard, start: int, stop: int) -> bool:
-        """Whether another file lies in the place of the one that was open."""
+    def prefetching(self, spans: Sequence[Span]) -> AbstractContextManager[None]:
+        """Do nothing: the operating system reads ahead."""
+        return nullcontext()
+
+    def invalidate(self, shard: Shard, start: int, stop: int) -> bool:
+        """Close the shard's file; return whether another file has replaced it since."""
         with self._lock:
             file = self._open.pop(shard.path, None)
         if file is None:
             return False
         try:
-            there = (self._root / shard.path).stat()
+            current = (self._root / shard.path).stat()
         except OSError:
             return False
         held = os.fstat(file.fileno())
-        return (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino)
+        return (current.st_dev, current.st_ino) != (held.st_dev, held.st_ino)
 
     def close(self) -> None:
-        """Let go of every file."""
+        """Close all files."""
         with self._lock:
             self._open.clear()
 
 
-def read_members(reader: Reader, wanted: Sequence[ByteRange]) -> list[memoryview]:
-    """Contents of members of one shard, near ones by one read; the header in front of each is
-    compared with the name and size that were asked for.
+_READERS: dict[tuple[str, str, str, int], Reader] = {}
 
-    Raises ReadError where one is not there.
+
+def open_reader(
+    url: str, options: Mapping[str, Any] | None = None, cache: tuple[str, int] | None = None
+) -> Reader:
+    """Return this process's reader of the store at `url`.
+
+    Args:
+        url: Root of the store, a local folder or an fsspec URL.
+        options: fsspec options of a remote store.
+        cache: Folder and size limit in bytes of a block cache for a remote store.
     """
-    found: list[memoryview] = [memoryview(b"")] * len(wanted)
-    for span in _spans(wanted, reader.gap):
-        first, last = wanted[span[0]], wanted[span[-1]]
-        start = first.offset - _HEADER
-        content = reader.read(first.shard, start, last.offset + last.size - start)
-        for place in span:
-            item = wanted[place]
-            at = item.offset - start
-            _check_header(content[at - _HEADER : at], item)
-            found[place] = content[at : at + item.size]
-    return found
+    key = (url, repr(options), repr(cache), os.getpid())  # a forked child needs its own threads
+    if key not in _READERS:
+        remote = "://" in url
+        _READERS[key] = _remote(url, options or {}, cache) if remote else LocalReader(url)
+    return _READERS[key]
 
 
-def reread(reader: Reader, wanted: Sequence[ByteRange]) -> bool:
-    """Members of one shard prove wrong: whether to read them again, past what the reader held."""
-    if not wanted:
-        return False
-    stop = max(item.offset + item.size for item in wanted)
-    return reader.renew(wanted[0].shard, min(item.offset for item in wanted) - _HEADER, stop)
+def _remote(url: str, options: Mapping[str, Any], cache: tuple[str, int] | None) -> Reader:
+    # Imported here because a local store needs neither fsspec nor its clients.
+    from avstore.manifests.block_cache import BlockCache  # noqa: PLC0415
+    from avstore.manifests.remote_reader import RemoteReader  # noqa: PLC0415
 
-
-def _spans(wanted: Sequence[ByteRange], gap: int) -> list[list[int]]:
-    """Places in `wanted`, grouped so that those of a group lie near one another."""
-    spans: list[list[int]] = []
-    end = 0
-    for place in sorted(range(len(wanted)), key=lambda place: wanted[place].offset):
-        item = wanted[place]
-        if spans and item.offset - _HEADER - end <= gap:
-            spans[-1].append(place)
-        else:
-            spans.append([place])
-        end = max(end, item.offset + item.size) if len(spans[-1]) > 1 else item.offset + item.size
-    return spans
-
-
-def _check_header(header: memoryview, item: ByteRange) -> None:
-    """Compare a tar header with what should follow it."""
-    raw = bytes(header)
-    if as_written(raw, item):
-        return
-    if raw[257:262] != b"ustar":
-        raise ReadError(
-            "there is no tar header there: the shard is damaged or was rebuilt; run avstore verify",
-            item.offset,
-        )
-    name = raw[:100].rstrip(b"\0").decode("utf-8", "replace")
-    prefix = raw[345:500].split(b"\0", 1)[0].decode("utf-8", "replace")
-    if raw[257:263] == b"ustar\0" and prefix:
-        name = f"{prefix}/{name}"
-    try:
-        size = int(raw[124:136].rstrip(b"\0 ") or b"0", 8)
-    except ValueError:
-        size = -1
-    if len(item.name) <= 100 and (name, size) != (item.name, item.size):
-        raise ReadError(
-            f"the shard holds {name} ({size} bytes) there and not {item.name} ({item.size} bytes): "
-            "the store was rebuilt since the list was made, or the shard is damaged; start anew, "
-            "or run avstore verify",
-            item.offset,
-        )
-
-
-def as_written(raw: bytes, item: ByteRange) -> bool:
-    """Whether it is the header that avstore writes for this member: seen without parsing it."""
-    name = item.name.encode()
-    return (
-        len(name) <= 100
-        and raw[:100] == name.ljust(100, b"\0")
-        and raw[124:136] == b"%011o\0" % item.size
-        and raw[257:263] == b"ustar\0"
-        and raw[345] == 0
-    )
+    return RemoteReader(url, dict(options), BlockCache(*cache) if cache else None)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from avstore.train.data import SampleList, Store, sample_list
+from avstore.train.data import OpenStore, SampleList, sample_list
 from avstore.train.errors import UserError
 
 _CLIPS = "SELECT clip_id FROM task_clips WHERE stream = ? AND position = ? AND role = ?"
@@ -42,7 +42,7 @@ class Stream:
         return [f"{t.train.fingerprint} {t.evaluation.fingerprint}" for t in self.tasks]
 
 
-def load_stream(store: Store, name: str | None) -> Stream:
+def load_stream(store: OpenStore, name: str | None) -> Stream:
     """A stream by name, or the first one all of whose tasks have clips.
 
     Evaluation is on role `retrieval` where a task has one with clips, else on `eval`.
@@ -50,7 +50,7 @@ def load_stream(store: Store, name: str | None) -> Stream:
     """
     counts: dict[str, dict[int, dict[str, int]]] = {}
     titles: dict[tuple[str, int], str] = {}
-    for row in store.query(_COUNTS).to_pylist():
+    for row in store.query(_COUNTS).rows():
         roles = counts.setdefault(row["stream"], {}).setdefault(row["position"], {})
         roles[row["role"]] = row["clips"]
         titles[row["stream"], row["position"]] = row["task"]
@@ -86,7 +86,7 @@ def load_stream(store: Store, name: str | None) -> Stream:
 
 
 def whole(
-    store: Store, stream: str, roles: tuple[str, ...], segments: str | None = None
+    store: OpenStore, stream: str, roles: tuple[str, ...], segments: str | None = None
 ) -> SampleList:
     """All clips of a stream's first of `roles` that has any, as one list.
 
@@ -94,11 +94,11 @@ def whole(
     """
     sql = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = ?"
     counted = f"SELECT count(*) AS n FROM ({sql}) JOIN samples USING (clip_id)"
-    filled = [r for r in roles if store.query(counted, [stream, r])["n"][0].as_py()]
+    filled = [r for r in roles if store.query(counted, [stream, r]).rows()[0]["n"]]
     return sample_list(store, sql, [stream, (filled or roles)[0]], segments=segments)
 
 
-def union(store: Store, stream: Stream) -> SampleList:
+def union(store: OpenStore, stream: Stream) -> SampleList:
     """All training clips of a stream as one list."""
     sql = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = 'train'"
     return sample_list(store, sql, [stream.name])

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from avstore.manifests.members import member_ranges
+from avstore.manifests.shard_reader import LocalReader, Reader, Shard
 from avstore.manifests.store import Store, StoreError, committing, sidecar_of
 from avstore.pipelines.build.shard_tar import ShardTar
 from avstore.pipelines.features import worker_model as model
@@ -104,18 +105,16 @@ class _open:  # noqa: N801 -- reads as a function
 
     def __init__(self, job: FeatureJob) -> None:
         self._job = job
-        self._handle = -1
+        self._reader = LocalReader(str(job.store))  # the job's own: shards may be rebuilt later
 
     def __enter__(self) -> list[StoredClip]:
         job = self._job
         if job.base is None:
             return [StoredClip(clip_id, text=text) for clip_id, text in (job.texts or {}).items()]
-        self._handle = os.open(job.store / job.base, os.O_RDONLY)
-        return [_stored(row, self._handle, job.labels) for row in _base_rows(job)]
+        return [_stored(job, row, self._reader) for row in _base_rows(job)]
 
     def __exit__(self, *_: object) -> None:
-        if self._handle >= 0:
-            os.close(self._handle)
+        self._reader.close()
 
 
 def _base_rows(job: FeatureJob) -> list[dict[str, Any]]:
@@ -126,17 +125,15 @@ def _base_rows(job: FeatureJob) -> list[dict[str, Any]]:
     return sorted((row for row in rows if row["stored"]), key=lambda row: row["position"])
 
 
-def _stored(
-    row: Mapping[str, Any], handle: int, labels: Mapping[str, tuple[str, ...]] | None
-) -> StoredClip:
-    names = row["members"].split(" ")
-    places = dict(zip(names, zip(row["offsets"], row["sizes"], strict=True), strict=True))
+def _stored(job: FeatureJob, row: Mapping[str, Any], reader: Reader) -> StoredClip:
+    clip_id = row["clip_id"]
+    shard = Shard(job.base or "", job.base_sha256, 0)
     return StoredClip(
-        row["clip_id"],
-        handle,
-        places,
+        clip_id,
+        reader,
+        member_ranges(shard, clip_id, row["members"], row["offsets"], row["sizes"]),
         row["duration_s"] or 0.0,
-        None if labels is None else tuple(labels.get(row["clip_id"], ())),
+        None if job.labels is None else tuple(job.labels.get(clip_id, ())),
     )
 
 

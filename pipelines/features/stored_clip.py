@@ -3,8 +3,7 @@
 import hashlib
 import io
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import av
@@ -13,6 +12,8 @@ import simplejpeg
 import soxr
 from numpy.typing import NDArray
 
+from avstore.manifests.members import read_members
+from avstore.manifests.shard_reader import ByteRange, Reader, ReadError
 from avstore.manifests.store import StoreError
 
 READ_LIBRARIES = {"frames": ("simplejpeg",), "audio": ("av", "soxr"), "fbank": ("numpy",)}
@@ -23,13 +24,13 @@ READ_LIBRARIES = {"frames": ("simplejpeg",), "audio": ("av", "soxr"), "fbank": (
 class StoredClip:
     """One clip of a base shard, open for reading (or one label of a vocabulary).
 
-    places: suffix to (offset, size) in the file `handle`, in the shard's order. labels: from the
-    manifest, where the extractor reads them. text: the label, for features of a vocabulary.
+    reader: reads the base shard; ranges: its members by suffix, in the shard's order. labels: from
+    the manifest, where the extractor reads them. text: the label, for features of a vocabulary.
     """
 
     clip_id: str
-    handle: int = -1
-    places: dict[str, tuple[int, int]] = field(default_factory=dict)
+    reader: Reader | None = None
+    ranges: Mapping[str, ByteRange] = field(default_factory=dict)
     duration_s: float = 0.0
     labels: tuple[str, ...] | None = None
     text: str = ""
@@ -37,7 +38,7 @@ class StoredClip:
 
     @property
     def frame_names(self) -> list[str]:
-        return [suffix for suffix in self.places if suffix.endswith(".jpg")]
+        return [suffix for suffix in self.ranges if suffix.endswith(".jpg")]
 
     def frames(self, indices: Sequence[int] | None = None) -> list[NDArray[np.uint8]]:
         """RGB pictures (height, width, 3), all of them or those at `indices`."""
@@ -57,7 +58,7 @@ class StoredClip:
 
     def audio(self, rate: int | None = None) -> NDArray[np.float32]:
         """The waveform (samples,) in [-1, 1], at `rate` Hz (None: as stored)."""
-        names = [suffix for suffix in self.places if suffix in ("flac", "wav")]
+        names = [suffix for suffix in self.ranges if suffix in ("flac", "wav")]
         if not names:
             raise self._lacks("audio")
         samples, stored = _decode_audio(self._read(names[0]))
@@ -67,7 +68,7 @@ class StoredClip:
 
     def fbank(self) -> NDArray[np.float32]:
         """The log-mel filter bank (frames, mels), not normalised."""
-        if "fbank.npy" not in self.places:
+        if "fbank.npy" not in self.ranges:
             raise self._lacks("fbank")
         content = io.BytesIO(self._read("fbank.npy"))
         return np.asarray(np.load(content, allow_pickle=False), np.float32)
@@ -75,7 +76,7 @@ class StoredClip:
     def source_sha256(self) -> str:
         """sha256 of the members read so far, in the shard's order, then of labels or text."""
         digest = hashlib.sha256()
-        for suffix in self.places:
+        for suffix in self.ranges:
             digest.update(self._seen.get(suffix, b""))
         if self.labels is not None:
             digest.update(canonical_labels(self.labels).encode())
@@ -89,17 +90,17 @@ class StoredClip:
 
     def _read(self, suffix: str) -> bytes:
         if suffix not in self._seen:
-            offset, size = self.places[suffix]
-            content = os.pread(self.handle, size, offset)
-            if len(content) != size:
-                raise StoreError(
-                    f"{self.clip_id}: its shard ends within {suffix}; run avstore verify"
-                )
-            self._seen[suffix] = content
+            if self.reader is None:
+                raise self._lacks(suffix)
+            try:
+                (content,) = read_members(self.reader, [self.ranges[suffix]])
+            except ReadError as error:
+                raise StoreError(f"{suffix} of {self.clip_id}: {error}") from error
+            self._seen[suffix] = bytes(content)
         return self._seen[suffix]
 
     def _lacks(self, what: str) -> StoreError:
-        has = ", ".join(self.places) or "nothing"
+        has = ", ".join(self.ranges) or "nothing"
         return StoreError(f"{self.clip_id} has no {what} in its shard; it has {has}")
 
 

@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avstore.manifests.library import BASE_FEATURES, OpenStore
+from avstore.manifests.library import OpenStore
 from avstore.manifests.store import StoreError
+from avstore.manifests.stored_clips import BASE_FEATURES
 from avstore.pipelines.build.shard_tar import ShardTar
 
 

@@ -8,6 +8,8 @@ import duckdb
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from avstore.manifests.account import accounts, reasons
+from avstore.manifests.members import member_ranges, read_members
+from avstore.manifests.shard_reader import Reader, ReadError, Shard, open_reader
 from avstore.manifests.store import Store, committing
 
 _LOOK = 24  # clips shown
@@ -66,16 +68,17 @@ def _looks(
         "ORDER BY hash(t.clip_id) LIMIT ?",
         [dataset, stage, _LOOK],
     )
-    return [row | {"jpeg": jpeg} for row in rows if (jpeg := _middle_frame(store, row))]
+    reader = open_reader(str(store.root))
+    return [row | {"jpeg": jpeg} for row in rows if (jpeg := _middle_frame(reader, row))]
 
 
-def _middle_frame(store: Store, row: dict[str, Any]) -> str | None:
-    """A frame in base64; None where its shard is not there (`verify` says so)."""
-    frames = [i for i, name in enumerate(row["members"].split()) if name.endswith(".jpg")]
-    at = frames[len(frames) // 2]
+def _middle_frame(reader: Reader, row: dict[str, Any]) -> str | None:
+    """Return a frame in base64, or None if it cannot be read (`verify` reports why)."""
+    shard = Shard(row["shard"], "", 0)
+    ranges = member_ranges(shard, row["clip_id"], row["members"], row["offsets"], row["sizes"])
+    frames = [item for name, item in ranges.items() if name.endswith(".jpg")]
     try:
-        with (store.root / row["shard"]).open("rb") as shard:
-            shard.seek(row["offsets"][at])
-            return base64.b64encode(shard.read(row["sizes"][at])).decode()
-    except FileNotFoundError:
+        (content,) = read_members(reader, [frames[len(frames) // 2]])
+    except ReadError:
         return None
+    return base64.b64encode(content).decode()

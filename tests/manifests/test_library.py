@@ -1,17 +1,26 @@
-"""The store as a library: SQL to tables, samples, features by range reads, here and elsewhere."""
+"""The store as a library: SQL to tables, samples, features by range reads, local and remote."""
 
+import io
+import pickle
+import random
+import subprocess
+import sys
+import tarfile
+from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import fsspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from avstore.manifests import open_store
 from avstore.manifests.catalogue import open_write
-from avstore.manifests.lock import writing
-from avstore.manifests.ranges import Range, coalesce, read_ranges
+from avstore.manifests.lock import StoreBusyError, writing
+from avstore.manifests.members import read_many
+from avstore.manifests.shard_reader import ByteRange, LocalReader, Shard, open_reader
 from avstore.manifests.store import Store, StoreError
 from tests.manifests import synthetic
 
@@ -34,6 +43,57 @@ def test_query_gives_arrow_pandas_and_polars(store: Store) -> None:
         assert pytest.importorskip("polars").DataFrame(answer.pl()).height == 3
         with pytest.raises(StoreError, match=r"the query failed: .*nowhere"):
             opened.query("SELECT * FROM nowhere")
+
+
+def test_a_with_block_sees_one_state_and_a_pickled_store_reads(store: Store) -> None:
+    sql = "SELECT count(*) AS n FROM samples"
+    opened = open_store(store.root)
+    copied = pickle.loads(pickle.dumps(opened))
+    before = copied.query(sql).rows()[0]["n"]
+    with opened:
+        assert pickle.loads(pickle.dumps(opened)).root == store.root
+        assert opened.query(sql).rows()[0]["n"] == before
+        with writing(store), open_write(store) as writer:
+            synthetic.fetch(writer, store, "r2", {"toy/k00002": None})
+            synthetic.build(writer, store, "r2")
+            writer.publish()
+        assert opened.query(sql).rows()[0]["n"] == before
+    assert opened.query(sql).rows()[0]["n"] == copied.query(sql).rows()[0]["n"] == before + 1
+
+
+def test_a_manifest_that_is_written_elsewhere_is_waited_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def busy(paths: Store, path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
+        calls.append(path)
+        if len(calls) < 3:
+            raise StoreBusyError("open for writing in another program")
+        return duckdb.connect(str(path), read_only=read_only)
+
+    monkeypatch.setattr("avstore.manifests.catalogue._connect", busy)
+    assert open_store(store.root).query("SELECT 1 AS one").rows() == [{"one": 1}]
+    assert len(calls) == 3
+    calls.clear()
+    monkeypatch.setattr("avstore.manifests.library.LOCK_WAIT_S", 0.0)
+    with pytest.raises(StoreBusyError, match="open for writing"):
+        open_store(store.root).query("SELECT 1")
+
+
+def test_opening_and_querying_loads_no_framework(store: Store) -> None:
+    script = (
+        "import sys\nfrom avstore.manifests import open_store\n"
+        f"with open_store({str(store.root)!r}) as opened:\n"
+        "    assert opened.query('SELECT clip_id FROM samples').arrow().num_rows\n"
+        "    clip_id = opened.query('SELECT clip_id FROM samples').rows()[0]['clip_id']\n"
+        "    assert opened.sample(clip_id).members\n"
+        "print({'torch', 'dask', 'pandas', 'fsspec', 'av'} & sys.modules.keys())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
 
 
 def test_sample_has_every_member(store: Store) -> None:
@@ -78,7 +138,9 @@ def test_a_damaged_sample_is_refused(featured: Store) -> None:
         content = bytearray(path.read_bytes())
         content[row["offsets"][2] + 5] ^= 1
         path.write_bytes(content)
-        with pytest.raises(StoreError, match="is damaged: its CRC-32 differs"):
+        with pytest.raises(
+            StoreError, match=r"toy/k00001 in .*: its CRC-32 is \w+ and the manifest says"
+        ):
             opened.sample("toy/k00001")
 
 
@@ -149,24 +211,70 @@ def test_a_store_on_s3_is_read_by_ranges(
         server.stop()
 
 
-@given(
-    st.lists(
-        st.builds(
-            Range,
-            st.sampled_from(["a", "b"]),
-            st.integers(0, 4000),
-            st.integers(1, 300),
-        ),
-        max_size=40,
-    ),
-    st.integers(0, 500),
-)
-def test_coalesced_reads_give_every_range_its_bytes(wanted: list[Range], gap: int) -> None:
-    fs = fsspec.filesystem("memory")
-    contents = {name: bytes((i * 7 + ord(name)) % 251 for i in range(5000)) for name in "ab"}
-    for name, content in contents.items():
-        fs.pipe_file(f"/ranges/{name}", content)
-    read = dict(read_ranges(fs, "/ranges", wanted, gap))
-    assert read == {r: contents[r.path][r.offset : r.offset + r.size] for r in wanted}
-    merged = coalesce(wanted, gap)
-    assert len(merged) <= len(set(wanted))
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two shards with members of many sizes, some far apart."""
+    root = tmp_path_factory.mktemp("shards")
+    for name in "ab":
+        with tarfile.open(root / f"{name}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+            for number in range(24):
+                size = (number * 7919) % 3000 + (number % 8 == 7) * 400_000
+                info = tarfile.TarInfo(f"k{number:02d}.bin")
+                info.size = size
+                tar.addfile(info, io.BytesIO(random.Random(f"{name}{number}").randbytes(size)))
+    return root
+
+
+def _ranges(root: Path, name: str) -> list[ByteRange]:
+    shard = Shard(f"{name}.tar", f"{name * 64}", (root / f"{name}.tar").stat().st_size)
+    with tarfile.open(root / shard.path) as tar:
+        return [ByteRange(shard, m.name, m.offset_data, m.size) for m in tar]
+
+
+@given(picks=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 23)), max_size=40))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@pytest.mark.parametrize("remote", [False, True])
+def test_many_members_are_read_with_their_bytes(
+    shards: Path, remote: bool, picks: list[tuple[str, int]]
+) -> None:
+    known = {name: _ranges(shards, name) for name in "ab"}
+    wanted = [known[name][number] for name, number in picks]
+    reader = open_reader(f"file://{shards}" if remote else str(shards))
+    read = {item: bytes(content) for item, content in read_many(reader, wanted)}
+    whole = {name: (shards / f"{name}.tar").read_bytes() for name in "ab"}
+    assert read == {
+        item: whole[item.shard.path[0]][item.offset : item.offset + item.size] for item in wanted
+    }
+    assert list(read) == sorted(read, key=lambda item: (item.shard.path, item.offset))
+
+
+def test_near_members_are_read_by_one_request(
+    shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, requests = LocalReader(str(shards)), []
+
+    def read(shard: Shard, offset: int, size: int) -> memoryview:
+        requests.append((shard.path, offset, size))
+        return LocalReader.read(reader, shard, offset, size)
+
+    monkeypatch.setattr(reader, "read", read)
+    wanted = _ranges(shards, "a")
+    assert len(list(read_many(reader, wanted[:7]))) == 7
+    assert requests == [("a.tar", 0, wanted[6].offset + wanted[6].size)]
+    requests.clear()
+    assert len(list(read_many(reader, [wanted[6], wanted[8]]))) == 2  # 400 kB lie between
+    assert [path for path, *_ in requests] == ["a.tar", "a.tar"]
+    requests.clear()
+    monkeypatch.setattr("avstore.manifests.members._MAX_BYTES", 4096)
+    assert len(list(read_many(reader, wanted[:7]))) == 7
+    assert len(requests) > 1
+    assert all(size <= 4096 for *_, size in requests)
+
+
+def test_a_member_that_is_not_the_named_one_is_refused(shards: Path) -> None:
+    reader = LocalReader(str(shards))
+    first, second = _ranges(shards, "a")[:2]
+    with pytest.raises(StoreError, match=r"a\.tar: the shard holds k01.bin .* and not k00.bin"):
+        list(read_many(reader, [replace(second, name=first.name)]))
+    with pytest.raises(StoreError, match=r"a\.tar: there is no tar header there"):
+        list(read_many(reader, [replace(second, offset=second.offset + 512)]))

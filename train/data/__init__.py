@@ -1,6 +1,7 @@
 """From a query over the manifest to batches: which sample comes when is a pure function."""
 
-from avstore.manifests.shard_reader import BadSampleError, Problem
+from avstore.manifests.library import OpenStore, open_store
+from avstore.manifests.shard_reader import BadSample, BadSampleError
 from avstore.train.data.batch import Batch
 from avstore.train.data.collate import Steps
 from avstore.train.data.loader import Loader
@@ -16,13 +17,13 @@ from avstore.train.data.sources import Source, sources
 from avstore.train.data.spec import FBANK_STATISTICS, Augment, BatchSpec, Policy
 from avstore.train.data.statistics import fbank_statistics, known_statistics
 from avstore.train.data.step_stream import StepStream
-from avstore.train.data.store import Store, open_store
 from avstore.train.data.stream_plan import compile_plan
 from avstore.train.data.weights import class_balanced, with_weights
 
 __all__ = [
     "FBANK_STATISTICS",
     "Augment",
+    "BadSample",
     "BadSampleError",
     "Batch",
     "BatchSpec",
@@ -32,17 +33,16 @@ __all__ = [
     "Loader",
     "LoaderError",
     "Mixture",
+    "OpenStore",
     "Order",
     "PlanSpec",
     "Policy",
-    "Problem",
     "Remembered",
     "Rows",
     "SampleList",
     "Source",
     "StepStream",
     "Steps",
-    "Store",
     "Stretch",
     "batches",
     "class_balanced",

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avstore.manifests.shard_reader import Problem
+from avstore.manifests.shard_reader import BadSample
 from avstore.manifests.store import StoreError
 from avstore.train.data.device import DamagedFrameError, Jpegs
 from avstore.train.data.fbank_finish import FbankFinish
@@ -50,7 +50,7 @@ class Batch:
     features: dict[str, Tensor] = field(default_factory=dict)
     mixed_with: list[str | None] = field(default_factory=list)
     share: Tensor = field(default_factory=lambda: torch.zeros(0))
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[BadSample, ...] = ()
     jpegs: Jpegs | None = None
     normalise_pixels: bool = False
     finish: FbankFinish | None = None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from avstore.manifests.shard_reader import BadSampleError, Problem, Reader
+from avstore.manifests.shard_reader import BadSample, BadSampleError, Reader
 from avstore.manifests.store import StoreError
 from avstore.train.data.augment import make
 from avstore.train.data.batch import Batch
@@ -108,7 +108,7 @@ def build(order: Order, rows: Rows, spec: BatchSpec, policy: Policy, threads: in
     # Before the first byte: between large copies the same code takes three times as long.
     asked = [ask(at, int(index)) for at, index in enumerate(rows.indices)]
 
-    def usable(at: int) -> tuple[Piece | None, list[Problem]]:
+    def usable(at: int) -> tuple[Piece | None, list[BadSample]]:
         candidates = chain([asked[at]], (ask(at, index) for index in _others(order, rows, at)))
         return _usable(candidates, spec, policy, order.samples.reader, arrays.places(at))
 
@@ -147,9 +147,9 @@ def _usable(
     policy: Policy,
     reader: Reader,
     places: Places,
-) -> tuple[Piece | None, list[Problem]]:
+) -> tuple[Piece | None, list[BadSample]]:
     """The piece of the first that is well, as far as the policy goes; and what was bad."""
-    problems: list[Problem] = []
+    problems: list[BadSample] = []
     for asked in candidates:
         try:
             if isinstance(asked, BadSampleError):
@@ -171,7 +171,7 @@ def _assemble(
     kept: NDArray[np.int64],
     pieces: Sequence[Piece],
     arrays: Arrays,
-    problems: tuple[Problem, ...],
+    problems: tuple[BadSample, ...],
 ) -> Batch:
     video, seen, jpegs = _video(pieces, spec, arrays.pictures)
     audio = arrays.fbanks.filled([piece.fbank for piece in pieces])

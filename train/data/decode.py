@@ -1,20 +1,18 @@
 """One sample from bytes to arrays: read, check, decode; nothing mixed yet."""
 
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from avstore.manifests.members import invalidate, read_members
 from avstore.manifests.shard_reader import (
+    BadSample,
     BadSampleError,
     ByteRange,
-    Problem,
     Reader,
     ReadError,
-    read_members,
-    reread,
 )
 from avstore.train.data.decoded_sample import Piece, Places
 from avstore.train.data.fbanks import fbank_of, read_fbank
@@ -64,10 +62,10 @@ def decoded(
             array = spectrograms.load_npy(content[wanted.name])
             piece.features[name] = features.fit(array, spec.feature_rows, spec.feature_norm)
     except (ValueError, OSError, KeyError) as error:
-        if first and reread(reader, request.wanted()):
+        if first and invalidate(reader, request.wanted()):
             return decoded(request, spec, reader, places, first=False)
         offset = sample.range(request.members[0])[0] if request.members else None
-        problem = Problem(sample.clip_id, sample.shard.path, offset, f"cannot {doing} {error}")
+        problem = BadSample(sample.clip_id, sample.shard.path, offset, f"cannot {doing} {error}")
         raise BadSampleError(problem) from error
     return piece
 
@@ -92,35 +90,13 @@ def read_checked(
 def _read_checked(
     request: Request, reader: Reader, wanted: list[ByteRange], crc: int
 ) -> list[memoryview]:
-    """Contents of members of one shard, whose CRC-32 together is `crc`. What proves wrong is read
-    once more where the reader held an old copy of it: the store may have been repaired since."""
+    """Contents of members of one shard, whose CRC-32 together is `crc`."""
     shard = wanted[0].shard if wanted else request.sample.shard
     try:
-        try:
-            found = read_members(reader, wanted)
-            _check_crc(found, crc)
-        except ReadError:
-            if not reread(reader, wanted):
-                raise
-            found = read_members(reader, wanted)
-            _check_crc(found, crc)
+        return read_members(reader, wanted, None if crc == _UNCHECKED else crc)
     except ReadError as error:
         clip_id = request.sample.clip_id
-        raise BadSampleError(Problem(clip_id, shard.path, error.offset, error.reason)) from error
-    return found
-
-
-def _check_crc(contents: list[memoryview], expected: int) -> None:
-    if expected == _UNCHECKED:
-        return
-    crc = 0
-    for content in contents:
-        crc = zlib.crc32(content, crc)
-    if crc != expected:
-        raise ReadError(
-            f"its CRC-32 is {crc:08x} and the manifest says {expected:08x}: the shard is damaged; "
-            "run avstore verify"
-        )
+        raise BadSampleError(BadSample(clip_id, shard.path, error.offset, error.reason)) from error
 
 
 def _pictures(

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avstore.manifests.shard_reader import ByteRange, LocalReader, ReadError, as_written
+from avstore.manifests.members import is_own_header
+from avstore.manifests.shard_reader import ByteRange, LocalReader, ReadError
 from avstore.train.data.transforms.spectrograms import npy_header
 
 _TAR, _NPY = 512, 128
@@ -39,7 +40,7 @@ def read_row(reader: LocalReader, item: ByteRange, row: NDArray[Any]) -> int | N
         (frames, row.shape[1]),
         row.dtype,
     )
-    if fortran or not usual or not as_written(bytes(head[:_TAR]), item):
+    if fortran or not usual or not is_own_header(bytes(head[:_TAR]), item):
         return None
     row[kept:] = 0
     return kept

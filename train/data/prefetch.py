@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from avstore.manifests.reader_pool import expecting
-from avstore.manifests.remote_reader import RemoteReader, Span
-from avstore.manifests.shard_reader import BadSampleError
+from avstore.manifests.remote_reader import RemoteReader
+from avstore.manifests.shard_reader import BadSampleError, Span
 from avstore.train.data.order import Order, Rows
 from avstore.train.data.request import request_row
 from avstore.train.data.spec import BatchSpec, Policy
@@ -40,7 +39,8 @@ def _begin(order: Order, rows: Rows, spec: BatchSpec, policy: Policy) -> None:
     while len(_UNDER_WAY) >= _MOST:
         _end(next(iter(_UNDER_WAY)))
     stack = ExitStack()
-    stack.enter_context(expecting(order.samples.reader, spans(order, rows, spec, policy)))
+    reader = order.samples.reader
+    stack.enter_context(reader.prefetching(spans(order, rows, spec, policy)))
     _UNDER_WAY[key] = stack
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from avstore.manifests.library import OpenStore
 from avstore.manifests.shard_reader import Shard
 from avstore.manifests.store import StoreError
 from avstore.train.data.companions import check_complete, find_features
 from avstore.train.data.samples import Layout, SampleList, fingerprint_of
 from avstore.train.data.shared import SharedTable
 from avstore.train.data.stages import choose_stages
-from avstore.train.data.store import Store
 
 # Rows that DuckDB puts into one piece: all of them.
 _ONE_BATCH = 1 << 30
@@ -48,7 +48,7 @@ ON g.clip_id = w.clip_id"""
 
 
 def sample_list(
-    store: Store,
+    store: OpenStore,
     sql: str,
     params: Sequence[Any] = (),
     *,
@@ -71,7 +71,7 @@ def sample_list(
     """
     if segments not in (None, "audio", "visual", "both"):
         raise ValueError(f"segments are 'audio', 'visual' or 'both', not {segments!r}")
-    if not isinstance(store, Store):
+    if not isinstance(store, OpenStore):
         raise TypeError(f"sample_list takes a store (open_store(…)), not {store!r}")
     if isinstance(features, str):
         raise ValueError(f"features is a list of names, such as [{features!r}], not {features!r}")

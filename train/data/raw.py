@@ -4,9 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
-from avstore.manifests.reader_pool import expecting
-from avstore.manifests.remote_reader import Span
-from avstore.manifests.shard_reader import Reader, ReadError
+from avstore.manifests.shard_reader import Reader, ReadError, Span
 from avstore.manifests.store import StoreError
 from avstore.train.data.samples import Sample, SampleList
 
@@ -30,7 +28,7 @@ def raw_samples(
     try:
         for chunk in _chunks(order, samples, reader.chunk):
             stack = ExitStack()
-            stack.enter_context(expecting(reader, [_span(chunk)]))
+            stack.enter_context(reader.prefetching([_span(chunk)]))
             under_way.append((chunk, stack))
             if len(under_way) * reader.chunk > _AHEAD_BYTES:
                 yield from _oldest(reader, under_way)

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from avstore.manifests.shard_reader import BadSampleError, ByteRange, Problem, Shard
+from avstore.manifests.shard_reader import BadSample, BadSampleError, ByteRange, Shard
 from avstore.manifests.store import StoreError
 from avstore.train.data.order import Indices, Order, Rows
 from avstore.train.data.rng import Purpose, generator
@@ -129,7 +129,7 @@ def _request(
         )
     except (StoreError, ValueError) as error:
         raise BadSampleError(
-            Problem(sample.clip_id, sample.shard.path, None, str(error))
+            BadSample(sample.clip_id, sample.shard.path, None, str(error))
         ) from error
 
 

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from avstore.manifests.reader_pool import shard_reader
-from avstore.manifests.shard_reader import Reader, Shard
+from avstore.manifests.shard_reader import Reader, Shard, open_reader
 from avstore.manifests.store import StoreError
 from avstore.train.data.shared import SharedTable
 
@@ -103,7 +102,7 @@ class SampleList:
     @property
     def reader(self) -> Reader:
         """This process's reader of the shards."""
-        return shard_reader(self.url, dict(self.options), self.cache)
+        return open_reader(self.url, dict(self.options), self.cache)
 
     @cached_property
     def places(self) -> NDArray[np.int64]:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avstore.manifests.library import OpenStore
 from avstore.manifests.store import StoreError
 from avstore.train.data.query import sample_list
 from avstore.train.data.samples import SampleList
 from avstore.train.data.shared import SharedTable
-from avstore.train.data.store import Store
 
 _BITS = 64
 
@@ -28,7 +28,7 @@ class Source:
 
 
 def sources(
-    store: Store, queries: Mapping[str, str], **options: Any
+    store: OpenStore, queries: Mapping[str, str], **options: Any
 ) -> tuple[SampleList, tuple[Source, ...]]:
     """One list of all clips that the queries name, and each query's part of it.
 

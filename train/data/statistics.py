@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avstore.manifests.catalogue import open_read
-from avstore.manifests.shard_reader import ByteRange, ReadError, read_members
+from avstore.manifests.library import OpenStore
+from avstore.manifests.members import read_members
+from avstore.manifests.shard_reader import ByteRange, ReadError
 from avstore.manifests.statistics import load
 from avstore.manifests.store import StoreError
 from avstore.train.data.samples import SampleList
 from avstore.train.data.spec import FBANK_STATISTICS
-from avstore.train.data.store import Store
 from avstore.train.data.transforms.spectrograms import load_npy
 
 _MEMBER = "fbank.npy"
@@ -56,12 +56,12 @@ def fbank_statistics(
     return FbankStatistics(mean, math.sqrt(max(squares / values - mean**2, 0.0)), frames)
 
 
-def known_statistics(store: Store, name: str) -> tuple[float, float]:
+def known_statistics(store: OpenStore, name: str) -> tuple[float, float]:
     """(mean, std) by name: what the store has (avstore stats), or a published preset.
 
     Raises StoreError with the names there are.
     """
-    with open_read(store.paths) as con:
+    with store.connect() as con:
         found = {one.name: (one.mean, one.std) for one in load(con)}
     known = {**FBANK_STATISTICS, **found}
     if name not in known:

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from avstore.manifests.library import OpenStore
 from avstore.manifests.store import StoreError
 from avstore.train.data.plan import ContinualPlan, PlanSpec
 from avstore.train.data.sources import sources
-from avstore.train.data.store import Store
 
 
 def compile_plan(
-    store: Store,
+    store: OpenStore,
     tasks: Mapping[str, str] | str,
     spec: PlanSpec,
     seed: int,
@@ -33,14 +33,15 @@ def compile_plan(
     return ContinualPlan(samples, found, spec, seed)
 
 
-def stream_queries(store: Store, stream: str, role: str) -> dict[str, str]:
+def stream_queries(store: OpenStore, stream: str, role: str) -> dict[str, str]:
     """The tasks of a stream in order: name to the query of its clips in that role."""
     rows = store.query(
         "SELECT DISTINCT position, task FROM tasks WHERE stream = ? AND role = ? ORDER BY position",
         [stream, role],
-    ).to_pylist()
+    ).rows()
     if not rows:
-        known = store.query("SELECT DISTINCT stream FROM tasks ORDER BY 1").column(0).to_pylist()
+        found = store.query("SELECT DISTINCT stream FROM tasks ORDER BY 1").rows()
+        known = [row["stream"] for row in found]
         raise StoreError(
             f"the store has no stream {stream!r} with the role {role!r}; it has "
             f"{', '.join(known) or 'none'} (avstore tasks add)"

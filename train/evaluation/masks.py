@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
-from avstore.train.data import Store
+from avstore.train.data import OpenStore
 from avstore.train.errors import UserError
 
 _FACTS = """
@@ -29,11 +29,11 @@ class Masks:
     Raises UserError where the folder lacks masks that the annotations promise.
     """
 
-    def __init__(self, store: Store, clip_ids: Sequence[str], folder: Path, fit: str) -> None:
+    def __init__(self, store: OpenStore, clip_ids: Sequence[str], folder: Path, fit: str) -> None:
         self.fit = fit
         self.files: dict[str, dict[int, Path]] = {}
         self.sizes: dict[str, tuple[int, int]] = {}
-        for row in store.query(_FACTS, [list(clip_ids)]).to_pylist():
+        for row in store.query(_FACTS, [list(clip_ids)]).rows():
             told: dict[str, Any] = json.loads(row["extra"] or "{}").get("masks") or {}
             first = told.get("first_frame", 1)
             self.files[row["clip_id"]] = {

@@ -1,7 +1,6 @@
 """Every extractor on a stored clip: the real classes, with random weights, in their real shape."""
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,10 @@ import pytest
 import simplejpeg
 import torch
 
+from avstore.manifests.members import member_ranges
+from avstore.manifests.shard_reader import LocalReader, Shard
 from avstore.manifests.store import StoreError
+from avstore.pipelines.build.shard_tar import ShardTar
 from avstore.pipelines.extract.flac import encode_flac
 from avstore.pipelines.features.extractor import check_value
 from avstore.pipelines.features.extractors import clap, clip, convnext, valor
@@ -35,21 +37,18 @@ def stored(
     members = {"fbank.npy": fbank.getvalue(), "flac": encode_flac(wave(1, seconds), 16000)}
     for i in range(frames):
         members[f"f{i:03d}.jpg"] = simplejpeg.encode_jpeg(picture(i), quality=90)
-    path = tmp_path / "members"
-    places, at = {}, 0
-    with path.open("wb") as file:
-        for name, content in members.items():
-            file.write(content)
-            places[name] = (at, len(content))
-            at += len(content)
-    return StoredClip("llp/k", os.open(path, os.O_RDONLY), places, 10.0, labels)
+    with (tmp_path / "k.tar").open("wb") as file:
+        tar = ShardTar(file)
+        offsets = [tar.add(f"k.{name}", content) for name, content in members.items()]
+        tar.close()
+    sizes = [len(content) for content in members.values()]
+    ranges = member_ranges(Shard("k.tar", "", 0), "llp/k", " ".join(members), offsets, sizes)
+    return StoredClip("llp/k", LocalReader(str(tmp_path)), ranges, 10.0, labels)
 
 
 @pytest.fixture
 def clip_file(tmp_path: Path):
-    made = stored(tmp_path, labels=("Dog", "Singing"))
-    yield made
-    os.close(made.handle)
+    return stored(tmp_path, labels=("Dog", "Singing"))
 
 
 def compute(extractor, given: StoredClip, weights: Weights = RANDOM) -> np.ndarray:

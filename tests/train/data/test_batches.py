@@ -24,7 +24,7 @@ def test_a_store_is_found_from_its_root_its_shards_and_below(toy_store):
     for path in (root, root / "shards", root / "shards" / "toy"):
         assert open_store(path).root == root.resolve()
     assert toy_store.manifest == root / "manifest.duckdb"
-    assert toy_store.query("SELECT 1 + ? AS two", [1]).to_pylist() == [{"two": 2}]
+    assert toy_store.query("SELECT 1 + ? AS two", [1]).rows() == [{"two": 2}]
 
 
 def test_what_is_no_store_is_said(tmp_path, toy_store):

@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avstore.manifests.block_cache import BLOCK_BYTES, BlockCache
-from avstore.manifests.remote_reader import PART_BYTES, RemoteReader, Span, merged
+from avstore.manifests.remote_reader import PART_BYTES, RemoteReader, merged
+from avstore.manifests.shard_reader import Span
 from avstore.manifests.store import StoreError
 from avstore.train.data import (
     BadSampleError,
@@ -93,7 +94,9 @@ def test_the_same_batches_come_from_s3(toy_store, toy_list, tmp_path, monkeypatc
         bucket = f"loader-{uuid.uuid4().hex[:8]}"  # the server's state is the process's
         fs.mkdir(bucket)
         fs.put(str(toy_store.root), f"{bucket}/store", recursive=True)
-        store = open_store(f"s3://{bucket}/store", tmp_path / "cache", 64 << 20, **options)
+        store = open_store(
+            f"s3://{bucket}/store", cache=tmp_path / "cache", cache_bytes=64 << 20, **options
+        )
         same_batches(store, toy_list)
         same_batches(store, toy_list, workers=2)
     finally:
@@ -110,7 +113,7 @@ def test_what_never_comes_is_said(toy_store, tmp_path, monkeypatch):
     store = elsewhere(toy_store, tmp_path)
     samples = sample_list(store, "SELECT clip_id FROM clips")
     Flaky.share = 1.0
-    with pytest.raises(BadSampleError, match="cannot be had after 2 tries"):
+    with pytest.raises(BadSampleError, match="could not be read in 2 attempts"):
         list(Loader(samples, SPEC))
 
 
@@ -119,9 +122,9 @@ def test_a_vanished_object_is_said(toy_store, tmp_path):
     store = open_store(f"flaky://{root}", cache=tmp_path / "cache")
     samples = sample_list(store, "SELECT clip_id FROM clips")
     shutil.rmtree(root / "shards")
-    with pytest.raises(BadSampleError, match="is not there"):
+    with pytest.raises(BadSampleError, match="does not exist"):
         list(Loader(samples, SPEC))
-    with pytest.raises(StoreError, match="is not there"):
+    with pytest.raises(StoreError, match="does not exist"):
         list(raw_samples(samples))
 
 
@@ -157,7 +160,7 @@ def test_any_range_of_any_object_is_right(tmp_path_factory, data):
         st.lists(st.tuples(st.integers(0, size - 1), st.integers(0, size)), max_size=6)
     )
     spans = [Span(shard, a, min(size, a + b)) for a, b in ranges]
-    with reader.expecting(spans if data.draw(st.booleans()) else []):
+    with reader.prefetching(spans if data.draw(st.booleans()) else []):
         for span in spans:
             found = reader.read(shard, span.start, span.stop - span.start)
             assert bytes(found) == content[span.start : span.stop]

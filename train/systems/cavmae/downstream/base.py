@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from avstore.train.data import Augment, Batch, BatchSpec, SampleList, Store, batches
+from avstore.train.data import Augment, Batch, BatchSpec, OpenStore, SampleList, batches
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
 from avstore.train.systems.cavmae.model import CAVMAE
 
@@ -16,7 +16,7 @@ from avstore.train.systems.cavmae.model import CAVMAE
 class Material:
     """What a task is made of. masks: folder of AVSBench's, for segmentation."""
 
-    store: Store
+    store: OpenStore
     train: SampleList
     evaluation: SampleList
     masks: Path | None = None
