@@ -5,53 +5,59 @@ JOBS   ?= 2
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-DATASETS := vggsound audioset msrvtt ave avs llp
-SHARDS := $(DATASETS:%=%-shards)
+UV_LOCK := $(VENV)/uv.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast lint typecheck check bench reproduce-sample clean $(SHARDS)
+.PHONY: help setup lock test test-fast lint typecheck check bench reproduce-sample clean
 
-help: ## what can be made
+help: ## list the targets
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
-	@echo "$(SHARDS)" | tr ' ' '\n' | sed 's/$$/       SOURCE=… ANNOTATIONS=… STORE=data RECIPE=…/'
+	@! test -f $(READY) || $(BIN)/python -c 'from avstore.datasets.registry import names; print(*names())' \
+	    | tr ' ' '\n' | sed 's/$$/-shards\tSOURCE=… ANNOTATIONS=… STORE=data RECIPE=…/' | expand -t 22
 
-setup: $(READY) ## the virtual environment, pinned
+setup: $(READY) ## make the virtual environment with pinned packages
 
+# uv comes first, by the hashes that the lock has for it; uv then installs the rest by theirs.
 $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Python 3.11 or later is needed, and $(PYTHON) is older: make PYTHON=python3.11 …" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing pinned dependencies into $(VENV) (once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(UV_LOCK)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(UV_LOCK)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
+
+lock: $(READY) ## pin the newest packages that pyproject.toml allows, with hashes
+	@$(BIN)/uv pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 \
+	    --generate-hashes --no-header --no-annotate --upgrade --output-file requirements.lock
 
 # Through the environment, so that a path may hold any character.
 export STORE SOURCE ANNOTATIONS RECIPE WORKERS
-$(SHARDS): %-shards: $(READY) ## a dataset's shards and manifest
+%-shards: $(READY) ## build a dataset's shards and manifest
 	@$(BIN)/avstore build $* --store "$$STORE" \
 	    $${SOURCE:+--source "$$SOURCE"} $${ANNOTATIONS:+--annotations "$$ANNOTATIONS"} \
 	    $${RECIPE:+--recipe "$$RECIPE"} $${WORKERS:+--workers "$$WORKERS"} $(ARGS)
 
-test: $(READY) ## the whole suite, in JOBS processes (default 2)
+test: $(READY) ## run the whole suite in JOBS processes (default 2)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-fast: $(READY) ## the suite without what takes long
+test-fast: $(READY) ## run the suite without its slow tests
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not slow' $(ARGS)
 
-lint: $(READY)
+lint: $(READY) ## check style and format with ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-typecheck: $(READY)
-	@$(BIN)/mypy
+typecheck: $(READY) ## check types with mypy (strict) and pyright
+	@$(BIN)/mypy && $(BIN)/pyright
 
-check: lint typecheck test ## lint, types, tests
+check: lint typecheck test ## lint, typecheck and test
 
-bench: $(READY) ## the benchmarks; JSON in benchmarks/out
+bench: $(READY) ## run the extraction benchmark (JSON in benchmarks/out)
 	@$(BIN)/python -m benchmarks.extract
 
-reproduce-sample: $(READY) ## methods side by side on the embedded sample, 3 seeds (half an hour)
+reproduce-sample: $(READY) ## compare methods on the embedded sample, 3 seeds (half an hour)
 	@test -f "$$STORE/manifest.duckdb" || $(BIN)/avstore build vggsound --store "$$STORE"
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive \
 	    $(BIN)/python train/reproduce.py --shards "$$STORE" --stream sample-4 $(ARGS)

@@ -1,1 +1,22 @@
 """An audio-visual feature store for continual learning."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avstore.train.data import BatchSpec, Loader, open_store, sample_list
+
+__version__ = "0.2.0"
+__all__ = ["BatchSpec", "Loader", "__version__", "open_store", "sample_list"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import avstore` loads no libraries."""
+    if name not in __all__:
+        raise AttributeError(f"module 'avstore' has no attribute {name!r}")
+    from avstore.train import data  # noqa: PLC0415 -- imports torch
+
+    return getattr(data, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,9 @@
 """The DuckDB catalogue over a store: open, ingest, rebuild, verify, query."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avstore.manifests.library import open_store
 
 __all__ = ["open_store"]
 

@@ -1,14 +1,12 @@
 """Extractors by name: avstore's own, those of installed packages, and `module:name`."""
 
-import importlib
-import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib.metadata import entry_points
 from typing import Any
 
+from avstore.datasets.references import load_object
 from avstore.pipelines.features.extractor import Extractor, FeatureError
 
 GROUP = "avstore.extractors"
@@ -47,7 +45,10 @@ def make(name_or_reference: str, parameters: Mapping[str, Any] | None = None) ->
             f"no extractor {name_or_reference!r}: known are {', '.join(sorted(known))}; "
             "or give your own as module:name"
         )
-    maker = _import(reference)
+    try:
+        maker = load_object(reference)
+    except LookupError as error:
+        raise FeatureError(str(error)) from error
     extractor = maker(**_typed(maker, dict(parameters or {}), name_or_reference))
     if not isinstance(extractor, Extractor):
         lacking = [word for word in _members() if not hasattr(extractor, word)]
@@ -61,18 +62,6 @@ def make(name_or_reference: str, parameters: Mapping[str, Any] | None = None) ->
 
 def _members() -> list[str]:
     return [*Extractor.__annotations__, "shape", "dtype", "items", "load", "value"]
-
-
-def _import(reference: str) -> Any:
-    module, _, name = reference.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # a module beside the person, as `python -m` would find it
-    try:
-        return getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        raise FeatureError(f"{reference}: no module named {error.name!r}") from error
-    except AttributeError as error:
-        raise FeatureError(f"{reference}: the module {module} has no {name!r}") from error
 
 
 def _typed(maker: Any, parameters: dict[str, Any], name: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def page(spec: DatasetSpec, counts: Mapping[str, Mapping[str, int]] | None = Non
 
 
 def _build(spec: DatasetSpec) -> str:
-    if spec.name in registry.DATASETS:
+    if registry.is_own(spec.name):
         return f"make {spec.name}-shards SOURCE=/path/to/videos ANNOTATIONS=/path/to/file[,…]"
     return "avstore build MODULE:NAME --source /path/to/videos --annotations /path/to/file"
 

@@ -1,9 +1,6 @@
 """Continual-learning methods, one file each, by name; `module:Class` gives one of your own."""
 
-import importlib
-import sys
-from pathlib import Path
-
+from avstore.datasets.references import load_object
 from avstore.train.errors import UserError
 from avstore.train.methods.base import Inputs, MemoryOptions, Method, Options, ReplayMethod, Setup
 
@@ -40,17 +37,14 @@ __all__ = [
 def find_method(name: str) -> type[Method]:
     """The class of a method by its name, or by `module:Class`; a UserError where there is none."""
     target = METHODS.get(name, name)
-    module_name, colon, class_name = target.partition(":")
-    if not colon:
+    if ":" not in target:
         raise UserError(
             f"no method {name!r}; there are: {', '.join(METHODS)}, or module:Class for your own"
         )
-    if name not in METHODS and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # one's own file is usually where one stands
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"method {name!r} cannot be imported: {error}") from error
+        found = load_object(target)
+    except LookupError as error:
+        raise UserError(f"method {error}") from error
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise UserError(f"method {name!r} is not a subclass of avstore.train.methods.Method")
     return found

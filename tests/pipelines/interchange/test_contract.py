@@ -5,7 +5,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from avstore.datasets.registry import DATASETS
+from avstore.datasets.registry import get, own_names
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests.library import open_store
 from avstore.manifests.store import Store
@@ -51,7 +51,7 @@ def built(spec: DatasetSpec, folder: Path) -> tuple[Path, list[Path]]:
     return folder / "data", files
 
 
-@pytest.mark.parametrize("spec", DATASETS.values(), ids=DATASETS.keys())
+@pytest.mark.parametrize("spec", [get(name) for name in own_names()], ids=own_names())
 def test_files_to_shards_to_export_to_import(spec: DatasetSpec, tmp_path: Path) -> None:
     store, files = built(spec, tmp_path)
     stored = rows(store, "SELECT count(*) FROM samples")[0][0]
@@ -67,7 +67,7 @@ def test_files_to_shards_to_export_to_import(spec: DatasetSpec, tmp_path: Path) 
 
 
 def test_llp_files_come_out_as_they_went_in(tmp_path: Path) -> None:
-    spec = DATASETS["llp"]
+    spec = get("llp")
     store, files = built(spec, tmp_path)
     with open_store(str(store)) as opened:
         clips = export_clips(opened, "SELECT clip_id FROM clips ORDER BY position")
