@@ -1,18 +1,25 @@
 """A run's configuration: a recipe (TOML), checked, with overrides from the command line."""
 
-import hashlib
-import json
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
+from avstore.manifests.fingerprint import canonical, differences, digest
 from avstore.train import fidelity
 from avstore.train.errors import UserError
 from avstore.train.systems.cavmae.model_config import ModelConfig
 
+TRAINER_VERSION = "1"
+"""Raise this when the trainer's code gives other results for the same configuration."""
+
 RECIPES = Path(__file__).parent / "configs"
+_SPEED = {
+    **dict.fromkeys(("title", "steps_per_checkpoint", "eval_batch"), True),
+    "model": {"attention", "checkpointing", "compile"},
+    "data": {"workers"},
+}
 
 
 class Section(BaseModel):
@@ -68,7 +75,7 @@ class Config(Section):
     title: str = ""
     fidelity: Literal["strict", "published"] = "strict"
     method: str = "finetune"
-    options: dict[str, Any] = {}
+    options: dict[str, Any] | SerializeAsAny[BaseModel] = {}
     stream: str | None = None
     seed: int = 0
     epochs: int = Field(default=10, ge=1)
@@ -85,15 +92,45 @@ class Config(Section):
     data: DataConfig = DataConfig()
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The canonical form of everything that decides the result, without what decides speed."""
+        return with_version(canonical(self, exclude=_SPEED))
+
+    @property
     def fingerprint(self) -> str:
-        """sha256 of everything that decides the result (not of what only decides the speed)."""
-        told = self.model_dump(mode="json")
-        for speed in ("title", "steps_per_checkpoint", "eval_batch"):
-            told.pop(speed)
-        for speed in ("attention", "checkpointing", "compile"):
-            told["model"].pop(speed)
-        told["data"].pop("workers")
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        """The sha256 (hex) of `settings`."""
+        return digest(self.settings)
+
+
+def with_version(form: dict[str, Any]) -> dict[str, Any]:
+    """Return a canonical form with the trainer's version, which version 1 leaves out."""
+    return form if TRAINER_VERSION == "1" else {**form, "trainer": TRAINER_VERSION}
+
+
+def other_settings(folder: Path, recorded: dict[str, Any], config: Any) -> UserError:
+    """Return the error for a folder whose run has another fingerprint, naming what differs.
+
+    Args:
+        folder: The run's folder.
+        recorded: What the run wrote; its key `config` is the configuration as JSON.
+        config: The configuration of this run, a `Config` or `DownstreamConfig`.
+    """
+    changed = differences(_settings_of(recorded.get("config", {}), config), config.settings)
+    keys = "; ".join(changed) or "the trainer's version"
+    return UserError(f"{folder} holds a run with other settings: {keys}; give another --out")
+
+
+def _settings_of(recorded: dict[str, Any], config: Any) -> dict[str, Any]:
+    try:
+        old = type(config).model_validate(recorded)
+        options = getattr(config, "options", None)
+        if isinstance(options, BaseModel) and old.method == config.method:
+            own = type(options).model_validate(old.options)
+            old = old.model_copy(update={"options": own})
+    except ValidationError:  # written by a version with other keys
+        return recorded
+    form: dict[str, Any] = old.settings
+    return form
 
 
 def recipe_names() -> list[str]:

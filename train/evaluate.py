@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from avstore.train import checkpoint
+from avstore.train.config import other_settings
 from avstore.train.data import open_store, steps_per_epoch
 from avstore.train.errors import UserError, make_folder
 from avstore.train.experiment import pick_device
@@ -120,7 +121,7 @@ class Run:
         """Train what is left, then score and write down."""
         done = self.folder / "results.json"
         if done.is_file():
-            self._same(json.loads(done.read_text()))
+            self._require_same(json.loads(done.read_text()))
             console.print(f"{self.folder} is finished already; its results are in {done}")
             return
         make_folder(self.folder)
@@ -201,6 +202,7 @@ class Run:
         assert self.optimizer is not None
         state = {
             **self.identity(),
+            "config": self.config.model_dump(mode="json"),
             "epoch": self.epoch,
             "state": self.trained_state(),
             "optimizer": self.optimizer.state_dict(),
@@ -215,18 +217,18 @@ class Run:
         if not path.is_file() or self.optimizer is None:
             return
         state = torch.load(path, map_location="cpu", weights_only=True)
-        self._same(state)
+        self._require_same(state)
         self.task.load_state_dict(state["state"], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.rows = state["epoch"], state["rows"]
         self.best = (state["best"][0], state["best"][1]) if state["best"] else None
         console.print(f"continuing {self.folder} after epoch {self.epoch}")
 
-    def _same(self, told: dict[str, Any]) -> None:
-        if {key: told.get(key) for key in ("fingerprint", "lists")} != self.identity():
-            raise UserError(
-                f"{self.folder} holds a run with other settings or clips; give another --out"
-            )
+    def _require_same(self, recorded: dict[str, Any]) -> None:
+        if recorded["fingerprint"] != self.config.fingerprint:
+            raise other_settings(self.folder, recorded, self.config)
+        if recorded["lists"] != self.lists:
+            raise UserError(f"{self.folder} holds a run on other clips; give another --out")
 
     def final_scores(self) -> dict[str, float]:
         """Scores of the weights that are kept."""

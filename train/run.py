@@ -29,7 +29,7 @@ from rich.console import Console
 
 from avstore.train import checkpoint, dist
 from avstore.train.batch_show import RECORD, record
-from avstore.train.config import Config, load_config, recipe_names
+from avstore.train.config import Config, load_config, other_settings, recipe_names
 from avstore.train.data import (
     Batch,
     Remembered,
@@ -101,7 +101,7 @@ def train(args: argparse.Namespace, console: Console, ending: Ending) -> None:
         mean, std = known_statistics(store, config.data.statistics)
         data = config.data.model_copy(update={"mean": mean, "std": std})
         config = config.model_copy(update={"data": data})
-    config = config.model_copy(update={"stream": stream.name, "options": options.model_dump()})
+    config = config.model_copy(update={"stream": stream.name, "options": options})
     name = f"{config.recipe}-{config.method.replace(':', '.')}-{stream.name}-seed{config.seed}"
     folder = args.out or Path("runs") / name
     if finished(folder, config, stream, console):
@@ -291,7 +291,8 @@ class Run:
             return
         shared, own = found
         if shared["fingerprint"] != self.config.fingerprint:
-            raise UserError(f"{self.folder} holds a run with other settings; give another --out")
+            recorded = json.loads((self.folder / RECORD).read_text())
+            raise other_settings(self.folder, recorded, self.config)
         changed = self.changed(shared)
         if changed and not allow_changed_data:
             raise UserError(
@@ -354,11 +355,11 @@ def finished(folder: Path, config: Config, stream: Stream, console: Console) -> 
     path = folder / "results.json"
     if not path.is_file():
         return False
-    told = json.loads(path.read_text())
-    if told["fingerprint"] != config.fingerprint or told["lists"] != stream.fingerprints:
-        raise UserError(
-            f"{folder} holds a finished run with other settings or clips; give another --out"
-        )
+    results = json.loads(path.read_text())
+    if results["fingerprint"] != config.fingerprint:
+        raise other_settings(folder, results, config)
+    if results["lists"] != stream.fingerprints:
+        raise UserError(f"{folder} holds a finished run on other clips; give another --out")
     console.print(f"{folder} is finished already; its results are in {path}")
     return True
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from avstore.manifests.fingerprint import canonical
+
 EXTRACTOR_VERSION = "1"
 """Raised whenever the extractor's code gives other bytes for the same recipe."""
 
@@ -127,13 +129,13 @@ class Recipe(_Section):
         return self
 
     def canonical(self) -> str:
-        """The settings as JSON with sorted keys: equal strings, equal extraction."""
-        settings = self.model_dump(mode="json", exclude=_PROSE)
+        """Return the settings as JSON with sorted keys: equal strings give equal bytes."""
+        settings = canonical(self, exclude=_PROSE)
         return json.dumps(settings, sort_keys=True, separators=(",", ":"))
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 (hex) of the canonical form and the extractor's version."""
+        """The sha256 (hex) of the canonical form and the extractor's version."""
         text = f"{self.canonical()}\nextractor {EXTRACTOR_VERSION}"
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,6 +1,5 @@
 """What a feature was made by and of, its fingerprint, and what differs between two of them."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from typing import Any
 import duckdb
 
 from avstore.manifests import ledger
+from avstore.manifests.fingerprint import digest
 from avstore.manifests.ingest import transaction
 from avstore.manifests.store import Store
 from avstore.pipelines.features.extractor import Extractor, parameters_of
@@ -44,7 +44,7 @@ class Lineage:
             "libraries": dict(self.libraries),
             "base_fingerprint": self.base_fingerprint,
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return digest(parts)
 
     @property
     def fp8(self) -> str:

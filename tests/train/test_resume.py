@@ -1,11 +1,13 @@
 """A run that was stopped anywhere goes on to exactly the losses of one that was not."""
 
 from pathlib import Path
+from typing import Annotated
 
 import duckdb
 import pytest
 
-from avstore.train import run
+from avstore.manifests.fingerprint import AddedWith
+from avstore.train import config, run
 from avstore.train.step import Stepper
 
 SMALL = [
@@ -59,7 +61,13 @@ def test_stopped_and_continued_equals_whole(
     assert numbers(tmp_path / "half") == numbers(tmp_path / "whole")
 
 
-def test_other_settings_are_refused(
+class LaterConfig(config.Config):
+    """The configuration of a later version, with one more key."""
+
+    sampling: Annotated[str, AddedWith("plain")] = "plain"
+
+
+def test_other_settings_are_refused_by_name_and_new_keys_are_not(
     two_task_store: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -75,5 +83,13 @@ def test_other_settings_are_refused(
     monkeypatch.setattr(Stepper, "step", dies)
     with pytest.raises(Killed):
         start(two_task_store, tmp_path / "a", "finetune")
+    monkeypatch.setattr(Stepper, "step", true_step)
     assert start(two_task_store, tmp_path / "a", "finetune", "optim.lr=1e-2") == 2
-    assert "other settings" in capsys.readouterr().err
+    assert "other settings: optim.lr 0.0005 -> 0.01; give" in capsys.readouterr().err
+    monkeypatch.setattr(config, "Config", LaterConfig)
+    assert start(two_task_store, tmp_path / "a", "finetune", "sampling=weighted") == 2
+    assert "other settings: sampling absent -> weighted; give" in capsys.readouterr().err
+    assert start(two_task_store, tmp_path / "a", "finetune") == 0
+    assert "continuing" in capsys.readouterr().out
+    assert start(two_task_store, tmp_path / "a", "finetune", "optim.lr=1e-2") == 2
+    assert "other settings: optim.lr 0.0005 -> 0.01; give" in capsys.readouterr().err

@@ -1,12 +1,11 @@
 """Configuration of a downstream run: a recipe of train/configs/downstream, checked."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from avstore.manifests.fingerprint import canonical, digest
 from avstore.train import fidelity
 from avstore.train.config import (
     RECIPES,
@@ -16,6 +15,7 @@ from avstore.train.config import (
     apply,
     describe,
     read_recipe,
+    with_version,
 )
 from avstore.train.errors import UserError
 from avstore.train.systems.cavmae.model_config import ModelConfig
@@ -64,10 +64,14 @@ class DownstreamConfig(Section):
         return self.task != "segment" if self.crop is None else self.crop
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The canonical form of everything that decides the result."""
+        return with_version(canonical(self, exclude={"title": True, "data": {"workers"}}))
+
+    @property
     def fingerprint(self) -> str:
-        """sha256 of everything that decides the result."""
-        told = self.model_dump(mode="json", exclude={"title": True, "data": {"workers"}})
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        """The sha256 (hex) of `settings`."""
+        return digest(self.settings)
 
 
 def downstream_names() -> list[str]:
