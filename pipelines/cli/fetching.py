@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
-from avstore.manifests.catalogue import open_read
+from avstore.manifests.catalogue import open_read, open_write
+from avstore.manifests.lock import writing
 from avstore.manifests.store import Store, StoreError, find_store
+from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.cli.options import DEFAULT_STORE, StoreOption
 from avstore.pipelines.cli.progress import console
 from avstore.pipelines.fetch import availability
 from avstore.pipelines.fetch import eta as outlook
 from avstore.pipelines.fetch.clock import utc_now
-from avstore.pipelines.fetch.retry import give_another_chance, matching
+from avstore.pipelines.fetch.retry import mark_for_retry, matching_failures
 
 availability_app = typer.Typer(
     no_args_is_help=True, help="Which published clips were to be had, as a file to publish."
@@ -36,7 +38,7 @@ def retry(
     """Give clips that could not be fetched another chance: the next build tries them again."""
     out = console()
     found_store = find_store(store)
-    found = matching(found_store, dataset, where)
+    found = matching_failures(found_store, dataset, where)
     for clip_id, verdict, message in found[:_SHOWN]:
         out.print(f"  {clip_id}  {verdict}  {message}", markup=False)
     if len(found) > _SHOWN:
@@ -53,7 +55,9 @@ def retry(
     if dry_run:
         out.print(f"{len(found):,} clips would be tried again")
         return
-    give_another_chance(found_store, dataset, [clip_id for clip_id, _, _ in found], wait)
+    with writing(found_store, wait), open_write(found_store) as writer:
+        recover(writer, found_store)
+        mark_for_retry(writer, found_store, dataset, [clip_id for clip_id, _, _ in found])
     out.print(f"{len(found):,} clips will be tried again by the next build of {dataset}")
 
 

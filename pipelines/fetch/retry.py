@@ -1,18 +1,15 @@
-"""Another chance for clips that were given up or wait: chosen by SQL, told to the ledger."""
+"""Select failed clips by an SQL condition and mark them for another attempt."""
 
 import duckdb
 
 from avstore.manifests import ledger
-from avstore.manifests.catalogue import open_read, open_write
-from avstore.manifests.lock import writing
+from avstore.manifests.catalogue import Writer, open_read
 from avstore.manifests.store import Store, StoreError
-from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.fetch.attempt_log import AttemptLog
-from avstore.pipelines.fetch.clock import utc_now
 from avstore.pipelines.fetch.outcomes import record_outcomes
 from avstore.pipelines.fetch.source import FetchResult
 
-#: What --where sees: one row a clip that was tried and is not there.
+#: What --where sees: one row for each clip whose latest attempt failed.
 FAILURES = """
     SELECT c.clip_id, c.key, c.source_id, c.split, c.labels, c.category, c.position,
            f.outcome AS status, f.error_class AS class, a.error_message AS message, f.attempts,
@@ -24,10 +21,19 @@ FAILURES = """
 """
 
 
-def matching(store: Store, dataset: str, where: str) -> list[tuple[str, str, str]]:
-    """(clip_id, class, message) of the failed clips that `where` chooses, in annotation order.
+def matching_failures(store: Store, dataset: str, where: str) -> list[tuple[str, str, str]]:
+    """Return the failed clips of a dataset that match an SQL condition.
 
-    Raises StoreError where the condition is no SQL that fits.
+    Args:
+        store: The store to query.
+        dataset: The dataset's name.
+        where: An SQL condition on the columns of `FAILURES`.
+
+    Returns:
+        (clip_id, class, message) of each clip, in annotation order.
+
+    Raises:
+        StoreError: `where` is not a valid condition on these columns.
     """
     with open_read(store) as con:
         try:
@@ -39,41 +45,43 @@ def matching(store: Store, dataset: str, where: str) -> list[tuple[str, str, str
         except duckdb.Error as error:
             columns = [row[0] for row in con.execute(f"DESCRIBE {FAILURES}", [dataset]).fetchall()]
             raise StoreError(
-                f"--where {where!r} cannot be asked: {str(error).splitlines()[0]}; "
-                f"columns are {', '.join(columns)}"
+                f"--where {where!r} is not a valid SQL condition: {str(error).splitlines()[0]}; "
+                f"the columns are {', '.join(columns)}"
             ) from error
 
 
-def give_another_chance(store: Store, dataset: str, clip_ids: list[str], wait_s: float) -> None:
-    """Make clips due at once, with no attempt charged to them. Raises StoreBusyError.
+def mark_for_retry(writer: Writer, store: Store, dataset: str, clip_ids: list[str]) -> None:
+    """Make failed clips due at once and reset their attempt counts.
 
-    A clip's failure stays in the ledger; a row with outcome 'pending' follows it.
+    Their earlier attempts stay in the ledger; each clip gets a row with outcome 'pending'.
+
+    Args:
+        writer: The open manifest, recovered, with the store's lock held.
+        store: The store of `writer`.
+        dataset: The dataset's name, for the record of the run.
+        clip_ids: The clips to mark.
     """
-    if not clip_ids:
-        return
     run = ledger.new_run(f"retry {dataset}", {"clips": len(clip_ids)})
-    with writing(store, wait_s), open_write(store) as writer:
-        recover(writer, store)
-        log = AttemptLog(store.root, run.run_id)
-        rows = (_chance(clip_id) for clip_id in clip_ids)
-        try:
-            for _ in record_outcomes(writer.con, store, log, run.run_id, rows):
-                pass
-        finally:
-            log.close()
-        ledger.finish_run(writer.con, store, run, "done")
-        writer.publish()
+    log = AttemptLog(store.root, run.run_id)
+    rows = (_pending_row(clip_id) for clip_id in clip_ids)
+    try:
+        for _ in record_outcomes(writer.con, store, log, run.run_id, rows):
+            pass
+    finally:
+        log.close()
+    ledger.finish_run(writer.con, store, run, "done")
+    writer.publish()
 
 
-def _chance(clip_id: str) -> FetchResult:
+def _pending_row(clip_id: str) -> FetchResult:
     return FetchResult(
         clip_id=clip_id,
         status="pending",
         verdict=None,
-        message="given another chance",
+        message="marked for retry",
         path=None,
         offset_s=0.0,
-        started_at=utc_now(),
+        started_at=ledger.now(),
         seconds=0.0,
         tool_version="retry",
         charged=False,

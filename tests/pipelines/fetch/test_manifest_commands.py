@@ -18,7 +18,7 @@ from avstore.pipelines.fetch import eta as outlook
 from avstore.pipelines.fetch.attempt_log import AttemptLog
 from avstore.pipelines.fetch.clock import utc_now
 from avstore.pipelines.fetch.outcomes import record_outcomes, wanted_clips
-from avstore.pipelines.fetch.retry import give_another_chance, matching
+from avstore.pipelines.fetch.retry import mark_for_retry, matching_failures
 from avstore.pipelines.fetch.source import FetchResult
 from tests.manifests import synthetic
 
@@ -44,6 +44,11 @@ def record(store: Store, run_id: str, rows: list[FetchResult]) -> None:
         list(record_outcomes(writer.con, store, log, run_id, rows))
         log.close()
         writer.publish()
+
+
+def retry(store: Store, clip_ids: list[str]) -> None:
+    with writing(store), open_write(store) as writer:
+        mark_for_retry(writer, store, "toy", clip_ids)
 
 
 @pytest.fixture
@@ -93,9 +98,9 @@ def test_what_one_source_lacks_another_is_asked_for(store: Store) -> None:
 
 
 def test_retry_gives_all_attempts_back_and_keeps_the_history(store: Store) -> None:
-    found = matching(store, "toy", "class = 'timeout'")
+    found = matching_failures(store, "toy", "class = 'timeout'")
     assert [row[0] for row in found] == ["toy/k00013", "toy/k00014"]
-    give_another_chance(store, "toy", [row[0] for row in found], 0.0)
+    retry(store, [row[0] for row in found])
     assert due(store) == [13, 14, 15, 16, 17, 18, 19]
     record(store, "r1b", [outcome(14, Verdict.NOT_FOUND, "folder")])
     with open_read(store) as con:
@@ -112,11 +117,11 @@ def test_retry_gives_all_attempts_back_and_keeps_the_history(store: Store) -> No
     assert 13 in due(store)
     record(store, "r3", [outcome(13, Verdict.TIMEOUT)])
     assert 13 not in due(store)
-    assert matching(store, "toy", "status = 'gone' AND message LIKE '%private%'")
+    assert matching_failures(store, "toy", "status = 'gone' AND message LIKE '%private%'")
 
 
 def test_a_retry_survives_a_rebuild(store: Store) -> None:
-    give_another_chance(store, "toy", ["toy/k00013"], 0.0)
+    retry(store, ["toy/k00013"])
     store.manifest.unlink()
     with writing(store), open_write(store, fresh=True) as writer:
         rebuild(writer, store)
@@ -127,10 +132,11 @@ def test_a_retry_survives_a_rebuild(store: Store) -> None:
 @pytest.mark.parametrize("where", ["clas = 'x'", "1; DROP TABLE clips", "true) OR (true", "'"])
 def test_a_condition_that_is_none_is_one_clear_error(store: Store, where: str) -> None:
     if where == "true) OR (true":
-        assert len(matching(store, "toy", where)) == 6, "only ever failed clips of the dataset"
+        found = matching_failures(store, "toy", where)
+        assert len(found) == 6, "only ever failed clips of the dataset"
         return
     with pytest.raises(StoreError, match="--where"):
-        matching(store, "toy", where)
+        matching_failures(store, "toy", where)
 
 
 def test_the_outlook_adds_up_and_says_when_it_ends(store: Store) -> None:
@@ -171,7 +177,7 @@ def test_availability_tells_two_labs_apart(store: Store, tmp_path: Path, ending:
     with open_read(store) as con:
         assert availability.export(con, "toy", a) == 20
     # The other lab lacks the clips of class 1 but one, and has another file for clip 0.
-    give_another_chance(store, "toy", ["toy/k00013"], 0.0)
+    retry(store, ["toy/k00013"])
     rows = [replace(outcome(0, None), path="/videos/other.mp4", sha256="f" * 64)]
     rows += [outcome(n, Verdict.REMOVED) for n in (1, 3, 5, 7)]
     record(store, "r2", rows)
