@@ -16,7 +16,7 @@ from avstore.pipelines.build.mask_files import mask_files
 from avstore.pipelines.build.planner import PlannedShard
 from avstore.pipelines.build.shard_writer import ShardDone, ShardJob, build_shard
 from avstore.pipelines.extract.recipe import Recipe
-from avstore.pipelines.extract.records import Extracted, Source
+from avstore.pipelines.extract.records import ClipSource, ExtractionResult
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -47,7 +47,7 @@ def shard_job(
         span = end_s - start_s if start_s is not None and end_s is not None else clip_seconds
         local = path if Path(path).is_absolute() else str(store.root.resolve() / path)
         seconds = min(span, recipe.duration_s)
-        sources.append(Source(clip_id, key, local, offset_s or 0.0, seconds))
+        sources.append(ClipSource(clip_id, key, local, offset_s or 0.0, seconds))
         facts.append({"source_id": source_id, "start_s": start_s, "end_s": end_s})
         fetched.append(at)
         beside.append(mask_files(json.loads(extra), local) if extra else ())
@@ -70,7 +70,7 @@ def _on_worker(job: ShardJob) -> ShardDone:
 
     worker = get_worker()
 
-    def tell(extracted: Extracted) -> None:
+    def tell(extracted: ExtractionResult) -> None:
         verdict = extracted.verdict.value if extracted.verdict else None  # plain text for msgpack
         worker.log_event(_TOPIC, {"clip": extracted.clip_id, "verdict": verdict})
 

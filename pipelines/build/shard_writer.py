@@ -14,7 +14,7 @@ from avstore.manifests.store import Store, committing, sidecar_of
 from avstore.pipelines.build.mask_files import Beside
 from avstore.pipelines.build.shard_tar import ShardTar
 from avstore.pipelines.extract.recipe import Recipe
-from avstore.pipelines.extract.records import Extracted, Source
+from avstore.pipelines.extract.records import ClipSource, ExtractionResult
 from avstore.pipelines.extract.sandbox import Sandbox
 
 
@@ -31,7 +31,7 @@ class ShardJob:
     dataset: str
     split: str
     recipe: Recipe
-    sources: tuple[Source, ...]
+    sources: tuple[ClipSource, ...]
     facts: tuple[dict[str, Any], ...]
     fetched_at: tuple[datetime | None, ...]
     beside: tuple[Beside, ...]
@@ -47,7 +47,7 @@ class ShardDone:
     rejected: int
 
 
-def build_shard(job: ShardJob, tell: Callable[[Extracted], None] | None = None) -> ShardDone:
+def build_shard(job: ShardJob, tell: Callable[[ExtractionResult], None] | None = None) -> ShardDone:
     """Extract every clip of the job into one tar; commit the tar, then its sidecar.
 
     tell: called after each clip. A shard none of whose clips is usable has a sidecar and no tar.
@@ -85,7 +85,7 @@ def build_shard(job: ShardJob, tell: Callable[[Extracted], None] | None = None) 
 
 
 def _row(
-    job: ShardJob, source: Source, extracted: Extracted, fetched_at: datetime | None
+    job: ShardJob, source: ClipSource, extracted: ExtractionResult, fetched_at: datetime | None
 ) -> dict[str, Any]:
     """The sidecar row of a clip, stored or not."""
     media = asdict(extracted.media) if extracted.media else {}
@@ -110,9 +110,9 @@ def _row(
 def _append(
     tar: ShardTar,
     job: ShardJob,
-    source: Source,
+    source: ClipSource,
     facts: dict[str, Any],
-    extracted: Extracted,
+    extracted: ExtractionResult,
     position: int,
 ) -> dict[str, Any]:
     """Write a clip's members, json first; the sidecar columns that say where they are."""
@@ -136,7 +136,7 @@ def _append(
 
 
 def _about(
-    job: ShardJob, source: Source, facts: dict[str, Any], extracted: Extracted
+    job: ShardJob, source: ClipSource, facts: dict[str, Any], extracted: ExtractionResult
 ) -> dict[str, Any]:
     """The json member: ids, timing and source facts. No labels (they live in the manifest), and
     nothing that differs between two builds of the same clip."""

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract import quality as signals
+from avstore.pipelines.extract.audio import encode_flac
 from avstore.pipelines.extract.fbank import log_mel
-from avstore.pipelines.extract.flac import encode_flac
-from avstore.pipelines.extract.loudness import integrated_loudness
-from avstore.pipelines.extract.recipe import Fbank, QualityLimits
+from avstore.pipelines.extract.recipe import FbankSettings, QualityLimits
 from avstore.pipelines.extract.records import Quality
 from avstore.pipelines.interchange.foreign_media import Item
 
@@ -52,7 +51,7 @@ def convert(item: Item, clip_seconds: float) -> Converted:
     limits = QualityLimits()
     quality = Quality(
         silent_fraction=signals.silent_fraction(samples, RATE, limits.silent_dbfs),
-        loudness_lufs=integrated_loudness(samples, RATE),
+        loudness_lufs=signals.integrated_loudness(samples, RATE),
     )
     pictures = ((f"f{i:03d}.jpg", data) for i, data in enumerate(item.frames))
     members = (("fbank.npy", bank), ("flac", flac), *pictures)
@@ -114,7 +113,7 @@ def _fbank(content: bytes | None, samples: NDArray[np.int16]) -> tuple[bytes, in
             array = None
         if array is not None and array.dtype == np.float16 and array.ndim == 2:
             return content, len(array)
-    bank = log_mel(samples, RATE, Fbank()).astype(np.float16)
+    bank = log_mel(samples, RATE, FbankSettings()).astype(np.float16)
     buffer = io.BytesIO()
     np.save(buffer, bank, allow_pickle=False)
     return buffer.getvalue(), len(bank)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from avstore.pipelines.build.shard_writer import ShardJob, build_shard
 from avstore.pipelines.extract.recipe import load_recipe
-from avstore.pipelines.extract.records import Source
+from avstore.pipelines.extract.records import ClipSource
 from tests.media import make_clip
 
 
@@ -25,7 +25,7 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dataset="toy",
         split="train",
         recipe=load_recipe("stella"),
-        sources=tuple(Source(f"toy/{p.stem}", p.stem, str(p), 0.0, 10.0) for p in paths),
+        sources=tuple(ClipSource(f"toy/{p.stem}", p.stem, str(p), 0.0, 10.0) for p in paths),
         facts=({}, {}, {}),
         fetched_at=(None, None, None),
         beside=((), (), ()),

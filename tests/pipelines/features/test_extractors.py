@@ -10,7 +10,7 @@ import simplejpeg
 import torch
 
 from avstore.manifests.store import StoreError
-from avstore.pipelines.extract.flac import encode_flac
+from avstore.pipelines.extract.audio import encode_flac
 from avstore.pipelines.features.extractor import check_value
 from avstore.pipelines.features.extractors import clap, clip, convnext, valor
 from avstore.pipelines.features.extractors import valor_prompts as valor_words
