@@ -24,12 +24,10 @@ from typing import Any
 
 import imageio_ffmpeg
 
-from avstore.pipelines.extract import audio, clip
-from avstore.pipelines.extract import frames as pictures
-from avstore.pipelines.extract import jpeg as picture
+from avstore.pipelines.extract import audio, clip, frames, jpeg
 from avstore.pipelines.extract.recipe import load_recipe
-from avstore.pipelines.extract.records import Extracted, Source
-from avstore.pipelines.extract.sandbox import CHILD_ENVIRONMENT, Sandbox
+from avstore.pipelines.extract.records import ClipSource, ExtractionResult
+from avstore.pipelines.extract.sandbox import WORKER_ENVIRONMENT, Sandbox
 from benchmarks.common import child_cpu, cpu_of, spread, table, write
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
@@ -64,8 +62,8 @@ def encode(path: Path, height: int, codec: str, folder: Path) -> Path:
     return made
 
 
-def source(path: Path) -> Source:
-    return Source(f"bench/{path.stem}", "key", str(path), 0.0, 10.0)
+def source(path: Path) -> ClipSource:
+    return ClipSource(f"bench/{path.stem}", "key", str(path), 0.0, 10.0)
 
 
 def ours(path: Path, repeats: int) -> float:
@@ -86,7 +84,7 @@ def scripts(path: Path, folder: Path, start_up: float) -> float:
     return child_cpu([sys.executable, "-m", "benchmarks.extract_scripts", path, out]) - start_up
 
 
-def _stored(extracted: Extracted) -> Extracted:
+def _stored(extracted: ExtractionResult) -> ExtractionResult:
     if not extracted.members:
         raise SystemExit(f"{extracted.clip_id}: {extracted.verdict} {extracted.detail}")
     return extracted
@@ -131,16 +129,16 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 STAGES = (
     ("demux", clip, "read_window"),
-    ("open", clip, "choose_streams"),
-    ("sha256", clip, "sha256_of"),
-    ("audio", clip, "decode_sound"),
+    ("open", clip, "select_streams"),
+    ("sha256", clip, "size_and_sha256"),
+    ("audio", clip, "decode_audio"),
     ("resample (of audio)", audio, "_resample"),
-    ("resize and colour", picture.Resizer, "planes"),
-    ("JPEG", pictures, "encode_jpeg"),
-    ("signals", clip, "_quality"),
+    ("resize and colour", jpeg.Resizer, "planes"),
+    ("JPEG", frames, "encode_jpeg"),
+    ("signals", clip, "measure_quality"),
     ("fbank", clip, "log_mel"),
     ("write members", clip, "_members"),
-    ("frames in all", clip, "decode_pictures"),
+    ("frames in all", clip, "decode_frames"),
 )
 
 
@@ -227,10 +225,10 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    if not CHILD_ENVIRONMENT.items() <= os.environ.items():
+    if not WORKER_ENVIRONMENT.items() <= os.environ.items():
         # Measured as the sandbox's child runs: one thread, memory kept from clip to clip.
         again = [sys.executable, "-m", "benchmarks.extract", *sys.argv[1:]]
-        os.execve(sys.executable, again, os.environ | CHILD_ENVIRONMENT)
+        os.execve(sys.executable, again, os.environ | WORKER_ENVIRONMENT)
     options = parse()
     clips = real_clips()[: options.clips]
     folder = Path(tempfile.mkdtemp(prefix="avstore-bench-"))

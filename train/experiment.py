@@ -19,7 +19,7 @@ from avstore.train.systems.cavmae.weights import load_initial
 
 def check_options(method_class: type[Method], config: Config) -> Any:
     """The method's options, checked."""
-    options = config.options
+    options = dict(config.options)
     if config.fidelity == "published":
         options = fidelity.publish_options(options, set(method_class.Options.model_fields))
     try:

@@ -9,7 +9,7 @@ from avstore.manifests.ingest import commit_shards
 from avstore.pipelines.build.cluster import completed
 from avstore.pipelines.build.shard_jobs import ShardJob, build_shard
 from avstore.pipelines.build.shard_writer import ShardResult
-from avstore.pipelines.extract.records import Extracted
+from avstore.pipelines.extract.records import ExtractionResult
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -59,7 +59,7 @@ def _build_on_worker(job: ShardJob) -> ShardResult:
 
     worker = get_worker()
 
-    def log_clip(extracted: Extracted) -> None:
+    def log_clip(extracted: ExtractionResult) -> None:
         verdict = extracted.verdict.value if extracted.verdict else None  # msgpack takes no enum
         worker.log_event(_TOPIC, {"clip": extracted.clip_id, "verdict": verdict})
 

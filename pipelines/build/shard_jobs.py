@@ -13,7 +13,7 @@ from avstore.manifests.store import Store
 from avstore.pipelines.build.planner import PlannedShard
 from avstore.pipelines.build.shard_writer import ShardId, ShardResult, open_shard
 from avstore.pipelines.extract.recipe import Recipe
-from avstore.pipelines.extract.records import Extracted, Source
+from avstore.pipelines.extract.records import ClipSource, ExtractionResult
 from avstore.pipelines.extract.sandbox import Sandbox
 
 _CLIPS = """
@@ -35,7 +35,7 @@ class ClipJob:
         masks: (member suffix, file) of each mask image to store beside the frames.
     """
 
-    source: Source
+    source: ClipSource
     facts: Mapping[str, Any]
     fetched_at: datetime | None = None
     masks: tuple[tuple[str, str], ...] = ()
@@ -85,7 +85,7 @@ def shard_job(
         span = end_s - start_s if start_s is not None and end_s is not None else clip_seconds
         media = str(root / path)  # an absolute path stays as it is
         seconds = min(span, recipe.duration_s)
-        source = Source(clip_id, key, media, offset_s or 0.0, seconds)
+        source = ClipSource(clip_id, key, media, offset_s or 0.0, seconds)
         facts = {"source_id": source_id, "start_s": start_s, "end_s": end_s}
         masks = mask_files(json.loads(extra), media) if extra else ()
         clips.append(ClipJob(source, facts, fetched_at, masks))
@@ -116,7 +116,9 @@ def mask_files(extra: Mapping[str, Any], media: str) -> tuple[tuple[str, str], .
     return ()
 
 
-def build_shard(job: ShardJob, on_clip: Callable[[Extracted], None] | None = None) -> ShardResult:
+def build_shard(
+    job: ShardJob, on_clip: Callable[[ExtractionResult], None] | None = None
+) -> ShardResult:
     """Extract every clip of the job into one shard and commit it.
 
     Args:

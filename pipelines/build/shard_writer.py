@@ -12,7 +12,7 @@ from avstore.manifests.ledger import now
 from avstore.manifests.sidecar import write_sidecar
 from avstore.manifests.store import Store, committing, sidecar_of
 from avstore.pipelines.build.shard_tar import ShardTar
-from avstore.pipelines.extract.records import Extracted
+from avstore.pipelines.extract.records import ExtractionResult
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class ShardWriter:
 
     def add(
         self,
-        extracted: Extracted,
+        extracted: ExtractionResult,
         *,
         key: str,
         facts: Mapping[str, Any],
@@ -134,7 +134,7 @@ class ShardWriter:
 
     def _json_member(
         self,
-        extracted: Extracted,
+        extracted: ExtractionResult,
         key: str,
         facts: Mapping[str, Any],
         media: Mapping[str, Any],
@@ -159,7 +159,7 @@ class ShardWriter:
         }
         return json.dumps(member, sort_keys=True).encode()
 
-    def _append(self, extracted: Extracted, key: str, json_member: bytes) -> dict[str, Any]:
+    def _append(self, extracted: ExtractionResult, key: str, json_member: bytes) -> dict[str, Any]:
         """Append the members, json first; return the sidecar columns that locate them."""
         members = (("json", json_member), *extracted.members)
         offsets, crc = [], 0

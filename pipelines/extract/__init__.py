@@ -1,1 +1,1 @@
-"""From one file to frames, audio, fbank and quality signals, in one decode pass."""
+"""Extraction: turn one media file into frames, waveform, fbank and quality signals."""

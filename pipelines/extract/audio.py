@@ -1,9 +1,10 @@
-"""From audio packets to the clip's own seconds: mono, 16 bit, at the recipe's rate.
+"""Decode a clip's audio packets to the stored waveform, and encode the waveform as FLAC.
 
-The clock is the container's. A decoder's priming samples (AAC, MP3, Opus, Vorbis) are taken off
-by FFmpeg as the container says; what is missing at either end, or in a gap, is zeros.
+The clock is the container's. FFmpeg removes a decoder's priming samples (AAC, MP3, Opus, Vorbis)
+as the container declares them. Missing samples at either end, or in a gap, are zeros.
 """
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,17 +15,21 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from avstore.pipelines.extract.decoder_log import Log, complaints, listening
-from avstore.pipelines.extract.recipe import Audio
+from avstore.pipelines.extract.decode import DecoderLog, decode_errors, record_decoder_log
+from avstore.pipelines.extract.recipe import AudioSettings
 from avstore.pipelines.extract.window import PREROLL_S
 
 GAP_S = 0.04
-"""A frame this far from where the last one ended is put at its own time; less is jitter: real
-files are told to jump 20 ms to and fro where the sound runs through."""
+"""Seconds. A frame farther than this from the end of the last one is put at its own time.
+
+A smaller distance is jitter: timestamps of real files jump by 20 ms while the audio is continuous.
+"""
 
 CLIPPED = 0.9999
+"""Absolute value, with full scale 1, from which a sample counts as clipped."""
+
 _TYPES: dict[str, tuple[type[np.generic], float, float]] = {
-    # dtype, the number that means silence, and what makes full scale 1
+    # dtype, value of silence, and the factor that makes full scale 1
     "u8": (np.uint8, 128, 1 / 128),
     "s16": (np.int16, 0, 1 / 32768),
     "s32": (np.int32, 0, 1 / 2147483648),
@@ -34,9 +39,15 @@ _TYPES: dict[str, tuple[type[np.generic], float, float]] = {
 
 
 @dataclass(frozen=True)
-class Sound:
-    """samples: int16 mono, exactly the wanted seconds. start, end: seconds from the clip's start
-    of what the file holds (None: nothing decoded). clipped_fraction: of the native samples.
+class Waveform:
+    """Hold a clip's audio as it is stored.
+
+    Attributes:
+        samples: 16-bit mono, (samples,), exactly the wanted seconds.
+        start: Start of the decoded audio, in seconds from the clip's start; None without any.
+        end: End of the decoded audio, in seconds from the clip's start; None without any.
+        clipped_fraction: Share of native samples at full scale, in [0, 1].
+        errors: Messages of the decoder.
     """
 
     samples: NDArray[np.int16]
@@ -48,7 +59,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class _Native:
-    """Decoded samples laid on the clock: mono in [-1, 1], the first at sample `first`."""
+    """Hold decoded samples on the clip's clock: mono in [-1, 1], the first at sample `first`."""
 
     mono: NDArray[np.float32]
     rate: int
@@ -57,90 +68,108 @@ class _Native:
 
 
 @dataclass(frozen=True)
-class _Clip:
-    """The clip's clock. tick: seconds of one unit of a presentation time."""
+class _Clock:
+    """Convert presentation times to the clip's clock; `tick` is seconds per unit."""
 
     origin: float
     seconds: float
     tick: float
 
     def seconds_at(self, pts: int) -> float:
-        """A presentation time in seconds from the clip's start."""
+        """Return a presentation time in seconds from the clip's start."""
         return pts * self.tick - self.origin
 
-    def place(self, pts: int | None, rate: int, expected: int | None) -> int:
-        """A frame's first sample, counted from the clip's start. Within GAP_S of where the last
-        frame ended it is there.
+    def first_sample(self, pts: int | None, rate: int, expected: int | None) -> int:
+        """Return a frame's first sample, counted from the clip's start.
+
+        It is `expected`, the end of the last frame, if the time is within GAP_S of that.
         """
         if pts is None:
             return expected or 0
-        told = round(self.seconds_at(pts) * rate)
-        if expected is not None and abs(told - expected) <= GAP_S * rate:
+        timed = round(self.seconds_at(pts) * rate)
+        if expected is not None and abs(timed - expected) <= GAP_S * rate:
             return expected
-        return told
+        return timed
 
 
-def decode_sound(
-    stream: Any, packets: Sequence[Any], origin: Fraction, duration: Fraction, audio: Audio
-) -> Sound:
-    """The waveform of [origin, origin + duration) of a stream's packets."""
-    raised: list[str] = []
-    with listening() as log:
-        clip = _Clip(float(origin), float(duration), float(stream.time_base))
-        native = _decode(stream, packets, clip, audio.downmix, raised=raised, log=log)
-    errors = complaints(log, raised)
+def decode_audio(
+    stream: Any, packets: Sequence[Any], origin: Fraction, duration: Fraction, audio: AudioSettings
+) -> Waveform:
+    """Decode [origin, origin + duration) of a stream's packets.
+
+    Args:
+        stream: The audio stream.
+        packets: Its packets in stream order.
+        origin: Start of the clip on the container's clock, in seconds.
+        duration: Wanted seconds.
+        audio: The recipe's audio settings.
+    """
+    exceptions: list[str] = []
+    with record_decoder_log() as log:
+        clock = _Clock(float(origin), float(duration), float(stream.time_base))
+        native = _decode(stream, packets, clock, audio.downmix, exceptions=exceptions, log=log)
+    errors = decode_errors(log, exceptions)
     wanted = round(duration * audio.rate)
     if native is None:
-        return Sound(np.zeros(wanted, np.int16), None, None, 0.0, errors)
+        return Waveform(np.zeros(wanted, np.int16), None, None, 0.0, errors)
     start, end = native.first / native.rate, (native.first + len(native.mono)) / native.rate
-    part, first = _part(native, duration, audio.rate)
+    part, first = _resampler_input(native, duration, audio.rate)
     at = round(Fraction(first, native.rate) * audio.rate)
     samples = _cut(_resample(part, native.rate, audio), at, wanted)
-    return Sound(samples, start, end, native.clipped_fraction, errors)
+    return Waveform(samples, start, end, native.clipped_fraction, errors)
 
 
 def _decode(
-    stream: Any, packets: Sequence[Any], clip: _Clip, downmix: str, *, raised: list[str], log: Log
+    stream: Any,
+    packets: Sequence[Any],
+    clock: _Clock,
+    downmix: str,
+    *,
+    exceptions: list[str],
+    log: DecoderLog,
 ) -> _Native | None:
-    """Every sample near the clip, at its own place."""
+    """Decode every sample near the clip and put it at its own time."""
     parts: list[tuple[int, Any]] = []
-    form, expected = None, None
-    for frame in _frames(stream, packets, clip, raised, log):
-        here = (frame.sample_rate, frame.layout.nb_channels, frame.format.name)
-        form = form or here
-        if here != form:
-            raised.append(f"the sound changes from {form} to {here}")
+    layout, expected = None, None
+    for frame in _decoded_frames(stream, packets, clock, exceptions, log):
+        rate, channels = frame.sample_rate, frame.layout.nb_channels
+        current = (rate, channels, frame.format.name)
+        layout = layout or current
+        if current != layout:
+            exceptions.append(f"the audio changes from {layout} to {current}")
             continue
-        at = clip.place(frame.pts, here[0], expected)
+        at = clock.first_sample(frame.pts, rate, expected)
         expected = at + frame.samples
-        if -2 * here[0] <= at <= (clip.seconds + 2) * here[0]:
+        if -2 * rate <= at <= (clock.seconds + 2) * rate:
             parts.append((at, frame))
-    if form is None or not parts:
-        return None
-    return _join(parts, downmix)
+    return _join(parts, downmix) if parts else None
 
 
-def _frames(
-    stream: Any, packets: Sequence[Any], clip: _Clip, raised: list[str], log: Log
+def _decoded_frames(
+    stream: Any,
+    packets: Sequence[Any],
+    clock: _Clock,
+    exceptions: list[str],
+    log: DecoderLog,
 ) -> Iterator[Any]:
-    """Decoded frames from shortly before the clip on."""
-    settling = True
+    """Yield decoded audio frames from PREROLL_S before the clip on."""
+    in_preroll = True
     for packet in (*packets, None):
-        at = None if packet is None or packet.pts is None else clip.seconds_at(packet.pts)
+        at = None if packet is None or packet.pts is None else clock.seconds_at(packet.pts)
         if at is not None and at < -PREROLL_S:
             continue
-        if settling and (at is None or at >= 0):
-            settling = False  # what a decoder says of packets before the clip is no fault of it
+        if in_preroll and (at is None or at >= 0):
+            in_preroll = False  # errors of packets before the clip are not the clip's
             log.clear()
-            raised.clear()
+            exceptions.clear()
         try:
             yield from stream.codec_context.decode(packet)
         except av.FFmpegError as error:
-            raised.append(str(error))
+            exceptions.append(str(error))
 
 
 def _join(parts: Sequence[tuple[int, Any]], downmix: str) -> _Native:
-    """Frames of one format laid on the clock, each at its first sample."""
+    """Join frames of one format, each at its first sample, and downmix them."""
     frame = parts[0][1]
     kind, zero, scale = _TYPES[frame.format.name.removesuffix("p")]
     first = min(at for at, _ in parts)
@@ -153,15 +182,15 @@ def _join(parts: Sequence[tuple[int, Any]], downmix: str) -> _Native:
         values = values - np.float32(zero)
     full = CLIPPED / scale
     peaks = np.count_nonzero(values >= full) + np.count_nonzero(values <= -full)
-    one = len(values) == 1 or downmix == "first"
-    mono = values[0] if one else values.mean(axis=0, dtype=np.float32)
+    first_channel = len(values) == 1 or downmix == "first"
+    mono = values[0] if first_channel else values.mean(axis=0, dtype=np.float32)
     if scale != 1:
         mono = mono * np.float32(scale)
     return _Native(mono, frame.sample_rate, first, float(peaks / values.size))
 
 
 def _copy(frame: Any, out: NDArray[np.generic]) -> None:
-    """A frame's samples into channels × samples."""
+    """Copy a frame's samples to (channels, samples)."""
     channels, count = out.shape
     planes = frame.planes
     if frame.format.is_planar:
@@ -171,11 +200,14 @@ def _copy(frame: Any, out: NDArray[np.generic]) -> None:
         out[:] = np.frombuffer(planes[0], out.dtype, count * channels).reshape(count, channels).T
 
 
-def _part(native: _Native, duration: Fraction, rate: int) -> tuple[NDArray[np.float32], int]:
-    """What the resampler is given: the clip's seconds with a margin, and where that starts.
+def _resampler_input(
+    native: _Native, duration: Fraction, rate: int
+) -> tuple[NDArray[np.float32], int]:
+    """Return the clip's seconds with a margin, and the first native sample of that.
 
-    Sound cut from the middle of a file is cut a whole number of output samples before the clip's
-    start; sound that starts within the clip starts at its own sample.
+    Audio that continues before the clip is cut a whole number of output samples before the clip's
+    start, so that resampling keeps its phase; audio that starts within the clip starts at its own
+    sample.
     """
     margin = int(PREROLL_S * native.rate)
     block = native.rate // gcd(native.rate, rate)
@@ -184,8 +216,8 @@ def _part(native: _Native, duration: Fraction, rate: int) -> tuple[NDArray[np.fl
     return native.mono[first - native.first : max(last - native.first, 0)], first
 
 
-def _resample(native: NDArray[np.float32], rate: int, audio: Audio) -> NDArray[np.int16]:
-    """To the recipe's rate, rounded to 16 bit without dither."""
+def _resample(native: NDArray[np.float32], rate: int, audio: AudioSettings) -> NDArray[np.int16]:
+    """Resample to the recipe's rate, rounded to 16 bits without dither."""
     if len(native) == 0:
         return np.zeros(0, np.int16)
     if audio.resampler == "soxr":
@@ -204,10 +236,32 @@ def _resample(native: NDArray[np.float32], rate: int, audio: Audio) -> NDArray[n
 
 
 def _cut(samples: NDArray[np.int16], at: int, wanted: int) -> NDArray[np.int16]:
-    """`wanted` samples from the clip's start of a waveform that starts at sample `at`."""
+    """Return `wanted` samples from the clip's start; `samples` start at its sample `at`."""
     out = np.zeros(wanted, np.int16)
     skip = max(-at, 0)
     start = max(at, 0)
     part = samples[skip : skip + max(wanted - start, 0)]
     out[start : start + len(part)] = part
     return out
+
+
+def encode_flac(samples: NDArray[np.int16], rate: int) -> bytes:
+    """Encode a waveform as a FLAC file; same samples, same bytes.
+
+    Args:
+        samples: 16-bit mono waveform, (samples,).
+        rate: Samples per second.
+    """
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="flac", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("flac", rate=rate)
+        context = stream.codec_context
+        context.format, context.layout = "s16", "mono"
+        context.flags |= av.codec.context.Flags.bitexact.value
+        context.thread_count = 1
+        frame = av.AudioFrame.from_ndarray(samples[None, :], format="s16", layout="mono")
+        frame.sample_rate = rate
+        frame.pts = 0
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+    return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""YCbCr of any matrix to the one that JPEG means: BT.601 (JFIF), all in full range."""
+"""Convert full-range YCbCr of any matrix to BT.601, the matrix of JPEG files (JFIF)."""
 
 from functools import lru_cache
 
@@ -8,15 +8,20 @@ from numpy.typing import NDArray
 Plane = NDArray[np.uint8]
 Planes = tuple[Plane, Plane, Plane]
 
-# Kr, Kb by FFmpeg's AVColorSpace number; whatever is not here is taken as BT.601, as FFmpeg does.
+# Kr, Kb by FFmpeg's AVColorSpace number; any other number is taken as BT.601, as FFmpeg does.
 _WEIGHTS = {1: (0.2126, 0.0722), 7: (0.212, 0.087), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
 _BT601 = (0.299, 0.114)
 
 
 def to_bt601(planes: Planes, matrix: int) -> Planes:
-    """Full-range 4:2:0 planes of an AVColorSpace `matrix`, as BT.601.
+    """Convert full-range 4:2:0 planes to BT.601.
 
-    Chroma planes hold half as many rows and columns as luma, rounded up.
+    Args:
+        planes: uint8 planes Y, Cb, Cr; chroma has half as many rows and columns, rounded up.
+        matrix: FFmpeg's AVColorSpace number of the planes' matrix.
+
+    Returns:
+        Planes of the same shapes.
     """
     if matrix not in _WEIGHTS:
         return planes
@@ -29,20 +34,20 @@ def to_bt601(planes: Planes, matrix: int) -> Planes:
 
 
 def _add_to_luma(y: Plane, shift: NDArray[np.int16]) -> Plane:
-    """Luma plus a shift that is given for each 2 × 2 pixels, kept within 0 to 255."""
+    """Add one shift per 2 × 2 pixels to luma, saturating at 0 and 255."""
     up, down = (_doubled(np.maximum(s, 0).astype(np.uint8)) for s in (shift, -shift))
     out = np.empty_like(y)
     for first in (0, 1):
         rows, result = y[first::2], out[first::2]
         high, wide = rows.shape
-        # Eight bits throughout: no more is added than is left to 255, nor taken than there is.
+        # Saturate in 8 bits: add at most what is left to 255, subtract at most the value.
         np.add(rows, np.minimum(up[:high, :wide], ~rows), out=result)
         np.subtract(result, np.minimum(down[:high, :wide], result), out=result)
     return out
 
 
 def _doubled(plane: Plane) -> Plane:
-    """Every column twice."""
+    """Repeat every column twice."""
     out = np.empty((plane.shape[0], 2 * plane.shape[1]), np.uint8)
     out[:, 0::2] = plane
     out[:, 1::2] = plane
@@ -50,6 +55,7 @@ def _doubled(plane: Plane) -> Plane:
 
 
 def _chroma(values: NDArray[np.float32]) -> Plane:
+    """Centre at 128, round and saturate, in place."""
     values += np.float32(128)
     np.rint(values, out=values)
     np.maximum(values, 0, out=values)
@@ -59,7 +65,7 @@ def _chroma(values: NDArray[np.float32]) -> Plane:
 
 @lru_cache(maxsize=8)
 def _coefficients(matrix: int) -> tuple[tuple[np.float32, np.float32], ...]:
-    """What Cb and Cr of a matrix add to BT.601's Y, Cb and Cr (rows), Y itself unchanged."""
+    """Return what Cb and Cr of a matrix add to BT.601's Y, Cb and Cr (rows); Y has weight 1."""
     kr, kb = _WEIGHTS[matrix]
     kg = 1 - kr - kb
     red = (0.0, 2 - 2 * kr)

@@ -1,11 +1,11 @@
-"""Kaldi-compatible log-mel filter bank in NumPy, held to torchaudio's.
+"""Compute Kaldi-compatible log-mel filter banks (fbank) in NumPy.
 
-The numbers are those of `torchaudio.compliance.kaldi.fbank(htk_compat=True, use_energy=False,
+The values are those of `torchaudio.compliance.kaldi.fbank(htk_compat=True, use_energy=False,
 window_type="hanning", dither=0)`: DC removed per frame, pre-emphasis 0.97, power spectrum,
 mel scale 1127 ln(1 + f / 700) from 20 Hz to half the rate, natural logarithm, edges snipped.
-All in float64: within 1e-3 of torchaudio's in float64, and of its float32 but for a few bands in
-100,000 that lie 100 dB under the loudest, where single precision itself ends. The order of
-additions is fixed, so neither thread count nor BLAS changes a bit.
+All arithmetic is in float64: values are within 1e-3 of torchaudio's in float64, and of its float32
+except for a few bands in 100,000 that are 100 dB below the loudest, beyond single precision. The
+order of additions is fixed, so neither thread count nor BLAS changes a bit.
 """
 
 from functools import lru_cache
@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from avstore.pipelines.extract.recipe import Fbank
+from avstore.pipelines.extract.recipe import FbankSettings
 
 PREEMPHASIS = 0.97
 LOW_HZ = 20.0
@@ -22,10 +22,18 @@ FLOOR = float(np.finfo(np.float32).eps)
 Filter = tuple[int, NDArray[np.float64]]
 
 
-def log_mel(samples: NDArray[np.int16], rate: int, fbank: Fbank) -> NDArray[np.float32]:
-    """Log-mel energies, frames × mels, of 16-bit mono samples; no padding, no normalising.
+def log_mel(samples: NDArray[np.int16], rate: int, fbank: FbankSettings) -> NDArray[np.float32]:
+    """Compute the fbank of a waveform, without padding or normalisation.
 
-    Ten seconds at 16 kHz give 998 × 128 with the usual 25 / 10 ms.
+    Ten seconds at 16 kHz give (998, 128) with 128 mels, 25 ms windows and 10 ms steps.
+
+    Args:
+        samples: 16-bit mono waveform, (samples,).
+        rate: Samples per second.
+        fbank: The recipe's fbank settings.
+
+    Returns:
+        Natural logarithms of mel energies, float32 (frames, mels).
     """
     wave = samples.astype(np.float64) / 32768
     if fbank.subtract_mean and len(wave):
@@ -53,7 +61,7 @@ def log_mel(samples: NDArray[np.int16], rate: int, fbank: Fbank) -> NDArray[np.f
 def _mel_energies(
     power: NDArray[np.float64], rate: int, padded: int, mels: int
 ) -> NDArray[np.float32]:
-    """Log of the triangular sums over a power spectrum, bins × frames, as frames × mels."""
+    """Return the log of triangular sums, (frames, mels), over a power spectrum (bins, frames)."""
     energies = np.zeros((mels, power.shape[1]))
     scratch = np.empty(power.shape[1])
     for m, (low, weights) in enumerate(_filters(rate, padded, mels)):
@@ -66,7 +74,7 @@ def _mel_energies(
 
 @lru_cache(maxsize=8)
 def _filters(rate: int, padded: int, mels: int) -> tuple[Filter, ...]:
-    """Triangular filters: the first FFT bin of each and its weights."""
+    """Return each triangular filter as its first FFT bin and its weights."""
     low, high = _mel(np.array([LOW_HZ, rate / 2], np.float64))
     step = (high - low) / (mels + 1)
     centres = _mel(rate / padded * np.arange(padded // 2, dtype=np.float64))
@@ -85,7 +93,8 @@ def _mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1127.0 * np.log(1.0 + hertz / 700.0)
 
 
-def _torchaudio(wave: NDArray[np.float64], rate: int, fbank: Fbank) -> NDArray[np.float32]:
+def _torchaudio(wave: NDArray[np.float64], rate: int, fbank: FbankSettings) -> NDArray[np.float32]:
+    """Compute the fbank by torchaudio itself."""
     import torch  # noqa: PLC0415 - heavy, and only where the recipe asks for it
     import torchaudio  # noqa: PLC0415
 

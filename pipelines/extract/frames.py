@@ -1,31 +1,49 @@
-"""The wanted frames of a clip: chosen by time, decoded, cut to size, encoded."""
+"""Select a clip's frames by time, decode them, resize them, and encode them as JPEG."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
 from avstore.manifests.verdicts import Verdict
-from avstore.pipelines.extract import decode as video
 from avstore.pipelines.extract import sampling
-from avstore.pipelines.extract.decoder_log import complaints, listening
+from avstore.pipelines.extract.decode import (
+    decode_errors,
+    decode_wanted,
+    decoded_times,
+    end_of_video,
+    packet_times,
+    record_decoder_log,
+)
 from avstore.pipelines.extract.jpeg import Resizer, encode_jpeg
-from avstore.pipelines.extract.open_media import Opened, choose_streams, open_media
-from avstore.pipelines.extract.recipe import Recipe
-from avstore.pipelines.extract.rejected import Rejected
+from avstore.pipelines.extract.open_media import OpenedMedia, open_media, select_streams
+from avstore.pipelines.extract.recipe import Recipe, RecipeError
+from avstore.pipelines.extract.records import Rejected
 from avstore.pipelines.extract.window import Window, read_window
 
 LUMA_STEP = 4
-Made = tuple[bytes, NDArray[np.uint8]]
+"""Quality signals use every fourth luma pixel in each direction."""
+
+DECORD_TOLERANCE_S = 0.005
+
+_StoredFrame = tuple[bytes, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """jpegs, times, lumas: one each per stored frame (times: seconds from the clip's start;
-    lumas: every fourth pixel each way). start, end: of the video within the clip, seconds.
-    rotation: degrees counterclockwise that the picture is turned for display.
+class DecodedFrames:
+    """Hold a clip's frames as they are stored.
+
+    Attributes:
+        jpegs: One JPEG per stored frame.
+        times: Presentation time of each, in seconds from the clip's start.
+        lumas: Every fourth luma pixel of each, (height, width).
+        start: Start of the video within the clip, in seconds.
+        end: End of the video within the clip, in seconds.
+        rotation: Degrees counterclockwise by which the picture is turned for display.
+        errors: Messages of the decoder.
     """
 
     jpegs: tuple[bytes, ...]
@@ -38,122 +56,166 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Presentation times (ticks, ascending) of a clip's frames, and those wanted, in order."""
+class FrameSelection:
+    """Hold the presentation times of a clip's frames, in ticks.
+
+    Attributes:
+        times: All of them, ascending.
+        wanted: Those that the recipe wants, in order, repeats included.
+    """
 
     times: tuple[int, ...]
     wanted: tuple[int, ...]
 
 
-def decode_pictures(path: str, opened: Opened, window: Window, recipe: Recipe) -> Pictures:
-    """The frames that a recipe wants of a window.
+def decode_frames(path: str, opened: OpenedMedia, window: Window, recipe: Recipe) -> DecodedFrames:
+    """Decode the frames that a recipe wants of a window.
 
-    The packets' own times tell which. Where they do not, or a wanted frame does not come out, or
-    the decoder complains, the clip is decoded in full, twice: for the times, then the frames.
+    The packets' own times select them. If the packets do not determine the times, if a wanted
+    frame does not come out, or if the decoder reports an error, the clip is decoded in full,
+    twice: once for the times, once for the frames.
 
-    Raises Rejected: no frame decodes, or frames without times.
+    Raises:
+        Rejected: No frame decodes, or the frames have no times.
     """
-    times = video.packet_times(window.video)
+    times = packet_times(window.video)
     if times and recipe.decoder == "decord":
-        return _by_decord(path, opened, window, times, recipe)
+        return _decode_by_decord(path, opened, window, times, recipe)
     if times:
-        found = _decode_chosen(opened, window, times, recipe, sparing=True)
-        if found is not None and not found.errors:
-            return found
-    times = _times_of_full_decode(path, window, recipe)
+        frames = _decode_selected(opened, window, times, recipe, skip=True)
+        if frames is not None and not frames.errors:
+            return frames
+    times = _times_of_full_decode(path, window)
     with open_media(path) as container:
-        again = choose_streams(container, want_audio=False)
-        fresh = _same_window(again, window)
-        found = _decode_chosen(again, fresh, times, recipe, sparing=False)
-    if found is None:
+        reopened = select_streams(container, require_audio=False)
+        frames = _decode_selected(reopened, _reread(reopened, window), times, recipe, skip=False)
+    if frames is None:
         raise Rejected(Verdict.UNDECODABLE, "a second decode gives other frames than the first")
-    return found
+    return frames
 
 
-def _by_decord(
-    path: str, opened: Opened, window: Window, times: Sequence[int], recipe: Recipe
-) -> Pictures:
-    """The same frames, decoded by decord."""
-    from avstore.pipelines.extract.decord_frames import decord_frames  # noqa: PLC0415 - only where asked for
+def select_frames(
+    times: Sequence[int], opened: OpenedMedia, window: Window, recipe: Recipe
+) -> FrameSelection:
+    """Select the frames that a recipe wants of a clip.
 
-    choice = choose(times, opened, window, recipe)
+    Raises:
+        Rejected: No frame is within the clip's seconds.
+    """
     base = opened.video.time_base
-    resizer = Resizer(recipe.frames, opened.video.codec_context.sample_aspect_ratio)
-    ticks = sorted(set(choice.wanted))
-    frames = decord_frames(path, [float(t * base) for t in ticks])
-    made = {t: _made(f, resizer, recipe) for t, f in zip(ticks, frames, strict=True)}
-    return _collected(made, choice, opened, window, rotation=resizer.rotation, errors=())
+    end = (window.origin + window.duration) / base
+    inside = [t for t in times if t < end]
+    if not inside:
+        raise Rejected(Verdict.TOO_SHORT, "the video has no frame within the clip's seconds")
+    published = recipe.fidelity == "published"
+    select = sampling.published_indices if published else sampling.strict_indices
+    indices = select(recipe.frames, inside, window.origin, window.duration, base)
+    return FrameSelection(tuple(inside), tuple(inside[i] for i in indices))
 
 
-def _times_of_full_decode(path: str, window: Window, recipe: Recipe) -> list[int]:
+def _decode_selected(
+    opened: OpenedMedia, window: Window, times: Sequence[int], recipe: Recipe, *, skip: bool
+) -> DecodedFrames | None:
+    """Decode the wanted frames; return None if one of them does not come out of the decoder."""
+    selection = select_frames(times, opened, window, recipe)
+    wanted, exceptions = set(selection.wanted), list[str]()
+    context = opened.video.codec_context
+    resizer = Resizer(recipe.frames, context.sample_aspect_ratio)
+    stored: dict[int, _StoredFrame] = {}
+    with record_decoder_log() as log:
+        for frame in decode_wanted(context, window.video, wanted, exceptions, skip=skip):
+            stored[frame.pts] = _encode(frame, resizer, recipe)
+    if len(stored) < len(wanted):
+        return None
+    errors = decode_errors(log, exceptions)
+    return _collect(stored, selection, opened, window, rotation=resizer.rotation, errors=errors)
+
+
+def _times_of_full_decode(path: str, window: Window) -> list[int]:
+    """Return the presentation times of a full decode of the file, opened again."""
     with open_media(path) as container:
-        again = choose_streams(container, want_audio=False)
-        fresh = _same_window(again, window)
-        times = video.decoded_times(again.video.codec_context, fresh)
+        reopened = select_streams(container, require_audio=False)
+        times = decoded_times(reopened.video.codec_context, _reread(reopened, window))
     if not times:
         detail = f"no frame of {len(window.video)} packets decodes"
         raise Rejected(Verdict.UNDECODABLE, detail)
     return times
 
 
-def _same_window(opened: Opened, window: Window) -> Window:
-    offset = window.origin - opened.start
-    return read_window(opened, offset, window.duration)
+def _reread(opened: OpenedMedia, window: Window) -> Window:
+    """Read the same window from a file that was opened again."""
+    return read_window(opened, window.origin - opened.start, window.duration)
 
 
-def _decode_chosen(
-    opened: Opened, window: Window, times: Sequence[int], recipe: Recipe, *, sparing: bool
-) -> Pictures | None:
-    """The wanted frames, or None if one of them does not come out of the decoder."""
-    choice = choose(times, opened, window, recipe)
-    wanted, raised = set(choice.wanted), list[str]()
-    context = opened.video.codec_context
-    resizer = Resizer(recipe.frames, context.sample_aspect_ratio)
-    made: dict[int, Made] = {}
-    with listening() as log:
-        for frame in video.decode_wanted(context, window.video, wanted, raised, sparing):
-            made[frame.pts] = _made(frame, resizer, recipe)
-    if len(made) < len(wanted):
-        return None
-    errors = complaints(log, raised)
-    return _collected(made, choice, opened, window, rotation=resizer.rotation, errors=errors)
-
-
-def _made(frame: Any, resizer: Resizer, recipe: Recipe) -> Made:
-    """A frame's JPEG, and every fourth of its luma pixels each way."""
+def _encode(frame: Any, resizer: Resizer, recipe: Recipe) -> _StoredFrame:
+    """Return a frame's JPEG and its subsampled luma."""
     planes = resizer.planes(frame)
     luma = planes[0][::LUMA_STEP, ::LUMA_STEP].copy()
     return encode_jpeg(planes, recipe.frames.quality), luma
 
 
-def _collected(
-    made: Mapping[int, Made],
-    choice: Choice,
-    opened: Opened,
+def _collect(
+    stored: Mapping[int, _StoredFrame],
+    selection: FrameSelection,
+    opened: OpenedMedia,
     window: Window,
     *,
     rotation: int,
     errors: tuple[str, ...],
-) -> Pictures:
+) -> DecodedFrames:
+    """Arrange stored frames, by their tick, in the selection's order."""
     base, origin = opened.video.time_base, window.origin
-    return Pictures(
-        tuple(made[t][0] for t in choice.wanted),
-        tuple(float(t * base - origin) for t in choice.wanted),
-        tuple(made[t][1] for t in choice.wanted),
-        float(choice.times[0] * base - origin),
-        float(video.end_of(choice.times, window.video, base) - origin),
+    return DecodedFrames(
+        tuple(stored[t][0] for t in selection.wanted),
+        tuple(float(t * base - origin) for t in selection.wanted),
+        tuple(stored[t][1] for t in selection.wanted),
+        float(selection.times[0] * base - origin),
+        float(end_of_video(selection.times, window.video, base) - origin),
         rotation,
         errors,
     )
 
 
-def choose(times: Sequence[int], opened: Opened, window: Window, recipe: Recipe) -> Choice:
-    """Which of the clip's frames a recipe wants. Raises Rejected where the clip has none."""
+def _decode_by_decord(
+    path: str, opened: OpenedMedia, window: Window, times: Sequence[int], recipe: Recipe
+) -> DecodedFrames:
+    """Decode the same frames by decord."""
+    selection = select_frames(times, opened, window, recipe)
     base = opened.video.time_base
-    end = (window.origin + window.duration) / base
-    inside = [t for t in times if t < end]
-    if not inside:
-        raise Rejected(Verdict.TOO_SHORT, "the video has no frame within the clip's seconds")
-    pick = sampling.published if recipe.fidelity == "published" else sampling.strict
-    picked = pick(recipe.frames, inside, window.origin, window.duration, base)
-    return Choice(tuple(inside), tuple(inside[i] for i in picked))
+    resizer = Resizer(recipe.frames, opened.video.codec_context.sample_aspect_ratio)
+    ticks = sorted(set(selection.wanted))
+    frames = decord_frames(path, [float(t * base) for t in ticks])
+    stored = {t: _encode(f, resizer, recipe) for t, f in zip(ticks, frames, strict=True)}
+    return _collect(stored, selection, opened, window, rotation=resizer.rotation, errors=())
+
+
+def decord_frames(path: str, times: Sequence[float]) -> Iterator[av.VideoFrame]:
+    """Decode frames by decord instead of PyAV, as RGB, for comparison.
+
+    decord opens the file without lists of allowed demuxers. Give it only files that
+    `open_media` accepted before.
+
+    Args:
+        path: A local file.
+        times: Presentation times, ascending, in seconds on the container's clock.
+
+    Raises:
+        RecipeError: decord is not installed.
+        Rejected: decord cannot read the file, or has no frame at one of the times.
+    """
+    try:
+        import decord  # noqa: PLC0415 - an optional dependency
+    except ImportError as error:
+        raise RecipeError("decoder = 'decord' needs the package decord") from error
+    try:
+        reader = decord.VideoReader(path, num_threads=1)
+        starts = np.asarray(reader.get_frame_timestamp(np.arange(len(reader))))[:, 0]
+        for time in times:
+            index = int(np.argmin(np.abs(starts - time)))
+            if abs(starts[index] - time) > DECORD_TOLERANCE_S:
+                detail = f"decord has no frame at {time:.3f} s, the nearest is at"
+                raise Rejected(Verdict.UNDECODABLE, f"{detail} {starts[index]:.3f} s")
+            yield av.VideoFrame.from_ndarray(reader[index].asnumpy(), format="rgb24")
+    except decord.DECORDError as error:
+        lines = str(error).strip().splitlines()
+        raise Rejected(Verdict.UNDECODABLE, f"decord: {lines[-1] if lines else error}") from error

@@ -1,17 +1,24 @@
-"""Which part of a picture is kept and at what size: pure functions of sizes."""
+"""Plan at which size and crop a picture is stored, as pure functions of sizes."""
 
 from dataclasses import dataclass
 from fractions import Fraction
 
-from avstore.pipelines.extract.recipe import Frames
+from avstore.pipelines.extract.recipe import FrameSettings
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """From a coded picture to the stored one, in this order.
+    """Describe the way from a coded picture to the stored one: resize, crop, mirror, turn.
 
-    width, height: what it is resized to, whole. left, top, crop_width, crop_height: what is kept
-    of that. mirror: flipped left to right. turns: quarter turns counterclockwise.
+    Attributes:
+        width: Width of the whole resized picture, in pixels.
+        height: Height of the whole resized picture, in pixels.
+        left: First column of the crop.
+        top: First row of the crop.
+        crop_width: Width of the crop.
+        crop_height: Height of the crop.
+        turns: Quarter turns counterclockwise.
+        mirror: Whether the crop is flipped left to right before it is turned.
     """
 
     width: int
@@ -24,19 +31,27 @@ class Geometry:
     mirror: bool = False
 
 
-def plan(
+def plan_geometry(
     width: int,
     height: int,
-    frames: Frames,
+    frames: FrameSettings,
     *,
     aspect: Fraction | None = None,
     turns: int = 0,
     mirror: bool = False,
 ) -> Geometry:
-    """Where a coded picture of `width` × `height` goes under a recipe.
+    """Plan the geometry of a coded picture under a recipe.
 
     Sizes are those of torchvision's Resize and CenterCrop on the picture as displayed: the long
-    side is cut to a whole number, the crop's margin rounded. aspect: sample aspect ratio.
+    side is truncated to a whole number, the crop's margin rounded.
+
+    Args:
+        width: Coded width in pixels.
+        height: Coded height in pixels.
+        frames: The recipe's frame settings.
+        aspect: Sample aspect ratio of the stream.
+        turns: Quarter turns counterclockwise for display.
+        mirror: Whether display flips the picture left to right before turning it.
     """
     wide, high = Fraction(width), Fraction(height)
     if frames.pixel_aspect == "display" and aspect:
@@ -57,8 +72,8 @@ def plan(
     return Geometry(out_w, out_h, left, top, crop_w, crop_h, turns % 4, mirror)
 
 
-def _size(wide: Fraction, high: Fraction, frames: Frames) -> tuple[int, int]:
-    """Size as displayed, after resizing and before cropping."""
+def _size(wide: Fraction, high: Fraction, frames: FrameSettings) -> tuple[int, int]:
+    """Return the size as displayed, after resizing and before cropping."""
     size = frames.size or 0
     if frames.fit == "native":
         return max(round(wide), 1), max(round(high), 1)

@@ -1,4 +1,4 @@
-"""From a decoded frame to the stored JPEG, without ever going through RGB."""
+"""Resize, crop and turn a decoded frame, and encode it as JPEG, without going through RGB."""
 
 import struct
 from fractions import Fraction
@@ -11,10 +11,12 @@ from av.video.reformatter import VideoReformatter
 
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.colour import Plane, Planes, to_bt601
-from avstore.pipelines.extract.geometry import Geometry, plan
-from avstore.pipelines.extract.limits import MAX_SIDE_RATIO
-from avstore.pipelines.extract.recipe import Frames
-from avstore.pipelines.extract.rejected import Rejected
+from avstore.pipelines.extract.geometry import Geometry, plan_geometry
+from avstore.pipelines.extract.recipe import FrameSettings
+from avstore.pipelines.extract.records import Rejected
+
+MAX_SIDE_RATIO = 32
+"""Largest ratio of a picture's sides; a safety limit that changes no result."""
 
 # swscale's SWS_BILINEAR (antialiased when it shrinks), and the same bits on every processor.
 _BILINEAR, _ACCURATE_RND, _BITEXACT = 2, 0x40000, 0x80000
@@ -23,20 +25,34 @@ _BT601, _FULL_RANGE = 5, 2
 
 
 class Resizer:
-    """Frames of one clip to planes of the stored size; keeps swscale's tables between frames."""
+    """Resize the frames of one clip to the stored size.
 
-    def __init__(self, frames: Frames, aspect: Fraction | None) -> None:
-        self._frames = frames
+    One instance serves one clip, so that swscale's tables are built once.
+
+    Attributes:
+        rotation: Degrees counterclockwise by which the last frame was turned for display.
+    """
+
+    def __init__(self, frames: FrameSettings, aspect: Fraction | None) -> None:
+        self._settings = frames
         self._aspect = aspect
         self._scaler = VideoReformatter()
-        self._plan: tuple[tuple[int, int], Geometry] | None = None
+        self._cached: tuple[tuple[int, int], Geometry] | None = None
         self.rotation = 0
 
     def planes(self, frame: Any) -> Planes:
-        """A frame resized, cropped and turned for display: full-range BT.601 in 4:2:0.
+        """Return a frame resized, cropped and turned for display.
 
-        Each plane is contiguous. Alpha is dropped, more than 8 bits are rounded, gray gets
-        neutral chroma.
+        Alpha is dropped, more than 8 bits are rounded, gray gets neutral chroma.
+
+        Args:
+            frame: A decoded `av.VideoFrame`.
+
+        Returns:
+            Contiguous uint8 planes Y, Cb, Cr in full-range BT.601, 4:2:0.
+
+        Raises:
+            Rejected: One side is more than 32 times the other.
         """
         geometry = self._geometry(frame)
         rgb = frame.format.is_rgb or frame.format.has_palette
@@ -54,21 +70,23 @@ class Resizer:
         return _turned(to_bt601(_cropped(small, geometry), matrix), geometry)
 
     def _geometry(self, frame: Any) -> Geometry:
+        """Return the frame's geometry, planned again only when the coded size changes."""
         size = (frame.width, frame.height)
-        if self._plan is None or self._plan[0] != size:
+        if self._cached is None or self._cached[0] != size:
             if max(size) > MAX_SIDE_RATIO * min(size):
                 detail = f"picture of {size[0]} x {size[1]} (limit {MAX_SIDE_RATIO} to 1)"
                 raise Rejected(Verdict.UNDECODABLE, detail)
             turns, mirror = _orientation(frame)
             self.rotation = turns * 90
-            aspect, frames = self._aspect, self._frames
-            found = plan(*size, frames, aspect=aspect, turns=turns, mirror=mirror)
-            self._plan = (size, found)
-        return self._plan[1]
+            geometry = plan_geometry(
+                *size, self._settings, aspect=self._aspect, turns=turns, mirror=mirror
+            )
+            self._cached = (size, geometry)
+        return self._cached[1]
 
 
 def encode_jpeg(planes: Planes, quality: int) -> bytes:
-    """A baseline JPEG in 4:2:0 with the standard tables, the same bytes for the same planes."""
+    """Encode a baseline JPEG in 4:2:0 with the standard tables; same planes, same bytes."""
     data: bytes = simplejpeg.encode_jpeg_yuv_planes(*planes, quality=quality)
     return data
 
@@ -83,7 +101,7 @@ def _cropped(frame: Any, geometry: Geometry) -> Planes:
 
 
 def _crop_chroma(plane: Plane, left: int, top: int, wide: int, high: int) -> Plane:
-    """Chroma under a luma crop; an odd margin falls between two samples: their mean."""
+    """Crop chroma under a luma crop; an odd margin takes the mean of two samples."""
     x, y = left // 2, top // 2
     part = plane[y : y + high + top % 2, x : x + wide + left % 2]
     if left % 2:
@@ -99,7 +117,7 @@ def _rows(plane: Any) -> Plane:
 
 
 def _turned(planes: Planes, geometry: Geometry) -> Planes:
-    """Planes as displayed, each contiguous."""
+    """Return the planes as displayed, each contiguous."""
     if not geometry.turns and not geometry.mirror:
         return planes
     y, u, v = (np.fliplr(p) if geometry.mirror else p for p in planes)
@@ -108,7 +126,7 @@ def _turned(planes: Planes, geometry: Geometry) -> Planes:
 
 
 def _orientation(frame: Any) -> tuple[int, bool]:
-    """Quarter turns counterclockwise after a mirroring, as the display matrix says.
+    """Return the display matrix as (quarter turns counterclockwise, mirrored before).
 
     The matrix's first two rows (a, b), (c, d) take x right and y down: x' = a x + c y,
     y' = b x + d y. A negative determinant mirrors.
@@ -120,7 +138,7 @@ def _orientation(frame: Any) -> tuple[int, bool]:
     a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
     mirror = a * d - b * c < 0
     if mirror:
-        a, b = -a, -b  # what is left after flipping left to right first
+        a, b = -a, -b  # the rotation that remains after flipping left to right
     if abs(a) >= abs(b):
         return (0 if a > 0 or (a == b == 0) else 2), mirror
     return (1 if b < 0 else 3), mirror

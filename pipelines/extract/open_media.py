@@ -1,4 +1,7 @@
-"""Opening a file as hostile input, and what its container says."""
+"""Open a file as hostile input, within limits, and read what its container declares.
+
+The limits belong to safety, not to a recipe: they change no result, only which files are refused.
+"""
 
 import errno
 import hashlib
@@ -13,9 +16,34 @@ from typing import Any
 import av
 
 from avstore.manifests.verdicts import Verdict
-from avstore.pipelines.extract.limits import DECODERS, DEMUXERS, MAX_PIXELS, MAX_SOURCE_S
-from avstore.pipelines.extract.records import MediaFacts
-from avstore.pipelines.extract.rejected import Rejected
+from avstore.pipelines.extract.records import MediaFacts, Rejected
+
+DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,mpegts,mpeg,ogg,asf,mp3,wav,flac,aac"
+)
+"""Allowed FFmpeg demuxers. They read only the given file: no playlists, no image sequences."""
+
+DECODERS = (
+    "h264,hevc,vp8,vp9,libdav1d,av1,mpeg4,mpeg2video,mpeg1video,mjpeg,h263,h263i,flv,"
+    "msmpeg4v1,msmpeg4v2,msmpeg4,wmv1,wmv2,wmv3,vc1,theora,prores,rawvideo,png,"
+    "aac,aac_latm,mp3float,mp3,mp2float,mp2,opus,libopus,vorbis,libvorbis,flac,alac,ac3,eac3,"
+    "wmav1,wmav2,amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,"
+    "pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,"
+    "pcm_u8,pcm_s8,pcm_mulaw,pcm_alaw,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,adpcm_swf"
+)
+"""Allowed FFmpeg decoders."""
+
+MAX_PIXELS = 8192 * 4608
+"""Largest coded picture, in pixels: a little over 8K UHD."""
+
+MAX_SOURCE_S = 24 * 3600.0
+"""Longest source video, in seconds."""
+
+MAX_WINDOW_BYTES = 1 << 29
+"""Most compressed bytes within a clip's own seconds."""
+
+MAX_WINDOW_FRAMES = 100_000
+"""Most video packets within a clip's own seconds (240 a second for 400 s)."""
 
 OPTIONS = {
     "protocol_whitelist": "file",
@@ -28,8 +56,15 @@ OPTIONS = {
 
 
 @dataclass(frozen=True)
-class Opened:
-    """An open container with the two streams that count. `start`: its origin, in seconds."""
+class OpenedMedia:
+    """Hold an open container and its selected streams.
+
+    Attributes:
+        container: The open container.
+        video: The selected video stream.
+        audio: The selected audio stream.
+        start: Start of the container's clock, in seconds.
+    """
 
     container: Any
     video: Any
@@ -39,11 +74,11 @@ class Opened:
 
 @contextmanager
 def open_media(path: str) -> Iterator[Any]:
-    """The container of a local file, opened within the limits.
+    """Open the container of a local file within the limits.
 
     Raises:
-        Rejected: not a media file of an allowed kind.
-        OSError: the file cannot be read at all (gone, no permission, failing disk).
+        Rejected: The file is not a media file of an allowed kind.
+        OSError: The file cannot be read (missing, no permission, failing disk).
     """
     try:
         container = av.open(
@@ -57,10 +92,11 @@ def open_media(path: str) -> Iterator[Any]:
         yield container
 
 
-def choose_streams(container: Any, want_audio: bool = True) -> Opened:
-    """The video and audio stream that av_find_best_stream chooses, checked against the limits.
+def select_streams(container: Any, *, require_audio: bool = True) -> OpenedMedia:
+    """Select the video and audio stream as av_find_best_stream does, and check the limits.
 
-    Raises Rejected: no video, no audio, a picture or a duration over the limits, no decoder.
+    Raises:
+        Rejected: A stream or its decoder is missing, or picture or duration is over a limit.
     """
     video = _best(container, "video")
     if video is None:
@@ -78,7 +114,7 @@ def choose_streams(container: Any, want_audio: bool = True) -> Opened:
         limit = f"limit {MAX_SOURCE_S:.0f} s"
         raise Rejected(Verdict.BAD_TIMESTAMPS, f"the header says {seconds:.0f} s ({limit})")
     audio = _best(container, "audio")
-    if audio is None and want_audio:
+    if audio is None and require_audio:
         raise Rejected(Verdict.NO_AUDIO, "no audio stream")
     if audio is not None and audio.codec_context is None:
         raise Rejected(Verdict.NO_AUDIO, "no decoder for the audio stream")
@@ -86,13 +122,17 @@ def choose_streams(container: Any, want_audio: bool = True) -> Opened:
         if stream is not None:
             stream.codec_context.thread_count = 1
             stream.codec_context.thread_type = "NONE"
-    # A negative start is a decoder's pre-roll (AAC priming, Opus pre-skip) and is not presented.
+    # A negative start is a decoder's pre-roll (AAC priming, Opus pre-skip), which is not presented.
     start = Fraction(max(container.start_time or 0, 0), av.time_base)
-    return Opened(container, video, audio, start)
+    return OpenedMedia(container, video, audio, start)
 
 
-def sha256_of(path: str) -> tuple[int, str]:
-    """Size in bytes and sha256 (hex) of a regular file. Raises OSError."""
+def size_and_sha256(path: str) -> tuple[int, str]:
+    """Return the size in bytes and the sha256 (hex) of a regular file.
+
+    Raises:
+        OSError: The file cannot be read, or is not a regular file.
+    """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(errno.EINVAL, "not a regular file", path)
     with open(path, "rb") as file:
@@ -101,7 +141,7 @@ def sha256_of(path: str) -> tuple[int, str]:
 
 
 def media_facts(container: Any, size: int, digest: str) -> MediaFacts:
-    """What the container and its streams say of themselves, nothing decoded."""
+    """Return what the container and its streams declare, without decoding."""
     video = _best(container, "video")
     audio = _best(container, "audio")
     seconds = None if container.duration is None else container.duration / av.time_base
@@ -126,8 +166,8 @@ def media_facts(container: Any, size: int, digest: str) -> MediaFacts:
     return MediaFacts(size, digest, container=name, duration_s=seconds, **picture, **sound)
 
 
-def stream_offset_ms(opened: Opened) -> float | None:
-    """First audio instant minus first video instant by the container, in milliseconds."""
+def stream_offset_ms(opened: OpenedMedia) -> float | None:
+    """Return the start of the audio minus the start of the video by the container, in ms."""
     video, audio = opened.video, opened.audio
     if audio is None or audio.start_time is None or video.start_time is None:
         return None
@@ -136,6 +176,7 @@ def stream_offset_ms(opened: Opened) -> float | None:
 
 
 def _best(container: Any, kind: str) -> Any | None:
+    """Return the best stream of a kind; a cover picture is not a video stream."""
     stream = container.streams.best(kind)
     if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
         return None
@@ -143,6 +184,7 @@ def _best(container: Any, kind: str) -> Any | None:
 
 
 def _not_media(path: str, error: Exception) -> Rejected:
+    """Return `truncated` for a cut MP4, else `undecodable`."""
     reason = getattr(error, "strerror", None) or str(error)
     if cut := _cut_box(path):
         return Rejected(Verdict.TRUNCATED, cut)
@@ -150,7 +192,7 @@ def _not_media(path: str, error: Exception) -> Rejected:
 
 
 def _cut_box(path: str) -> str | None:
-    """For an MP4 whose file ends within a top-level box: which, and by how much."""
+    """Describe the top-level box within which an MP4 file ends, or return None."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         at = 0

@@ -1,4 +1,4 @@
-"""Recipes: named, versioned extraction settings, one TOML file each in `recipes/`."""
+"""Load recipes: named, versioned extraction settings, one TOML file each in `recipes/`."""
 
 import hashlib
 import importlib.util
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from avstore.manifests.fingerprint import canonical
 
 EXTRACTOR_VERSION = "1"
-"""Raised whenever the extractor's code gives other bytes for the same recipe."""
+"""Raise this whenever the extractor's code gives other bytes for the same recipe."""
 
 RECIPES = Path(__file__).parent / "recipes"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -22,22 +22,27 @@ _PROSE = {"title", "source", "notes"}
 
 
 class RecipeError(Exception):
-    """A recipe that cannot be used: the key, the value, what is allowed."""
+    """Report a recipe that cannot be used: the key, its value, the allowed values."""
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Frames(_Section):
-    """Which frames are stored, and how large.
+class FrameSettings(_Section):
+    """Define which frames are stored, and at which size.
 
-    sampling: `count` (evenly `count` over the clip), `rate` (`rate` a second) or `times` (the
-    instants `times`, in seconds from the clip's start).
-    fit: `crop` (short side to `size`, centre crop to a square), `short_side` (short side to
-    `size`, aspect kept), `stretch` (to a square of `size`) or `native` (as decoded).
-    pixel_aspect: `coded` takes pixels as square, as every published script does; `display`
-    applies the stream's sample aspect ratio first.
+    Attributes:
+        sampling: `count` (evenly over the clip), `rate` (per second) or `times` (listed instants).
+        count: Number of frames of a clip.
+        rate: Frames per second.
+        times: Instants in seconds from the clip's start.
+        fit: `crop` (short side to `size`, centre crop to a square), `short_side` (short side to
+            `size`, aspect kept), `stretch` (to a square of `size`) or `native` (as decoded).
+        size: Pixels, even; not for `native`.
+        pixel_aspect: `coded` takes pixels as square, as every published script does; `display`
+            applies the stream's sample aspect ratio first.
+        quality: JPEG quality, 1 to 100.
     """
 
     sampling: Literal["count", "rate", "times"]
@@ -63,16 +68,30 @@ class Frames(_Section):
         return self
 
 
-class Audio(_Section):
-    """The stored waveform: mono, 16 bit, `rate` samples a second."""
+class AudioSettings(_Section):
+    """Define the stored waveform: mono, 16 bits.
+
+    Attributes:
+        rate: Samples per second.
+        downmix: `mean` over the channels, or the `first` channel.
+        resampler: FFmpeg's `swr`, or `soxr`.
+    """
 
     rate: Annotated[int, Field(ge=8000, le=48000)] = 16000
     downmix: Literal["mean", "first"] = "mean"
     resampler: Literal["swr", "soxr"] = "swr"
 
 
-class Fbank(_Section):
-    """Kaldi-compatible log-mel filter bank of the stored waveform."""
+class FbankSettings(_Section):
+    """Define the Kaldi-compatible log-mel filter bank (fbank) of the stored waveform.
+
+    Attributes:
+        mels: Number of mel bands.
+        frame_length_ms: Length of the window, in milliseconds.
+        frame_shift_ms: Step from window to window, in milliseconds.
+        subtract_mean: Whether the waveform's mean is subtracted first.
+        engine: `numpy`, or `torchaudio` itself.
+    """
 
     mels: Annotated[int, Field(ge=8, le=256)] = 128
     frame_length_ms: Annotated[float, Field(gt=1, le=100)] = 25.0
@@ -82,14 +101,20 @@ class Fbank(_Section):
 
 
 class QualityLimits(_Section):
-    """Thresholds of the verdicts, and which of the flagged ones reject.
+    """Define the thresholds beyond which a clip is rejected or flagged.
 
-    min_fraction: least share of the wanted seconds that both streams must cover.
-    max_decode_errors: decoder complaints allowed within the clip's own seconds.
-    max_av_offset_s: the farthest that one stream may start after the other.
-    silent: blocks of 100 ms below `silent_dbfs` count as silent, and `silent_fraction` of them
-    make the clip silent. still: two neighbouring frames whose mean absolute luma difference
-    (0 to 255) is below `still_luma`. black: a frame with 98 % of its pixels below `black_luma`.
+    Attributes:
+        min_fraction: Share of the wanted seconds that both streams must cover.
+        max_decode_errors: Decoder errors allowed within the clip's own seconds.
+        max_av_offset_s: Largest distance between the starts of the two streams, in seconds.
+        silent_dbfs: RMS level, in dB of full scale, below which a block of 100 ms is silent.
+        silent_fraction: Share of silent blocks that makes the clip `silent`.
+        still_luma: Mean absolute luma difference (0 to 255) below which two neighbouring frames
+            are equal.
+        still_fraction: Share of such pairs that makes the clip `still`.
+        black_luma: A frame with 98 % of its pixels below this luma (0 to 255) is black.
+        black_fraction: Share of black frames that makes the clip `black`.
+        reject: Flags that reject the clip instead.
     """
 
     min_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
@@ -105,7 +130,21 @@ class QualityLimits(_Section):
 
 
 class Recipe(_Section):
-    """One published preparation. `title`, `source` and `notes` do not enter the fingerprint."""
+    """Define how a clip is extracted, after one published preparation.
+
+    Attributes:
+        name: The recipe's name, as in folder names.
+        title: What it prepares; not in the fingerprint.
+        source: The paper and the released code; not in the fingerprint.
+        notes: Remarks for readers; not in the fingerprint.
+        fidelity: `strict` (by presentation times) or `published` (as the released code computes).
+        duration_s: Seconds of a clip that does not define its own.
+        decoder: `pyav`, or `decord` for comparison.
+        frames: The stored frames.
+        audio: The stored waveform.
+        fbank: The stored fbank.
+        quality: Thresholds of rejection and flags.
+    """
 
     name: str
     title: str
@@ -114,9 +153,9 @@ class Recipe(_Section):
     fidelity: Literal["strict", "published"] = "strict"
     duration_s: Annotated[float, Field(gt=0, le=600)] = 10.0
     decoder: Literal["pyav", "decord"] = "pyav"
-    frames: Frames
-    audio: Audio = Audio()
-    fbank: Fbank = Fbank()
+    frames: FrameSettings
+    audio: AudioSettings = AudioSettings()
+    fbank: FbankSettings = FbankSettings()
     quality: QualityLimits = QualityLimits()
 
     @model_validator(mode="after")
@@ -141,20 +180,20 @@ class Recipe(_Section):
 
     @property
     def fp8(self) -> str:
-        """The fingerprint's first eight digits, as in the names of shard folders."""
+        """Return the fingerprint's first eight digits, as in the names of shard folders."""
         return self.fingerprint[:8]
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that come with the project, sorted."""
+    """Return the names of the shipped recipes, sorted."""
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
-    """A recipe by its name, or from a TOML file.
+    """Load a shipped recipe by its name, or a recipe from a TOML file.
 
     Raises:
-        RecipeError: no such recipe, not TOML, an unknown key, or a value out of range.
+        RecipeError: No such recipe, not TOML, an unknown key, or a value out of range.
     """
     path = _find(name_or_path)
     try:
@@ -167,7 +206,15 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 
 
 def parse_recipe(settings: dict[str, Any], where: str = "recipe") -> Recipe:
-    """A recipe from its settings as read from TOML. Raises RecipeError, naming `where`."""
+    """Build a recipe from settings as read from TOML.
+
+    Args:
+        settings: Tables and keys of the TOML file.
+        where: Name of the file, for error messages.
+
+    Raises:
+        RecipeError: An unknown key, or a value out of range.
+    """
     try:
         return Recipe.model_validate(settings)
     except ValidationError as error:
@@ -176,7 +223,11 @@ def parse_recipe(settings: dict[str, Any], where: str = "recipe") -> Recipe:
 
 
 def require_decoder(recipe: Recipe) -> None:
-    """Raises RecipeError where the recipe's decoder is not installed."""
+    """Check that the recipe's decoder is installed.
+
+    Raises:
+        RecipeError: It is not.
+    """
     if recipe.decoder == "decord" and importlib.util.find_spec("decord") is None:
         raise RecipeError(
             f"recipe '{recipe.name}': decoder = 'decord' needs the package decord, which is not "
@@ -190,16 +241,16 @@ def _find(name_or_path: str | Path) -> Path:
         path = RECIPES / f"{text}.toml"
         if not path.is_file():
             known = ", ".join(recipe_names())
-            raise RecipeError(f"no recipe '{text}': known are {known}; or give a .toml file")
+            raise RecipeError(f"no recipe '{text}': choose one of {known}, or give a .toml file")
         return path
     path = Path(text)
     if not path.is_file():
-        raise RecipeError(f"no recipe file {path}: give a recipe's name or a .toml file")
+        raise RecipeError(f"no recipe file {path}: give the name of a recipe or a .toml file")
     return path
 
 
 def _problem(error: Any) -> str:
-    """One pydantic error in a person's words: the key, the value, what is allowed."""
+    """Describe one pydantic error: the key, its value, the allowed values."""
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"unknown key '{key}'"

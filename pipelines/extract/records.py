@@ -1,15 +1,34 @@
-"""The rows that workers hand to the driver: plain frozen data, no behaviour."""
+"""Define the records that a clip's extraction takes and returns."""
 
 from dataclasses import dataclass
 
 from avstore.manifests.verdicts import Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a clip's media lies.
+class Rejected(Exception):  # noqa: N818 - a finding about a clip, not an error of the program
+    """Report that a clip cannot be used.
 
-    path: a local file. offset_s: where in the file the clip starts. duration_s: seconds wanted.
+    Attributes:
+        verdict: The reason, from the closed list.
+        detail: The signal and its measured value.
+    """
+
+    def __init__(self, verdict: Verdict, detail: str) -> None:
+        super().__init__(f"{verdict}: {detail}")
+        self.verdict = verdict
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSource:
+    """Locate a clip's media.
+
+    Attributes:
+        clip_id: `<dataset>/<key>`.
+        key: The clip's WebDataset key.
+        path: A local file.
+        offset_s: Start of the clip within the file, in seconds.
+        duration_s: Wanted seconds; 0 takes the recipe's duration.
     """
 
     clip_id: str
@@ -21,7 +40,24 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class MediaFacts:
-    """What the container and its streams say. Names as the columns of `media`."""
+    """Describe a file by its container and streams; fields are columns of table `media`.
+
+    Attributes:
+        bytes: File size.
+        sha256: Hex digest of the file.
+        container: FFmpeg's name of the demuxer.
+        duration_s: Duration that the container declares, in seconds.
+        video_codec: Canonical codec name.
+        width: Coded width in pixels.
+        height: Coded height in pixels.
+        fps: Average frame rate, frames per second.
+        frames: Number of frames that the container declares.
+        rotation: Degrees counterclockwise by which the picture is turned for display.
+        audio_codec: Canonical codec name.
+        audio_rate: Samples per second.
+        audio_channels: Number of channels.
+        av_offset_ms: Start of the audio minus start of the video, in milliseconds.
+    """
 
     bytes: int
     sha256: str
@@ -41,7 +77,16 @@ class MediaFacts:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Measured signals of the clip's own seconds. Fractions in [0, 1]; loudness in LUFS."""
+    """Hold the measured signals of a clip's own seconds.
+
+    Attributes:
+        silent_fraction: Share of 100 ms blocks below the recipe's level, in [0, 1].
+        still_fraction: Share of neighbouring frames without visible change, in [0, 1].
+        black_fraction: Share of black frames, in [0, 1].
+        loudness_lufs: Integrated loudness (ITU-R BS.1770-4) in LUFS; None for silence.
+        clipped_fraction: Share of native samples at full scale, in [0, 1].
+        decode_errors: Number of demuxer and decoder errors.
+    """
 
     silent_fraction: float | None = None
     still_fraction: float | None = None
@@ -52,13 +97,19 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
-class Extracted:
-    """What one decode pass gives for one clip.
+class ExtractionResult:
+    """Hold what one decode pass gives for one clip.
 
-    verdict: None, or why it is rejected (members empty) or flagged (members present).
-    detail: the signal and its value, in words.
-    members: (suffix, content) in store order, without the json member.
-    frame_times: seconds from the clip's start, the presentation time of each stored frame.
+    Attributes:
+        clip_id: `<dataset>/<key>`.
+        verdict: None, or the reason why the clip is rejected (no members) or flagged (members).
+        detail: The signal behind the verdict and its measured value.
+        media: Facts about the file.
+        quality: Measured signals.
+        members: (suffix, content) in store order, without the json member.
+        frame_times: Presentation time of each stored frame, in seconds from the clip's start.
+        fbank_frames: Number of fbank rows.
+        duration_s: Seconds of the stored waveform.
     """
 
     clip_id: str

@@ -1,7 +1,7 @@
-"""The sandbox's child: reads sources from a pipe, extracts, writes outcomes to a pipe.
+"""Run the sandbox's worker process: read sources from a pipe, extract, write results to a pipe.
 
-Started as `python -m avstore.pipelines.extract.worker`. Its first message is the recipe and the
-limits; it ends when its input ends, or when its parent dies.
+The sandbox starts it as `python -m avstore.pipelines.extract.worker`. The first message holds the
+recipe and the limits. The process ends with its input or with its parent.
 """
 
 import ctypes
@@ -11,35 +11,36 @@ import signal
 import sys
 from typing import Any, BinaryIO
 
-from avstore.pipelines.extract import protocol as wire
+from avstore.pipelines.extract import protocol
 from avstore.pipelines.extract.clip import extract_clip
 from avstore.pipelines.extract.recipe import Recipe, parse_recipe
-from avstore.pipelines.extract.records import Source
+from avstore.pipelines.extract.records import ClipSource
 
 _PR_SET_PDEATHSIG = 1
 
 
-def main() -> int:
-    """Serve until the input ends. Exit status 0 at its end, 3 when out of memory."""
+def serve() -> int:
+    """Serve requests until the input ends; return exit status 0, or 3 when out of memory."""
     requests, replies = _take_pipes()
-    first = wire.receive(requests)
+    first = protocol.receive(requests)
     if first is None:
         return 0
     settings = first[0]
     _confine(settings["parent"], settings["memory_bytes"])
     recipe = parse_recipe(settings["recipe"])
-    wire.send(replies, {"ready": os.getpid()})
-    while (message := wire.receive(requests)) is not None:
-        header, bodies = _answer(Source(**message[0]), recipe)
-        wire.send(replies, header, bodies)
+    protocol.send(replies, {"ready": os.getpid()})
+    while (message := protocol.receive(requests)) is not None:
+        header, bodies = _extract(ClipSource(**message[0]), recipe)
+        protocol.send(replies, header, bodies)
         if "memory" in header:
-            return 3  # what was allocated so far may be fragmented: start afresh
+            return 3  # memory may be fragmented: let the sandbox start a new process
     return 0
 
 
-def _answer(source: Source, recipe: Recipe) -> tuple[dict[str, Any], list[bytes]]:
+def _extract(source: ClipSource, recipe: Recipe) -> tuple[dict[str, Any], list[bytes]]:
+    """Extract one clip and return the reply; faults of the machine become a header."""
     try:
-        return wire.pack(extract_clip(source, recipe))
+        return protocol.pack(extract_clip(source, recipe))
     except MemoryError:
         return {"memory": True}, []
     except OSError as error:
@@ -48,7 +49,7 @@ def _answer(source: Source, recipe: Recipe) -> tuple[dict[str, Any], list[bytes]
 
 
 def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Standard input and output for the messages alone; prints of libraries go to stderr."""
+    """Keep standard input and output for messages; redirect prints of libraries to stderr."""
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_RDONLY)
@@ -59,7 +60,7 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _confine(parent: int, memory_bytes: int) -> None:
-    """Die with the parent, no more memory than allowed, no core dumps."""
+    """End with the parent, limit memory, and write no core dumps."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
@@ -71,4 +72,4 @@ def _confine(parent: int, memory_bytes: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve())

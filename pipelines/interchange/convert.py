@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract import quality as signals
+from avstore.pipelines.extract.audio import encode_flac
 from avstore.pipelines.extract.fbank import log_mel
-from avstore.pipelines.extract.flac import encode_flac
-from avstore.pipelines.extract.loudness import integrated_loudness
-from avstore.pipelines.extract.recipe import Fbank, QualityLimits
-from avstore.pipelines.extract.records import Extracted, Quality
+from avstore.pipelines.extract.recipe import FbankSettings, QualityLimits
+from avstore.pipelines.extract.records import ExtractionResult, Quality
 from avstore.pipelines.interchange.foreign_media import ForeignItem
 
 RATE = 16000
@@ -21,7 +20,7 @@ _JPEG = b"\xff\xd8\xff"
 _MAX_SECONDS = 3600
 
 
-def convert(item: ForeignItem, clip_id: str, clip_seconds: float) -> Extracted:
+def convert(item: ForeignItem, clip_id: str, clip_seconds: float) -> ExtractionResult:
     """Convert a foreign clip to what extraction returns.
 
     Members that are already in the store's format keep their bytes. Frames without times are
@@ -36,23 +35,23 @@ def convert(item: ForeignItem, clip_id: str, clip_seconds: float) -> Extracted:
         Members in store order without json; no members and a verdict if the clip is not usable.
     """
     if problem := _problem(item):
-        return Extracted(clip_id, *problem, None, Quality())
+        return ExtractionResult(clip_id, *problem, None, Quality())
     seconds = _seconds(item.metadata.get("duration_s"), clip_seconds)
     try:
         samples, unchanged = _decode_audio(item.audio or b"", seconds)
     except (av.error.FFmpegError, IndexError, ValueError) as error:
         detail = f"audio cannot be decoded: {error}"
-        return Extracted(clip_id, Verdict.UNDECODABLE, detail, None, Quality())
+        return ExtractionResult(clip_id, Verdict.UNDECODABLE, detail, None, Quality())
     bank, bank_frames = _fbank(item.fbank, samples)
     flac = item.audio if unchanged and item.audio else encode_flac(samples, RATE)
     limits = QualityLimits()
     quality = Quality(
         silent_fraction=signals.silent_fraction(samples, RATE, limits.silent_dbfs),
-        loudness_lufs=integrated_loudness(samples, RATE),
+        loudness_lufs=signals.integrated_loudness(samples, RATE),
     )
     verdict, detail = _flag(item, quality, limits)
     frames = ((f"f{i:03d}.jpg", data) for i, data in enumerate(item.frames))
-    return Extracted(
+    return ExtractionResult(
         clip_id,
         verdict,
         detail,
@@ -121,7 +120,7 @@ def _fbank(content: bytes | None, samples: NDArray[np.int16]) -> tuple[bytes, in
             array = None
         if array is not None and array.dtype == np.float16 and array.ndim == 2:
             return content, len(array)
-    bank = log_mel(samples, RATE, Fbank()).astype(np.float16)
+    bank = log_mel(samples, RATE, FbankSettings()).astype(np.float16)
     buffer = io.BytesIO()
     np.save(buffer, bank, allow_pickle=False)
     return buffer.getvalue(), len(bank)

@@ -11,7 +11,7 @@ from PIL import Image
 from avstore.pipelines.build.shard_jobs import ClipJob, ShardJob, build_shard
 from avstore.pipelines.build.shard_writer import ShardId
 from avstore.pipelines.extract.recipe import load_recipe
-from avstore.pipelines.extract.records import Source
+from avstore.pipelines.extract.records import ClipSource
 from tests.media import make_clip
 
 
@@ -22,7 +22,9 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     paths = [make_clip(folder / f"clip-{i}.mp4", seed=i, tone_hz=300 + 100 * i) for i in range(3)]
     recipe = load_recipe("stella")
     path = "shards/toy/stella/train-000000.tar"
-    clips = [ClipJob(Source(f"toy/{p.stem}", p.stem, str(p), 0.0, 10.0), facts={}) for p in paths]
+    clips = [
+        ClipJob(ClipSource(f"toy/{p.stem}", p.stem, str(p), 0.0, 10.0), facts={}) for p in paths
+    ]
     job = ShardJob(
         store=folder / "store",
         shard=ShardId(path, "toy", recipe.name, recipe.fingerprint, "train"),

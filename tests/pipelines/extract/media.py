@@ -7,7 +7,7 @@ import av
 import imageio_ffmpeg
 import numpy as np
 
-from avstore.pipelines.extract.records import Source
+from avstore.pipelines.extract.records import ClipSource
 
 
 def ffmpeg(*arguments: str | Path, stdin: bytes | None = None) -> bytes:
@@ -18,8 +18,8 @@ def ffmpeg(*arguments: str | Path, stdin: bytes | None = None) -> bytes:
     return done.stdout
 
 
-def source(path: Path, offset_s: float = 0.0, duration_s: float = 10.0) -> Source:
-    return Source(f"test/{path.stem}", "key", str(path), offset_s, duration_s)
+def source(path: Path, offset_s: float = 0.0, duration_s: float = 10.0) -> ClipSource:
+    return ClipSource(f"test/{path.stem}", "key", str(path), offset_s, duration_s)
 
 
 def make_clip(

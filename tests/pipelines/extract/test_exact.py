@@ -6,13 +6,18 @@ import av
 import numpy as np
 import pytest
 
-from avstore.pipelines.extract import decode as video
-from avstore.pipelines.extract import sampling
-from avstore.pipelines.extract.decoder_log import complaints, listening
-from avstore.pipelines.extract.frames import choose
-from avstore.pipelines.extract.open_media import choose_streams, open_media
+from avstore.pipelines.extract.decode import (
+    can_skip,
+    decode_errors,
+    decode_wanted,
+    needed_packets,
+    packet_times,
+    record_decoder_log,
+)
+from avstore.pipelines.extract.frames import select_frames
+from avstore.pipelines.extract.open_media import open_media, select_streams
 from avstore.pipelines.extract.recipe import load_recipe, parse_recipe
-from avstore.pipelines.extract.skip_packets import needed
+from avstore.pipelines.extract.sampling import exact_seconds
 from avstore.pipelines.extract.window import read_window
 from tests.pipelines.extract.media import ffmpeg
 
@@ -103,19 +108,19 @@ def by_full_decode(path: Path, wanted: set[int]) -> dict[int, bytes]:
 def check(path: Path, recipe, duration: float) -> int:
     """Compare; how many frames were wanted."""
     with open_media(str(path)) as container:
-        opened = choose_streams(container, want_audio=False)
-        window = read_window(opened, sampling.exact(0.0), sampling.exact(duration))
-        times = video.packet_times(window.video)
+        opened = select_streams(container, require_audio=False)
+        window = read_window(opened, exact_seconds(0.0), exact_seconds(duration))
+        times = packet_times(window.video)
         if times is None:
             return 0
-        wanted = set(choose(times, opened, window, recipe).wanted)
+        wanted = set(select_frames(times, opened, window, recipe).wanted)
         context, errors = opened.video.codec_context, []
-        with listening() as log:
-            frames = video.decode_wanted(context, window.video, wanted, errors)
+        with record_decoder_log() as log:
+            frames = decode_wanted(context, window.video, wanted, errors)
             ours = {frame.pts: planes_of(frame) for frame in frames}
-        if complaints(log, errors):
+        if decode_errors(log, errors):
             return 0  # the extractor would decode again, leaving out nothing
-        skipping = video.may_skip(context)
+        skipping = can_skip(context)
     theirs = by_full_decode(path, wanted)
     if set(ours) != wanted:  # the extractor would fall back to a full decode
         assert skipping is False or set(theirs) != wanted
@@ -149,7 +154,7 @@ def test_made_encodings(made, name):
     path = made(name)
     compared = [check(path, every(count, 4.0), 4.0) for count in (7, 20, 80)]
     with av.open(str(path)) as container:
-        certain = video.packet_times([p for p in container.demux(video=0) if p.size])
+        certain = packet_times([p for p in container.demux(video=0) if p.size])
     assert all(compared) or certain is None, compared
 
 
@@ -173,10 +178,10 @@ def test_real_clips(shared_data, count):
 def test_groups_of_pictures_without_a_wanted_one_are_not_decoded(made):
     for name in ("h264-short-gop", "h264-short-gop-ts", "hevc-short-gop", "vp9-short-gop"):
         with open_media(str(made(name))) as container:
-            opened = choose_streams(container, want_audio=False)
-            window = read_window(opened, sampling.exact(0.0), sampling.exact(4.0))
+            opened = select_streams(container, require_audio=False)
+            window = read_window(opened, exact_seconds(0.0), exact_seconds(4.0))
             wanted = {window.video[0].pts}
-            kept = needed(opened.video.codec_context, window.video, wanted)
+            kept = needed_packets(opened.video.codec_context, window.video, wanted)
         assert len(window.video) == 100
         assert len(kept) == 1, name
 
@@ -184,7 +189,7 @@ def test_groups_of_pictures_without_a_wanted_one_are_not_decoded(made):
 def test_leaving_out_is_refused_where_it_may_matter(made):
     def may(name):
         with open_media(str(made(name))) as container:
-            return video.may_skip(choose_streams(container, want_audio=False).video.codec_context)
+            return can_skip(select_streams(container, require_audio=False).video.codec_context)
 
     assert may("h264-bframes")
     assert may("hevc")

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from avstore.pipelines.extract.fbank import log_mel
-from avstore.pipelines.extract.recipe import Fbank
+from avstore.pipelines.extract.recipe import FbankSettings
 
 
-def torchaudio_bank(samples: np.ndarray, rate: int, fbank: Fbank) -> np.ndarray:
+def torchaudio_bank(samples: np.ndarray, rate: int, fbank: FbankSettings) -> np.ndarray:
     return log_mel(samples, rate, fbank.model_copy(update={"engine": "torchaudio"}))
 
 
@@ -33,7 +33,7 @@ def real_samples(path) -> np.ndarray:
 def test_real_audio_is_within_a_thousandth_of_torchaudio(shared_data):
     for path in sorted((shared_data / "media").glob("SpecVQGAN__*.mp4")):
         samples = real_samples(path)
-        ours, theirs = (f(samples, 16000, Fbank()) for f in (log_mel, torchaudio_bank))
+        ours, theirs = (f(samples, 16000, FbankSettings()) for f in (log_mel, torchaudio_bank))
         assert ours.shape == theirs.shape
         assert np.abs(ours - torchaudio_in_double(samples)).max() < 1e-3, path.name
         # In single precision torchaudio's own rounding is seen in bands 100 dB under the loudest.
@@ -46,14 +46,14 @@ def test_real_audio_is_within_a_thousandth_of_torchaudio(shared_data):
 @pytest.mark.parametrize("mels", [40, 64, 128])
 def test_other_settings_agree_too(rate, mels):
     noise = np.random.default_rng(0).integers(-9000, 9000, rate * 2).astype(np.int16)
-    fbank = Fbank(mels=mels)
+    fbank = FbankSettings(mels=mels)
     theirs = torchaudio_bank(noise, rate, fbank)
     assert np.abs(log_mel(noise, rate, fbank) - theirs).max() < 1e-3
 
 
 def test_silence_and_scraps():
-    silence = log_mel(np.zeros(160000, np.int16), 16000, Fbank())
+    silence = log_mel(np.zeros(160000, np.int16), 16000, FbankSettings())
     assert silence.shape == (998, 128)
     assert np.all(silence == np.float32(np.log(np.finfo(np.float32).eps)))
-    assert log_mel(np.zeros(399, np.int16), 16000, Fbank()).shape == (0, 128)
-    assert log_mel(np.zeros(400, np.int16), 16000, Fbank()).shape == (1, 128)
+    assert log_mel(np.zeros(399, np.int16), 16000, FbankSettings()).shape == (0, 128)
+    assert log_mel(np.zeros(400, np.int16), 16000, FbankSettings()).shape == (1, 128)

@@ -5,11 +5,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from avstore.pipelines.extract.geometry import plan
-from avstore.pipelines.extract.recipe import Frames
+from avstore.pipelines.extract.geometry import plan_geometry
+from avstore.pipelines.extract.recipe import FrameSettings
 
-CROP = Frames(sampling="count", count=1, fit="crop", size=256)
-SHORT = Frames(sampling="count", count=1, fit="short_side", size=224)
+CROP = FrameSettings(sampling="count", count=1, fit="crop", size=256)
+SHORT = FrameSettings(sampling="count", count=1, fit="short_side", size=224)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_sizes_and_margins_are_torchvisions(size):
     picture = torch.zeros(1, size[1], size[0])
     picture[0] = torch.arange(size[0])[None]
     resized = functional.resize(picture, [256], antialias=True)
-    found = plan(*size, CROP)
+    found = plan_geometry(*size, CROP)
     assert (found.height, found.width) == tuple(resized.shape[1:])
     cropped = functional.center_crop(resized, [256, 256])
     rows = slice(found.top, found.top + 256), slice(found.left, found.left + 256)
@@ -30,17 +30,17 @@ def test_sizes_and_margins_are_torchvisions(size):
 
 
 def test_other_fits():
-    assert plan(640, 360, SHORT).width == int(640 * 224 / 360) == 398
-    stretch = plan(640, 360, SHORT.model_copy(update={"fit": "stretch"}))
+    assert plan_geometry(640, 360, SHORT).width == int(640 * 224 / 360) == 398
+    stretch = plan_geometry(640, 360, SHORT.model_copy(update={"fit": "stretch"}))
     assert (stretch.width, stretch.height, stretch.crop_width) == (224, 224, 224)
-    native = plan(641, 361, Frames(sampling="count", count=1, fit="native"))
+    native = plan_geometry(641, 361, FrameSettings(sampling="count", count=1, fit="native"))
     assert (native.width, native.height) == (641, 361)
 
 
 def test_pixel_aspect_is_applied_only_where_asked():
-    assert plan(640, 360, SHORT, aspect=Fraction(2)).width == 398
+    assert plan_geometry(640, 360, SHORT, aspect=Fraction(2)).width == 398
     wide = SHORT.model_copy(update={"pixel_aspect": "display"})
-    assert plan(640, 360, wide, aspect=Fraction(2)).width == int(1280 * 224 / 360)
+    assert plan_geometry(640, 360, wide, aspect=Fraction(2)).width == int(1280 * 224 / 360)
 
 
 @pytest.mark.parametrize("turns", range(4))
@@ -48,12 +48,13 @@ def test_pixel_aspect_is_applied_only_where_asked():
 def test_a_crop_is_the_same_part_of_the_picture_as_displayed(turns, mirror):
     """Crop then turn equals turn then crop, whatever the orientation and however odd the size."""
     coded = np.arange(300 * 517).reshape(300, 517)
-    found = plan(517, 300, CROP.model_copy(update={"size": 300}), turns=turns, mirror=mirror)
+    crop = CROP.model_copy(update={"size": 300})
+    found = plan_geometry(517, 300, crop, turns=turns, mirror=mirror)
     rows = slice(found.top, found.top + found.crop_height)
     part = coded[rows, found.left : found.left + found.crop_width]
     made = np.rot90(np.fliplr(part) if mirror else part, turns)
     shown = np.rot90(np.fliplr(coded) if mirror else coded, turns)
-    upright = plan(shown.shape[1], shown.shape[0], CROP.model_copy(update={"size": 300}))
+    upright = plan_geometry(shown.shape[1], shown.shape[0], crop)
     rows = slice(upright.top, upright.top + upright.crop_height)
     wanted = shown[rows, upright.left : upright.left + upright.crop_width]
     assert np.array_equal(made, wanted)

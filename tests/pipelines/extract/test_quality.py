@@ -5,8 +5,12 @@ import pytest
 
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.clip import extract_clip
-from avstore.pipelines.extract.loudness import integrated_loudness
-from avstore.pipelines.extract.quality import black_fraction, silent_fraction, still_fraction
+from avstore.pipelines.extract.quality import (
+    black_fraction,
+    integrated_loudness,
+    silent_fraction,
+    still_fraction,
+)
 from avstore.pipelines.extract.recipe import load_recipe, parse_recipe
 from tests.pipelines.extract.media import ffmpeg, make_clip, source
 

@@ -6,31 +6,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avstore.pipelines.extract.recipe import Frames
-from avstore.pipelines.extract.sampling import exact, instants, published, shown_at, strict
+from avstore.pipelines.extract.recipe import FrameSettings
+from avstore.pipelines.extract.sampling import (
+    exact_seconds,
+    indices_on_screen,
+    published_indices,
+    sample_instants,
+    strict_indices,
+)
 
 BASE = Fraction(1, 1000)
 TEN = Fraction(10)
 
 
-def count(n: int) -> Frames:
-    return Frames(sampling="count", count=n, size=64)
+def count(n: int) -> FrameSettings:
+    return FrameSettings(sampling="count", count=n, size=64)
 
 
-def rate(r: float) -> Frames:
-    return Frames(sampling="rate", rate=r, size=64)
+def rate(r: float) -> FrameSettings:
+    return FrameSettings(sampling="rate", rate=r, size=64)
 
 
-def at(*times: float) -> Frames:
-    return Frames(sampling="times", times=times, size=64)
+def at(*times: float) -> FrameSettings:
+    return FrameSettings(sampling="times", times=times, size=64)
 
 
 def test_instants():
-    assert instants(count(80), TEN)[:3] == [0, Fraction(1, 8), Fraction(1, 4)]
-    assert len(instants(rate(3.0), TEN)) == 30
-    assert instants(rate(3.0), TEN)[1] == Fraction(1, 3)
-    assert len(instants(rate(8.0), exact(9.99))) == 80
-    assert instants(at(0.5, 2.0, 30.0), TEN) == [Fraction(1, 2), 2]
+    assert sample_instants(count(80), TEN)[:3] == [0, Fraction(1, 8), Fraction(1, 4)]
+    assert len(sample_instants(rate(3.0), TEN)) == 30
+    assert sample_instants(rate(3.0), TEN)[1] == Fraction(1, 3)
+    assert len(sample_instants(rate(8.0), exact_seconds(9.99))) == 80
+    assert sample_instants(at(0.5, 2.0, 30.0), TEN) == [Fraction(1, 2), 2]
 
 
 @given(
@@ -40,8 +46,8 @@ def test_instants():
 )
 def test_the_frame_on_screen(times, n, origin_ms):
     origin = origin_ms * BASE
-    picked = strict(count(n), times, origin, TEN, BASE)
-    for index, instant in zip(picked, instants(count(n), TEN), strict=True):
+    picked = strict_indices(count(n), times, origin, TEN, BASE)
+    for index, instant in zip(picked, sample_instants(count(n), TEN), strict=True):
         begun = [t for t in times if t * BASE - origin <= instant]
         assert times[index] == (begun[-1] if begun else times[0])
     assert picked == sorted(picked)
@@ -50,15 +56,15 @@ def test_the_frame_on_screen(times, n, origin_ms):
 def test_published_count_is_one_frame_early():
     """STELLA seeks index int(i * total / N) less one; the first twice on dense clips."""
     times = [i * 40 for i in range(250)]
-    picked = published(count(80), times, Fraction(0), TEN, BASE)
+    picked = published_indices(count(80), times, Fraction(0), TEN, BASE)
     assert picked[:5] == [0, 2, 5, 8, 11]
     assert picked == [max(int(i * 250 / 80) - 1, 0) for i in range(80)]
-    assert strict(count(80), times, Fraction(0), TEN, BASE)[:5] == [0, 3, 6, 9, 12]
+    assert strict_indices(count(80), times, Fraction(0), TEN, BASE)[:5] == [0, 3, 6, 9, 12]
 
 
 def test_published_count_spreads_over_a_short_clip():
     times = [i * 40 for i in range(150)]
-    assert published(count(80), times, Fraction(0), TEN, BASE)[-1] == int(79 * 150 / 80) - 1
+    assert published_indices(count(80), times, Fraction(0), TEN, BASE)[-1] == int(79 * 150 / 80) - 1
 
 
 @pytest.mark.parametrize("fps", [24, 25, 29, 30, 60])
@@ -74,9 +80,9 @@ def test_published_rate_is_ffmpegs_fps_filter(tmp_path, fps):
     )
     theirs = np.frombuffer(raw, np.uint8).reshape(-1, 256)[:, 0]
     times = list(range(4 * fps))
-    ours = published(rate(3.0), times, Fraction(0), Fraction(4), Fraction(1, fps))
+    ours = published_indices(rate(3.0), times, Fraction(0), Fraction(4), Fraction(1, fps))
     assert ours == theirs[: len(ours)].tolist()
 
 
 def test_before_the_first_frame_it_is_the_first():
-    assert shown_at([100, 200], [0, 99, 100, 150, 500]) == [0, 0, 0, 0, 1]
+    assert indices_on_screen([100, 200], [0, 99, 100, 150, 500]) == [0, 0, 0, 0, 1]

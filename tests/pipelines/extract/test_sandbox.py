@@ -107,10 +107,10 @@ def test_the_child_ends_with_its_parent(clip):
     code = (
         "import sys, time\nfrom avstore.pipelines.extract.sandbox import Sandbox\n"
         "from avstore.pipelines.extract.recipe import load_recipe\n"
-        "from avstore.pipelines.extract.records import Source\n"
+        "from avstore.pipelines.extract.records import ClipSource\n"
         "sandbox = Sandbox(load_recipe('stella'))\n"
-        f"sandbox.extract(Source('c', 'k', {str(clip)!r}, 0.0, 10.0))\n"
-        "print(sandbox._child._process.pid, flush=True)\ntime.sleep(60)\n"
+        f"sandbox.extract(ClipSource('c', 'k', {str(clip)!r}, 0.0, 10.0))\n"
+        "print(sandbox._worker._process.pid, flush=True)\ntime.sleep(60)\n"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
@@ -137,10 +137,10 @@ def test_threads_take_turns(clip):
 
 
 def from_a_worker(path: str) -> tuple:
-    from avstore.pipelines.extract.records import Source
+    from avstore.pipelines.extract.records import ClipSource
 
     with Sandbox(STELLA) as sandbox:
-        made = sandbox.extract(Source("test/a", "key", path, 0.0, 10.0))
+        made = sandbox.extract(ClipSource("test/a", "key", path, 0.0, 10.0))
     return made.verdict, len(made.members)
 
 

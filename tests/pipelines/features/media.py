@@ -10,7 +10,7 @@ from avstore.manifests.catalogue import open_write
 from avstore.manifests.ingest import commit_shards
 from avstore.manifests.lock import writing
 from avstore.manifests.store import Store
-from avstore.pipelines.extract.flac import encode_flac
+from avstore.pipelines.extract.audio import encode_flac
 from tests.manifests import synthetic
 
 

@@ -12,7 +12,7 @@ from avstore.manifests.members import member_ranges
 from avstore.manifests.shard_reader import LocalReader, Shard
 from avstore.manifests.store import StoreError
 from avstore.pipelines.build.shard_tar import ShardTar
-from avstore.pipelines.extract.flac import encode_flac
+from avstore.pipelines.extract.audio import encode_flac
 from avstore.pipelines.features.extractor import check_value
 from avstore.pipelines.features.extractors import clap, clip, convnext, valor
 from avstore.pipelines.features.extractors import valor_prompts as valor_words

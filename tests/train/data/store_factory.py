@@ -18,7 +18,7 @@ from avstore.manifests.ingest import commit_shards, ingest_features, transaction
 from avstore.manifests.sidecar import write_sidecar
 from avstore.manifests.store import Store, committing, sidecar_of
 from avstore.pipelines.build.shard_tar import ShardTar
-from avstore.pipelines.extract.flac import encode_flac
+from avstore.pipelines.extract.audio import encode_flac
 
 FINGERPRINT = "abcdef01" + "23" * 28
 FEATURE_FINGERPRINT = "feedbeef" + "45" * 28
