@@ -18,9 +18,9 @@ import time
 import urllib.request
 from pathlib import Path
 
-from avstore.pipelines.fetch.options import FetchOptions
+from avstore.pipelines.fetch.source import FetchOptions
 from tests.faults.test_fetch_storm import begun, check_storm, largest_excess, storm
-from tests.pipelines.fetch.clips import QUICK, clip, source, tiny_video
+from tests.pipelines.fetch.clips import QUICK, make_request, make_source, tiny_video
 from tests.servers.media_server import MediaServer
 
 
@@ -43,10 +43,11 @@ def bare_loop(base: str, folder: Path, clips: int) -> float:
 def ours(base: str, store: Path, commands: list[str], clips: int, options: FetchOptions) -> float:
     """Clips a second of the source `urls`, retries included."""
     wanted = [
-        clip(f"k{n}", url=f"{base}/{commands[n % len(commands)]}/a.mp4?{n}") for n in range(clips)
+        make_request(f"k{n}", url=f"{base}/{commands[n % len(commands)]}/a.mp4?{n}")
+        for n in range(clips)
     ]
     began = time.perf_counter()
-    for _ in source("urls", store, options).fetch(wanted):
+    for _ in make_source("urls", store, options).fetch(wanted):
         pass
     return clips / (time.perf_counter() - began)
 

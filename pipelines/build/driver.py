@@ -25,9 +25,10 @@ from avstore.pipelines.extract.recipe import Recipe
 from avstore.pipelines.fetch.attempt_log import AttemptLog
 from avstore.pipelines.fetch.folder import FolderSource
 from avstore.pipelines.fetch.guards import FetchStopped
-from avstore.pipelines.fetch.open_source import FetchOptions, open_source
-from avstore.pipelines.fetch.outcomes import record_outcomes, wanted_clips
-from avstore.pipelines.fetch.source import MachineError, MediaRequest, MediaSource
+from avstore.pipelines.fetch.open_source import open_source
+from avstore.pipelines.fetch.outcomes import record_outcomes
+from avstore.pipelines.fetch.requests import select_requests
+from avstore.pipelines.fetch.source import FetchOptions, MachineError, MediaRequest, MediaSource
 
 _SHARDS_PER_PAUSE = 8  # of fetching from a slow source, to extract what has arrived
 
@@ -167,7 +168,7 @@ class _Driver:
         bad_rows = self.ingest_annotations()
         self.begin_stage()
         annotations.register_streams(self.writer.con, self.store, self.spec)
-        wanted = wanted_clips(
+        wanted = select_requests(
             self.writer.con, self.spec, source.rechecks, source.tool, self.options.limit
         )
         shards = sum(self.fetch_and_extract(source, wanted))
@@ -311,5 +312,5 @@ class _Driver:
     def unmatched_files(self, source: MediaSource, wanted: Sequence[MediaRequest]) -> list[str]:
         """Return the media files of a source folder that match no published clip."""
         if isinstance(source, FolderSource) and self.options.limit is None:
-            return source.strangers(wanted)
+            return source.unmatched_files(wanted)
         return []

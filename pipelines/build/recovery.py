@@ -7,7 +7,7 @@ from avstore.manifests.catalogue import Writer
 from avstore.manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
 from avstore.manifests.rebuild import rebuild, standing
 from avstore.manifests.store import Store, remove_temporaries, shard_of, sidecar_of
-from avstore.pipelines.fetch.attempt_log import recover as recover_attempts
+from avstore.pipelines.fetch.attempt_log import recover_attempts
 
 
 def recover(writer: Writer, store: Store) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from avstore.manifests.store import StoreError
-from avstore.pipelines.fetch.options import FetchOptions
+from avstore.pipelines.fetch.source import FetchOptions
 
 
 def parse_fetch_options(words: Sequence[str]) -> FetchOptions:

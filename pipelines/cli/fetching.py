@@ -5,15 +5,19 @@ from typing import Annotated
 
 import typer
 
+from avstore.manifests import ledger
 from avstore.manifests.catalogue import open_read, open_write
 from avstore.manifests.lock import writing
 from avstore.manifests.store import Store, StoreError, find_store
 from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.cli.options import DEFAULT_STORE, StoreOption
 from avstore.pipelines.cli.progress import console
-from avstore.pipelines.fetch import availability
-from avstore.pipelines.fetch import eta as outlook
-from avstore.pipelines.fetch.clock import utc_now
+from avstore.pipelines.fetch.availability import (
+    compare_availability,
+    describe_comparison,
+    export_availability,
+)
+from avstore.pipelines.fetch.eta import describe_forecast, forecast
 from avstore.pipelines.fetch.retry import mark_for_retry, matching_failures
 
 availability_app = typer.Typer(
@@ -63,7 +67,7 @@ def retry(
 
 def eta_lines(store: Store, dataset: str | None) -> list[str]:
     """What `avstore status --eta` says of one dataset, or of each."""
-    now, lines = utc_now(), []
+    now, lines = ledger.now(), []
     with open_read(store) as con:
         names = [row[0] for row in con.execute("SELECT name FROM datasets ORDER BY 1").fetchall()]
         if dataset and dataset not in names:
@@ -72,7 +76,7 @@ def eta_lines(store: Store, dataset: str | None) -> list[str]:
             )
         for name in [dataset] if dataset else names:
             lines.append(f"{name}:")
-            found = outlook.describe(outlook.outlook(con, name, now), now)
+            found = describe_forecast(forecast(con, name, now), now)
             lines.extend(f"  {line}" for line in found)
     return lines
 
@@ -85,7 +89,7 @@ def export(
 ) -> None:
     """Write ids, status, date and sha256 of every published clip."""
     with open_read(find_store(store)) as con:
-        count = availability.export(con, dataset, target)
+        count = export_availability(con, dataset, target)
     console().print(f"{count:,} clips written to {target}", markup=False)
 
 
@@ -97,5 +101,5 @@ def compare(
 ) -> None:
     """Say how two labs' clips differ, and what that does to the balance of classes."""
     out = console()
-    for line in availability.describe(availability.compare(a, b), a.name, b.name, classes):
+    for line in describe_comparison(compare_availability(a, b), a.name, b.name, classes):
         out.print(line, markup=False)

@@ -15,7 +15,7 @@ from avstore.manifests.store import Store, StoreError, remove_temporaries
 from avstore.manifests.tasks import create_task_view
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption
 from avstore.pipelines.cli.progress import console
-from avstore.pipelines.fetch.attempt_log import recover
+from avstore.pipelines.fetch.attempt_log import recover_attempts
 
 
 def run(
@@ -46,7 +46,7 @@ def index(store: Store, without: Container[Path] = ()) -> int:
     """The manifest again; how many sidecars it was made from. Lock held."""
     with open_write(store, fresh=True) as writer:
         remove_temporaries(store)
-        recover(store.root)
+        recover_attempts(store.root)
         run_facts = ledger.new_run("index", {})
         count = rebuild(writer, store, without)
         create_task_view(writer.con)

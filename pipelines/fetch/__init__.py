@@ -1,1 +1,1 @@
-"""Where media comes from: a folder, an archive, an address, YouTube."""
+"""Fetch media from a folder, an archive, a URL or YouTube."""

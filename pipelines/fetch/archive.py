@@ -1,4 +1,4 @@
-"""Clips out of archives (zip, tar, compressed, split), local or at any fsspec address."""
+"""Fetch clips from archives (zip, tar, compressed, split), local or at any fsspec URL."""
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,52 +6,71 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avstore.manifests.verdicts import Verdict
-from avstore.pipelines.fetch.archive_members import DAMAGE, BombError, Member, members
+from avstore.pipelines.fetch.archive_members import (
+    DAMAGE_ERRORS,
+    ArchiveMember,
+    BombError,
+    iter_members,
+)
 from avstore.pipelines.fetch.archive_parts import Archive
-from avstore.pipelines.fetch.attempt import Started, failed, stored
+from avstore.pipelines.fetch.attempt import Stopwatch, failed_result, stored_result
+from avstore.pipelines.fetch.containers import EXTENSIONS
 from avstore.pipelines.fetch.download_dir import DownloadDir, DownloadedFile
-from avstore.pipelines.fetch.folder import EXTENSIONS
-from avstore.pipelines.fetch.guards import DiskWatch, FetchStopped
-from avstore.pipelines.fetch.options import FetchOptions
-from avstore.pipelines.fetch.remote_files import NETWORK_ERRORS, PartedFile, with_ranges
-from avstore.pipelines.fetch.source import FetchResult, MediaRequest, SourceError
-from avstore.pipelines.fetch.taxonomy import AttemptError, classify
-
-TOOL = "archive"
+from avstore.pipelines.fetch.error_classification import AttemptError, classify, error_text
+from avstore.pipelines.fetch.guards import DiskGuard, FetchStopped
+from avstore.pipelines.fetch.remote_files import NETWORK_ERRORS, ConcatenatedFile, with_ranges
+from avstore.pipelines.fetch.source import (
+    FetchOptions,
+    FetchResult,
+    MediaRequest,
+    SourceError,
+    missing_message,
+)
 
 
 @dataclass(frozen=True)
-class _Claim:
-    """A clip that a member of a certain stem would satisfy. whole: it is to be cut from it."""
+class _Match:
+    """A clip that a member's stem matches. whole: the clip is to be cut from the member."""
 
-    clip: MediaRequest
+    request: MediaRequest
     whole: bool
 
 
 class ArchiveSource:
-    """Every clip that a member of one of the archives is named after. One pass over each archive,
-    which ends as soon as nothing is wanted any more; members are committed to `raw`."""
+    """Fetch the clips whose name is that of a member of one of the archives.
+
+    Each archive is read in one pass, which ends as soon as every clip was found; matching members
+    are committed to the store.
+
+    Args:
+        archives: The archives, searched in order.
+        options: How to fetch.
+        raw: The folder STORE/raw/<dataset>.
+    """
 
     rechecks = True
-    tool = TOOL
+    tool = "archive"
 
     def __init__(self, archives: Sequence[Archive], options: FetchOptions, raw: Path) -> None:
-        if not archives:
-            raise SourceError("no archive was found; check SOURCE")
         self.archives = archives
         self.options = options
-        self.landing = DownloadDir(raw)
+        self.downloads = DownloadDir(raw)
 
-    def fetch(self, wanted: Sequence[MediaRequest]) -> Iterator[FetchResult]:
-        """One outcome a clip. Raises FetchStopped before the disk is full."""
-        self.landing.prepare()
-        landed = self.landing.landed()
+    def fetch(self, requests: Sequence[MediaRequest]) -> Iterator[FetchResult]:
+        """Yield one result per clip.
+
+        Raises:
+            SourceError: The only archive cannot be read.
+            FetchStopped: The disk is nearly full.
+        """
+        self.downloads.prepare()
+        committed = self.downloads.committed()
         pending: dict[str, MediaRequest] = {}
-        for clip in wanted:
-            if file := landed.get(clip.key):
-                yield stored(clip, file, "", TOOL, Started.now(), charged=False)
+        for request in requests:
+            if file := committed.get(request.key):
+                yield self._stored(request, file, "", Stopwatch.start())
             else:
-                pending[clip.clip_id] = clip
+                pending[request.clip_id] = request
         failures: dict[str, AttemptError] = {}
         damage: list[str] = []
         for archive in self.archives:
@@ -67,101 +86,103 @@ class ArchiveSource:
                 if len(self.archives) == 1:
                     raise
                 damage.append(str(error))
-            except (*DAMAGE, *NETWORK_ERRORS) as error:
-                damage.append(f"{archive.label} cannot be read further: {_said(error)}")
-        for clip in pending.values():
-            yield self._missing(clip, failures.get(clip.clip_id), damage)
+            except (*DAMAGE_ERRORS, *NETWORK_ERRORS) as error:
+                damage.append(f"{archive.label} cannot be read further: {error_text(error)}")
+        for request in pending.values():
+            yield self._failed(request, failures.get(request.clip_id), damage)
 
     def _search(
         self, archive: Archive, pending: dict[str, MediaRequest], failures: dict[str, AttemptError]
     ) -> Iterator[FetchResult]:
-        """Outcomes of the clips found in one archive; they leave `pending`."""
-        claims = _claims(pending.values())
-        spool = self.landing.scratch("archive")
-        disk = DiskWatch(self.landing.raw, self.options.min_free_bytes)
+        """Yield the clips found in one archive and remove them from `pending`."""
+        matches = _matches_by_stem(pending.values())
+        spool = self.downloads.scratch("archive")
+        disk = DiskGuard(self.downloads.raw, self.options.min_free_bytes)
         try:
             parts = with_ranges(archive.parts, spool)
-            with PartedFile(parts, self.options.wait_scale) as file:
-                for member in members(file, archive.label):
-                    takers = [c for c in claims.get(member.stem, ()) if c.clip.clip_id in pending]
-                    if not takers or member.extension not in EXTENSIONS:
+            with ConcatenatedFile(parts, self.options.wait_scale) as file:
+                for member in iter_members(file, archive.label):
+                    found = [m for m in matches.get(member.stem, ())
+                             if m.request.clip_id in pending]  # fmt: skip
+                    if not found or member.extension not in EXTENSIONS:
                         continue
                     disk.check()
-                    for row in self._take(member, takers, archive.label, failures):
-                        del pending[row.clip_id]
-                        yield row
+                    for result in self._extract(member, found, archive.label, failures):
+                        del pending[result.clip_id]
+                        yield result
                     if not pending:
                         return
         finally:
             shutil.rmtree(spool, ignore_errors=True)
 
-    def _take(
+    def _extract(
         self,
-        member: Member,
-        takers: Sequence[_Claim],
+        member: ArchiveMember,
+        matches: Sequence[_Match],
         label: str,
         failures: dict[str, AttemptError],
     ) -> Iterator[FetchResult]:
-        """Commit a member for every clip that wants it; the second and later share its bytes."""
-        started = Started.now()
-        first = takers[0]
+        """Commit a member for every matching clip; all clips after the first link its file."""
+        stopwatch = Stopwatch.start()
+        first = matches[0]
         note = f"{member.name} in {label}"
         try:
-            landed = self._land(member, first)
+            file = self._commit(member, first)
         except AttemptError as error:
             failure = AttemptError(error.verdict, f"{note}: {error.message}")
-            failures.update(dict.fromkeys((t.clip.clip_id for t in takers), failure))
+            failures.update(dict.fromkeys((m.request.clip_id for m in matches), failure))
             return
-        yield stored(first.clip, landed, note, TOOL, started, charged=False)
-        for taker in takers[1:]:
-            shared = self.landing.share(landed, taker.clip.key)
-            yield stored(taker.clip, shared, note, TOOL, started, charged=False)
+        yield self._stored(first.request, file, note, stopwatch)
+        for match in matches[1:]:
+            linked = self.downloads.link(file, match.request.key)
+            yield self._stored(match.request, linked, note, stopwatch)
 
-    def _land(self, member: Member, taker: _Claim) -> DownloadedFile:
+    def _commit(self, member: ArchiveMember, match: _Match) -> DownloadedFile:
         if member.refused:
             raise AttemptError(Verdict.UNDECODABLE, f"refused: {member.refused}")
         if member.size > self.options.max_bytes:
             raise AttemptError(
                 Verdict.UNDECODABLE,
-                f"refused: {member.size} bytes, more than max_bytes {self.options.max_bytes}",
+                f"refused: its {member.size} bytes exceed max_bytes={self.options.max_bytes}",
             )
-        folder = self.landing.scratch(taker.clip.key)
+        folder = self.downloads.scratch(match.request.key)
         temp = folder / f"media.{member.extension}"
         try:
-            with member.open() as source, temp.open("wb") as file:
-                shutil.copyfileobj(source, file, 1 << 20)
-            return self.landing.land(taker.clip.key, temp, taker.whole)
-        except DAMAGE as error:
-            raise AttemptError(Verdict.TRUNCATED, f"damaged: {_said(error)}") from error
+            with member.open() as source, temp.open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+            return self.downloads.commit(match.request.key, temp, match.whole)
+        except DAMAGE_ERRORS as error:
+            raise AttemptError(Verdict.TRUNCATED, f"damaged: {error_text(error)}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _missing(
-        self, clip: MediaRequest, error: AttemptError | None, damage: list[str]
+    def _stored(
+        self, request: MediaRequest, file: DownloadedFile, note: str, stopwatch: Stopwatch
     ) -> FetchResult:
-        if error is None:
-            stems = " or ".join(f"{name.stem}.*" for name in clip.names)
+        return stored_result(request, file, note, self.tool, stopwatch, charged=False)
+
+    def _failed(
+        self, request: MediaRequest, failure: AttemptError | None, damage: list[str]
+    ) -> FetchResult:
+        """Return the result of a clip that was not found or could not be read."""
+        if failure is None:
             labels = ", ".join(archive.label for archive in self.archives[:3])
             if len(self.archives) > 3:
                 labels += f" and {len(self.archives) - 3} more"
-            text = f"no {stems} in {labels}"
+            text = missing_message(request, labels)
             verdict = Verdict.NOT_FOUND
             if damage:
-                # It may lie in what could not be read.
+                # The clip may be in the data that could not be read.
                 text = f"{text}; {'; '.join(damage)}"
                 verdict = classify(text)
-            error = AttemptError(verdict, text)
-        return failed(clip, error, TOOL, Started.now(), charged=False)
+            failure = AttemptError(verdict, text)
+        return failed_result(request, failure, self.tool, Stopwatch.start(), charged=False)
 
 
-def _claims(clips: Iterable[MediaRequest]) -> dict[str, list[_Claim]]:
-    """Which clips a stem would satisfy."""
-    claims: dict[str, list[_Claim]] = {}
-    for clip in clips:
-        for name in clip.names:
-            claims.setdefault(name.stem, []).append(_Claim(clip, name.whole_video))
-    return claims
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+def _matches_by_stem(requests: Iterable[MediaRequest]) -> dict[str, list[_Match]]:
+    """Return the clips that each member stem would match."""
+    matches: dict[str, list[_Match]] = {}
+    for request in requests:
+        for name in request.names:
+            matches.setdefault(name.stem, []).append(_Match(request, name.whole_video))
+    return matches

@@ -1,14 +1,14 @@
-"""Which files make up which archive: one file, several, or the parts of a split one."""
+"""Group files into archives: single files, or the parts of a split archive."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from avstore.pipelines.fetch.remote_files import NETWORK_ERRORS, Place, exists
+from avstore.pipelines.fetch.remote_files import NETWORK_ERRORS, RemoteFile, exists
 from avstore.pipelines.fetch.source import SourceError
 
 _ARCHIVE = r"\.(?:zip|tar|tgz|tbz2|txz|tar\.(?:gz|bz2|xz))"
-ARCHIVE_NAME = re.compile(rf".+{_ARCHIVE}", re.IGNORECASE)
+_ARCHIVE_NAME = re.compile(rf".+{_ARCHIVE}", re.IGNORECASE)
 #: video.tar.gz.00, video.tar.partaa, video.zip.001, video.tar.part-3
 _PART_NAME = re.compile(
     rf"(?P<whole>.+{_ARCHIVE})[._-](?:(?:part|chunk)[._-]?)?(?P<number>\d{{1,5}}|[a-z]{{2}})",
@@ -18,99 +18,113 @@ _PART_NAME = re.compile(
 
 @dataclass(frozen=True)
 class Archive:
-    """An archive and the files it lies in, in order. label: for messages."""
+    """An archive.
+
+    Attributes:
+        label: Its name in messages.
+        parts: Its files in order.
+    """
 
     label: str
-    parts: tuple[Place, ...]
+    parts: tuple[RemoteFile, ...]
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether a file's name says that it is an archive, or a part of one."""
-    return bool(ARCHIVE_NAME.fullmatch(name) or _part(name))
+    """Return whether a file name is that of an archive or of a part of one."""
+    return bool(_ARCHIVE_NAME.fullmatch(name) or _match_part(name))
 
 
-def _part(name: str) -> re.Match[str] | None:
-    """What a part's name says (`whole`, `number`); None for anything else, x.tar.gz too."""
-    return None if ARCHIVE_NAME.fullmatch(name) else _PART_NAME.fullmatch(name)
+def group_archives(files: Sequence[RemoteFile]) -> list[Archive]:
+    """Group files into archives, sorted by label; files that are no archives are ignored.
 
-
-def group(places: Sequence[Place]) -> list[Archive]:
-    """The archives that these files make up. Raises SourceError where a part is missing."""
+    Raises:
+        SourceError: A part of a split archive is missing.
+    """
     archives: list[Archive] = []
-    split: dict[str, list[tuple[str, Place]]] = {}
-    for at in places:
-        if ARCHIVE_NAME.fullmatch(at.name):
-            archives.append(Archive(at.url, (at,)))
-        elif found := _part(at.name):
-            whole = at.url.removesuffix(at.name) + found["whole"]
-            split.setdefault(whole, []).append((found["number"].lower(), at))
+    split: dict[str, list[tuple[int, str, RemoteFile]]] = {}
+    for file in files:
+        if _ARCHIVE_NAME.fullmatch(file.name):
+            archives.append(Archive(file.url, (file,)))
+        elif match := _match_part(file.name):
+            whole = file.url.removesuffix(file.name) + match["whole"]
+            number = match["number"].lower()
+            split.setdefault(whole, []).append((_part_index(number), number, file))
     for whole, parts in split.items():
-        parts.sort(key=lambda part: (len(part[0]), part[0]) if part[0].isalpha() else
-                   (0, f"{int(part[0]):09d}"))  # fmt: skip
-        _check_complete(whole, [number for number, _ in parts])
-        archives.append(Archive(f"{whole}.* ({len(parts)} parts)", tuple(p for _, p in parts)))
+        parts.sort(key=lambda part: part[:2])
+        _check_complete(whole, parts)
+        label = f"{whole}.* ({len(parts)} parts)"
+        archives.append(Archive(label, tuple(file for *_, file in parts)))
     return sorted(archives, key=lambda archive: archive.label)
 
 
-def siblings(one: Place) -> list[Place]:
-    """All parts of the split archive that `one` belongs to; itself alone where it is none."""
-    found = _part(one.name)
-    if not found:
-        return [one]
-    folder = one.path.removesuffix(one.name)
-    base = one.url.removesuffix(one.name)
+def find_parts(file: RemoteFile) -> list[RemoteFile]:
+    """Return all parts of the split archive that `file` belongs to, or just `file`."""
+    match = _match_part(file.name)
+    if not match:
+        return [file]
+    folder = file.path.removesuffix(file.name)
+    base = file.url.removesuffix(file.name)
     try:
-        names = [str(path).rsplit("/", 1)[-1] for path in one.fs.ls(folder, detail=False)]
+        names = [str(path).rsplit("/", 1)[-1] for path in file.fs.ls(folder, detail=False)]
     except NETWORK_ERRORS:
-        return _probe(one, found)
-    fitting = [
+        return _probe_parts(file, match)
+    part_names = {
         name
         for name in names
-        if (other := _part(name))
-        and other["whole"] == found["whole"]
-        and other["number"].isalpha() == found["number"].isalpha()
+        if (other := _match_part(name))
+        and other["whole"] == match["whole"]
+        and other["number"].isalpha() == match["number"].isalpha()
+    }
+    return [RemoteFile(file.fs, folder + name, base + name) for name in sorted(part_names)] or [
+        file
     ]
-    return [Place(one.fs, folder + name, base + name) for name in sorted(set(fitting))] or [one]
 
 
-def _probe(one: Place, found: re.Match[str]) -> list[Place]:
-    """The parts of an archive on a server that lists no folders: asked for one by one."""
+def _match_part(name: str) -> re.Match[str] | None:
+    """Match a part's name (groups `whole`, `number`); None for others, also for x.tar.gz."""
+    return None if _ARCHIVE_NAME.fullmatch(name) else _PART_NAME.fullmatch(name)
+
+
+def _probe_parts(file: RemoteFile, match: re.Match[str]) -> list[RemoteFile]:
+    """Request the parts one by one from a server that does not list folders."""
     parts = []
-    width, alphabetic = len(found["number"]), found["number"].isalpha()
-    for value in range(26**width if alphabetic else 10**width):
-        number = _letters(value, width) if alphabetic else f"{value:0{width}d}"
-        name = one.name[: found.start("number")] + number
-        path, url = (at.removesuffix(one.name) + name for at in (one.path, one.url))
-        part = Place(one.fs, path, url)
+    width, alphabetic = len(match["number"]), match["number"].isalpha()
+    for index in range(26**width if alphabetic else 10**width):
+        number = _letters(index, width) if alphabetic else f"{index:0{width}d}"
+        name = file.name[: match.start("number")] + number
+        path, url = (base.removesuffix(file.name) + name for base in (file.path, file.url))
+        part = RemoteFile(file.fs, path, url)
         if exists(part):
             parts.append(part)
-        elif value > 0:
+        elif index > 0:  # part 0 may be absent: some tools count from 1
             break
-    return parts or [one]
+    return parts or [file]
 
 
-def _letters(value: int, width: int) -> str:
-    """Part names as `split` counts them: aa, ab, …"""
-    return "".join(chr(ord("a") + value // 26**power % 26) for power in reversed(range(width)))
+def _letters(index: int, width: int) -> str:
+    """Return a part's letters as `split` counts them: aa, ab, …"""
+    return "".join(chr(ord("a") + index // 26**power % 26) for power in reversed(range(width)))
 
 
-def _check_complete(whole: str, numbers: Sequence[str]) -> None:
-    values = [_value(number) for number in numbers]
-    first = 0 if values[0] == 0 or numbers[0].isalpha() else 1
-    expected = list(range(first, first + len(values)))
-    if values != expected:
-        missing = next(want for want, have in zip(expected, values, strict=True) if want != have)
-        raise SourceError(
-            f"{whole} is split and a part is missing or doubled: there are "
-            f"{', '.join(numbers[:8])}{' …' if len(numbers) > 8 else ''}, number {missing} "
-            f"(counted from {first}) is not among them; fetch all parts first"
-        )
-
-
-def _value(number: str) -> int:
+def _part_index(number: str) -> int:
+    """Return the index of a part from its digits or letters."""
     if number.isdigit():
         return int(number)
-    value = 0
+    index = 0
     for letter in number:
-        value = value * 26 + ord(letter) - ord("a")
-    return value
+        index = index * 26 + ord(letter) - ord("a")
+    return index
+
+
+def _check_complete(whole: str, parts: Sequence[tuple[int, str, RemoteFile]]) -> None:
+    indices = [index for index, *_ in parts]
+    numbers = [number for _, number, _ in parts]
+    first = 0 if indices[0] == 0 or numbers[0].isalpha() else 1
+    expected = range(first, first + len(indices))
+    missing = next((e for e, i in zip(expected, indices, strict=True) if e != i), None)
+    if missing is not None:
+        raise SourceError(
+            f"a part is missing from the split archive {whole}, or is there twice: found "
+            f"{', '.join(numbers[:8])}{' …' if len(numbers) > 8 else ''}, expected number "
+            f"{missing} (counted from {first}) among them; fetch all parts first"
+        )

@@ -1,118 +1,159 @@
-"""One attempt at one clip: what it gives, how it fails, and the row that comes of it."""
+"""Run one attempt to fetch a clip and turn its end into a `FetchResult`."""
 
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from avstore.manifests.ledger import now
 from avstore.manifests.verdicts import POLICIES
-from avstore.pipelines.fetch.clock import after, utc_now
 from avstore.pipelines.fetch.download_dir import DownloadedFile
+from avstore.pipelines.fetch.error_classification import (
+    AttemptError,
+    classify_os_error,
+    error_text,
+)
 from avstore.pipelines.fetch.source import FetchResult, MediaRequest
-from avstore.pipelines.fetch.taxonomy import AttemptError, of_os_error
+
+#: The wait doubles with every charged attempt, at most this often.
+_MAX_DOUBLINGS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """When an attempt began."""
+class Stopwatch:
+    """When an attempt began.
 
-    at: datetime
-    clock: float
+    Attributes:
+        started_at: UTC without a time zone.
+        monotonic_s: The monotonic clock at that moment, in seconds.
+    """
+
+    started_at: datetime
+    monotonic_s: float
 
     @classmethod
-    def now(cls) -> "Started":
-        return cls(utc_now(), time.monotonic())
+    def start(cls) -> "Stopwatch":
+        """Return a stopwatch that starts now."""
+        return cls(now(), time.monotonic())
+
+    def elapsed_s(self) -> float:
+        """Return the seconds since the start."""
+        return time.monotonic() - self.monotonic_s
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """An attempt's row, and the wait that the server asked for."""
+class Attempt:
+    """A finished attempt.
 
-    row: FetchResult
+    Attributes:
+        result: The row to record.
+        retry_after_s: Seconds that the server asked to wait, or None.
+    """
+
+    result: FetchResult
     retry_after_s: float | None = None
 
 
-def attempt(
-    clip: MediaRequest,
-    get: Callable[[MediaRequest], tuple[DownloadedFile, str]],
+def run_attempt(
+    request: MediaRequest,
+    download: Callable[[MediaRequest], tuple[DownloadedFile, str]],
     tool: str,
     wait_scale: float = 1.0,
-) -> Tried:
-    """Try once. `get` gives the file and a note, or raises AttemptError or OSError.
+) -> Attempt:
+    """Try once to fetch a clip.
 
-    wait_scale: multiplies the policies' waiting times.
+    Args:
+        request: The clip.
+        download: Returns the committed file and a note; raises AttemptError or OSError.
+        tool: The `tool_version` of the result.
+        wait_scale: Factor on the waiting times of the retry policies.
     """
-    started = Started.now()
+    stopwatch = Stopwatch.start()
     try:
-        landed, note = get(clip)
+        file, note = download(request)
     except AttemptError as error:
         failure = error
     except OSError as error:
-        failure = AttemptError(of_os_error(error), f"{type(error).__name__}: {error}")
+        failure = AttemptError(classify_os_error(error), error_text(error))
     else:
-        return Tried(stored(clip, landed, note, tool, started))
-    wait_s = wait_before_retry(clip, failure, wait_scale)
-    row = failed(clip, failure, tool, started, wait_s=wait_s)
-    return Tried(row, failure.retry_after_s)
+        return Attempt(stored_result(request, file, note, tool, stopwatch))
+    wait_s = wait_before_retry(request, failure, wait_scale)
+    result = failed_result(request, failure, tool, stopwatch, wait_s=wait_s)
+    return Attempt(result, failure.retry_after_s)
 
 
-def stored(
-    clip: MediaRequest,
-    landed: DownloadedFile,
+def stored_result(
+    request: MediaRequest,
+    file: DownloadedFile,
     note: str,
     tool: str,
-    started: Started,
+    stopwatch: Stopwatch,
     *,
     charged: bool = True,
 ) -> FetchResult:
-    """The row of a clip whose file is there."""
+    """Return the result for a clip whose file is in place."""
     return FetchResult(
-        clip_id=clip.clip_id,
+        clip_id=request.clip_id,
         status="stored",
         verdict=None,
         message=note,
-        path=str(landed.path),
-        offset_s=landed.offset_s(clip),
-        started_at=started.at,
-        seconds=time.monotonic() - started.clock,
+        path=str(file.path),
+        offset_s=file.offset_s(request),
+        started_at=stopwatch.started_at,
+        seconds=stopwatch.elapsed_s(),
         tool_version=tool,
         charged=charged,
-        sha256=landed.sha256,
-        bytes=landed.bytes,
+        sha256=file.sha256,
+        bytes=file.bytes,
     )
 
 
-def failed(
-    clip: MediaRequest,
+def failed_result(
+    request: MediaRequest,
     failure: AttemptError,
     tool: str,
-    started: Started,
+    stopwatch: Stopwatch,
     *,
     wait_s: float | None = None,
     charged: bool = True,
 ) -> FetchResult:
-    """The row of a clip that did not come; what pauses the queue is never charged."""
+    """Return the result for a failed attempt.
+
+    Args:
+        request: The clip.
+        failure: Why the attempt failed. A failure that pauses the queue is never charged.
+        tool: The `tool_version` of the result.
+        stopwatch: When the attempt began.
+        wait_s: Seconds until the clip may be retried, or None.
+        charged: Whether the attempt counts against the clip.
+    """
     policy = POLICIES[failure.verdict]
     return FetchResult(
-        clip_id=clip.clip_id,
+        clip_id=request.clip_id,
         status=policy.status,
         verdict=failure.verdict,
         message=failure.message,
         path=None,
         offset_s=0.0,
-        started_at=started.at,
-        seconds=time.monotonic() - started.clock,
+        started_at=stopwatch.started_at,
+        seconds=stopwatch.elapsed_s(),
         tool_version=tool,
         charged=charged and not policy.pauses_queue,
-        not_before=None if wait_s is None else after(wait_s),
+        not_before=None if wait_s is None else now() + timedelta(seconds=wait_s),
     )
 
 
-def wait_before_retry(clip: MediaRequest, failure: AttemptError, wait_scale: float) -> float | None:
-    """Seconds till the clip may be tried again (None: never): doubled with every attempt."""
+def wait_before_retry(
+    request: MediaRequest, failure: AttemptError, wait_scale: float
+) -> float | None:
+    """Return the seconds until a clip may be retried, None for never.
+
+    The policy's wait doubles with every charged attempt and is spread by up to 25 % so that clips
+    which failed together are not retried together. The server's own wish is a lower bound.
+    """
     policy = POLICIES[failure.verdict]
     if policy.status != "retryable" or policy.retry_after_s is None:
         return None
-    grown = policy.retry_after_s * wait_scale * 2.0 ** min(clip.attempts, 6)
-    return max(grown * random.uniform(1.0, 1.25), failure.retry_after_s or 0.0)
+    wait_s = policy.retry_after_s * wait_scale * 2.0 ** min(request.attempts, _MAX_DOUBLINGS)
+    return max(wait_s * random.uniform(1.0, 1.25), failure.retry_after_s or 0.0)

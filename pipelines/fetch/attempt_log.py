@@ -1,8 +1,9 @@
-"""The log of attempts: every row survives a kill at once, and ends up as Parquet in the ledger.
+"""Log attempts so that a killed run loses none, and keep them as Parquet in the ledger.
 
-Rows go to `ledger/attempts-<run>-<n>.jsonl.part`, one write each, and are folded into
-`ledger/attempts-<run>-<n>.parquet` every `FOLD_ROWS` rows and at the end. What a killed run left
-is folded by `recover`. A torn last line (the machine lost power while writing) is dropped.
+Each row is written at once to `ledger/attempts-<run>-<n>.jsonl.part`. A part is converted to
+`ledger/attempts-<run>-<n>.parquet` every `PART_ROWS` rows and at the end of the run;
+`recover_attempts` converts what a killed run left. A torn last line (power was lost while it was
+written) is dropped.
 """
 
 import json
@@ -16,10 +17,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from avstore.manifests.store import committing, sync_folder
 from avstore.pipelines.fetch.source import FetchResult
 
-#: Columns as the manifest's table `attempts`.
-ATTEMPTS = pa.schema(
+#: The columns of the manifest's table `attempts`.
+ATTEMPTS_SCHEMA = pa.schema(
     [
         ("clip_id", pa.string()),
         ("stage", pa.string()),
@@ -38,13 +40,13 @@ ATTEMPTS = pa.schema(
         ("bytes", pa.int64()),
     ]
 )
-FOLD_ROWS = 50_000
+PART_ROWS = 50_000
 _SYNC_EVERY_S = 0.2
 _SUFFIX = ".jsonl.part"
 
 
 class AttemptLog:
-    """Appends attempts of one run. Not for use by two processes at once."""
+    """The attempts of one run; used by one process at a time."""
 
     def __init__(self, store: Path, run_id: str) -> None:
         self.folder = store / "ledger"
@@ -54,85 +56,85 @@ class AttemptLog:
         self._handle: int | None = None
         self._synced_at = 0.0
 
-    def append(self, fetched: FetchResult, stage: str = "fetch") -> None:
-        """Write one attempt down; a killed process cannot lose it.
+    def append(self, result: FetchResult, stage: str = "fetch") -> None:
+        """Write one attempt, so that it survives a kill of this process.
 
-        It is on the disk itself at once where a later attempt may follow (status retryable), else
-        within a fraction of a second of the next row, so that 200,000 files need no such syncs.
+        It is synced to disk at once where another attempt may follow (status retryable). Other
+        rows are synced at most every `_SYNC_EVERY_S`, since 200,000 local files need no more.
         """
-        line = json.dumps(to_row(fetched, self.run_id, stage), default=_iso) + "\n"
+        line = json.dumps(to_row(result, self.run_id, stage), default=_encode_time) + "\n"
         handle = self._open()
         os.write(handle, line.encode())
-        if fetched.status == "retryable" or time.monotonic() - self._synced_at > _SYNC_EVERY_S:
+        if result.status == "retryable" or time.monotonic() - self._synced_at > _SYNC_EVERY_S:
             os.fsync(handle)
             self._synced_at = time.monotonic()
         self._rows += 1
-        if self._rows >= FOLD_ROWS:
-            self._fold()
+        if self._rows >= PART_ROWS:
+            self._convert()
 
     def close(self) -> None:
-        """Fold what was appended into Parquet."""
-        self._fold()
+        """Convert the rows to Parquet."""
+        self._convert()
 
     def _open(self) -> int:
         if self._handle is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             part = self._part()
             self._handle = os.open(part, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_EXCL, 0o644)
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         return self._handle
 
     def _part(self) -> Path:
         return self.folder / f"attempts-{self.run_id}-{self._number:04d}{_SUFFIX}"
 
-    def _fold(self) -> None:
+    def _convert(self) -> None:
         if self._handle is None:
             return
         os.fsync(self._handle)
         os.close(self._handle)
         self._handle = None
-        fold(self._part())
+        _convert_part(self._part())
         self._number += 1
         self._rows = 0
 
 
-def to_row(fetched: FetchResult, run_id: str, stage: str) -> dict[str, Any]:
-    """The attempt as a row of `ATTEMPTS`."""
-    row = asdict(fetched)
+def to_row(result: FetchResult, run_id: str, stage: str) -> dict[str, Any]:
+    """Return an attempt as a row of `ATTEMPTS_SCHEMA`."""
+    row = asdict(result)
     row["outcome"] = row.pop("status")
     row["error_class"] = row.pop("verdict")
     row["error_message"] = row.pop("message") or None
     return {**row, "stage": stage, "run_id": run_id}
 
 
-def recover(store: Path) -> int:
-    """Fold the logs that killed runs left; how many. Only with the store's lock held."""
+def recover_attempts(store: Path) -> int:
+    """Convert the logs that killed runs left; call it only with the store's lock held.
+
+    Returns:
+        The number of logs.
+    """
     parts = sorted((store / "ledger").glob(f"attempts-*{_SUFFIX}"))
     for part in parts:
-        fold(part)
+        _convert_part(part)
     return len(parts)
 
 
-def fold(part: Path) -> None:
-    """Make a log Parquet, then remove it. Killed in between, it does the same again."""
-    rows, damaged = _read(part)
+def _convert_part(part: Path) -> None:
+    """Convert a log to Parquet and remove it; repeating it after a kill gives the same file."""
+    rows, damaged = _read_part(part)
     if rows:
-        target = part.with_name(part.name.removesuffix(_SUFFIX) + ".parquet")
-        temp = target.with_name(f".{target.name}.tmp")
-        with temp.open("wb") as file:
-            pq.write_table(pa.Table.from_pylist(rows, schema=ATTEMPTS), file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        temp.replace(target)
+        with committing(part.with_name(part.name.removesuffix(_SUFFIX) + ".parquet")) as file:
+            table = pa.Table.from_pylist(rows, schema=ATTEMPTS_SCHEMA)
+            pq.write_table(table, file, compression="zstd")
     if damaged:
         part.rename(part.with_name(part.name + ".damaged"))
     else:
         part.unlink()
-    _sync_folder(part.parent)
+    sync_folder(part.parent)
 
 
-def _read(part: Path) -> tuple[list[dict[str, Any]], bool]:
-    """The rows of a log; whether a line other than a torn last one could not be read."""
+def _read_part(part: Path) -> tuple[list[dict[str, Any]], bool]:
+    """Return a log's rows and whether any line but a torn last one is unreadable."""
     rows, damaged = [], False
     lines = part.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
@@ -149,15 +151,7 @@ def _read(part: Path) -> tuple[list[dict[str, Any]], bool]:
     return rows, damaged
 
 
-def _iso(value: object) -> str:
+def _encode_time(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
-    raise TypeError(f"{value!r} has no place in a ledger row")
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    raise TypeError(f"{value!r} cannot be written to the attempt log")

@@ -1,8 +1,9 @@
-"""The availability manifest: which published clips one lab could get, in a file to publish.
+"""Write and compare availability manifests: which published clips a lab could fetch.
 
-One row a published clip: dataset, clip_id, split, labels (a JSON list), status, verdict, date (UTC
-day of the latest attempt), sha256 and bytes of the fetched file. Two such files tell how far two
-labs' results can be compared, and how the missing clips shift the balance of classes.
+An availability manifest has one row per published clip: dataset, clip_id, split, labels (a JSON
+list), status, verdict, date (UTC day of the latest attempt), sha256 and bytes of the fetched file.
+Comparing two of them shows how comparable two labs' results are, and how missing clips shift the
+class balance.
 """
 
 from dataclasses import dataclass
@@ -32,10 +33,19 @@ _EXPORT = """
 """
 
 
-def export(con: duckdb.DuckDBPyConnection, dataset: str, target: Path) -> int:
-    """Write the availability manifest of a dataset as .csv or .parquet; how many clips.
+def export_availability(con: duckdb.DuckDBPyConnection, dataset: str, target: Path) -> int:
+    """Write the availability manifest of a dataset.
 
-    Raises StoreError where the dataset is unknown, or the ending is.
+    Args:
+        con: The manifest.
+        dataset: The dataset's name.
+        target: The file to write, ending in .csv or .parquet.
+
+    Returns:
+        The number of clips.
+
+    Raises:
+        StoreError: The dataset or the file's ending is unknown.
     """
     names = [row[0] for row in con.execute("SELECT DISTINCT dataset FROM clips").fetchall()]
     if dataset not in names:
@@ -49,30 +59,45 @@ def export(con: duckdb.DuckDBPyConnection, dataset: str, target: Path) -> int:
             with committing(target) as file:
                 pc.write_csv(table, file)
         case other:
-            raise StoreError(f"{target}: {other or 'no ending'} is neither .csv nor .parquet")
+            raise StoreError(
+                f"{target}: the ending {other!r} is neither .csv nor .parquet; rename the file"
+            )
     return int(table.num_rows)
 
 
 @dataclass(frozen=True)
 class ClassShift:
-    """One class in two manifests. wanted: published clips of it. shift: share b minus share a,
-    where a share is this class's part of all stored label occurrences, in percentage points."""
+    """One class in two availability manifests.
+
+    Attributes:
+        label: The class.
+        published: Published clips of the class.
+        stored_a: Its clips that a has.
+        stored_b: Its clips that b has.
+        shift: The class's share of b's label occurrences minus that of a's, in percentage points.
+    """
 
     label: str
-    wanted: int
+    published: int
     stored_a: int
     stored_b: int
     shift: float
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Two availability manifests. Counts are of clips.
+class AvailabilityComparison:
+    """Two availability manifests compared. Counts are of clips.
 
-    published: (in a, in b, in both). Of the clips in both: stored in both, in one alone, in
-    neither. differing: stored in both with different bytes; unknown_bytes: at least one of them
-    has no sha256. lost: classes stored in one and not in the other. distance: the total variation
-    distance of the two class distributions, 0 (same balance) to 1. classes: largest shift first.
+    Attributes:
+        published: Clips listed (in a, in b, in both).
+        both: Clips stored in both.
+        only_a: Clips of both lists that only a has.
+        only_b: Clips of both lists that only b has.
+        neither: Clips of both lists that neither has.
+        differing: Clips stored in both whose sha256 differs.
+        unknown_bytes: Clips stored in both of which at least one has no sha256.
+        distance: Total variation distance of the class distributions, 0 (equal) to 1 (disjoint).
+        classes: The classes, largest absolute shift first.
     """
 
     published: tuple[int, int, int]
@@ -86,16 +111,21 @@ class Comparison:
     classes: tuple[ClassShift, ...]
 
     @property
-    def lost(self) -> tuple[str, ...]:
+    def one_sided(self) -> tuple[str, ...]:
+        """The classes of which only one of the two has clips."""
         return tuple(c.label for c in self.classes if bool(c.stored_a) != bool(c.stored_b))
 
 
-def compare(a: Path, b: Path) -> Comparison:
-    """Hold two availability manifests against one another. Raises StoreError."""
+def compare_availability(a: Path, b: Path) -> AvailabilityComparison:
+    """Compare two availability manifests.
+
+    Raises:
+        StoreError: One of the files is missing or is no availability manifest.
+    """
     con = duckdb.connect()
     for name, path in (("a", a), ("b", b)):
         _load(con, name, path)
-    counts = con.execute(
+    (row,) = con.execute(
         """
         SELECT count(a.clip_id), count(b.clip_id),
                count(*) FILTER (a.clip_id IS NOT NULL AND b.clip_id IS NOT NULL),
@@ -106,18 +136,17 @@ def compare(a: Path, b: Path) -> Comparison:
         FROM (SELECT *, status = 'stored' AS in_a FROM a) a
         FULL JOIN (SELECT *, status = 'stored' AS in_b FROM b) b USING (clip_id)
         """
-    ).fetchone()
+    ).fetchall()
+    in_a, in_b, shared, both, only_a, only_b, neither, differing, unknown_bytes = row
     classes = tuple(ClassShift(*row) for row in con.execute(_CLASSES).fetchall())
-    if counts is None:
-        raise StoreError(f"{a} and {b} cannot be compared")
-    return Comparison(
-        published=counts[:3],
-        both=counts[3],
-        only_a=counts[4],
-        only_b=counts[5],
-        neither=counts[6],
-        differing=counts[7],
-        unknown_bytes=counts[8],
+    return AvailabilityComparison(
+        published=(in_a, in_b, shared),
+        both=both,
+        only_a=only_a,
+        only_b=only_b,
+        neither=neither,
+        differing=differing,
+        unknown_bytes=unknown_bytes,
         distance=sum(abs(c.shift) for c in classes) / 200.0,
         classes=classes,
     )
@@ -131,42 +160,51 @@ _CLASSES = """
         SELECT clip_id, unnest(from_json(labels, '["VARCHAR"]')), status = 'stored', 'b' FROM b
     ),
     counted AS (
-        SELECT label, count(DISTINCT clip_id) AS wanted,
+        SELECT label, count(DISTINCT clip_id) AS published,
                count(*) FILTER (stored AND side = 'a') AS stored_a,
                count(*) FILTER (stored AND side = 'b') AS stored_b
         FROM labelled GROUP BY label
     )
-    SELECT label, wanted, stored_a, stored_b,
+    SELECT label, published, stored_a, stored_b,
            100.0 * coalesce(stored_b / nullif(sum(stored_b) OVER (), 0), 0)
            - 100.0 * coalesce(stored_a / nullif(sum(stored_a) OVER (), 0), 0) AS shift
     FROM counted ORDER BY abs(shift) DESC, label
 """
 
 
-def describe(found: Comparison, a: str, b: str, most: int = 10) -> list[str]:
-    """The comparison in sentences, and the `most` shifted classes."""
+def describe_comparison(
+    found: AvailabilityComparison, a: str, b: str, max_classes: int = 10
+) -> list[str]:
+    """Return the comparison as lines of text.
+
+    Args:
+        found: The comparison.
+        a: The first manifest's name.
+        b: The second manifest's name.
+        max_classes: How many of the most shifted classes to list.
+    """
     in_a, in_b, shared = found.published
     lines = [
         f"published clips: {in_a:,} in {a}, {in_b:,} in {b}, {shared:,} in both",
         f"stored in both {found.both:,}, only in {a} {found.only_a:,}, only in {b} "
         f"{found.only_b:,}, in neither {found.neither:,}",
         f"of those stored in both, {found.differing:,} differ in their bytes "
-        f"({found.unknown_bytes:,} cannot be told: no sha256)",
-        f"class balance: total variation distance {found.distance:.4f} (0 same, 1 disjoint)",
+        f"({found.unknown_bytes:,} cannot be compared: no sha256)",
+        f"class balance: total variation distance {found.distance:.4f} (0 equal, 1 disjoint)",
     ]
-    if found.lost:
-        lines.append(f"classes stored on one side alone: {', '.join(found.lost)}")
-    for shift in found.classes[:most]:
+    if found.one_sided:
+        lines.append(f"classes stored in only one of the two: {', '.join(found.one_sided)}")
+    for shift in found.classes[:max_classes]:
         if shift.shift:
             lines.append(
                 f"  {shift.shift:+8.3f} points  {shift.label}: {shift.stored_a:,} and "
-                f"{shift.stored_b:,} of {shift.wanted:,}"
+                f"{shift.stored_b:,} of {shift.published:,}"
             )
     return lines
 
 
 def _load(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
-    """The file as table `name`, one row a clip. Raises StoreError."""
+    """Load an availability manifest as table `name`, one row per clip."""
     parquet = path.suffix.lower() == ".parquet"
     read = "read_parquet(?)" if parquet else "read_csv(?, all_varchar = true, header = true)"
     try:
@@ -178,7 +216,7 @@ def _load(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
     if missing := [column for column in _REQUIRED if column not in columns]:
         raise StoreError(
             f"{path} is no availability manifest: it has no column {', '.join(missing)} "
-            "(avstore availability export writes one)"
+            "(write one with: avstore availability export)"
         )
     sha256 = "sha256" if "sha256" in columns else "NULL"
     try:
@@ -189,4 +227,4 @@ def _load(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
         con.execute(f"SELECT count(from_json(labels, '[\"VARCHAR\"]')) FROM {name}").fetchone()
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
-        raise StoreError(f"{path}: the column labels has to hold JSON lists: {reason}") from error
+        raise StoreError(f"{path}: the column labels must hold JSON lists: {reason}") from error

@@ -1,4 +1,4 @@
-"""Clips that already lie in a folder: found by file stem, used in place, never copied."""
+"""Find clips in a local folder by file stem; files are used in place and never copied."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -6,25 +6,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avstore.manifests.verdicts import Verdict
-from avstore.pipelines.fetch.clock import utc_now
-from avstore.pipelines.fetch.source import FetchResult, MediaRequest, SourceError
-
-#: Containers by extension; of two files with one stem the earlier extension is taken.
-EXTENSIONS = (
-    *("mp4", "webm", "mkv", "mov", "m4v", "avi", "flv", "3gp", "3g2", "ts", "m2ts"),
-    *("mpg", "mpeg", "ogv", "wmv", "asf", "vob", "f4v", "mxf"),
+from avstore.pipelines.fetch.attempt import Stopwatch, failed_result, stored_result
+from avstore.pipelines.fetch.containers import EXTENSIONS, extension_rank
+from avstore.pipelines.fetch.download_dir import DownloadedFile
+from avstore.pipelines.fetch.error_classification import AttemptError
+from avstore.pipelines.fetch.source import (
+    FetchResult,
+    MediaRequest,
+    SourceError,
+    missing_message,
 )
-_RANK = {f".{ext}": rank for rank, ext in enumerate(EXTENSIONS)}
+
 _MAX_DEPTH = 16
 _MAX_FILES = 20_000_000
-TOOL = "folder"
 
 
 @dataclass(frozen=True)
 class FolderIndex:
-    """Media files of a folder by stem; every list in order of preference.
+    """The media files of a folder.
 
-    skipped: sub-folders not entered, each with the reason.
+    Attributes:
+        by_stem: Paths by file stem, preferred first.
+        skipped: Sub-folders that were not searched, each with the reason.
     """
 
     by_stem: dict[str, list[str]]
@@ -32,70 +35,82 @@ class FolderIndex:
 
 
 class FolderSource:
-    """Every clip whose file is in `root` or below it. A file is never opened here."""
+    """Every clip whose file is in `root` or below it; the files are not opened."""
 
     rechecks = True
-    tool = TOOL
+    tool = "folder"
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.index = index_folder(root)
 
-    def fetch(self, wanted: Sequence[MediaRequest]) -> Iterator[FetchResult]:
-        """One outcome a clip, in the order asked: stored, or gone where no file has its name."""
-        for clip in wanted:
-            yield self._find(clip)
+    def fetch(self, requests: Sequence[MediaRequest]) -> Iterator[FetchResult]:
+        """Yield one result per clip in the given order: stored, or gone where it has no file."""
+        for request in requests:
+            yield self._find(request)
 
-    def strangers(self, wanted: Sequence[MediaRequest]) -> list[str]:
-        """Media files that no clip of these is looked for in."""
-        named = {name.stem for clip in wanted for name in clip.names}
+    def unmatched_files(self, requests: Sequence[MediaRequest]) -> list[str]:
+        """Return the media files whose stem is the name of none of these clips."""
+        stems = {name.stem for request in requests for name in request.names}
         return [
             path
-            for stem, found in self.index.by_stem.items()
-            if stem not in named
-            for path in found
+            for stem, paths in self.index.by_stem.items()
+            if stem not in stems
+            for path in paths
         ]
 
-    def _find(self, clip: MediaRequest) -> FetchResult:
-        for name in clip.names:
+    def _find(self, request: MediaRequest) -> FetchResult:
+        for name in request.names:
             if paths := self.index.by_stem.get(name.stem):
-                offset = (clip.start_s or 0.0) if name.whole_video else 0.0
-                return self._found(clip, paths, offset)
-        stems = " or ".join(f"{name.stem}.*" for name in clip.names)
-        message = f"no {stems} in {self.root}"
+                return self._result(request, paths, name.whole_video)
+        message = missing_message(request, str(self.root))
         if self.index.skipped:
-            message += f" (not entered: {'; '.join(self.index.skipped[:3])})"
-        return _outcome(clip, Verdict.NOT_FOUND, message, None, 0.0)
+            message += f" (folders not searched: {'; '.join(self.index.skipped[:3])})"
+        return self._failed(request, Verdict.NOT_FOUND, message)
 
-    def _found(self, clip: MediaRequest, paths: list[str], offset: float) -> FetchResult:
-        chosen = paths[0]
-        if not os.access(chosen, os.R_OK):
-            return _outcome(clip, Verdict.UNKNOWN, f"{chosen} may not be read", None, 0.0)
-        message = ""
+    def _result(self, request: MediaRequest, paths: list[str], whole: bool) -> FetchResult:
+        path = paths[0]
+        if not os.access(path, os.R_OK):
+            message = f"{path} is not readable; check its permissions (chmod +r)"
+            return self._failed(request, Verdict.UNKNOWN, message)
+        note = ""
         if len(paths) > 1:
-            message = f"{len(paths)} files have this name; took {chosen}, not {paths[1]}"
-        return _outcome(clip, None, message, chosen, offset)
+            note = f"{len(paths)} files have this name; used {path}, not {paths[1]}"
+        file = DownloadedFile(Path(path), whole)
+        return stored_result(request, file, note, self.tool, Stopwatch.start(), charged=False)
+
+    def _failed(self, request: MediaRequest, verdict: Verdict, message: str) -> FetchResult:
+        failure = AttemptError(verdict, message)
+        return failed_result(request, failure, self.tool, Stopwatch.start(), charged=False)
 
 
 def index_folder(root: Path) -> FolderIndex:
-    """All media files below `root`. Raises SourceError where that is no usable folder."""
+    """Return all media files below `root`; an empty file is the last choice for its stem.
+
+    Raises:
+        SourceError: `root` is not a readable folder, or holds no media file.
+    """
     _check(root)
     found: dict[str, list[tuple[bool, int, str]]] = {}
     skipped: list[str] = []
     for entry in _media_files(root, skipped):
-        stem, extension = os.path.splitext(entry.name)
+        stem, _ = os.path.splitext(entry.name)
         empty = entry.stat().st_size == 0
-        found.setdefault(stem, []).append((empty, _RANK[extension.lower()], entry.path))
+        found.setdefault(stem, []).append((empty, extension_rank(entry.name) or 0, entry.path))
     if not found:
         raise SourceError(
-            f"{root} holds no media file (looked for {', '.join(EXTENSIONS[:6])} …, also in its "
-            "sub-folders); give the folder that the videos lie in"
+            f"{root} holds no media file (searched it and its sub-folders for "
+            f"{', '.join(EXTENSIONS[:6])} …); give the folder of the videos as SOURCE"
         )
     return FolderIndex({s: [p for *_, p in sorted(c)] for s, c in found.items()}, skipped)
 
 
 def has_media(root: Path) -> bool:
-    """Whether there is a media file in `root` or below it."""
+    """Return whether there is a media file in `root` or below it.
+
+    Raises:
+        SourceError: `root` is not a readable folder.
+    """
     _check(root)
     return next(_media_files(root, []), None) is not None
 
@@ -104,13 +119,16 @@ def _check(root: Path) -> None:
     if not root.exists():
         raise SourceError(f"the folder {root} does not exist; check SOURCE")
     if not root.is_dir():
-        raise SourceError(f"{root} is a file, not a folder of videos or an archive of a known kind")
+        raise SourceError(
+            f"{root} is a file but no archive of a known kind; give a folder of videos or an "
+            "archive (zip, tar, tar.gz, tar.bz2, tar.xz) as SOURCE"
+        )
     if not os.access(root, os.R_OK | os.X_OK):
-        raise SourceError(f"the folder {root} may not be read; check its permissions (chmod +rx)")
+        raise SourceError(f"the folder {root} is not readable; check its permissions (chmod +rx)")
 
 
 def _media_files(root: Path, skipped: list[str]) -> Iterator[os.DirEntry[str]]:
-    """Media files below `root`, without entering linked folders; `skipped` is added to."""
+    """Yield the media files below `root`; append folders that are not searched to `skipped`."""
     pending, count = [(str(root.absolute()), 0)], 0
     while pending:
         folder, depth = pending.pop()
@@ -119,38 +137,21 @@ def _media_files(root: Path, skipped: list[str]) -> Iterator[os.DirEntry[str]]:
         except OSError as error:
             skipped.append(f"{folder}: {error.strerror}")
             continue
+        count += len(entries)
+        if count > _MAX_FILES:
+            raise SourceError(
+                f"{root} holds more than {_MAX_FILES:,} entries; give a sub-folder as SOURCE"
+            )
         for entry in entries:
-            count += 1
-            if count > _MAX_FILES:
-                raise SourceError(
-                    f"{root} holds more than {_MAX_FILES:,} entries; give a sub-folder"
-                )
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 if depth < _MAX_DEPTH:
                     pending.append((entry.path, depth + 1))
                 else:
-                    skipped.append(f"{entry.path}: deeper than {_MAX_DEPTH} folders")
+                    skipped.append(f"{entry.path}: more than {_MAX_DEPTH} levels deep")
             elif entry.is_symlink() and entry.is_dir():
+                # A link may lead out of the folder or back into it.
                 skipped.append(f"{entry.path}: a link to a folder")
-            elif os.path.splitext(entry.name)[1].lower() in _RANK and entry.is_file():
+            elif extension_rank(entry.name) is not None and entry.is_file():
                 yield entry
-
-
-def _outcome(
-    clip: MediaRequest, verdict: Verdict | None, message: str, path: str | None, offset_s: float
-) -> FetchResult:
-    gone = verdict is Verdict.NOT_FOUND
-    return FetchResult(
-        clip_id=clip.clip_id,
-        status="stored" if path else "gone" if gone else "retryable",
-        verdict=verdict,
-        message=message,
-        path=path,
-        offset_s=offset_s,
-        started_at=utc_now(),
-        seconds=0.0,
-        tool_version=TOOL,
-        charged=False,
-    )

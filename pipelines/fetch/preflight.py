@@ -1,4 +1,4 @@
-"""Looks before the first request: can this machine fetch, and keep, what is asked for?"""
+"""Check before the first request that this machine can fetch and store the clips."""
 
 import logging
 import os
@@ -15,23 +15,25 @@ from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from avstore.pipelines.fetch.options import FetchOptions
-from avstore.pipelines.fetch.source import MachineError, SourceError
+from avstore.pipelines.fetch.source import FetchOptions, MachineError, SourceError
 
 _LOG = logging.getLogger(__name__)
-#: Bytes of a ten-second clip of at most 360 lines, with sound, as a rule.
+#: Typical size of a ten-second clip of at most 360 lines with audio, in bytes.
 CLIP_BYTES = 800_000
 _YTDLP_STALE_DAYS = 60
-_CONNECT_S = 10.0
-_HOSTS = 5
+_CONNECT_TIMEOUT_S = 10.0
+_MAX_HOSTS = 5
 _JS_RUNTIMES = ("deno", "node", "bun", "qjs")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that stops a run or will trouble it, and what to do.
+    """A problem found by a check.
 
-    level: error (what was asked for is wrong), machine (this machine cannot, now), warning.
+    Attributes:
+        level: 'error' (the command is wrong), 'machine' (this machine cannot fetch now) or
+            'warning' (fetching may fail or stop).
+        message: What is wrong and what to do.
     """
 
     level: Literal["error", "machine", "warning"]
@@ -39,87 +41,96 @@ class Finding:
 
 
 def check_web(
-    addresses: Sequence[str], clips: int, folder: Path, options: FetchOptions
+    urls: Sequence[str], clips: int, folder: Path, options: FetchOptions
 ) -> list[Finding]:
-    """Everything worth knowing before `clips` clips are fetched into `folder`.
+    """Run every check before clips are fetched from the web.
 
-    addresses: of clips; one of the first few hosts has to answer.
+    Args:
+        urls: URLs of the first clips; one of their hosts has to answer.
+        clips: Number of clips to fetch.
+        folder: Where the clips are stored.
+        options: How to fetch.
     """
     return [
         *check_folder(folder, clips * CLIP_BYTES, options.min_free_bytes),
         *_check_cookies(options),
         *check_ytdlp_age(version("yt-dlp"), date.today()),
-        *_check_javascript(addresses),
-        *check_network(addresses, options),
+        *_check_javascript(urls),
+        *check_network(urls, options),
     ]
 
 
 def raise_or_warn(findings: Iterable[Finding]) -> None:
-    """Log the warnings. Raises SourceError with every error, else MachineError with every lack."""
+    """Log the warnings and raise the rest.
+
+    Raises:
+        SourceError: There are findings of level 'error'; the message holds all of them.
+        MachineError: There are none, but findings of level 'machine'.
+    """
     found = list(findings)
     for finding in found:
         if finding.level == "warning":
             _LOG.warning("%s", finding.message)
     if errors := [finding.message for finding in found if finding.level == "error"]:
         raise SourceError("; ".join(errors))
-    if lacks := [finding.message for finding in found if finding.level == "machine"]:
-        raise MachineError("; ".join(lacks))
+    if problems := [finding.message for finding in found if finding.level == "machine"]:
+        raise MachineError("; ".join(problems))
 
 
 def check_folder(folder: Path, estimate: int, min_free: int) -> list[Finding]:
-    """Whether `folder` can be written and has room for `estimate` bytes."""
+    """Check that `folder` is writable and has space for `estimate` bytes beside `min_free`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe.", suffix=".tmp"):
             pass
     except OSError as error:
-        text = f"{folder} cannot be written ({error.strerror}); choose another STORE"
+        text = f"{folder} is not writable ({error.strerror}); choose another STORE"
         return [Finding("machine", text)]
     free = shutil.disk_usage(folder).free
     if free < min_free:
         text = (
-            f"only {free / 1e9:.2f} GB are free at {folder}, and {min_free / 1e9:.2f} GB are to be "
-            "kept free; free some space or choose another STORE"
+            f"{folder} has {free / 1e9:.2f} GB of free space, less than min_free_bytes "
+            f"({min_free / 1e9:.2f} GB); free some space or choose another STORE"
         )
         return [Finding("machine", text)]
     if free - min_free < estimate:
         text = (
-            f"about {estimate / 1e9:.1f} GB may be needed and {free / 1e9:.1f} GB are free at "
-            f"{folder}; fetching will stop in time, and can go on when there is more"
+            f"the clips need about {estimate / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB of "
+            "free space; fetching stops before the disk is full and continues in the next run"
         )
         return [Finding("warning", text)]
     return []
 
 
-def check_network(addresses: Sequence[str], options: FetchOptions) -> list[Finding]:
-    """Whether one of the first few hosts can be reached (not asked where a proxy is set)."""
+def check_network(urls: Sequence[str], options: FetchOptions) -> list[Finding]:
+    """Check that one of the first few hosts accepts a connection; skipped behind a proxy."""
     if options.proxy or options.ytdlp.get("proxy") or getproxies():
         return []
     hosts: dict[tuple[str, int], None] = {}
-    for address in addresses:
-        parts = urlsplit(address)
+    for url in urls:
+        parts = urlsplit(url)
         if parts.hostname:
             hosts[parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)] = None
-        if len(hosts) >= _HOSTS:
+        if len(hosts) >= _MAX_HOSTS:
             break
     failures = []
     for host, port in hosts:
         try:
-            with socket.create_connection((host, port), timeout=_CONNECT_S):
+            with socket.create_connection((host, port), timeout=_CONNECT_TIMEOUT_S):
                 return []
         except OSError as error:
             failures.append(f"{host}: {error.strerror or error}")
     if not failures:
         return []
     text = (
-        f"no network, or none of the hosts answers ({'; '.join(failures)}); check the connection, "
-        "or set a proxy, or give a folder or an archive as SOURCE"
+        f"none of the hosts can be reached ({'; '.join(failures)}); check the network, set a "
+        "proxy, or give a folder or an archive as SOURCE"
     )
     return [Finding("machine", text)]
 
 
 def check_ytdlp_age(installed: str, today: date) -> list[Finding]:
-    """A yt-dlp of some months ago can rarely read today's YouTube."""
+    """Check yt-dlp's release date: YouTube changes too often for an old one."""
     try:
         year, month, day = (int(part) for part in installed.split(".")[:3])
         age = (today - date(year, month, day)).days
@@ -127,7 +138,7 @@ def check_ytdlp_age(installed: str, today: date) -> list[Finding]:
         return []
     if age <= _YTDLP_STALE_DAYS:
         return []
-    text = f"yt-dlp {installed} is {age} days old; update it first (pip install -U yt-dlp)"
+    text = f"yt-dlp {installed} is {age} days old; update it (pip install -U yt-dlp)"
     return [Finding("warning", text)]
 
 
@@ -135,17 +146,19 @@ def _check_cookies(options: FetchOptions) -> list[Finding]:
     path = options.cookies_file
     if path is None or os.access(path, os.R_OK):
         return []
-    return [Finding("error", f"the cookies file {path} does not exist or may not be read")]
+    return [
+        Finding("error", f"the cookies file {path} is missing or unreadable; check cookies_file")
+    ]
 
 
-def _check_javascript(addresses: Sequence[str]) -> list[Finding]:
-    """YouTube hides its media addresses behind scripts that yt-dlp has to run."""
-    if not any("youtube.com" in address for address in addresses[:_HOSTS]):
+def _check_javascript(urls: Sequence[str]) -> list[Finding]:
+    """Check for a JavaScript runtime, which yt-dlp needs to compute YouTube's media URLs."""
+    if not any("youtube.com" in url for url in urls[:_MAX_HOSTS]):
         return []
     if any(map(shutil.which, _JS_RUNTIMES)) or find_spec("deno"):
         return []
     text = (
-        "no JavaScript runtime is installed (deno, node, bun): YouTube will offer few formats or "
-        "none; pip install deno"
+        "no JavaScript runtime (deno, node, bun) is installed, so YouTube offers few formats or "
+        "none; install one (pip install deno)"
     )
     return [Finding("warning", text)]

@@ -1,8 +1,8 @@
-"""The one gate that every attempt of the fleet passes: a token bucket and a circuit breaker.
+"""Limit the rate of attempts with a token bucket and pause them with a circuit breaker.
 
-It lives in the driver, which alone starts attempts, so its limit is the fleet's. Its state is a
-small JSON file in the store, written before an attempt begins: a killed run and the next one
-together keep the rate as well.
+The driver alone starts attempts, so one limiter in the driver limits all workers. Its state is a
+small JSON file in the store, written before an attempt begins, so that a killed run and the next
+one together also keep the rate.
 """
 
 import json
@@ -17,27 +17,31 @@ from avstore.manifests.verdicts import POLICIES, Verdict
 from avstore.pipelines.fetch.source import FetchResult
 
 _LOG = logging.getLogger(__name__)
-_DOUBLINGS = 3
+_MAX_DOUBLINGS = 3
 #: Below this spacing of attempts the state is not written for each of them.
-_WRITTEN_SPACING_S = 0.02
+_MIN_WRITTEN_SPACING_S = 0.02
 
-HELP: dict[Verdict, str] = {
-    Verdict.RATE_LIMITED: "a lower rate, cookies of a signed-in browser, another address or proxy, "
-    "or going on later helps",
-    Verdict.BOT_CHECK: "cookies of a signed-in browser, a PO token, another address or proxy, or "
-    "going on later helps",
-    Verdict.DNS: "names cannot be resolved: check the network and the proxy of this machine",
+REMEDIES: dict[Verdict, str] = {
+    Verdict.RATE_LIMITED: "set a lower rate_per_hour, use the cookies of a signed-in browser or "
+    "another address or proxy, or run the command again later",
+    Verdict.BOT_CHECK: "use the cookies of a signed-in browser, a PO token, or another address or "
+    "proxy, or run the command again later",
+    Verdict.DNS: "host names cannot be resolved; check this machine's network and proxy",
     Verdict.DISK_FULL: "free some space, or move the store to a larger disk",
 }
 
 
 @dataclass(frozen=True)
-class GateState:
-    """What outlives a run. Times are seconds since the epoch.
+class LimiterState:
+    """The state that outlives a run. Times are seconds since the epoch.
 
-    next_free: when the bucket has a whole token again, were no more taken. open_until: the
-    breaker is open till then. failures: pauses one after the other with no success between;
-    paused_since: when the first of them began. verdict, message: what caused the last.
+    Attributes:
+        next_free: When the bucket has a whole token again if no more are taken.
+        open_until: When the breaker, which is open during a pause, closes.
+        failures: Pauses in a row without a success between them.
+        paused_since: When the first of these pauses began.
+        verdict: What caused the latest pause, or None.
+        message: The error message of that attempt.
     """
 
     next_free: float = 0.0
@@ -49,16 +53,25 @@ class GateState:
 
 
 @dataclass(frozen=True)
-class Ticket:
-    """Leave to begin one attempt. generation: how many pauses there had been."""
+class Permit:
+    """Permission to begin one attempt.
+
+    Attributes:
+        generation: How many pauses the run had seen when the permit was given.
+    """
 
     generation: int
 
 
-class Gate:
-    """Used by one thread, the driver's.
+class RateLimiter:
+    """A token bucket with a circuit breaker, used by the driver's thread alone.
 
-    rate_per_hour: attempts begun an hour (0: no limit), evenly spaced, `burst` at once at most.
+    Args:
+        path: The state file.
+        rate_per_hour: Attempts started per hour, evenly spaced; 0 sets no limit.
+        burst: Attempts that may start at once after an idle time.
+        wait_scale: Factor on the policies' pauses.
+        clock: Returns the seconds since the epoch.
     """
 
     def __init__(
@@ -77,54 +90,72 @@ class Gate:
         self.clock = clock
         self.state = self._load()
         self._generation = 0
-        self._probe: Ticket | None = None
+        self._probe: Permit | None = None
         if self.spacing_s:
-            self._save()  # a run that follows shall know that there was one
+            self._save()  # so that the next run sees this one even if no attempt begins
 
     @property
     def paused(self) -> bool:
+        """Whether a pause has begun and no attempt has succeeded since."""
         return self.state.failures > 0
 
     def paused_for_s(self) -> float:
-        """How long the pause, begun with no success since, will have lasted when it ends."""
+        """Return how many seconds the pauses in a row will have lasted when the latest ends."""
         return self.state.open_until - self.state.paused_since if self.paused else 0.0
 
     def wait_s(self) -> float:
-        """Seconds until an attempt may begin; 0.0 means now. After a pause, one goes ahead."""
-        now = self.clock()
+        """Return the seconds until an attempt may begin; 0.0 means now.
+
+        After a pause a single attempt probes the site; the others wait for its result.
+        """
         if self.paused and self._probe is not None:
             return 3600.0
         token = self.state.next_free - self.slack_s if self.spacing_s else 0.0
-        return max(0.0, max(token, self.state.open_until) - now)
+        return max(0.0, max(token, self.state.open_until) - self.clock())
 
-    def begin(self) -> Ticket:
-        """Take a token; to be called only when `wait_s` is 0."""
-        ticket = Ticket(self._generation)
+    def acquire(self) -> Permit:
+        """Take a token. Call it only when `wait_s` is 0."""
+        permit = Permit(self._generation)
         if self.paused:
-            self._probe = ticket
+            self._probe = permit
         if self.spacing_s:
             start = max(self.state.next_free, self.clock())
             self.state = replace(self.state, next_free=start + self.spacing_s)
-            if self.spacing_s >= _WRITTEN_SPACING_S:
+            if self.spacing_s >= _MIN_WRITTEN_SPACING_S:
                 self._save()
-        return ticket
+        return permit
 
-    def end(self, ticket: Ticket, outcome: FetchResult, retry_after_s: float | None = None) -> None:
-        """Learn from an attempt: pause the queue, or find that it may go on."""
-        probing = ticket is self._probe
+    def release(
+        self, permit: Permit, result: FetchResult, retry_after_s: float | None = None
+    ) -> None:
+        """End an attempt: open the breaker where its result asks for a pause, or close it.
+
+        Args:
+            permit: The attempt's permit.
+            result: The attempt's result.
+            retry_after_s: Seconds that the server asked to wait, or None.
+        """
+        probing = permit is self._probe
         if probing:
             self._probe = None
-        verdict = outcome.verdict
+        verdict = result.verdict
         if verdict is not None and POLICIES[verdict].pauses_queue:
-            # Those already under way when the pause began only repeat what is known.
-            if ticket.generation == self._generation:
-                self._pause(verdict, outcome.message, retry_after_s)
+            # Attempts that began before the pause only repeat what is known.
+            if permit.generation == self._generation:
+                self._pause(verdict, result.message, retry_after_s)
         elif self.paused and probing:
             self.state = replace(
                 self.state, open_until=0.0, failures=0, paused_since=0.0, verdict=None, message=""
             )
             self._save()
-            _LOG.warning("fetching goes on")
+            _LOG.warning("fetching continues")
+
+    def pause_reason(self) -> str:
+        """Return what paused the queue and what to do about it; '' when it is not paused."""
+        if not self.paused or self.state.verdict is None:
+            return ""
+        verdict = Verdict(self.state.verdict)
+        return f"{verdict.value} ({self.state.message}); {REMEDIES.get(verdict, '')}"
 
     def _pause(self, verdict: Verdict, message: str, retry_after_s: float | None) -> None:
         now = self.clock()
@@ -132,7 +163,7 @@ class Gate:
         wait = retry_after_s
         if wait is None:
             wait = (POLICIES[verdict].retry_after_s or 0.0) * self.wait_scale
-        wait *= 2 ** min(failures - 1, _DOUBLINGS) * random.uniform(1.0, 1.25)
+        wait *= 2 ** min(failures - 1, _MAX_DOUBLINGS) * random.uniform(1.0, 1.25)
         self._generation += 1
         self.state = replace(
             self.state,
@@ -143,30 +174,27 @@ class Gate:
             message=message,
         )
         self._save()
-        _LOG.warning("fetching pauses for %s: %s", in_words(wait), self.why())
+        _LOG.warning("fetching pauses for %s: %s", format_duration(wait), self.pause_reason())
 
-    def why(self) -> str:
-        """What paused the queue and what would help, in words; '' when it is not paused."""
-        if not self.paused or self.state.verdict is None:
-            return ""
-        verdict = Verdict(self.state.verdict)
-        return f"{verdict.value} ({self.state.message}); {HELP.get(verdict, '')}"
-
-    def _load(self) -> GateState:
+    def _load(self) -> LimiterState:
         now = self.clock()
         try:
-            known = GateState(**json.loads(self.path.read_text()))
+            saved = LimiterState(**json.loads(self.path.read_text()))
         except FileNotFoundError:
-            return GateState(next_free=now)
+            return LimiterState(next_free=now)
         except (OSError, ValueError, TypeError) as error:
-            _LOG.warning("%s cannot be read (%s); starting with an empty bucket", self.path, error)
-            return GateState(next_free=now + self.spacing_s + self.slack_s)
-        # A clock set back must not stop the queue for ever; what was not written counts as taken.
+            _LOG.warning(
+                "%s cannot be read (%s); the rate limit starts with an empty bucket",
+                self.path,
+                error,
+            )
+            return LimiterState(next_free=now + self.spacing_s + self.slack_s)
+        # Bounded, so that a clock set back does not stop the queue forever.
         latest = now + self.spacing_s + self.slack_s
-        free = min(known.next_free, latest)
-        if 0 < self.spacing_s < _WRITTEN_SPACING_S:
-            free = latest
-        return replace(known, next_free=max(free, now))
+        next_free = min(saved.next_free, latest)
+        if 0 < self.spacing_s < _MIN_WRITTEN_SPACING_S:
+            next_free = latest  # tokens that were taken but not written count as taken
+        return replace(saved, next_free=max(next_free, now))
 
     def _save(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,8 +203,8 @@ class Gate:
         temp.replace(self.path)
 
 
-def in_words(seconds: float) -> str:
-    """A duration as a person says it: 45 s, 12 min, 3.5 h, 28 days."""
+def format_duration(seconds: float) -> str:
+    """Format a duration in its largest fitting unit: 45 s, 12 min, 3.5 h, 28 days."""
     for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * size:
             return f"{seconds / size:.3g} {unit}"

@@ -1,8 +1,8 @@
-"""Files at any fsspec address, read by ranges: a connection that breaks costs one block."""
+"""Read files at any fsspec URL by range requests and retry each block that fails."""
 
 import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,27 +18,34 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from avstore.pipelines.fetch.error_classification import error_text
 from avstore.pipelines.fetch.source import SourceError
 
 _LOG = logging.getLogger(__name__)
-_BLOCK = 4 << 20
-_TRIES = 7
+_BLOCK_BYTES = 4 << 20
+_MAX_TRIES = 7
 _READ_TIMEOUT_S = 60.0
-#: What a network may throw at a reader (fsspec's own timeouts are OSErrors).
+#: Exceptions that reading over a network may raise (fsspec's own timeouts are OSErrors).
 NETWORK_ERRORS = (OSError, aiohttp.ClientError, EOFError)
 
 
-class NoRanges(OSError):  # noqa: N818 - reads as a fact about the server
-    """A server that sends a file only from its beginning."""
+class RangesUnsupportedError(OSError):
+    """The server serves a file only from its beginning."""
 
 
-_REFUSALS = (401, 403, 404, 410, 451)
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NoRanges)
+_REFUSED_STATUSES = (401, 403, 404, 410, 451)
+_FINAL_ERRORS = (FileNotFoundError, PermissionError, IsADirectoryError, RangesUnsupportedError)
 
 
 @dataclass(frozen=True)
-class Place:
-    """A file or folder of a file system. url: as a person would write it."""
+class RemoteFile:
+    """A file or folder of an fsspec file system, which may be the local one.
+
+    Attributes:
+        fs: The file system.
+        path: The path in the file system.
+        url: The URL or local path as the user would write it.
+    """
 
     fs: Any
     path: str
@@ -46,13 +53,19 @@ class Place:
 
     @property
     def name(self) -> str:
+        """The last part of the path."""
         return self.path.rstrip("/").rsplit("/", 1)[-1]
 
 
-def place(url: str, storage: Mapping[str, Mapping[str, Any]]) -> Place:
-    """The place that `url` (or a local path) names. storage: options by protocol.
+def open_location(url: str, storage: Mapping[str, Mapping[str, Any]]) -> RemoteFile:
+    """Return the file or folder at a URL or local path, without checking that it exists.
 
-    Raises SourceError where the protocol is unknown or its package is not installed.
+    Args:
+        url: The URL or path.
+        storage: fsspec's keyword arguments by protocol.
+
+    Raises:
+        SourceError: The protocol is unknown or its package is not installed.
     """
     protocol = urlsplit(url).scheme if "://" in url else "file"
     options = dict(storage.get(protocol, {}))
@@ -63,29 +76,37 @@ def place(url: str, storage: Mapping[str, Mapping[str, Any]]) -> Place:
         fs, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         raise SourceError(
-            f"{protocol}:// needs a package that is not installed ({error}); "
+            f"{url}: {protocol}:// needs a package that is not installed ({error}); "
             f"install it (pip install 'avstore[{protocol}]')"
         ) from error
     except ValueError as error:
-        raise SourceError(f"{url}: {error}") from error
-    return Place(fs, path, url)
+        raise SourceError(f"{url} cannot be opened: {error}; check SOURCE") from error
+    return RemoteFile(fs, path, url)
 
 
-def list_files(folder: Place) -> list[str]:
-    """The paths of all files below a folder. Raises SourceError."""
+def list_files(folder: RemoteFile) -> list[str]:
+    """Return the paths of all files below a folder, sorted.
+
+    Raises:
+        SourceError: The folder does not exist or cannot be listed.
+    """
     try:
-        found = sorted(str(path) for path in retrying()(folder.fs.find, folder.path))
-        if not found and not exists(folder):  # some file systems list nothing where nothing is
+        paths = sorted(str(path) for path in retrying()(folder.fs.find, folder.path))
+        if not paths and not exists(folder):  # some file systems list a missing folder as empty
             raise SourceError(f"{folder.url} does not exist or cannot be reached; check SOURCE")
-        return found
+        return paths
     except FileNotFoundError as error:
         raise SourceError(f"{folder.url} does not exist; check SOURCE") from error
     except NETWORK_ERRORS as error:
-        raise SourceError(f"{folder.url} cannot be listed: {_said(error)}") from error
+        raise SourceError(f"{folder.url} cannot be listed: {error_text(error)}") from error
 
 
-def exists(file: Place) -> bool:
-    """Whether a file is there; a server in trouble is asked again. Raises OSError."""
+def exists(file: RemoteFile) -> bool:
+    """Return whether a file exists; network errors are retried.
+
+    Raises:
+        OSError: The server still fails after the last try.
+    """
     try:
         retrying()(file.fs.info, file.path)
     except FileNotFoundError:
@@ -94,161 +115,173 @@ def exists(file: Place) -> bool:
 
 
 def retrying(wait_scale: float = 1.0) -> Retrying:
-    """Tries again what a network may have broken, ever later, at most for some minutes."""
+    """Return a tenacity retrier for network errors, with growing waits of some minutes in all."""
     return Retrying(
-        retry=retry_if_exception(_may_pass),
-        stop=stop_after_attempt(_TRIES),
+        retry=retry_if_exception(_is_transient),
+        stop=stop_after_attempt(_MAX_TRIES),
         wait=wait_random_exponential(multiplier=0.5 * wait_scale, max=60.0),
-        before_sleep=_tell,
+        before_sleep=_log_retry,
         reraise=True,
     )
 
 
-class PartedFile(io.RawIOBase):
-    """Several files one after the other (a split archive, or just one), as one to read from.
+class ConcatenatedFile(io.RawIOBase):
+    """Several files (the parts of a split archive, or just one) as one seekable stream.
 
-    Bytes come in blocks by range requests; a block that fails is asked for again, from where it
-    broke. Raises OSError where that goes on failing, or a file changed in length meanwhile.
+    Bytes are read in blocks by range requests, and a block that fails is requested again. Reading
+    raises OSError or EOFError when a block still fails after the last try, or a file's length has
+    changed.
+
+    Args:
+        parts: The files in order.
+        wait_scale: Factor on the waits between tries.
     """
 
-    def __init__(self, parts: Sequence[Place], wait_scale: float = 1.0) -> None:
+    def __init__(self, parts: Sequence[RemoteFile], wait_scale: float = 1.0) -> None:
         super().__init__()
         self.parts = list(parts)
         self.retry = retrying(wait_scale)
-        self.sizes = [self._size(part) for part in self.parts]
+        self.sizes = [self._part_size(part) for part in self.parts]
         self.size = sum(self.sizes)
-        self._at = 0
+        self._position = 0
         self._open: tuple[int, Any] | None = None
         self._block = (0, b"")
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        return self._at
+        """Return the position in bytes."""
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
+        """Move to a position and return it."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
 
     def readinto(self, buffer: Any) -> int:
+        """Read into `buffer` from one block and return the number of bytes, 0 at the end."""
         start, data = self._block
-        if not start <= self._at < start + len(data):
-            start, data = self._block = self._at, self._fetch(self._at)
-        offset = self._at - start
+        if not start <= self._position < start + len(data):
+            start, data = self._block = self._position, self._fetch_block(self._position)
+        offset = self._position - start
         count = min(len(buffer), len(data) - offset)
         buffer[:count] = data[offset : offset + count]
-        self._at += count
+        self._position += count
         return count
 
     def close(self) -> None:
-        self._drop()
+        """Close the open part."""
+        self._close_part()
         super().close()
 
-    def _fetch(self, at: int) -> bytes:
-        """The block at `at`, within one part; b'' at the end."""
+    def _fetch_block(self, position: int) -> bytes:
+        """Return the block at `position`, within one part; b'' at the end."""
         for number, size in enumerate(self.sizes):
-            if at < size:
-                length = min(_BLOCK, size - at)
-                return bytes(self.retry.copy()(self._read, number, at, length))
-            at -= size
+            if position < size:
+                length = min(_BLOCK_BYTES, size - position)
+                return bytes(self.retry.copy()(self._read_part, number, position, length))
+            position -= size
         return b""
 
-    def _read(self, number: int, at: int, length: int) -> bytes:
+    def _read_part(self, number: int, position: int, length: int) -> bytes:
         try:
             if self._open is None or self._open[0] != number:
-                self._drop()
+                self._close_part()
                 self._open = number, open_ranges(self.parts[number])
             handle = self._open[1]
-            handle.seek(at)
+            handle.seek(position)
             data: bytes = handle.read(length)
         except BaseException:
-            self._drop()
+            self._close_part()
             raise
         if len(data) != length:
-            self._drop()
+            self._close_part()
             raise EOFError(
-                f"{self.parts[number].url}: {len(data)} bytes at {at}, expected {length}"
+                f"{self.parts[number].url}: received {len(data)} bytes at {position}, expected "
+                f"{length}"
             )
         return data
 
-    def _size(self, part: Place) -> int:
+    def _part_size(self, part: RemoteFile) -> int:
         size = self.retry.copy()(part.fs.size, part.path)
         if size is None:
-            raise OSError(f"{part.url}: the server does not say how long it is")
+            raise OSError(f"{part.url}: the server does not report the file's size")
         return int(size)
 
-    def _drop(self) -> None:
+    def _close_part(self) -> None:
         if self._open is not None:
             handle, self._open = self._open[1], None
             handle.close()
 
 
-def open_ranges(part: Place) -> Any:
-    """A seekable handle on a file. Raises NoRanges where there can be none."""
-    handle = part.fs.open(part.path, "rb", cache_type="none", block_size=_BLOCK)
+def open_ranges(file: RemoteFile) -> Any:
+    """Return a seekable handle on a file.
+
+    Raises:
+        RangesUnsupportedError: The server does not serve ranges.
+    """
+    handle = file.fs.open(file.path, "rb", cache_type="none", block_size=_BLOCK_BYTES)
     if not handle.seekable() or type(handle).__name__ == "HTTPStreamFile":
         handle.close()
-        raise NoRanges(f"{part.url}: the server does not serve parts of a file")
+        raise RangesUnsupportedError(f"{file.url}: the server does not support range requests")
     return handle
 
 
-def _check_ranges(part: Place) -> None:
-    """Ask for the second byte. Raises NoRanges where the server answers with another."""
-    with open_ranges(part) as handle:
-        handle.seek(1)
-        try:
-            handle.read(1)
-        except ValueError as error:
-            raise NoRanges(f"{part.url}: {error}") from error
+def copy_whole(file: RemoteFile, target: Path) -> None:
+    """Download a file in one request; start again from the beginning when it breaks."""
 
-
-def copy_whole(part: Place, target: Path, progress: Callable[[int], None] | None = None) -> None:
-    """Fetch a file from beginning to end, again from the beginning where that breaks."""
-
-    def once() -> None:
-        with part.fs.open(part.path, "rb", block_size=0) as source, target.open("wb") as file:
+    def copy_once() -> None:
+        with file.fs.open(file.path, "rb", block_size=0) as source, target.open("wb") as copy:
             while block := source.read(1 << 20):
-                file.write(block)
-                if progress:
-                    progress(len(block))
-        size = part.fs.size(part.path)
-        if size is not None and target.stat().st_size != size:
-            raise EOFError(f"{part.url}: {target.stat().st_size} bytes came, of {size}")
+                copy.write(block)
+        size = file.fs.size(file.path)
+        received = target.stat().st_size
+        if size is not None and received != size:
+            raise EOFError(f"{file.url}: received {received} bytes, expected {size}")
 
-    retrying()(once)
+    retrying()(copy_once)
 
 
-def with_ranges(parts: Sequence[Place], spool: Path) -> list[Place]:
-    """The parts, each as a local copy in `spool` where its server does not serve ranges."""
+def with_ranges(parts: Sequence[RemoteFile], spool: Path) -> list[RemoteFile]:
+    """Return the parts; those whose server does not serve ranges as local copies in `spool`."""
     usable = []
     for number, part in enumerate(parts):
         try:
             retrying()(_check_ranges, part)
             usable.append(part)
-        except NoRanges:
-            _LOG.warning("%s can only be read from its beginning: it is copied first", part.url)
+        except RangesUnsupportedError:
+            _LOG.warning("%s: the server does not support range requests; copying it", part.url)
             target = spool / f"{number:04d}"
             copy_whole(part, target)
-            usable.append(Place(fsspec.filesystem("file"), str(target), part.url))
+            usable.append(RemoteFile(fsspec.filesystem("file"), str(target), part.url))
     return usable
 
 
-def _may_pass(error: BaseException) -> bool:
-    """Whether to try again. fsspec says "not found" of an HTTP server in trouble, too."""
+def _check_ranges(file: RemoteFile) -> None:
+    """Request the second byte: a server that ignores ranges answers with the whole file."""
+    with open_ranges(file) as handle:
+        handle.seek(1)
+        try:
+            handle.read(1)
+        except ValueError as error:
+            raise RangesUnsupportedError(f"{file.url}: {error}") from error
+
+
+def _is_transient(error: BaseException) -> bool:
+    """Return whether to retry. fsspec's HTTP raises FileNotFoundError for server errors too."""
     if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, NETWORK_ERRORS):
-        return getattr(error.__cause__, "status", None) not in _REFUSALS
-    return isinstance(error, NETWORK_ERRORS) and not isinstance(error, _FINAL)
+        return getattr(error.__cause__, "status", None) not in _REFUSED_STATUSES
+    return isinstance(error, NETWORK_ERRORS) and not isinstance(error, _FINAL_ERRORS)
 
 
-def _tell(state: RetryCallState) -> None:
+def _log_retry(state: RetryCallState) -> None:
+    # The first two tries often fail for a moment only; they are not worth a line.
     if state.attempt_number >= 3 and state.outcome is not None:
-        _LOG.warning("reading again after: %s", _said(state.outcome.exception()))
-
-
-def _said(error: BaseException | None) -> str:
-    return f"{type(error).__name__}: {error}"
+        _LOG.warning("retrying a read after %s", error_text(state.outcome.exception()))

@@ -1,4 +1,4 @@
-"""Clips from YouTube, or from any address that yt-dlp knows how to read, through its Python API."""
+"""Fetch clips from YouTube or from their own URLs through yt-dlp."""
 
 import contextlib
 import shutil
@@ -9,110 +9,136 @@ from importlib.metadata import version
 from pathlib import Path
 
 from avstore.manifests.verdicts import Verdict
-from avstore.pipelines.fetch.attempt import Started, Tried, attempt, stored
+from avstore.pipelines.fetch.attempt import Attempt, Stopwatch, run_attempt, stored_result
+from avstore.pipelines.fetch.attempt_pool import AttemptPool
 from avstore.pipelines.fetch.download_dir import DownloadDir, DownloadedFile
-from avstore.pipelines.fetch.fleet import Fleet
-from avstore.pipelines.fetch.guards import DiskWatch
-from avstore.pipelines.fetch.options import FetchOptions
+from avstore.pipelines.fetch.error_classification import AttemptError
+from avstore.pipelines.fetch.guards import DiskGuard
 from avstore.pipelines.fetch.preflight import check_web, raise_or_warn
-from avstore.pipelines.fetch.rate_limit import Gate
-from avstore.pipelines.fetch.source import FetchResult, MediaRequest
-from avstore.pipelines.fetch.taxonomy import AttemptError
-from avstore.pipelines.fetch.ytdlp import Job, YtDlp
+from avstore.pipelines.fetch.rate_limit import RateLimiter
+from avstore.pipelines.fetch.source import FetchOptions, FetchResult, MediaRequest
+from avstore.pipelines.fetch.ytdlp import DownloadJob, YtDlpPool
 
 _PREFLIGHT_CLIPS = 50
 
 
 @dataclass(frozen=True)
-class Site:
-    """Where clips come from. address: of a clip's video. rate_per_hour: when none is asked for."""
+class WebSite:
+    """A web site that clips come from.
+
+    Attributes:
+        name: The name that the user gives as SOURCE.
+        url: Returns the URL of a clip's video; raises AttemptError where there is none.
+        rate_per_hour: The default rate limit; 0 sets none.
+    """
 
     name: str
-    address: Callable[[MediaRequest], str]
+    url: Callable[[MediaRequest], str]
     rate_per_hour: float
 
 
-def watch_address(clip: MediaRequest) -> str:
-    """The address of a clip's YouTube video."""
-    return f"https://www.youtube.com/watch?v={clip.source_id}"
+def youtube_url(request: MediaRequest) -> str:
+    """Return the URL of a clip's YouTube video."""
+    return f"https://www.youtube.com/watch?v={request.source_id}"
 
 
-def own_address(clip: MediaRequest) -> str:
-    """The clip's own address. Raises AttemptError where the dataset publishes none."""
-    if not clip.url:
-        raise AttemptError(Verdict.NOT_FOUND, "the dataset publishes no address for this clip")
-    if not clip.url.startswith(("http://", "https://")):
-        raise AttemptError(Verdict.NOT_FOUND, f"{clip.url!r} is no http(s) address")
-    return clip.url
+def published_url(request: MediaRequest) -> str:
+    """Return the URL that the dataset publishes for a clip.
+
+    Raises:
+        AttemptError: There is none, or it is not an http(s) URL.
+    """
+    if not request.url:
+        raise AttemptError(Verdict.NOT_FOUND, "the dataset publishes no URL for this clip")
+    if not request.url.startswith(("http://", "https://")):
+        raise AttemptError(Verdict.NOT_FOUND, f"{request.url!r} is not an http(s) URL")
+    return request.url
 
 
-#: A guest may watch about 300 videos an hour; a little below that.
-YOUTUBE = Site("youtube", watch_address, 280.0)
-URLS = Site("urls", own_address, 0.0)
+#: YouTube allows guests about 300 videos per hour; the default stays below that.
+YOUTUBE = WebSite("youtube", youtube_url, 280.0)
+URLS = WebSite("urls", published_url, 0.0)
 
 
 class WebSource:
-    """Only the clip's seconds of each video, both streams in one run of yt-dlp.
+    """Fetch only the clip's seconds of each video, both streams in one run of yt-dlp.
 
-    raw: STORE/raw/<dataset>. The gate's state is STORE/state/fetch-<site>.json, one for all
-    datasets: a site counts what this machine asks for, whichever dataset it is for.
+    The rate limiter's state is STORE/state/fetch-<site>.json, one for all datasets: a site counts
+    the requests of this machine, whichever dataset they are for.
+
+    Args:
+        site: The web site.
+        options: How to fetch.
+        raw: The folder STORE/raw/<dataset>.
     """
 
     rechecks = False
 
-    def __init__(self, site: Site, options: FetchOptions, raw: Path) -> None:
+    def __init__(self, site: WebSite, options: FetchOptions, raw: Path) -> None:
         self.site = site
         self.options = options
-        self.landing = DownloadDir(raw)
+        self.downloads = DownloadDir(raw)
         self.state = raw.parent.parent / "state" / f"fetch-{site.name}.json"
         self.tool = f"{site.name} by yt-dlp {version('yt-dlp')}"
 
-    def fetch(self, wanted: Sequence[MediaRequest]) -> Iterator[FetchResult]:
-        """One outcome an attempt; a clip may have several. Raises SourceError, FetchStopped."""
-        self.landing.prepare()
-        landed = self.landing.landed()
-        for clip in wanted:
-            if file := landed.get(clip.key):
-                note = "was fetched by a run that ended before it could say so"
-                yield stored(clip, file, note, self.tool, Started.now(), charged=False)
-        pending = [clip for clip in wanted if clip.key not in landed]
-        if not pending:
-            return
-        addresses = self._addresses(pending[:_PREFLIGHT_CLIPS])
-        raise_or_warn(check_web(addresses, len(pending), self.landing.raw, self.options))
+    def fetch(self, requests: Sequence[MediaRequest]) -> Iterator[FetchResult]:
+        """Yield the result of each attempt; a clip may have several.
+
+        Raises:
+            SourceError: A preflight check failed.
+            FetchStopped: A guard stopped the run.
+        """
+        self.downloads.prepare()
+        committed = self.downloads.committed()
+        for request in requests:
+            if file := committed.get(request.key):
+                note = "fetched by an earlier run that ended before recording it"
+                yield stored_result(
+                    request, file, note, self.tool, Stopwatch.start(), charged=False
+                )
+        pending = [request for request in requests if request.key not in committed]
+        if pending:
+            yield from self._download_all(pending)
+
+    def _download_all(self, pending: Sequence[MediaRequest]) -> Iterator[FetchResult]:
+        urls = self._urls(pending[:_PREFLIGHT_CLIPS])
+        raise_or_warn(check_web(urls, len(pending), self.downloads.raw, self.options))
         rate = self.options.rate_per_hour
-        gate = Gate(
+        limiter = RateLimiter(
             self.state,
             self.site.rate_per_hour if rate is None else rate,
             wait_scale=self.options.wait_scale,
         )
-        ytdlp = YtDlp(self.options)
-        disk = DiskWatch(self.landing.raw, self.options.min_free_bytes)
+        ytdlp = YtDlpPool(self.options)
+        disk = DiskGuard(self.downloads.raw, self.options.min_free_bytes)
         try:
             ytdlp.warm_up(min(self.options.workers, len(pending)))
-            yield from Fleet(partial(self._try, ytdlp), gate, self.options, disk).run(pending)
+            pool = AttemptPool(partial(self._attempt, ytdlp), limiter, self.options, disk)
+            yield from pool.run(pending)
         finally:
             ytdlp.close()
 
-    def _addresses(self, clips: Sequence[MediaRequest]) -> list[str]:
-        found = []
-        for clip in clips:
+    def _urls(self, requests: Sequence[MediaRequest]) -> list[str]:
+        urls = []
+        for request in requests:
             with contextlib.suppress(AttemptError):
-                found.append(self.site.address(clip))
-        return found
+                urls.append(self.site.url(request))
+        return urls
 
-    def _try(self, ytdlp: YtDlp, clip: MediaRequest) -> Tried:
-        return attempt(clip, partial(self._get, ytdlp), self.tool, self.options.wait_scale)
+    def _attempt(self, ytdlp: YtDlpPool, request: MediaRequest) -> Attempt:
+        download = partial(self._download, ytdlp)
+        return run_attempt(request, download, self.tool, self.options.wait_scale)
 
-    def _get(self, ytdlp: YtDlp, clip: MediaRequest) -> tuple[DownloadedFile, str]:
-        address = self.site.address(clip)
-        folder = self.landing.scratch(clip.key)
+    def _download(self, ytdlp: YtDlpPool, request: MediaRequest) -> tuple[DownloadedFile, str]:
+        url = self.site.url(request)
+        folder = self.downloads.scratch(request.key)
         try:
             youtube = self.site is YOUTUBE
-            video_id = clip.source_id if youtube else None
-            job = Job(address, str(folder), clip.start_s, clip.end_s, video_id)
+            video_id = request.source_id if youtube else None
+            job = DownloadJob(url, str(folder), request.start_s, request.end_s, video_id)
             answer = ytdlp.download(job, youtube)
-            whole = clip.end_s is None and bool(clip.start_s)
-            return self.landing.land(clip.key, Path(answer["path"]), whole), answer["note"]
+            whole = request.end_s is None and bool(request.start_s)
+            file = self.downloads.commit(request.key, Path(answer["path"]), whole)
+            return file, answer["note"]
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""yt-dlp's Python API, in processes that can be killed: jobs out, answers or verdicts back."""
+"""Run yt-dlp's Python API in processes that can be killed: send jobs, receive answers."""
 
 import contextlib
 import json
@@ -17,18 +17,24 @@ from typing import Any
 import imageio_ffmpeg
 
 from avstore.manifests.verdicts import Verdict
-from avstore.pipelines.fetch.options import FetchOptions
-from avstore.pipelines.fetch.taxonomy import AttemptError, classify
+from avstore.pipelines.fetch.error_classification import AttemptError, classify
+from avstore.pipelines.fetch.source import FetchOptions
 
-#: Importing yt-dlp takes a second, and on a busy machine many.
-_START_S = 120.0
+#: Importing yt-dlp takes a second, and much longer on a busy machine.
+_START_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)
-class Job:
-    """One download: the seconds [start, end) of `url` (end None: all of it) into `folder`.
+class DownloadJob:
+    """One download for a yt-dlp process.
 
-    video_id: the site's own, where another video must not come instead (a trailer).
+    Attributes:
+        url: The video's URL.
+        folder: An existing empty folder for the download.
+        start: First second to download, or None for 0.
+        end: End (exclusive) in seconds; None downloads the whole video.
+        video_id: The id that the site must report, so that it cannot serve another video (a
+            trailer) instead; None accepts any.
     """
 
     url: str
@@ -38,77 +44,88 @@ class Job:
     video_id: str | None = None
 
 
-class YtDlp:
+class YtDlpPool:
     """A set of yt-dlp processes; each does one job at a time and is replaced when it fails."""
 
     def __init__(self, options: FetchOptions) -> None:
         self.options = ytdlp_options(options)
         self.timeout_s = options.timeout_s
-        self._idle: queue.SimpleQueue[_Child] = queue.SimpleQueue()
-        self._all: set[_Child] = set()
+        self._idle: queue.SimpleQueue[_YtDlpProcess] = queue.SimpleQueue()
+        self._all: set[_YtDlpProcess] = set()
         self._lock = threading.Lock()
         self._closed = False
 
     def warm_up(self, count: int) -> None:
-        """Start so many processes and wait till they are ready, before any request is due.
+        """Start `count` processes and wait until they are ready.
 
-        Else the first attempts, let through one after the other, would all begin at once.
+        Without it the first attempts, though started one after the other, would all wait for
+        their process to load and then reach the site at once.
         """
-        children = [self._start() for _ in range(count)]
-        for child in children:
-            child.wait_until_ready()
-            self._idle.put(child)
+        processes = [self._start() for _ in range(count)]
+        for process in processes:
+            process.wait_until_ready()
+            self._idle.put(process)
 
-    def download(self, job: Job, youtube: bool) -> dict[str, Any]:
-        """The answer to a job: path, note. Raises AttemptError."""
-        child = self._take()
+    def download(self, job: DownloadJob, youtube: bool) -> dict[str, Any]:
+        """Run a job.
+
+        Args:
+            job: The download.
+            youtube: Whether the site is YouTube; its errors are classified differently.
+
+        Returns:
+            The answer: 'path' of the downloaded file and a 'note' about its format.
+
+        Raises:
+            AttemptError: The download failed or ran longer than `timeout_s`.
+        """
+        process = self._take()
         try:
-            answer = child.ask(asdict(job), self.timeout_s)
+            answer = process.run(asdict(job), self.timeout_s)
         except BaseException:
-            self._drop(child)
+            self._replace(process)
             raise
-        self._idle.put(child)
+        self._idle.put(process)
         if "error" in answer:
-            status = answer["status"]
             raise AttemptError(
-                classify(answer["error"], status, youtube),
+                classify(answer["error"], answer["status"], youtube),
                 answer["error"],
-                seconds_of(answer["retry_after"]),
+                parse_retry_after(answer["retry_after"]),
             )
         return answer
 
     def close(self) -> None:
-        """Kill every process, with the FFmpeg it may have started."""
+        """Kill every process and the FFmpeg processes they started."""
         with self._lock:
             self._closed = True
-            children, self._all = self._all, set()
-        for child in children:
-            child.kill()
+            processes, self._all = self._all, set()
+        for process in processes:
+            process.kill()
 
-    def _take(self) -> "_Child":
+    def _take(self) -> "_YtDlpProcess":
         try:
             return self._idle.get_nowait()
         except queue.Empty:
             return self._start()
 
-    def _start(self) -> "_Child":
+    def _start(self) -> "_YtDlpProcess":
         with self._lock:
             if self._closed:
-                raise AttemptError(Verdict.UNKNOWN, "the run is ending")
-            child = _Child(self.options)
-            self._all.add(child)
-        return child
+                raise AttemptError(Verdict.UNKNOWN, "the run is ending; no yt-dlp is started")
+            process = _YtDlpProcess(self.options)
+            self._all.add(process)
+        return process
 
-    def _drop(self, child: "_Child") -> None:
-        child.kill()
+    def _replace(self, process: "_YtDlpProcess") -> None:
+        process.kill()
         with self._lock:
-            self._all.discard(child)
+            self._all.discard(process)
         with contextlib.suppress(AttemptError):
-            self._idle.put(self._start())  # it loads while the queue goes on
+            self._idle.put(self._start())  # it loads while other jobs run
 
 
-class _Child:
-    """One process, in a process group of its own."""
+class _YtDlpProcess:
+    """One yt-dlp process that leads its own process group."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.process = subprocess.Popen(
@@ -122,13 +139,17 @@ class _Child:
         self._send(options)
 
     def wait_until_ready(self) -> None:
-        """Wait till it has loaded everything; a process that never does fails its first job."""
+        """Wait until yt-dlp is loaded; a process that never loads fails its first job."""
         if not self._ready and self.process.stdout is not None:
             handle = self.process.stdout.fileno()
-            self._ready = bool(_read_line(handle, time.monotonic() + _START_S))
+            self._ready = bool(_read_line(handle, time.monotonic() + _START_TIMEOUT_S))
 
-    def ask(self, job: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Its answer to a job. timeout_s: for the job alone. Raises AttemptError."""
+    def run(self, job: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Return the answer to a job; `timeout_s` does not include the time to load.
+
+        Raises:
+            AttemptError: The process did not answer in time, or died.
+        """
         self.wait_until_ready()
         self._send(job)
         line: bytes | None = b""
@@ -136,7 +157,8 @@ class _Child:
             line = _read_line(self.process.stdout.fileno(), time.monotonic() + timeout_s)
         if line is None:
             raise AttemptError(
-                Verdict.TIMEOUT, f"no end after {timeout_s:g} s; yt-dlp and FFmpeg were killed"
+                Verdict.TIMEOUT,
+                f"not finished after timeout_s ({timeout_s:g} s); yt-dlp and FFmpeg were killed",
             )
         if not line:
             raise AttemptError(
@@ -145,14 +167,8 @@ class _Child:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def _send(self, message: dict[str, Any]) -> None:
-        # A process that has died is noticed when its answer does not come.
-        with contextlib.suppress(BrokenPipeError):
-            if self.process.stdin is not None:
-                self.process.stdin.write(json.dumps(message).encode() + b"\n")
-                self.process.stdin.flush()
-
     def kill(self) -> None:
+        """Kill the process and everything it started, and close its pipes."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -161,9 +177,16 @@ class _Child:
                 with contextlib.suppress(OSError):
                     pipe.close()
 
+    def _send(self, message: dict[str, Any]) -> None:
+        # A dead process is noticed when its answer does not arrive.
+        with contextlib.suppress(BrokenPipeError):
+            if self.process.stdin is not None:
+                self.process.stdin.write(json.dumps(message).encode() + b"\n")
+                self.process.stdin.flush()
+
 
 def ytdlp_options(options: FetchOptions) -> dict[str, Any]:
-    """Our options as those of `YoutubeDL`; FFmpeg is the one from the wheel."""
+    """Return the options of `yt_dlp.YoutubeDL`; FFmpeg is the one from the wheel."""
     named = {
         "format": options.format,
         "cookiefile": options.cookies_file,
@@ -173,25 +196,25 @@ def ytdlp_options(options: FetchOptions) -> dict[str, Any]:
         "source_address": options.source_address,
         "extractor_args": {ie: dict(args) for ie, args in options.extractor_args.items()} or None,
         "ffmpeg_location": imageio_ffmpeg.get_ffmpeg_exe(),
-        # Microseconds without a byte after which FFmpeg gives a connection up.
+        # Microseconds without a byte after which FFmpeg gives up a connection.
         "external_downloader_args": {"ffmpeg_i": ["-rw_timeout", "20000000"]},
     }
     return {**{k: v for k, v in named.items() if v is not None}, **options.ytdlp}
 
 
-def seconds_of(retry_after: str | None) -> float | None:
-    """A Retry-After header in seconds from now; None where it says nothing usable."""
-    if not retry_after:
+def parse_retry_after(header: str | None) -> float | None:
+    """Return a Retry-After header in seconds from now, None where it is missing or unusable."""
+    if not header:
         return None
     with contextlib.suppress(ValueError):
-        return max(0.0, float(retry_after))
+        return max(0.0, float(header))
     with contextlib.suppress(ValueError, TypeError):
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
     return None
 
 
 def _read_line(handle: int, deadline: float) -> bytes | None:
-    """A line from a pipe; b'' at its end; None when the deadline passes first."""
+    """Read a line from a pipe: b'' at its end, None when the deadline passes first."""
     line = b""
     while not line.endswith(b"\n"):
         ready, _, _ = select.select([handle], [], [], max(0.0, deadline - time.monotonic()))

@@ -1,11 +1,12 @@
-"""The process in which yt-dlp runs: a JSON job a line on stdin, a JSON answer a line on stdout.
+"""Run yt-dlp as a process that reads JSON jobs from stdin and writes JSON answers to stdout.
 
-A process of its own, since yt-dlp and the FFmpeg it starts can hang, crash and leak; its parent
-can kill it with all it started. It ends, with FFmpeg, when its parent is gone (stdin closes).
+yt-dlp and the FFmpeg it starts can hang, crash and leak, so they run in a process group that the
+parent can kill. The group ends when its parent is gone (stdin closes).
 
-The first line is the options, answered by {} when all is loaded: from then on a job's time counts.
-Job: {"url", "folder", "start", "end", "video_id"}. Answer: {"path", "note"} or
-{"error", "status", "retry_after"}. Run as `python -m avstore.pipelines.fetch.ytdlp_worker`.
+The first line holds the options; it is answered by {} when yt-dlp is loaded, and only then does a
+job's time count. A job is {"url", "folder", "start", "end", "video_id"}. An answer is
+{"path", "note"} or {"error", "status", "retry_after"}. Run it as
+`python -m avstore.pipelines.fetch.ytdlp_worker`.
 """
 
 import contextlib
@@ -33,12 +34,12 @@ _OPTIONS: dict[str, Any] = {
     "nopart": True,
     "updatetime": False,
     "overwrites": True,
-    # An attempt is one attempt: the queue retries, with its own patience.
+    # The attempt pool retries with its own waits, so yt-dlp must not.
     "retries": 0,
     "extractor_retries": 0,
     "fragment_retries": 2,
     "socket_timeout": 20.0,
-    # YouTube's media addresses come out of scripts; whichever runtime is there may run them.
+    # YouTube computes media URLs in JavaScript; any installed runtime may run it.
     "js_runtimes": {"deno": {}, "node": {}, "bun": {}},
 }
 _MP4_CODECS = ("avc", "h264", "hev", "hvc", "h265", "av01", "av1", "vp9", "vp09", "mp4a", "aac",
@@ -46,23 +47,23 @@ _MP4_CODECS = ("avc", "h264", "hev", "hvc", "h265", "av01", "av1", "vp9", "vp09"
 _MP4_EXTENSIONS = ("mp4", "m4v", "m4a", "mov", "3gp")
 
 
-class Session:
-    """One `YoutubeDL`, kept from job to job: it holds cookies and the site's player scripts."""
+class Downloader:
+    """One `YoutubeDL`, reused for every job because it holds cookies and player scripts."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.refused: str | None = None
         self.job: dict[str, Any] = {}
-        params = {**_OPTIONS, **options, "logger": _Silent(), "match_filter": self._refuse}
+        params = {**_OPTIONS, **options, "logger": _SilentLogger(), "match_filter": self._refuse}
         if browser := params.pop("cookies_browser", None):
             params["cookiesfrombrowser"] = tuple(browser.split(":"))
-        # The option alone does not reach yt-dlp's check for partial downloads; its own command
-        # line sets this as well.
+        # yt-dlp's check for partial downloads ignores the option; its command line sets this
+        # context variable too.
         FFmpegPostProcessor._ffmpeg_location.set(options.get("ffmpeg_location"))
         self.ydl = YoutubeDL(params)
         self.ydl.add_post_processor(_Cutter(self.ydl), when="video")
 
     def download(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Do one job; failures come back as data."""
+        """Run one job and return its answer; a failure is an answer with 'error'."""
         self.job, self.refused = job, None
         os.chdir(job["folder"])
         self.ydl.params.pop("download_ranges", None)
@@ -72,36 +73,41 @@ class Session:
         try:
             info = self.ydl.extract_info(job["url"])
         except YoutubeDLError as error:
-            return failure(error)
+            return error_answer(error)
         if self.refused:
             return {"error": self.refused, "status": None, "retry_after": None}
-        return _success(info, job)
+        return _download_answer(info, job)
 
     def _refuse(self, info: dict[str, Any], incomplete: bool = False) -> str | None:
-        """Why yt-dlp shall not download this: another video, live now, over before the clip."""
+        """Return why yt-dlp must not download a video, or None.
+
+        It may be another video, a live event, or shorter than the clip's start. The phrases are
+        matched by `error_classification.RULES`.
+        """
         duration, start = info.get("duration"), self.job["start"] or 0.0
         expected = self.job.get("video_id")
         if expected and info.get("id") != expected:
-            self.refused = f"video not available: the site offers {info.get('id')} in its place"
+            self.refused = f"video not available: the site serves {info.get('id')} instead"
         elif info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming"):
-            self.refused = "This live event is not over: there is nothing to cut yet"
+            self.refused = "This live event has not ended, so it cannot be cut yet"
         elif duration and start >= duration:
             self.refused = (
-                f"these seconds do not exist: the video is {duration:g} s long, the clip starts "
-                f"at {start:g} s"
+                f"these seconds do not exist: the clip starts at {start:g} s, but the video is "
+                f"{duration:g} s long"
             )
         return self.refused
 
 
 class _Cutter(PostProcessor):  # type: ignore[misc,no-any-unimported]
-    """Decides, once the formats are chosen, how the seconds are cut out of them.
+    """Decide how the seconds are cut once yt-dlp has selected the formats.
 
-    In MP4 a copied cut starts exactly where it was asked to: packets from the key frame before
-    are there, and the edit list says that presentation starts later. WebM has no such list, so
-    its codecs are copied into MP4 as well; what MP4 cannot hold is encoded anew.
+    In MP4 a cut without re-encoding starts exactly at the requested time: the packets from the
+    preceding key frame are kept and the edit list makes presentation start later. WebM has no
+    edit list, so its codecs are copied into MP4 too; codecs that MP4 cannot hold are re-encoded.
     """
 
     def run(self, info: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+        """Set the container and whether to re-encode; return (files to delete, info)."""
         if info.get("section_end") is not None:
             self._downloader.params["force_keyframes_at_cuts"] = not _fits_mp4(info)
             info["ext"] = "mp4"
@@ -109,51 +115,56 @@ class _Cutter(PostProcessor):  # type: ignore[misc,no-any-unimported]
 
 
 def _fits_mp4(info: dict[str, Any]) -> bool:
-    """Whether MP4 can hold the chosen streams as they are (unknown codecs: by container)."""
-    for chosen in info.get("requested_formats") or [info]:
-        codecs = [chosen.get(kind) for kind in ("vcodec", "acodec")]
+    """Return whether MP4 can hold the selected streams; unknown codecs go by the container."""
+    for stream in info.get("requested_formats") or [info]:
+        codecs = [stream.get(kind) for kind in ("vcodec", "acodec")]
         known = [codec for codec in codecs if codec and codec != "none"]
         if known and not all(codec.lower().startswith(_MP4_CODECS) for codec in known):
             return False
-        if not known and chosen.get("ext") not in _MP4_EXTENSIONS:
+        if not known and stream.get("ext") not in _MP4_EXTENSIONS:
             return False
     return True
 
 
-def _success(info: dict[str, Any] | None, job: dict[str, Any]) -> dict[str, Any]:
+def _download_answer(info: dict[str, Any] | None, job: dict[str, Any]) -> dict[str, Any]:
     entry = info or {}
     if entry.get("entries"):
         entry = next(iter(entry["entries"])) or {}
     files = [d["filepath"] for d in entry.get("requested_downloads") or [] if d.get("filepath")]
     paths = [Path(job["folder"]) / f for f in files]
     if len(paths) != 1 or not paths[0].is_file():
-        text = f"yt-dlp ended without an error and without a file ({files or 'none'})"
+        text = f"yt-dlp reported success but wrote no file ({files or 'none'})"
         return {"error": text, "status": None, "retry_after": None}
-    known = (entry.get(name) for name in ("format_id", "width", "height"))
-    note = " ".join(str(value) for value in known if value)
+    details = (entry.get(name) for name in ("format_id", "width", "height"))
+    note = " ".join(str(value) for value in details if value)
     return {"path": str(paths[0]), "note": note and f"format {note}"}
 
 
-def failure(error: BaseException) -> dict[str, Any]:
-    """The message as yt-dlp words it, and what the HTTP answer behind it said."""
+def error_answer(error: BaseException) -> dict[str, Any]:
+    """Return the answer for a failed job.
+
+    Returns:
+        'error': yt-dlp's message; 'status' and 'retry_after' of the HTTP response behind it, or
+        None.
+    """
     status: int | None = None
     retry_after: str | None = None
-    seen: BaseException | None = error
+    cause: BaseException | None = error
     for _ in range(8):
-        if seen is None:
+        if cause is None:
             break
-        response = getattr(seen, "response", None)
+        response = getattr(cause, "response", None)
         if response is not None:
             status = getattr(response, "status", None)
             retry_after = response.headers.get("Retry-After")
-        info = getattr(seen, "exc_info", None)
-        seen = (info[1] if info else None) or getattr(seen, "cause", None) or seen.__cause__
+        info = getattr(cause, "exc_info", None)
+        cause = (info[1] if info else None) or getattr(cause, "cause", None) or cause.__cause__
     message = str(error).strip().removeprefix("ERROR: ")
     return {"error": message, "status": status, "retry_after": retry_after}
 
 
-class _Silent:
-    """A logger for yt-dlp that says nothing: what matters comes as an exception."""
+class _SilentLogger:
+    """A logger that drops yt-dlp's messages: its errors also arrive as exceptions."""
 
     def debug(self, message: str) -> None: ...
     def info(self, message: str) -> None: ...
@@ -162,7 +173,7 @@ class _Silent:
 
 
 def _read_jobs(jobs: "queue.SimpleQueue[str]") -> None:
-    """Hand on each line; when the parent is gone, end at once with everything started here."""
+    """Queue each line from stdin; when the parent is gone, kill this process group."""
     for line in sys.stdin:
         jobs.put(line)
     with contextlib.suppress(ProcessLookupError):
@@ -170,26 +181,26 @@ def _read_jobs(jobs: "queue.SimpleQueue[str]") -> None:
 
 
 def main() -> None:
-    """Serve jobs until stdin closes."""
+    """Answer jobs until stdin closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # What libraries print must not mix with the answers.
+    # Libraries that print to stdout must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
     options = json.loads(jobs.get())
-    session: Session | None = Session(options)
+    downloader: Downloader | None = Downloader(options)
     answers.write("{}\n")
     answers.flush()
     while True:
         job = json.loads(jobs.get())
         try:
-            session = session or Session(options)
-            answer = session.download(job)
-        except Exception as error:  # the parent must always get an answer
-            answer = failure(error)
+            downloader = downloader or Downloader(options)
+            answer = downloader.download(job)
+        except Exception as error:  # the parent must get an answer to every job
+            answer = error_answer(error)
             answer["error"] = f"{type(error).__name__}: {answer['error']}"
-            session = None
+            downloader = None  # its state may be broken: start a new one
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

@@ -1,6 +1,6 @@
-"""A driver's fetch over a real store, as a process that a test can kill.
+"""Run a driver's fetch over a real store, as a process that a test can kill.
 
-python -m tests.faults.fetch_runner STORE RATE_PER_HOUR WORKERS
+Usage: python -m tests.faults.fetch_runner STORE RATE_PER_HOUR WORKERS
 """
 
 import sys
@@ -15,9 +15,10 @@ from avstore.manifests.lock import writing
 from avstore.manifests.store import Store
 from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.fetch.attempt_log import AttemptLog
-from avstore.pipelines.fetch.outcomes import record_outcomes, wanted_clips
+from avstore.pipelines.fetch.outcomes import record_outcomes
+from avstore.pipelines.fetch.requests import select_requests
 from tests.manifests import synthetic
-from tests.pipelines.fetch.clips import QUICK, source
+from tests.pipelines.fetch.clips import QUICK, make_source
 
 TOY = DatasetSpec(
     "toy", "Toy", "1", "none", "none", (), lambda _: None, list, lambda c: (MediaName(c.key),)
@@ -25,7 +26,7 @@ TOY = DatasetSpec(
 
 
 def annotate(store: Store, urls: dict[str, str]) -> None:
-    """A dataset of one clip an address: the whole file behind it."""
+    """Create a dataset with one clip per URL, the whole file, from URLs by key."""
     rows = synthetic.clip_rows(len(urls))
     for row, (key, url) in zip(rows, urls.items(), strict=True):
         row |= {"clip_id": f"toy/{key}", "key": key, "start_s": None, "end_s": None,
@@ -37,20 +38,26 @@ def annotate(store: Store, urls: dict[str, str]) -> None:
 
 
 def run(store: Store, rate_per_hour: float, workers: int) -> None:
-    """Fetch what is due, as `avstore.pipelines.build.driver` does it."""
-    begun = ledger.new_run("fetch toy", {})
-    options = replace(QUICK, rate_per_hour=rate_per_hour, workers=workers, timeout_s=4.0)
-    options = replace(options, ytdlp={"socket_timeout": 2.0})
+    """Fetch the due clips as `avstore.pipelines.build.driver` does."""
+    facts = ledger.new_run("fetch toy", {})
+    # Long enough for a busy machine, short enough for the clips whose server never answers.
+    options = replace(
+        QUICK,
+        rate_per_hour=rate_per_hour,
+        workers=workers,
+        timeout_s=8.0,
+        ytdlp={"socket_timeout": 6.0},
+    )
     with writing(store), open_write(store) as writer:
         recover(writer, store)
-        fetched = source("urls", store.root, options)
-        wanted = wanted_clips(writer.con, TOY, fetched.rechecks, fetched.tool)
-        log = AttemptLog(store.root, begun.run_id)
-        rows = record_outcomes(writer.con, store, log, begun.run_id, fetched.fetch(wanted))
-        for _ in rows:
+        source = make_source("urls", store.root, options)
+        requests = select_requests(writer.con, TOY, source.rechecks, source.tool)
+        log = AttemptLog(store.root, facts.run_id)
+        results = source.fetch(requests)
+        for _ in record_outcomes(writer.con, store, log, facts.run_id, results):
             print(".", end="", flush=True)
         log.close()
-        ledger.finish_run(writer.con, store, begun, "done")
+        ledger.finish_run(writer.con, store, facts, "done")
         check(writer.con, "toy")
         writer.publish()
 

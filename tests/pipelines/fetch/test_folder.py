@@ -1,4 +1,4 @@
-"""Clips that lie in a folder: found by stem, in place."""
+"""Test that clips are found in a folder by stem and used in place."""
 
 from pathlib import Path
 
@@ -6,97 +6,99 @@ import pytest
 
 from avstore.datasets.spec import MediaName
 from avstore.manifests.verdicts import Verdict
-from avstore.pipelines.fetch.open_source import FetchOptions, open_source
-from avstore.pipelines.fetch.source import FetchResult, MediaRequest, SourceError
+from avstore.pipelines.fetch.open_source import open_source
+from avstore.pipelines.fetch.source import FetchOptions, FetchResult, MediaRequest, SourceError
 
 
-def wanted(key: str, *names: MediaName, start_s: float | None = 30.0) -> MediaRequest:
+def make_request(key: str, *names: MediaName, start_s: float | None = 30.0) -> MediaRequest:
     return MediaRequest(f"vggsound/{key}", key, key[:11], start_s, 40.0, names or (MediaName(key),))
 
 
-def fetch(folder: Path, *clips: MediaRequest) -> list[FetchResult]:
+def fetch(folder: Path, *requests: MediaRequest) -> list[FetchResult]:
     source = open_source(str(folder), FetchOptions(), folder / "raw-is-not-used")
-    return list(source.fetch(clips))
+    return list(source.fetch(requests))
 
 
-def put(path: Path, content: bytes = b"x") -> Path:
+def write_file(path: Path, content: bytes = b"x") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
 
 
-def test_finds_stems_of_every_shape_below_the_folder(tmp_path: Path) -> None:
+def test_clips_are_found_by_stem_in_any_sub_folder(tmp_path: Path) -> None:
     keys = ["-0_a-B_c1D2_000030", "__________a_000030", "Video123"]
     files = [
-        put(tmp_path / f"{keys[0]}.MP4"),
-        put(tmp_path / "train" / "dog barking" / f"{keys[1]}.webm"),
-        put(tmp_path / "a" / "b" / "c" / f"{keys[2]}.MkV"),
+        write_file(tmp_path / f"{keys[0]}.MP4"),
+        write_file(tmp_path / "train" / "dog barking" / f"{keys[1]}.webm"),
+        write_file(tmp_path / "a" / "b" / "c" / f"{keys[2]}.MkV"),
     ]
-    found = fetch(tmp_path, *map(wanted, keys))
+    found = fetch(tmp_path, *map(make_request, keys))
     assert [f.path for f in found] == [str(f) for f in files]
     assert {f.status for f in found} == {"stored"}
     assert not (tmp_path / "raw-is-not-used").exists()
 
 
-def test_a_whole_video_is_cut_at_the_clips_start(tmp_path: Path) -> None:
-    put(tmp_path / "abcdefghijk.mp4")
+def test_a_whole_video_has_the_clips_start_as_offset(tmp_path: Path) -> None:
+    write_file(tmp_path / "abcdefghijk.mp4")
     names = MediaName("abcdefghijk_000030"), MediaName("abcdefghijk", whole_video=True)
-    (found,) = fetch(tmp_path, wanted("abcdefghijk_000030", *names))
+    (found,) = fetch(tmp_path, make_request("abcdefghijk_000030", *names))
     assert found.offset_s == 30.0
-    put(tmp_path / "abcdefghijk_000030.mp4")
-    (found,) = fetch(tmp_path, wanted("abcdefghijk_000030", *names))
+    write_file(tmp_path / "abcdefghijk_000030.mp4")
+    (found,) = fetch(tmp_path, make_request("abcdefghijk_000030", *names))
     assert found.offset_s == 0.0, "the cut clip is preferred to the whole video"
 
 
-def test_a_missing_clip_names_the_folder_and_what_was_looked_for(tmp_path: Path) -> None:
-    put(tmp_path / "other.mp4")
-    (found,) = fetch(tmp_path, wanted("abc", MediaName("abc"), MediaName("abc_000030")))
+def test_a_missing_clips_message_names_the_folder_and_the_stems(tmp_path: Path) -> None:
+    write_file(tmp_path / "other.mp4")
+    (found,) = fetch(tmp_path, make_request("abc", MediaName("abc"), MediaName("abc_000030")))
     assert (found.status, found.verdict) == ("gone", Verdict.NOT_FOUND)
     assert found.message == f"no abc.* or abc_000030.* in {tmp_path}"
     assert not found.charged
 
 
-def test_of_two_files_the_choice_is_told_and_an_empty_one_is_last(tmp_path: Path) -> None:
-    put(tmp_path / "a.mp4", b"")
-    webm = put(tmp_path / "b" / "a.webm")
-    put(tmp_path / "c" / "a.mkv")
-    (found,) = fetch(tmp_path, wanted("a"))
+def test_of_several_files_an_empty_one_is_last_and_the_choice_is_noted(tmp_path: Path) -> None:
+    write_file(tmp_path / "a.mp4", b"")
+    webm = write_file(tmp_path / "b" / "a.webm")
+    write_file(tmp_path / "c" / "a.mkv")
+    (found,) = fetch(tmp_path, make_request("a"))
     assert found.path == str(webm)
     assert "3 files have this name" in found.message
 
 
-def test_links_to_files_are_followed_links_to_folders_are_not(tmp_path: Path) -> None:
-    outside = put(tmp_path / "outside" / "far.mp4")
+def test_links_to_files_are_followed_but_not_links_to_folders(tmp_path: Path) -> None:
+    outside = write_file(tmp_path / "outside" / "far.mp4")
     inside = tmp_path / "videos"
     inside.mkdir()
     (inside / "near.mp4").symlink_to(outside)
     (inside / "loop").symlink_to(inside)
     (inside / "away").symlink_to(outside.parent)
-    near, far = fetch(inside, wanted("near"), wanted("far"))
+    near, far = fetch(inside, make_request("near"), make_request("far"))
     assert near.status == "stored"
     assert far.status == "gone"
     assert "a link to a folder" in far.message
 
 
-def test_files_that_are_no_media_are_not_taken(tmp_path: Path) -> None:
-    put(tmp_path / "x.mp4")
+def test_files_that_are_no_media_are_ignored(tmp_path: Path) -> None:
+    write_file(tmp_path / "x.mp4")
     for name in ("a.txt", "a.mp4.part", "a", "._a.mp4", "a.f137.mp4"):
-        put(tmp_path / name)
+        write_file(tmp_path / name)
     (tmp_path / "a.mp4").mkdir()
-    (found,) = fetch(tmp_path, wanted("a"))
+    (found,) = fetch(tmp_path, make_request("a"))
     assert found.status == "gone"
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda p: p / "absent", "does not exist"),
-        (lambda p: put(p / "video.mp4"), "is a file"),
-        (lambda p: put(p / "d" / "readme.txt").parent, "holds no media file"),
+        (lambda p: write_file(p / "video.mp4"), "is a file"),
+        (lambda p: write_file(p / "d" / "readme.txt").parent, "holds no media file"),
     ],
 )
-def test_an_unusable_folder_is_one_clear_error(tmp_path: Path, make: object, said: str) -> None:
+def test_an_unusable_folder_raises_a_clear_error(
+    tmp_path: Path, make: object, message: str
+) -> None:
     folder = make(tmp_path)
-    with pytest.raises(SourceError, match=said) as caught:
+    with pytest.raises(SourceError, match=message) as caught:
         open_source(str(folder), FetchOptions(), tmp_path)
     assert str(folder) in str(caught.value)

@@ -1,4 +1,4 @@
-"""Folders and archives over S3, by the real protocol, from a local server; and over HTTP."""
+"""Fetch folders and archives over S3 from a local server that speaks the real protocol."""
 
 import tarfile
 import urllib.request
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from avstore.pipelines.fetch.source import SourceError
-from tests.pipelines.fetch.clips import QUICK, clip, source, tiny_video
+from tests.pipelines.fetch.clips import QUICK, make_request, make_source, tiny_video
 
 boto = pytest.importorskip("s3fs", reason="the extra 's3' is not installed")
 moto_server = pytest.importorskip("moto.server", reason="moto is not installed")
@@ -16,7 +16,7 @@ moto_server = pytest.importorskip("moto.server", reason="moto is not installed")
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory):
-    """Options for an S3 of our own, with a bucket of three clips, loose and in a tar."""
+    """Yield options for a local S3 server with three clips as files, in a tar and in parts."""
     import s3fs
 
     server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -35,9 +35,9 @@ def s3(tmp_path_factory):
         for name in ("-a", "b_", "c"):
             data = tiny_video() + name.encode()
             fs.pipe_file(f"clips/train/{name}.mp4", data)
-            loose = packed.parent / f"{name}.mp4"
-            loose.write_bytes(data)
-            archive.add(loose, f"x/{name}.mp4")
+            single = packed.parent / f"{name}.mp4"
+            single.write_bytes(data)
+            archive.add(single, f"x/{name}.mp4")
     data = packed.read_bytes()
     fs.pipe_file("clips/packed/all.tar.gz", data)
     for number in range(3):
@@ -49,22 +49,23 @@ def s3(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "where",
+    "location",
     ["s3://clips/train", "s3://clips/packed/all.tar.gz", "s3://clips/packed",
      "s3://clips/split/all.tar.gz.00", "s3://clips/packed/*.tar.gz"],
 )  # fmt: skip
-def test_clips_come_from_s3(s3, tmp_path: Path, where: str) -> None:
-    rows = list(source(where, tmp_path, s3).fetch([clip(n) for n in ("-a", "b_", "c", "no")]))
-    found = {row.clip_id: row for row in rows}
+def test_clips_are_fetched_from_s3(s3, tmp_path: Path, location: str) -> None:
+    requests = [make_request(name) for name in ("-a", "b_", "c", "no")]
+    results = list(make_source(location, tmp_path, s3).fetch(requests))
+    found = {result.clip_id: result for result in results}
     for name in ("-a", "b_", "c"):
-        row = found[f"toy/{name}"]
-        assert row.status == "stored", row.message
-        assert Path(row.path).read_bytes() == tiny_video() + name.encode()
+        result = found[f"toy/{name}"]
+        assert result.status == "stored", result.message
+        assert Path(result.path).read_bytes() == tiny_video() + name.encode()
     assert found["toy/no"].status == "gone"
 
 
-def test_what_is_not_there_is_one_clear_error(s3, tmp_path: Path) -> None:
+def test_a_missing_bucket_or_protocol_raises_a_clear_error(s3, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"s3://nobucket/x|no media"):
-        list(source("s3://nobucket/x", tmp_path, s3).fetch([clip("a")]))
+        list(make_source("s3://nobucket/x", tmp_path, s3).fetch([make_request("a")]))
     with pytest.raises(SourceError, match="nonsense"):
-        source("nonsense://x/y", tmp_path, s3)
+        make_source("nonsense://x/y", tmp_path, s3)

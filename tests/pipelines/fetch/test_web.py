@@ -1,8 +1,10 @@
-"""Direct addresses through yt-dlp's generic extractor, from a local server that misbehaves."""
+"""Fetch URLs with yt-dlp's generic extractor from a local server that misbehaves."""
 
 import hashlib
+import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,13 +16,20 @@ from pathlib import Path
 import av
 import imageio_ffmpeg
 import numpy as np
+import psutil
 import pytest
 
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch import web
 from avstore.pipelines.fetch.guards import FetchStopped
-from avstore.pipelines.fetch.source import FetchResult, MachineError, MediaRequest, SourceError
-from tests.pipelines.fetch.clips import QUICK, clip, source, tiny_video
+from avstore.pipelines.fetch.source import (
+    FetchOptions,
+    FetchResult,
+    MachineError,
+    MediaRequest,
+    SourceError,
+)
+from tests.pipelines.fetch.clips import QUICK, make_request, make_source, tiny_video
 from tests.servers.media_server import MediaServer
 
 V = Verdict
@@ -36,23 +45,22 @@ def server(tmp_path: Path):
         yield running
 
 
-def fetch(store: Path, clips: list[MediaRequest], options=QUICK) -> list[FetchResult]:
-    return list(source("urls", store, options).fetch(clips))
+def fetch(store: Path, requests: list[MediaRequest], options=QUICK) -> list[FetchResult]:
+    return list(make_source("urls", store, options).fetch(requests))
 
 
-def until_stopped(store: Path, clips: list[MediaRequest], options) -> tuple[list[FetchResult], str]:
-    """The rows of a run that stops before its queue is empty, and what it says."""
-    rows: list[FetchResult] = []
-    try:
-        for row in source("urls", store, options).fetch(clips):
-            rows.append(row)
-    except FetchStopped as stop:
-        return rows, str(stop)
-    raise AssertionError("the run went on to its end")
+def fetch_until_stopped(
+    store: Path, requests: list[MediaRequest], options: FetchOptions
+) -> tuple[list[FetchResult], str]:
+    """Return the results of a run that stops early and the message of its FetchStopped."""
+    results: list[FetchResult] = []
+    with pytest.raises(FetchStopped) as stop:
+        results.extend(make_source("urls", store, options).fetch(requests))
+    return results, str(stop.value)
 
 
-def test_the_bytes_are_the_servers_under_the_clips_name(server, tmp_path: Path) -> None:
-    (row,) = fetch(tmp_path, [clip("-a_b", url=f"{server.url}/ok/a.mp4")])
+def test_the_servers_bytes_are_committed_under_the_clips_key(server, tmp_path: Path) -> None:
+    (row,) = fetch(tmp_path, [make_request("-a_b", url=f"{server.url}/ok/a.mp4")])
     assert row.path == str(tmp_path / "raw" / "toy" / "-a_b.mp4")
     assert Path(row.path).read_bytes() == tiny_video()
     assert row.sha256 == hashlib.sha256(tiny_video()).hexdigest()
@@ -62,7 +70,7 @@ def test_the_bytes_are_the_servers_under_the_clips_name(server, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("trouble", "verdict", "attempts"),
+    ("behaviour", "verdict", "attempts"),
     [
         ("404", V.NOT_FOUND, 1),
         ("403", V.PRIVATE, 1),
@@ -77,130 +85,128 @@ def test_the_bytes_are_the_servers_under_the_clips_name(server, tmp_path: Path) 
         ("liar", V.UNKNOWN, 3),
     ],
 )
-def test_each_trouble_has_its_verdict_and_its_number_of_attempts(
-    server, tmp_path: Path, trouble: str, verdict: Verdict, attempts: int
+def test_each_failure_has_its_verdict_and_number_of_attempts(
+    server, tmp_path: Path, behaviour: str, verdict: Verdict, attempts: int
 ) -> None:
-    rows = fetch(tmp_path, [clip("a", url=f"{server.url}/{trouble}/a.mp4")])
+    rows = fetch(tmp_path, [make_request("a", url=f"{server.url}/{behaviour}/a.mp4")])
     assert [row.verdict for row in rows] == [verdict] * attempts, rows[0].message
     assert all(row.charged for row in rows)
     assert not list((tmp_path / "raw" / "toy").glob("*.mp4"))
-    if trouble == "liar":
+    if behaviour == "liar":
         assert "<title>Please wait</title>" in rows[0].message
 
 
-@pytest.mark.parametrize("trouble", ["silent", "hang"])
-def test_a_server_that_hangs_costs_a_timeout(server, tmp_path: Path, trouble: str) -> None:
+@pytest.mark.parametrize("behaviour", ["silent", "hang"])
+def test_a_server_that_hangs_is_a_timeout(server, tmp_path: Path, behaviour: str) -> None:
     options = replace(QUICK, ytdlp={"socket_timeout": 0.3})
-    rows = fetch(tmp_path, [clip("a", url=f"{server.url}/{trouble}/a.mp4")], options)
+    rows = fetch(tmp_path, [make_request("a", url=f"{server.url}/{behaviour}/a.mp4")], options)
     assert [row.verdict for row in rows] == [V.TIMEOUT] * 5
 
 
-def test_a_drip_is_killed_with_its_process(server, tmp_path: Path) -> None:
+def test_a_download_that_does_not_end_is_killed(server, tmp_path: Path) -> None:
     options = replace(QUICK, timeout_s=1.5)
     began = time.monotonic()
-    rows = fetch(tmp_path, [clip("a", url=f"{server.url}/drip/a.mp4")], options)
+    rows = fetch(tmp_path, [make_request("a", url=f"{server.url}/drip/a.mp4")], options)
     assert [row.verdict for row in rows] == [V.TIMEOUT] * 5
     assert "killed" in rows[0].message
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 240, "the whole download would take ten minutes"
 
 
-@pytest.mark.parametrize("trouble", ["2x500", "1xreset", "3x503-0", "4xreset", "norange"])
-def test_what_passes_is_fetched_in_the_end(server, tmp_path: Path, trouble: str) -> None:
-    rows = fetch(tmp_path, [clip("a", url=f"{server.url}/{trouble}/a.mp4")])
+@pytest.mark.parametrize("behaviour", ["2x500", "1xreset", "3x503-0", "4xreset", "norange"])
+def test_a_clip_is_fetched_after_transient_failures(server, tmp_path: Path, behaviour: str) -> None:
+    rows = fetch(tmp_path, [make_request("a", url=f"{server.url}/{behaviour}/a.mp4")])
     assert rows[-1].status == "stored"
     assert Path(rows[-1].path).read_bytes() == tiny_video()
 
 
-def test_a_rate_limit_charges_nothing_and_waits_as_told(server, tmp_path: Path) -> None:
+def test_a_rate_limit_is_not_charged_and_obeys_retry_after(server, tmp_path: Path) -> None:
     began = time.monotonic()
-    rows = fetch(tmp_path, [clip("a", url=f"{server.url}/2x429-1/a.mp4")])
+    rows = fetch(tmp_path, [make_request("a", url=f"{server.url}/2x429-1/a.mp4")])
     assert [row.verdict for row in rows] == [V.RATE_LIMITED] * 2 + [None]
     assert [row.charged for row in rows] == [False, False, True]
     assert time.monotonic() - began > 3.0, "1 s, and 2 s after the second"
     assert rows[0].not_before is not None
 
 
-def test_one_address_that_always_limits_does_not_hold_up_the_rest(server, tmp_path: Path) -> None:
-    bad = clip("bad", url=f"{server.url}/429-0/a.mp4")
-    good = [clip(f"good{n}", url=f"{server.url}/ok/a.mp4?{n}") for n in range(20)]
+def test_a_url_that_always_rate_limits_does_not_block_the_others(server, tmp_path: Path) -> None:
+    bad = make_request("bad", url=f"{server.url}/429-0/a.mp4")
+    good = [make_request(f"good{n}", url=f"{server.url}/ok/a.mp4?{n}") for n in range(20)]
     rows = fetch(tmp_path, [bad, *good])
     assert Counter(row.status for row in rows)["stored"] == 20
     assert sum(row.clip_id == "toy/bad" for row in rows) <= 5
 
 
-def test_the_default_rate_of_youtube_is_below_what_guests_may(tmp_path: Path) -> None:
+def test_youtubes_default_rate_is_below_the_limit_for_guests(tmp_path: Path) -> None:
     assert 0 < web.YOUTUBE.rate_per_hour < 300
 
 
-def test_clips_without_an_address_are_named(server, tmp_path: Path) -> None:
-    rows = fetch(tmp_path, [clip("a"), clip("b", url="file:///etc/passwd")])
+def test_clips_without_a_usable_url_are_gone(server, tmp_path: Path) -> None:
+    rows = fetch(tmp_path, [make_request("a"), make_request("b", url="file:///etc/passwd")])
     assert [(row.status, row.verdict) for row in rows] == [("gone", V.NOT_FOUND)] * 2
-    assert "publishes no address" in rows[0].message
+    assert "publishes no URL" in rows[0].message
 
 
-def test_preflight_says_that_nobody_answers(tmp_path: Path) -> None:
-    with pytest.raises(MachineError, match=r"none of the hosts answers .*127\.0\.0\.1"):
-        fetch(tmp_path, [clip("a", url="http://127.0.0.1:9/a.mp4")])
+def test_preflight_reports_that_no_host_can_be_reached(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match=r"none of the hosts can be reached .*127\.0\.0\.1"):
+        fetch(tmp_path, [make_request("a", url="http://127.0.0.1:9/a.mp4")])
 
 
-def test_preflight_finds_a_missing_cookies_file(server, tmp_path: Path) -> None:
+def test_preflight_reports_a_missing_cookies_file(server, tmp_path: Path) -> None:
     options = replace(QUICK, cookies_file=str(tmp_path / "cookies.txt"))
     with pytest.raises(SourceError, match="cookies file"):
-        fetch(tmp_path, [clip("a", url=f"{server.url}/ok/a.mp4")], options)
+        fetch(tmp_path, [make_request("a", url=f"{server.url}/ok/a.mp4")], options)
     assert not server.log.requests
 
 
-def test_too_little_disk_stops_before_the_first_request(server, tmp_path: Path) -> None:
+def test_too_little_free_space_is_reported_before_the_first_request(server, tmp_path: Path) -> None:
     options = replace(QUICK, min_free_bytes=1 << 60)
-    with pytest.raises(MachineError, match="are free"):
-        fetch(tmp_path, [clip("a", url=f"{server.url}/ok/a.mp4")], options)
+    with pytest.raises(MachineError, match="less than min_free_bytes"):
+        fetch(tmp_path, [make_request("a", url=f"{server.url}/ok/a.mp4")], options)
     assert not server.log.requests
 
 
-def test_a_disk_that_fills_stops_cleanly(server, tmp_path: Path, monkeypatch) -> None:
-    import shutil
-
-    real = shutil.disk_usage
-    count = iter(range(1000))
+def test_a_disk_that_fills_up_stops_the_run(server, tmp_path: Path, monkeypatch) -> None:
+    disk_usage = shutil.disk_usage
+    calls = itertools.count()
 
     def filling(path: str) -> object:
-        usage = real(path)
-        return usage._replace(free=usage.free if next(count) < 2 else 10)
+        usage = disk_usage(path)
+        return usage._replace(free=usage.free if next(calls) < 2 else 10)
 
     monkeypatch.setattr("shutil.disk_usage", filling)
     monkeypatch.setattr("avstore.pipelines.fetch.guards._DISK_EVERY_S", 0.0)
-    clips = [clip(f"k{n}", url=f"{server.url}/ok/a.mp4?{n}") for n in range(20)]
-    rows, stop = until_stopped(tmp_path, clips, QUICK)
+    requests = [make_request(f"k{n}", url=f"{server.url}/ok/a.mp4?{n}") for n in range(20)]
+    rows, stop = fetch_until_stopped(tmp_path, requests, QUICK)
     assert "run the same command again" in stop
     assert len(rows) == len(list((tmp_path / "raw" / "toy").glob("*.mp4")))
     assert len(list((tmp_path / "raw" / "toy").glob("*.mp4"))) < 20
 
 
-def test_one_failure_that_takes_over_ends_the_run(server, tmp_path: Path) -> None:
+def test_a_sudden_wave_of_one_failure_stops_the_run(server, tmp_path: Path) -> None:
     options = replace(QUICK, abort_share=0.9, abort_window=20)
-    good = [clip(f"good{n}", url=f"{server.url}/ok/a.mp4?{n}") for n in range(30)]
-    bad = [clip(f"bad{n}", url=f"{server.url}/404/a.mp4?{n}") for n in range(300)]
-    rows, stop = until_stopped(tmp_path, [*good, *bad], options)
+    good = [make_request(f"good{n}", url=f"{server.url}/ok/a.mp4?{n}") for n in range(30)]
+    bad = [make_request(f"bad{n}", url=f"{server.url}/404/a.mp4?{n}") for n in range(300)]
+    rows, stop = fetch_until_stopped(tmp_path, [*good, *bad], options)
     assert "not_found" in stop
     assert "avstore retry" in stop
     assert Counter(row.status for row in rows)["stored"] == 30
     assert 18 <= Counter(row.status for row in rows)["gone"] <= 30
 
 
-def test_a_steady_share_of_failures_is_no_reason_to_stop(server, tmp_path: Path) -> None:
+def test_a_steady_share_of_failures_does_not_stop_the_run(server, tmp_path: Path) -> None:
     options = replace(QUICK, abort_share=0.9, abort_window=20)
-    clips = [
-        clip(f"k{n}", url=f"{server.url}/{'ok' if n % 3 == 0 else '404'}/a.mp4?{n}")
+    requests = [
+        make_request(f"k{n}", url=f"{server.url}/{'ok' if n % 3 == 0 else '404'}/a.mp4?{n}")
         for n in range(120)
     ]
-    rows = fetch(tmp_path, clips, options)
+    rows = fetch(tmp_path, requests, options)
     assert Counter(row.status for row in rows) == {"stored": 40, "gone": 80}
 
 
-def test_a_pause_without_end_stops_the_run(server, tmp_path: Path) -> None:
+def test_a_pause_longer_than_max_pause_s_stops_the_run(server, tmp_path: Path) -> None:
     options = replace(QUICK, max_pause_s=1.0)
-    clips = [clip(f"k{n}", url=f"{server.url}/429/a.mp4?{n}") for n in range(40)]
-    rows, stop = until_stopped(tmp_path, clips, options)
+    requests = [make_request(f"k{n}", url=f"{server.url}/429/a.mp4?{n}") for n in range(40)]
+    rows, stop = fetch_until_stopped(tmp_path, requests, options)
     assert "rate_limited" in stop
     assert "cookies" in stop
     assert not any(row.charged for row in rows)
@@ -210,8 +216,10 @@ def test_a_pause_without_end_stops_the_run(server, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def long_videos(tmp_path_factory) -> Path:
-    """30 s with key frames 5 s apart; each frame shows its number in black and white bars, and a
-    click sounds at each full second."""
+    """Return a folder of 30 s videos with key frames every 5 s.
+
+    Each frame shows its number in black and white bars; a click sounds at each full second.
+    """
     folder = tmp_path_factory.mktemp("long")
     bars = "if(gt(mod(floor(N/pow(2,floor(X/8))),2),0),235,16)"
     inputs = [
@@ -233,11 +241,11 @@ def long_videos(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "vp9.webm", "vp8.webm"])
-def test_only_the_clips_seconds_come_cut_on_the_requested_times(
+def test_only_the_clips_seconds_are_fetched_cut_at_the_requested_times(
     long_videos: Path, tmp_path: Path, name: str
 ) -> None:
     with MediaServer(long_videos) as server:
-        wanted = replace(clip("a", url=f"{server.url}/ok/{name}"), start_s=START,
+        wanted = replace(make_request("a", url=f"{server.url}/ok/{name}"), start_s=START,
                          end_s=START + SECONDS)  # fmt: skip
         (row,) = fetch(tmp_path, [wanted])
     assert (row.status, row.offset_s) == ("stored", 0.0), row.message
@@ -267,7 +275,7 @@ def frame_numbers(path: Path) -> tuple[list[int], list[float]]:
 
 
 def click_times(path: Path) -> list[float]:
-    """Where sound begins after silence, in seconds."""
+    """Return the times at which sound begins after silence, in seconds."""
     with av.open(str(path)) as container:
         frames = [
             (f.time, f.to_ndarray().mean(0), f.sample_rate) for f in container.decode(audio=0)
@@ -281,10 +289,10 @@ def click_times(path: Path) -> list[float]:
     return found
 
 
-def test_both_streams_of_separate_formats_come_in_one_run(
+def test_separate_video_and_audio_streams_are_fetched_together(
     long_videos: Path, tmp_path: Path
 ) -> None:
-    """A page that offers picture and sound apart (HLS), as YouTube does."""
+    """Fetch HLS, which serves video and audio separately, as YouTube does."""
     ffmpeg, served = imageio_ffmpeg.get_ffmpeg_exe(), tmp_path / "hls"
     served.mkdir()
     command = [
@@ -295,7 +303,7 @@ def test_both_streams_of_separate_formats_come_in_one_run(
     ]
     subprocess.run(command, check=True, cwd=served)
     with MediaServer(served) as server:
-        wanted = replace(clip("a", url=f"{server.url}/ok/all.m3u8"), start_s=START,
+        wanted = replace(make_request("a", url=f"{server.url}/ok/all.m3u8"), start_s=START,
                          end_s=START + SECONDS)  # fmt: skip
         rows = fetch(tmp_path, [wanted])
     assert rows[-1].status == "stored", rows[-1].message
@@ -309,12 +317,12 @@ import sys
 from pathlib import Path
 from dataclasses import replace
 from avstore.pipelines.fetch.attempt_log import AttemptLog
-from tests.pipelines.fetch.clips import QUICK, clip, source
+from tests.pipelines.fetch.clips import QUICK, make_request, make_source
 store, base, name = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 log = AttemptLog(store, name)
-clips = [clip(f"k{n}", url=f"{base}/{n}") for n in range(int(sys.argv[4]))]
+requests = [make_request(f"k{n}", url=f"{base}/{n}") for n in range(int(sys.argv[4]))]
 try:
-    for row in source("urls", store, QUICK).fetch(clips):
+    for row in make_source("urls", store, QUICK).fetch(requests):
         log.append(row)
         print(row.clip_id, row.status, flush=True)
 except KeyboardInterrupt:
@@ -324,7 +332,7 @@ log.close()
 """
 
 
-def test_sigint_stops_within_seconds_and_leaves_no_process(server, tmp_path: Path) -> None:
+def test_sigint_stops_the_run_and_leaves_no_process(server, tmp_path: Path) -> None:
     command = [sys.executable, "-c", RUN, str(tmp_path), f"{server.url}/hang/a.mp4?", "r", "8"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     wait_until(lambda: len(server.log.requests) >= 4)
@@ -332,12 +340,12 @@ def test_sigint_stops_within_seconds_and_leaves_no_process(server, tmp_path: Pat
     assert len(children) == QUICK.workers
     running.send_signal(signal.SIGINT)
     began = time.monotonic()
-    assert running.wait(10) == 130
-    assert time.monotonic() - began < 5
+    assert running.wait(60) == 130
+    assert time.monotonic() - began < QUICK.ytdlp["socket_timeout"], "no attempt has timed out"
     wait_until(lambda: not any(map(alive, children)))
 
 
-def test_kill_leaves_no_process_and_no_file_by_a_final_name(server, tmp_path: Path) -> None:
+def test_a_killed_run_leaves_no_process_and_no_unfinished_file(server, tmp_path: Path) -> None:
     command = [sys.executable, "-c", RUN, str(tmp_path), f"{server.url}/drip/a.mp4?", "r", "8"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     wait_until(lambda: len(server.log.requests) >= 4)
@@ -346,25 +354,21 @@ def test_kill_leaves_no_process_and_no_file_by_a_final_name(server, tmp_path: Pa
     running.wait()
     wait_until(lambda: not any(map(alive, children)))
     assert not list((tmp_path / "raw" / "toy").glob("[!.]*"))
-    (row,) = fetch(tmp_path, [clip("k0", url=f"{server.url}/ok/a.mp4")])
+    (row,) = fetch(tmp_path, [make_request("k0", url=f"{server.url}/ok/a.mp4")])
     assert row.status == "stored"
     assert not list((tmp_path / "raw" / "toy" / ".incoming").iterdir())
 
 
 def children_of(pid: int) -> list[int]:
-    import psutil
-
     return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 
 def alive(pid: int) -> bool:
-    import psutil
-
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def wait_until(holds, seconds: float = 15.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come about in time"
+def wait_until(condition, timeout_s: float = 120.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "the condition was not met in time"
         time.sleep(0.05)

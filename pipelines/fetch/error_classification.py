@@ -1,7 +1,8 @@
-"""From a tool's message to a verdict: one table, read from top to bottom, first match counts.
+"""Classify the error messages of yt-dlp, YouTube, FFmpeg and Python as verdicts.
 
-The wording is that of yt-dlp and of what it passes on from YouTube (playability reasons), of
-FFmpeg, and of Python's own network and file errors. What no row knows is `unknown`.
+`RULES` is read from top to bottom and the first match counts. Its patterns follow the wording of
+yt-dlp and of the playability reasons it passes on from YouTube, of FFmpeg, and of Python's network
+and file errors. A message that no rule matches is `unknown`.
 """
 
 import errno
@@ -13,7 +14,13 @@ V = Verdict
 
 
 class AttemptError(Exception):
-    """An attempt that gave no media: the verdict, the whole message, the server's own wish."""
+    """A failed attempt.
+
+    Attributes:
+        verdict: The class of the failure.
+        message: The whole error message.
+        retry_after_s: Seconds that the server asked to wait, or None.
+    """
 
     def __init__(self, verdict: Verdict, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -22,9 +29,10 @@ class AttemptError(Exception):
         self.retry_after_s = retry_after_s
 
 
-#: (pattern, verdict). Rate limit and bot check first: they must never look like a lost video.
-TABLE: tuple[tuple[str, Verdict], ...] = (
-    # -- the session, not the video
+#: (pattern, verdict). Rate limits and bot checks come first: they must never be classified as a
+#: missing video.
+RULES: tuple[tuple[str, Verdict], ...] = (
+    # -- the whole session, not one video
     (r"content isn't available,? (please )?try again later", V.RATE_LIMITED),
     (r"has been rate-limited by youtube", V.RATE_LIMITED),
     (r"too many requests|rate[- ]limit(ed)? (exceeded|reached)|slow ?down\b", V.RATE_LIMITED),
@@ -34,7 +42,7 @@ TABLE: tuple[tuple[str, Verdict], ...] = (
     (r"login required by the (website|server) \(bot", V.BOT_CHECK),
     # -- this machine
     (r"no space left on device|disk quota exceeded|errno 28\b|errno 122\b", V.DISK_FULL),
-    # -- the video: who may see it
+    # -- the video: access
     (r"members[- ]only|join this channel|available to this channel's members", V.MEMBERS_ONLY),
     (r"requires payment|premium members|rent(ing)? or buy|purchase (this|it)", V.MEMBERS_ONLY),
     (r"music premium|only available (to|for) .*(subscribers|registered users)", V.MEMBERS_ONLY),
@@ -47,7 +55,7 @@ TABLE: tuple[tuple[str, Verdict], ...] = (
     (r"not (made )?(this video )?available in your (country|region|location)", V.GEO_BLOCKED),
     (r"blocked it in your country|geo[- ]?restrict|not available from your location",
      V.GEO_BLOCKED),
-    # -- the video: not there (yet, any more)
+    # -- the video: not available (yet, or any more)
     (r"live (event|stream) (will begin|has ended|recording is not|is offline)|"
      r"premieres? (in|will begin)|is (not )?currently live|this live event|live stream recording",
      V.LIVE),
@@ -71,12 +79,12 @@ TABLE: tuple[tuple[str, Verdict], ...] = (
      V.CONNECTION),
 )  # fmt: skip
 
-_COMPILED = tuple((re.compile(pattern), verdict) for pattern, verdict in TABLE)
+_COMPILED = tuple((re.compile(pattern), verdict) for pattern, verdict in RULES)
 _HTTP_STATUS = re.compile(
     r"http error (\d{3})|server returned (\d{3})|status[ _]?(?:code)?[:= ]+(\d{3})"
 )
-#: What a status below 500 says of a file on an ordinary server.
-_STATUS: dict[int, Verdict] = {
+#: Verdicts of HTTP statuses below 500 on an ordinary server.
+_STATUS_VERDICTS: dict[int, Verdict] = {
     401: V.PRIVATE,
     402: V.PRIVATE,
     403: V.PRIVATE,
@@ -86,9 +94,9 @@ _STATUS: dict[int, Verdict] = {
     416: V.CONNECTION,
     451: V.COPYRIGHT,
 }
-#: What a person may have named anything: the id after the extractor, and addresses.
+#: Text chosen by users that may contain a rule's words: the id after the extractor, and URLs.
 _NAMES = re.compile(r"^\s*\[[\w:+-]+\] [^\s:]*:|https?://\S+")
-_ERRNO: dict[int, Verdict] = {
+_ERRNO_VERDICTS: dict[int, Verdict] = {
     errno.ENOSPC: V.DISK_FULL,
     errno.EDQUOT: V.DISK_FULL,
     errno.ETIMEDOUT: V.TIMEOUT,
@@ -96,34 +104,42 @@ _ERRNO: dict[int, Verdict] = {
 
 
 def classify(message: str, status: int | None = None, site_is_youtube: bool = False) -> Verdict:
-    """The verdict that a failure's whole message stands for.
+    """Return the verdict of an error message.
 
-    status: the HTTP status, where the tool knows it. site_is_youtube: there, a refused media
-    address says nothing of the video (it is stale, or lacks a token), and stays unknown.
+    Args:
+        message: The whole message.
+        status: The HTTP status, where the tool reports it; otherwise it is read from `message`.
+        site_is_youtube: Whether YouTube refused the request. There a refused media URL is stale
+            or lacks a token and says nothing about the video, so the verdict is `unknown`.
     """
     text = _NAMES.sub(" ", message.replace("’", "'").lower())
-    status = status or _status_in(text)
+    status = status or _http_status(text)
     if status in (429, 509):
         return V.RATE_LIMITED
     for pattern, verdict in _COMPILED:
         if pattern.search(text):
             return verdict
-    return _of_status(status, site_is_youtube) if status else V.UNKNOWN
+    return _classify_status(status, site_is_youtube) if status else V.UNKNOWN
 
 
-def of_os_error(error: OSError) -> Verdict:
-    """The verdict of a failed system call."""
-    return _ERRNO.get(error.errno or 0) or classify(f"{type(error).__name__}: {error}")
+def classify_os_error(error: OSError) -> Verdict:
+    """Return the verdict of a failed system call."""
+    return _ERRNO_VERDICTS.get(error.errno or 0) or classify(error_text(error))
 
 
-def _status_in(text: str) -> int | None:
+def error_text(error: BaseException | None) -> str:
+    """Return an exception as 'Type: message'."""
+    return f"{type(error).__name__}: {error}"
+
+
+def _http_status(text: str) -> int | None:
     found = _HTTP_STATUS.search(text)
     return int(next(group for group in found.groups() if group)) if found else None
 
 
-def _of_status(status: int, site_is_youtube: bool) -> Verdict:
+def _classify_status(status: int, site_is_youtube: bool) -> Verdict:
     if status >= 500:
         return V.HTTP_5XX
     if site_is_youtube and status not in (408, 416):
         return V.UNKNOWN
-    return _STATUS.get(status, V.UNKNOWN)
+    return _STATUS_VERDICTS.get(status, V.UNKNOWN)

@@ -1,7 +1,7 @@
-"""Messages as the installed yt-dlp words them, and what they mean.
+"""Test the classification of the messages that the installed yt-dlp produces.
 
-YouTube's answers (playability statuses, as its player API gives them) are fed to yt-dlp's own
-extractor, so what is classified is what that version of yt-dlp really says.
+YouTube's playability statuses, as its player API returns them, are fed to yt-dlp's own extractor,
+so the messages are those of the installed version.
 """
 
 import errno
@@ -13,8 +13,8 @@ from yt_dlp.networking.exceptions import IncompleteRead, SSLError, TransportErro
 from yt_dlp.utils import ContentTooShortError, GeoRestrictedError, YoutubeDLError
 
 from avstore.manifests.verdicts import POLICIES, Verdict
-from avstore.pipelines.fetch.taxonomy import TABLE, classify, of_os_error
-from avstore.pipelines.fetch.ytdlp_worker import failure
+from avstore.pipelines.fetch.error_classification import RULES, classify, classify_os_error
+from avstore.pipelines.fetch.ytdlp_worker import error_answer
 
 V = Verdict
 
@@ -22,7 +22,7 @@ V = Verdict
 def status(
     reason: str, subreason: str | None = None, name: str = "ERROR", **screen: object
 ) -> dict:
-    """A playability status as YouTube's player sends it."""
+    """Return a playability status as YouTube's player sends it."""
     renderer: dict = {"reason": {"simpleText": reason}}
     if subreason:
         renderer["subreason"] = {"simpleText": subreason}
@@ -82,26 +82,26 @@ YOUTUBE = [
 ]  # fmt: skip
 
 
-def worded_by_ytdlp(playability: dict, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What yt-dlp says of a video that the player answers with this status."""
+def ytdlp_message(playability: dict, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return yt-dlp's error for a video with this playability status."""
     answer = (None, {}, None, False, [{"playabilityStatus": playability}], None)
     monkeypatch.setattr(YoutubeIE, "_initial_extract", lambda *_: answer)
     options = {"quiet": True, "no_warnings": True, "logger": None}
     with YoutubeDL(options) as ydl, pytest.raises(YoutubeDLError) as caught:
         ydl.extract_info("https://www.youtube.com/watch?v=abcdefghijk", download=False)
-    return failure(caught.value)["error"]
+    return error_answer(caught.value)["error"]
 
 
 @pytest.mark.parametrize(("playability", "verdict"), YOUTUBE)
-def test_what_youtube_says_through_ytdlp(playability, verdict, monkeypatch) -> None:
-    message = worded_by_ytdlp(playability, monkeypatch)
+def test_youtubes_playability_statuses(playability, verdict, monkeypatch) -> None:
+    message = ytdlp_message(playability, monkeypatch)
     assert "abcdefghijk" in message
     assert classify(message, site_is_youtube=True) is verdict, message
 
 
-def test_the_rate_limit_is_never_taken_for_a_lost_video(monkeypatch) -> None:
-    message = worded_by_ytdlp(YOUTUBE[5][0], monkeypatch)
-    assert "rate-limited by YouTube" in message, "yt-dlp has changed its words"
+def test_youtubes_rate_limit_is_not_classified_as_a_missing_video(monkeypatch) -> None:
+    message = ytdlp_message(YOUTUBE[5][0], monkeypatch)
+    assert "rate-limited by YouTube" in message, "yt-dlp has changed its message"
     policy = POLICIES[classify(message)]
     assert (policy.status, policy.pauses_queue, policy.max_attempts) == ("retryable", True, None)
 
@@ -127,8 +127,8 @@ def test_the_rate_limit_is_never_taken_for_a_lost_video(monkeypatch) -> None:
         (YoutubeDLError("something never heard of"), V.UNKNOWN),
     ],
 )  # fmt: skip
-def test_what_else_ytdlp_raises(error: YoutubeDLError, verdict: Verdict) -> None:
-    assert classify(failure(error)["error"]) is verdict
+def test_other_errors_of_ytdlp(error: YoutubeDLError, verdict: Verdict) -> None:
+    assert classify(error_answer(error)["error"]) is verdict
 
 
 @pytest.mark.parametrize(
@@ -154,21 +154,24 @@ def test_http_statuses(status_code: int, verdict: Verdict, on_youtube: Verdict) 
 
 
 @pytest.mark.parametrize("name", ["timeout", "private-video", "captcha", "copyright"])
-def test_names_are_not_taken_for_reasons(name: str) -> None:
+def test_names_in_a_message_are_not_classified(name: str) -> None:
     message = f"[generic] {name}: Unable to download webpage: HTTP Error 404: Not Found"
     assert classify(message) is V.NOT_FOUND
     assert classify(f"Unsupported URL: http://127.0.0.1/{name}/{name}.mp4") is V.UNKNOWN
 
 
 def test_operating_system_errors() -> None:
-    assert of_os_error(OSError(errno.ENOSPC, "No space left on device")) is V.DISK_FULL
-    assert of_os_error(TimeoutError(errno.ETIMEDOUT, "Connection timed out")) is V.TIMEOUT
-    assert of_os_error(ConnectionResetError(errno.ECONNRESET, "Connection reset")) is V.CONNECTION
-    assert of_os_error(PermissionError(errno.EACCES, "Permission denied")) is V.UNKNOWN
+    assert classify_os_error(OSError(errno.ENOSPC, "No space left on device")) is V.DISK_FULL
+    assert classify_os_error(TimeoutError(errno.ETIMEDOUT, "Connection timed out")) is V.TIMEOUT
+    assert (
+        classify_os_error(ConnectionResetError(errno.ECONNRESET, "Connection reset"))
+        is V.CONNECTION
+    )
+    assert classify_os_error(PermissionError(errno.EACCES, "Permission denied")) is V.UNKNOWN
 
 
-def test_every_verdict_of_a_fetch_can_be_given_and_none_twice() -> None:
-    given = {verdict for _, verdict in TABLE} | {V.HTTP_5XX, V.UNKNOWN}
+def test_every_fetch_verdict_has_a_rule_and_no_pattern_occurs_twice() -> None:
+    classified = {verdict for _, verdict in RULES} | {V.HTTP_5XX, V.UNKNOWN}
     of_fetch = [v for v in Verdict if POLICIES[v].status in ("gone", "retryable")]
-    assert given == set(of_fetch)
-    assert len({pattern for pattern, _ in TABLE}) == len(TABLE)
+    assert classified == set(of_fetch)
+    assert len({pattern for pattern, _ in RULES}) == len(RULES)

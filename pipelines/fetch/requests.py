@@ -1,0 +1,94 @@
+"""Select the clips to request from a source, by their latest fetch in the manifest."""
+
+import json
+from datetime import datetime
+
+import duckdb
+
+from avstore.datasets.spec import Clip, DatasetSpec
+from avstore.manifests.ledger import now
+from avstore.manifests.verdicts import POLICIES, Verdict
+from avstore.pipelines.fetch.source import MediaRequest
+
+
+def select_requests(
+    con: duckdb.DuckDBPyConnection,
+    spec: DatasetSpec,
+    everything: bool,
+    tool: str = "",
+    limit: int | None = None,
+) -> list[MediaRequest]:
+    """Return the clips to request from a source, in annotation order.
+
+    Args:
+        con: The manifest.
+        spec: The dataset.
+        everything: Whether to request every clip, also those already stored or gone (a folder is
+            searched in each run). Otherwise a clip is requested if it was never tried, may be
+            retried now, or another kind of source than that of `tool` does not have it.
+        tool: The source's `tool_version`; '' leaves out what other sources do not have.
+        limit: Consider only the first `limit` clips of the dataset.
+    """
+    rows = con.execute(
+        """
+        SELECT c.clip_id, c.key, c.source_id, c.start_s, c.end_s, c.split, c.labels, c.extra,
+               coalesce(f.attempts, 0), f.outcome, f.error_class, f.not_before,
+               f.tool_version
+        FROM (SELECT * FROM clips WHERE dataset = $dataset ORDER BY position LIMIT $limit) c
+        LEFT JOIN last_fetch f USING (clip_id)
+        WHERE $everything OR f.outcome IS NULL OR f.outcome <> 'stored'
+        ORDER BY c.position
+        """,
+        {"dataset": spec.name, "limit": limit, "everything": everything},
+    ).fetchall()
+    at = now()
+    return [_request(spec, row) for row in rows if everything or _is_due(row[8:], at, tool)]
+
+
+def source_kind(tool: str | None) -> str:
+    """Return the kind of source that a `tool_version` names: its first word."""
+    return (tool or "").partition(" ")[0]
+
+
+def attempts_exhausted(verdict: str | None, attempts: int) -> bool:
+    """Return whether a clip was tried as often as its latest verdict allows."""
+    limit = POLICIES[Verdict(verdict or "unknown")].max_attempts
+    return limit is not None and attempts >= limit
+
+
+def _is_due(
+    state: tuple[int, str | None, str | None, datetime | None, str | None], at: datetime, tool: str
+) -> bool:
+    attempts, outcome, verdict, not_before, last_tool = state
+    if outcome in (None, "pending"):
+        return True
+    if tool and outcome in ("gone", "rejected") and source_kind(last_tool) != source_kind(tool):
+        return True
+    if outcome != "retryable" or (not_before is not None and not_before > at):
+        return False
+    return not attempts_exhausted(verdict, attempts)
+
+
+def _request(spec: DatasetSpec, row: tuple[object, ...]) -> MediaRequest:
+    clip_id, key, source_id, start_s, end_s, split, labels, extra, attempts = row[:9]
+    fields = json.loads(str(extra)) if extra else {}
+    clip = Clip(
+        dataset=spec.name,
+        key=str(key),
+        source_id=str(source_id),
+        start_s=start_s,  # type: ignore[arg-type]
+        end_s=end_s,  # type: ignore[arg-type]
+        split=str(split),
+        labels=tuple(labels or ()),  # type: ignore[arg-type]
+        extra=fields,
+    )
+    return MediaRequest(
+        clip_id=str(clip_id),
+        key=clip.key,
+        source_id=clip.source_id,
+        start_s=clip.start_s,
+        end_s=clip.end_s,
+        names=spec.media_names(clip),
+        url=fields.get("url"),
+        attempts=int(attempts),  # type: ignore[call-overload]
+    )
