@@ -1,7 +1,7 @@
-"""A local HTTP server of media that misbehaves on command, and remembers every request.
+"""Serve media over HTTP with faults on command, and log every request.
 
-Behaviour is part of the address: `/ok/NAME`, `/404/NAME`, `/hang/NAME` ...; a number of times in
-front makes it pass: `/2x503/NAME` refuses two requests and then serves. NAME is a file of `folder`.
+The behaviour is part of the URL: `/ok/NAME`, `/404/NAME`, `/hang/NAME` ... A leading count makes a
+fault transient: `/2x503/NAME` refuses two requests and then serves. NAME is a file of `folder`.
 """
 
 import contextlib
@@ -19,15 +19,21 @@ TYPES = {".mp4": "video/mp4", ".webm": "video/webm", ".zip": "application/zip"}
 
 
 @dataclass
-class Log:
-    """Every request: (seconds since the epoch, method, path, range)."""
+class RequestLog:
+    """The requests of a server.
+
+    Attributes:
+        requests: (seconds since the epoch, method, path, Range header) of each request.
+        seen: Requests by path.
+        lock: Held while a request is added.
+    """
 
     requests: list[tuple[float, str, str, str | None]] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, handler: BaseHTTPRequestHandler) -> int:
-        """Remember a request; how often this path had been asked for before."""
+    def add(self, handler: BaseHTTPRequestHandler) -> int:
+        """Add a request and return how often its path was requested before."""
         with self.lock:
             self.requests.append(
                 (time.time(), handler.command, handler.path, handler.headers.get("Range"))
@@ -37,7 +43,7 @@ class Log:
 
 
 class MediaServer(ThreadingHTTPServer):
-    """Serves `folder` on a loopback port of its own. Use as a context manager."""
+    """Serve `folder` on a loopback port while used as a context manager."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -45,11 +51,12 @@ class MediaServer(ThreadingHTTPServer):
     def __init__(self, folder: Path, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.folder = folder
-        self.log = Log()
+        self.log = RequestLog()
         self.closing = threading.Event()
 
     @property
     def url(self) -> str:
+        """The URL of the server's root."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def __enter__(self) -> "MediaServer":
@@ -62,20 +69,23 @@ class MediaServer(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Broken connections are what this server is for."""
+        """Ignore the connections that the faults break."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: MediaServer
 
-    def log_message(self, *_: object) -> None: ...
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
 
     def do_HEAD(self) -> None:
+        """Answer as for GET, without a body."""
         self.do_GET()
 
     def do_GET(self) -> None:
-        before = self.server.log.note(self)
+        """Log the request and behave as its URL says."""
+        before = self.server.log.add(self)
         _, command, name = self.path.split("?")[0].split("/", 2)
         times, _, rest = command.partition("x")
         if rest and times.isdigit():
@@ -87,6 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
             getattr(self, f"serve_{status}")(name, argument)
 
     def refuse(self, status: int, retry_after: str) -> None:
+        """Answer with an error status and no body."""
         self.send_response(status)
         if retry_after:
             self.send_header("Retry-After", retry_after)
@@ -94,30 +105,31 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def serve_ok(self, name: str, _: str) -> None:
+        """Serve the file or the requested range of it."""
         data = self.content(name)
         if data is None:
             self.refuse(404, "")
             return
-        wanted = self.headers.get("Range")
-        start, end = _span(wanted, len(data)) if wanted else (0, len(data))
+        span = self.headers.get("Range")
+        start, end = _parse_range(span, len(data)) if span else (0, len(data))
         if start >= len(data):
             self.refuse(416, "")
             return
-        self.begin(name, end - start, 206 if wanted else 200)
-        if wanted:
+        self.begin(name, end - start, 206 if span else 200)
+        if span:
             self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
         self.end_headers()
         self.body(data[start:end])
 
     def serve_norange(self, name: str, _: str) -> None:
-        """Ignores that only a part was asked for."""
+        """Serve the whole file and ignore the Range header."""
         data = self.content(name) or b""
         self.begin(name, len(data), ranges=False)
         self.end_headers()
         self.body(data)
 
     def serve_drip(self, name: str, _: str) -> None:
-        """A byte now and then, for ever."""
+        """Serve one byte every 0.2 s."""
         data = self.content(name) or b""
         self.begin(name, len(data))
         self.end_headers()
@@ -127,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
 
     def serve_hang(self, name: str, _: str) -> None:
-        """Headers, and then nothing."""
+        """Send the headers and then nothing."""
         self.begin(name, 1000)
         self.end_headers()
         self.wfile.flush()
@@ -135,12 +147,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def serve_silent(self, *_: str) -> None:
-        """Not even headers."""
+        """Send nothing, not even headers."""
         self.server.closing.wait(120)
         self.close_connection = True
 
     def serve_reset(self, name: str, _: str) -> None:
-        """Half of it, and then a TCP reset."""
+        """Send half of the file and then a TCP reset."""
         data = self.content(name) or b""
         self.begin(name, len(data))
         self.end_headers()
@@ -150,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def serve_short(self, name: str, _: str) -> None:
-        """Says more bytes than it sends."""
+        """Announce more bytes than are sent."""
         data = self.content(name) or b""
         self.begin(name, len(data) + 5000)
         self.end_headers()
@@ -158,28 +170,31 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def serve_html(self, *_: str) -> None:
-        """A page, where the video should be."""
+        """Serve a web page instead of the video."""
         self.begin("page.html", len(PAGE))
         self.end_headers()
         self.body(PAGE)
 
     def serve_liar(self, *_: str) -> None:
-        """A page that says it is a video."""
+        """Serve a web page with the content type of a video."""
         self.begin("page.mp4", len(PAGE))
         self.end_headers()
         self.body(PAGE)
 
     def serve_loop(self, *_: str) -> None:
+        """Redirect to the same URL."""
         self.send_response(302)
         self.send_header("Location", self.path)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
     def content(self, name: str) -> bytes | None:
+        """Return a file of the folder, or None."""
         path = self.server.folder / name
         return path.read_bytes() if path.is_file() else None
 
     def begin(self, name: str, length: int, status: int = 200, ranges: bool = True) -> None:
+        """Send the status line and the headers that all answers share."""
         self.send_response(status)
         self.send_header("Content-Type", TYPES.get(Path(name).suffix, "text/html"))
         self.send_header("Content-Length", str(length))
@@ -187,12 +202,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Accept-Ranges", "bytes")
 
     def body(self, data: bytes) -> None:
+        """Send bytes of the body, except for a HEAD request."""
         if self.command != "HEAD":
             with contextlib.suppress(OSError):
                 self.wfile.write(data)
 
 
-def _span(header: str, size: int) -> tuple[int, int]:
+def _parse_range(header: str, size: int) -> tuple[int, int]:
+    """Return a Range header as [start, end) in bytes."""
     first, _, last = header.removeprefix("bytes=").partition("-")
     if not first:
         return max(0, size - int(last)), size
