@@ -102,7 +102,7 @@ def _probe_parts(file: RemoteFile, match: re.Match[str]) -> list[RemoteFile]:
 
 
 def _letters(index: int, width: int) -> str:
-    """Return a part's letters as `split` counts them: aa, ab, …"""
+    """Return the letters by which `split` names a part (aa, ab, …)."""
     return "".join(chr(ord("a") + index // 26**power % 26) for power in reversed(range(width)))
 
 
