@@ -1,1 +1,1 @@
-"""What each dataset is: one file a dataset."""
+"""The datasets: one module each, with its data card, its parser and its description."""

@@ -1,18 +1,18 @@
-"""AudioSet: 2.08 million 10 s YouTube segments, each with the sounds heard in it.
+"""AudioSet: 2.08 million 10 s YouTube segments, labelled with their sounds.
 
 Source: Gemmeke et al., "Audio Set: An ontology and human-labeled dataset for audio events", ICASSP
 2017.
-Published as: three CSVs of `YTID, start_seconds, end_seconds, positive_labels`, the labels a
-quoted list of machine ids, behind comment lines.
+Published as: three CSVs of `YTID, start_seconds, end_seconds, positive_labels` after comment
+lines; the labels are a quoted list of machine ids.
 Counts: as announced in the files, `balanced_train_segments.csv` 22,160 segments,
-`eval_segments.csv` 20,371, `unbalanced_train_segments.csv` 2,041,789. 527 classes, several a clip;
-a class's category here is the root of the ontology that it hangs under first.
+`eval_segments.csv` 20,371, `unbalanced_train_segments.csv` 2,041,789. 527 classes, several per
+clip. The category of a class is the first root of the ontology above it.
 Splits: train (subsets `balanced`, `unbalanced`) and eval.
 Licence: annotations CC BY 4.0, ontology CC BY-SA 4.0; the videos belong to their uploaders.
-Known defects: a copy with whole seconds and other comment lines is in use, with the same clips; a
-start is written with up to 6 digits in the key, and a fraction of a second is dropped there; 15 to
-25 percent of the videos are gone; segments at a video's end are shorter than 10 s; many videos are
-also in VGGSound and AVE (view `shared_sources`).
+Known defects: a copy with whole seconds and other comment lines is in use, with the same clips. The
+key holds the start in whole seconds, as 6 digits. 15 to 25 percent of the videos are no longer
+available; segments at the end of a video are shorter than 10 s; many videos are also in VGGSound
+and AVE (view `shared_sources`).
 """
 
 import re
@@ -38,7 +38,7 @@ from avstore.datasets.spec import (
     Label,
     MediaName,
 )
-from avstore.datasets.vocabulary import Names, load_vocabulary
+from avstore.datasets.vocabulary import LabelLookup, load_vocabulary
 from avstore.datasets.youtube import clip_names, require_id, second
 
 _EXPECTED = "rows 'YTID, start_seconds, end_seconds, \"positive_labels\"'"
@@ -48,7 +48,7 @@ _FILES = {
     "balanced_train": ("train", "balanced", 22_160),
     "eval": ("eval", "eval", 20_371),
 }
-# A row as it nearly always is; every other row is read by the field, for its reason.
+# The usual form of a row; only other rows are read field by field, which is slower.
 _USUAL = re.compile(
     r"([A-Za-z0-9_-]{1,64}),\s*([0-9]{1,6}(?:\.[0-9]{0,9})?),\s*([0-9]{1,6}(?:\.[0-9]{0,9})?),"
     r'\s*(?:"([^"]+)"|([^",]+))\s*'
@@ -56,22 +56,24 @@ _USUAL = re.compile(
 
 
 def vocabulary() -> tuple[Label, ...]:
-    """The 527 classes; mid `/m/…` or `/t/…`, category a root of the ontology."""
+    """Return the 527 classes with their mid, `/m/…` or `/t/…`, and root of the ontology."""
     return load_vocabulary("audioset_classes.csv")
 
 
 def parse(paths: Sequence[Path]) -> Annotations:
-    """Read AudioSet's segment files into a table; what each is, is told by its name or its head.
+    """Read AudioSet's segment files into a table; name or header says which list a file is.
 
-    Raises AnnotationError for a file that cannot be read, that is none of the three, or of which
-    no row is usable. A file with fewer rows than it announces gets a bad row that says so.
+    A file with fewer rows than its header announces gets a bad row that says so.
+
+    Raises:
+        AnnotationError: A file cannot be read, is none of the three lists or has no usable row.
     """
     require_paths(paths, _EXPECTED)
     labels = _LabelLists()
     table = SegmentTable("audioset", vocabulary())
     bad: list[BadRow] = []
     for path in paths:
-        split, subset = _kind(path)
+        split, subset = _split_and_subset(path)
         table.begin_file(str(path), split, subset)
         for row in _rows(path, labels):
             if isinstance(row, BadRow):
@@ -83,8 +85,8 @@ def parse(paths: Sequence[Path]) -> Annotations:
     return Annotations(ArrowClips(clips), bad_rows=[*bad, *repeated], table=clips)
 
 
-def _kind(path: Path) -> tuple[str, str]:
-    """Split and subset of a file, from its name, else from the count that it announces."""
+def _split_and_subset(path: Path) -> tuple[str, str]:
+    """Return split and subset of a file, from its name or from the count in its header."""
     for name, (split, subset, _) in _FILES.items():
         if name in path.name or path.stem.startswith(subset):
             return split, subset
@@ -96,32 +98,32 @@ def _kind(path: Path) -> tuple[str, str]:
             if announced and int(announced[1]) == count:
                 return split, subset
     raise AnnotationError(
-        f"annotation file {path}: which AudioSet list is this? Name it as it is published: "
-        + ", ".join(f"{name}_segments.csv" for name in _FILES)
+        f"annotation file {path} is not one of AudioSet's lists by name or header; "
+        "use a published name: " + ", ".join(f"{name}_segments.csv" for name in _FILES)
     )
 
 
 class _LabelLists:
-    """Label lists as tuples of ids; the same few hundred thousand strings come again and again."""
+    """Parse label lists, with a cache: the same few hundred thousand strings recur."""
 
     def __init__(self) -> None:
-        self._names = Names((str(label.mid), label) for label in vocabulary())
-        self._known: dict[str, tuple[int, ...]] = {}
+        self._lookup = LabelLookup((str(label.mid), label) for label in vocabulary())
+        self._cache: dict[str, tuple[int, ...]] = {}
 
     def ids(self, text: str) -> tuple[int, ...]:
-        """Ids in the list's order, each once. Raises RowError."""
-        found = self._known.get(text)
-        if found is None:
+        """Return the label ids in the list's order, without duplicates."""
+        ids = self._cache.get(text)
+        if ids is None:
             mids = [mid.strip() for mid in text.split(",")]
-            found = tuple(dict.fromkeys(self._names.require(mid).label_id for mid in mids))
-            self._known[text] = found
-        return found
+            ids = tuple(dict.fromkeys(self._lookup.require(mid).label_id for mid in mids))
+            self._cache[text] = ids
+        return ids
 
 
 def _rows(
     path: Path, labels: _LabelLists
 ) -> Iterator[tuple[int, str, float, float, tuple[int, ...]] | BadRow]:
-    """(row number, id, start, end, label ids) of each row; at the end, whether rows are missing."""
+    """Yield (row number, id, start, end, label ids) per row; a bad row if rows are missing."""
     announced: tuple[int, Line] | None = None
     rows = 0
     for line in read_lines(path):
@@ -130,8 +132,8 @@ def _rows(
             yield line
             continue
         if line.text.startswith(("#", "YTID")):
-            if found := _ANNOUNCED.search(line.text):
-                announced = int(found[1]), line
+            if match := _ANNOUNCED.search(line.text):
+                announced = int(match[1]), line
             continue
         rows += 1
         try:
@@ -140,7 +142,7 @@ def _rows(
             yield line.bad(str(error))
     if announced and announced[0] > rows:
         yield announced[1].bad(
-            f"the file announces {announced[0]} segments and has {rows}; it may be cut off: "
+            f"the file announces {announced[0]} segments and has {rows}; it may be truncated: "
             "download it again"
         )
 
@@ -150,23 +152,23 @@ def _segment(line: Line, labels: _LabelLists) -> tuple[str, float, float, tuple[
     if usual:
         youtube_id, start_text, end_text, quoted, bare = usual.groups()
         start, end = float(start_text), float(end_text)
-        listed = quoted or bare
+        mids = quoted or bare
     else:
         row = fields_of(line)
         if len(row) != 4:
             raise RowError(
-                f"{len(row)} columns; 4 are wanted (YTID, start_seconds, end_seconds, "
-                "positive_labels), and several labels in quotes"
+                f"{len(row)} columns; expected 4 (YTID, start_seconds, end_seconds, "
+                "positive_labels); quote a list of labels"
             )
-        youtube_id, listed = require_id(row[0]), row[3]
+        youtube_id, mids = require_id(row[0]), row[3]
         start, end = second(row[1], "start"), second(row[2], "end")
     if end <= start:
         raise RowError(f"end {end:g} is not after start {start:g}")
-    return youtube_id, start, end, labels.ids(listed)
+    return youtube_id, start, end, labels.ids(mids)
 
 
 def media_names(clip: Clip) -> tuple[MediaName, ...]:
-    """File stems in which AudioSet is passed around, best first; the bare id is a whole video."""
+    """Return the file stems in use for an AudioSet clip; the bare id is the whole video."""
     start = clip.start_s or 0.0
     end = start + 10.0 if clip.end_s is None else clip.end_s
     return clip_names(clip.source_id, start, end)

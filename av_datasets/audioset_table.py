@@ -1,4 +1,4 @@
-"""AudioSet's two million segments as Arrow columns, built in batches; repeated clips set apart."""
+"""Build the Arrow table of AudioSet's two million segments, column by column."""
 
 from array import array
 from collections.abc import Callable, Sequence
@@ -27,7 +27,12 @@ class _File:
 
 
 class SegmentTable:
-    """Rows in, a table of clips out, the first of every clip kept."""
+    """Collects the rows of annotation files into a table of clips; the first row of a clip wins.
+
+    Args:
+        dataset: Name of the dataset.
+        labels: Its vocabulary, where the index is the label id.
+    """
 
     def __init__(self, dataset: str, labels: Sequence[Label]) -> None:
         self._dataset = dataset
@@ -36,16 +41,18 @@ class SegmentTable:
         self._files: list[_File] = []
 
     def begin_file(self, name: str, split: str, subset: str) -> None:
+        """Start a file; the rows added next belong to it."""
         self._files.append(_File(name, split, subset))
 
     @property
     def file_rows(self) -> int:
-        """Rows of the current file."""
+        """Number of rows of the current file."""
         return len(self._files[-1].rows)
 
     def add(
         self, row: int, youtube_id: str, start: float, end: float, label_ids: tuple[int, ...]
     ) -> None:
+        """Add a row of the current file; start and end in seconds of the video."""
         file = self._files[-1]
         file.rows.append(row)
         file.ids.append(youtube_id)
@@ -70,29 +77,29 @@ class SegmentTable:
         keys = pc.binary_join_element_wise(ids, seconds, "_")
         label_ids = pa.array(np.frombuffer(file.label_ids, dtype=np.int32))
         offsets = pa.array(np.frombuffer(file.offsets, dtype=np.int32))
-        same = _constant(count)
+        constant = _constant(count)
         return pa.table(
             {
                 "clip_id": pc.binary_join_element_wise(f"{self._dataset}/", keys, ""),
-                "dataset": same(self._dataset),
+                "dataset": constant(self._dataset),
                 "key": keys,
                 "source_id": ids,
                 "start_s": starts,
                 "end_s": np.frombuffer(file.ends, dtype=np.float64),
-                "split": same(file.split),
+                "split": constant(file.split),
                 "subsets": pa.array([[file.subset]], pa.list_(pa.string())).take(_zeros(count)),
                 "labels": pa.ListArray.from_arrays(offsets, self._names.take(label_ids)),
                 "label_ids": pa.ListArray.from_arrays(offsets, label_ids),
                 "category": self._common_category(file),
                 "captions": pa.array([[]], pa.list_(pa.string())).take(_zeros(count)),
-                "extra": same("{}"),
+                "extra": constant("{}"),
                 "row": np.frombuffer(file.rows, dtype=np.int64),
-                "file": same(file.name),
+                "file": constant(file.name),
             }
         )
 
     def _common_category(self, file: _File) -> pa.Array:
-        """The category that all labels of a clip share, or null."""
+        """Return per clip the category that all its labels share, or null."""
         names = sorted({name for name in self._categories if name})
         codes = np.array([names.index(c) if c else -1 for c in self._categories])
         of_label = codes[np.frombuffer(file.label_ids, dtype=np.int32)]
@@ -101,7 +108,7 @@ class SegmentTable:
         return pa.array(names).take(pa.array(np.where(low == high, low, 0), mask=low != high))
 
     def _without_repeats(self, table: pa.Table) -> tuple[pa.Table, list[BadRow]]:
-        """Drop later rows of a clip; one that says the same in another file is no error."""
+        """Drop later rows of a clip; an equal row in another file is not an error."""
         encoded = table["key"].combine_chunks().dictionary_encode()
         codes = encoded.indices.to_numpy(zero_copy_only=False)
         firsts = np.unique(codes, return_index=True)[1]
@@ -110,19 +117,19 @@ class SegmentTable:
         bad = [
             row
             for index in np.flatnonzero(~kept).tolist()
-            if (row := _clash(table, index, int(firsts[codes[index]])))
+            if (row := _conflict(table, index, int(firsts[codes[index]])))
         ]
         return (table if kept.all() else table.filter(pa.array(kept))), bad
 
 
-def _clash(table: pa.Table, index: int, first: int) -> BadRow | None:
+def _conflict(table: pa.Table, index: int, first: int) -> BadRow | None:
     (row,), (kept,) = table.slice(index, 1).to_pylist(), table.slice(first, 1).to_pylist()
     same = all(row[name] == kept[name] for name in ("split", "subsets", "label_ids"))
     if same and row["file"] != kept["file"]:
         return None
-    where = f"row {kept['row']} of {kept['file']} has it and is kept"
+    where = f"row {kept['row']} of {kept['file']} is kept"
     text = f"{row['source_id']}, {row['start_s']:.3f}, {row['end_s']:.3f}"
-    return BadRow(row["file"], row["row"], f"clip {row['key']!r} again; {where}", text)
+    return BadRow(row["file"], row["row"], f"duplicate clip {row['key']!r}: {where}", text)
 
 
 def _zeros(count: int) -> pa.Array:
@@ -130,5 +137,5 @@ def _zeros(count: int) -> pa.Array:
 
 
 def _constant(count: int) -> Callable[[str], pa.Array]:
-    """A maker of columns of one text, `count` long."""
+    """Return a function that returns a column of one text, `count` long."""
     return lambda text: pa.repeat(pa.scalar(text), count)

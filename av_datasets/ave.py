@@ -1,19 +1,19 @@
-"""AVE (Audio-Visual Event): 4,097 AudioSet clips of 10 s, each with one event in place and time.
+"""AVE (Audio-Visual Event): 4,097 AudioSet clips of 10 s, each with an event and its interval.
 
 Source: Tian, Shi, Li, Duan, Xu, "Audio-Visual Event Localization in Unconstrained Videos", ECCV
 2018.
 Published as: `Annotations.txt` (4,143 rows `category&id&quality&start&end`; the copy with the
 videos has a header line, the repository's has none), and the split as row numbers from 0 in
 `train_order.h5` (3,339), `val_order.h5` (402), `test_order.h5` (402), or the same rows as
-`trainSet.txt`, `valSet.txt`, `testSet.txt`. 28 classes, numbered as they first appear; class 28 is
-background: every second that no row covers. A clip is a video: rows of one video are one clip with
-several labels and segments. start and end are whole seconds within the clip, half-open; where the
-clip lies in the YouTube video is not published, so media come from the authors' archive and not
-from YouTube.
-Licence: none stated; videos belong to their uploaders.
-Known defects: 46 videos have a second row, 45 of them with another class; 10 videos are in train
-and val, 8 in train and test (column `subsets` holds every list a video is in, `split` the one that
-is evaluated: test before val before train); one row (Church bell, VWi2ENBuTbw) is empty.
+`trainSet.txt`, `valSet.txt`, `testSet.txt`. 28 classes, numbered in order of first appearance;
+class 28 is background: every second that no row covers. A clip is a video: the rows of one video
+are one clip with several labels and segments. start and end are whole seconds within the clip,
+half-open. The clip's start in the YouTube video is not published, so media come from the authors'
+archive and not from YouTube.
+Licence: none stated; the videos belong to their uploaders.
+Known defects: 46 videos have a second row, 45 of them with another class. 10 videos are in train
+and val, 8 in train and test: `subsets` has every list that contains a video, `split` the first of
+test, val, train. One row (Church bell, VWi2ENBuTbw) has an empty interval.
 """
 
 import re
@@ -39,7 +39,7 @@ from avstore.datasets.spec import (
     MediaName,
     Segment,
 )
-from avstore.datasets.vocabulary import Names, load_vocabulary
+from avstore.datasets.vocabulary import LabelLookup, load_vocabulary
 from avstore.datasets.youtube import require_id
 
 CLIP_SECONDS = 10.0
@@ -49,7 +49,7 @@ _EXPECTED = "rows 'category&id&quality&start&end'"
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """An annotation row. onset, offset: seconds within the clip."""
+    """An annotation row; onset and offset in seconds within the clip, half-open."""
 
     youtube_id: str
     label: Label
@@ -59,29 +59,33 @@ class _Row:
 
 @dataclass
 class _Video:
-    """The rows of one video, each once, and the lists they are in."""
+    """The rows of one video, each once, and the (split, row) entries of the published lists."""
 
     rows: dict[_Row, None] = field(default_factory=dict)
     splits: list[tuple[str, _Row]] = field(default_factory=list)
 
 
 def vocabulary() -> tuple[Label, ...]:
-    """The 28 classes, in order of first appearance (the order of the published arrays)."""
+    """Return the 28 classes, in order of first appearance (the order of the published arrays)."""
     return load_vocabulary("ave_classes.csv")
 
 
 def parse(paths: Sequence[Path]) -> Annotations:
-    """Read AVE's annotation rows with the split from order files or from set files.
+    """Read AVE's annotation rows, with the split from order files or from set files.
 
-    Without either, clips are of the split `unassigned`. Raises AnnotationError.
+    Without either, every clip has the split `unassigned`.
+
+    Raises:
+        AnnotationError: A file cannot be read or has no usable row, or an order file comes
+            without the rows that it numbers.
     """
     require_paths(paths, _EXPECTED)
-    names = Names((label.label, label) for label in vocabulary())
+    lookup = LabelLookup((label.label, label) for label in vocabulary())
     bad: list[BadRow] = []
-    tables = {path: _rows(path, names, bad) for path in paths if path.suffix != ".h5"}
+    tables = {path: _rows(path, lookup, bad) for path in paths if path.suffix != ".h5"}
     if not tables:
         raise AnnotationError(
-            f"annotation file {paths[0]} holds row numbers only; give Annotations.txt as well"
+            f"annotation file {paths[0]} has row numbers only; pass Annotations.txt as well"
         )
     videos: dict[str, _Video] = {}
     for path, rows in tables.items():
@@ -99,57 +103,57 @@ def parse(paths: Sequence[Path]) -> Annotations:
 
 
 def _split(path: Path) -> str | None:
-    found = re.match(r"(train|val|test)", path.stem.lower())
-    return found[1] if found else None
+    match = re.match(r"(train|val|test)", path.stem.lower())
+    return match[1] if match else None
 
 
-def _rows(path: Path, names: Names, bad: list[BadRow]) -> list[_Row | None]:
-    """The file's rows by position (None: a bad one), so that row numbers stay what they are."""
+def _rows(path: Path, lookup: LabelLookup, bad: list[BadRow]) -> list[_Row | None]:
+    """Return the file's rows by position, None for a bad row, so that row numbers stay valid."""
     rows: list[_Row | None] = []
     seen: dict[_Row, int] = {}
-    for found in parse_rows(path, lambda line: _row(line, names)):
-        if isinstance(found, BadRow):
-            bad.append(found)
+    for parsed in parse_rows(path, lambda line: _row(line, lookup)):
+        if isinstance(parsed, BadRow):
+            bad.append(parsed)
             rows.append(None)
             continue
-        row, line = found
+        row, line = parsed
         rows.append(row)
         if row in seen:
-            bad.append(line.bad(f"row {seen[row]} again"))
+            bad.append(line.bad(f"duplicate of row {seen[row]}"))
         seen.setdefault(row, line.row)
         if row.offset <= row.onset:
-            bad.append(line.bad(f"empty interval {row.onset} to {row.offset}: no segment made"))
+            bad.append(line.bad(f"empty interval {row.onset} to {row.offset}: no segment"))
     require_usable(path, len(seen), bad, _EXPECTED)
     return rows
 
 
-def _row(line: Line, names: Names) -> _Row | None:
+def _row(line: Line, lookup: LabelLookup) -> _Row | None:
     fields = [text.strip() for text in line.text.split("&")]
     if fields[0].lower() == "category":
         return None
     if len(fields) != 5:
-        raise RowError(f"{len(fields)} fields between '&'; wanted are {_EXPECTED}")
-    label = names.require(fields[0])
-    onset, offset = (_within(text) for text in fields[3:])
+        raise RowError(f"{len(fields)} fields between '&'; expected {_EXPECTED}")
+    label = lookup.require(fields[0])
+    onset, offset = (_second(text) for text in fields[3:])
     if offset < onset:
         raise RowError(f"end {offset} is before start {onset}")
     return _Row(require_id(fields[1]), label, onset, offset)
 
 
-def _within(text: str) -> int:
+def _second(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,2}", text) or int(text) > CLIP_SECONDS:
         raise RowError(f"{text!r} is not a whole second from 0 to {CLIP_SECONDS:g}")
     return int(text)
 
 
 def _ordered(path: Path, base: list[_Row | None] | None) -> Iterable[_Row]:
-    """The rows that an order file numbers, from 0."""
-    import h5py  # noqa: PLC0415 -- slow to load, and only these files need it
+    """Return the rows that an order file lists by number, from 0."""
+    import h5py  # noqa: PLC0415 -- slow to import, and only these files need it
 
     if not _split(path) or base is None:
         raise AnnotationError(
-            f"annotation file {path}: order files are train_order.h5, val_order.h5 and "
-            "test_order.h5, and need Annotations.txt beside them"
+            f"annotation file {path}: expected train_order.h5, val_order.h5 or test_order.h5, "
+            "together with Annotations.txt"
         )
     read_bytes(path)
     try:
@@ -159,8 +163,8 @@ def _ordered(path: Path, base: list[_Row | None] | None) -> Iterable[_Row]:
         raise AnnotationError(f"annotation file {path} has no array 'order': {error}") from error
     if wrong := next((n for n in numbers if not 0 <= n < len(base)), None):
         raise AnnotationError(
-            f"annotation file {path} names row {wrong} of {len(base)}; it belongs to another "
-            "Annotations.txt"
+            f"annotation file {path} lists row {wrong} of {len(base)}; it belongs to another "
+            "version of Annotations.txt"
         )
     return [row for number in numbers if (row := base[number])]
 
@@ -168,23 +172,23 @@ def _ordered(path: Path, base: list[_Row | None] | None) -> Iterable[_Row]:
 def _clip(name: str, video: _Video) -> Clip:
     labels = {row.label.label_id: row.label.label for row in video.rows}
     splits = [split for split, _ in video.splits]
-    listed = tuple(split for split in _SPLITS if split in splits)
+    subsets = tuple(split for split in _SPLITS if split in splits)
     return Clip(
         dataset="ave",
         key=name,
         source_id=name,
         start_s=None,
         end_s=None,
-        split=listed[0] if listed else "unassigned",
-        subsets=listed,
+        split=subsets[0] if subsets else "unassigned",
+        subsets=subsets,
         labels=tuple(labels.values()),
         label_ids=tuple(labels),
-        extra={"rows": [_fact(row, video) for row in video.rows]},
+        extra={"rows": [_row_facts(row, video) for row in video.rows]},
     )
 
 
-def _fact(row: _Row, video: _Video) -> dict[str, object]:
-    """An annotation row as the published code counts it: one item of its split's list."""
+def _row_facts(row: _Row, video: _Video) -> dict[str, object]:
+    """Return a row as the published code uses it: an item of one split's list."""
     splits = sorted({split for split, other in video.splits if other == row})
     return {
         "label": row.label.label,
@@ -210,7 +214,7 @@ def _segments(name: str, video: _Video) -> Iterable[Segment]:
 
 
 def media_names(clip: Clip) -> tuple[MediaName, ...]:
-    """The archive holds `AVE_Dataset/AVE/<id>.mp4`, already cut to the 10 s."""
+    """Return the file stem in the authors' archive: `AVE_Dataset/AVE/<id>.mp4`, cut to 10 s."""
     return (MediaName(clip.key),)
 
 
@@ -218,7 +222,7 @@ AVE = DatasetSpec(
     name="ave",
     title="AVE (Audio-Visual Event)",
     version="2018",
-    licence="annotations without a licence of their own; videos belong to their uploaders",
+    licence="annotations without a licence; videos belong to their uploaders",
     homepage="https://github.com/YapengTian/AVE-ECCV18",
     annotation_urls=tuple(
         f"https://raw.githubusercontent.com/YapengTian/AVE-ECCV18/master/data/{name}"

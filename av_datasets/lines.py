@@ -1,4 +1,4 @@
-"""Annotation files as numbered lines and rows: hostile bytes in, usable text or a reason out."""
+"""Read annotation files as numbered lines and rows; unusable bytes become a row with a reason."""
 
 import csv
 import gzip
@@ -19,24 +19,34 @@ _TEXT_KEPT = 200
 
 
 class RowError(Exception):
-    """Why a row cannot be used, in words."""
+    """A row that cannot be used; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of an annotation file. row: its 1-based number; text: without its line ending."""
+    """A line of an annotation file.
+
+    Attributes:
+        file: The file.
+        row: Line number, from 1.
+        text: The line without its line ending.
+    """
 
     file: str
     row: int
     text: str
 
     def bad(self, reason: str) -> BadRow:
-        """This line as one that cannot be used."""
+        """Return this line as a row that cannot be used."""
         return BadRow(self.file, self.row, reason, self.text[:_TEXT_KEPT])
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's content, unzipped where it is gzip. Raises AnnotationError."""
+    """Return the file's content as UTF-8, decompressed if it is gzip.
+
+    Raises:
+        AnnotationError: The file cannot be read, is a damaged gzip file or is empty.
+    """
     try:
         data = path.read_bytes()
         if data.startswith(b"\x1f\x8b"):
@@ -54,7 +64,11 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_lines(path: Path) -> Iterator[Line | BadRow]:
-    """Every line that is not blank, in order; one that is not UTF-8 is a BadRow."""
+    """Yield every line that is not blank, in order; a line that is not UTF-8 as a BadRow.
+
+    Raises:
+        AnnotationError: The file cannot be read.
+    """
     data = read_bytes(path)
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -71,7 +85,11 @@ def read_lines(path: Path) -> Iterator[Line | BadRow]:
 
 
 def fields_of(line: Line, delimiter: str = ",") -> list[str]:
-    """The line's fields, quotes undone and outer blanks dropped; no row reaches over its line."""
+    """Return the fields of a line without quotes and outer blanks; a row is always one line.
+
+    Raises:
+        RowError: The quotes are wrong.
+    """
     try:
         (row,) = csv.reader([line.text], delimiter=delimiter, strict=True, skipinitialspace=True)
     except csv.Error as error:
@@ -80,33 +98,49 @@ def fields_of(line: Line, delimiter: str = ",") -> list[str]:
 
 
 def parse_rows(path: Path, parse: Callable[[Line], T | None]) -> Iterator[tuple[T, Line] | BadRow]:
-    """What `parse` makes of each line, or the row with the reason that it raised as RowError.
+    """Parse every line of a file.
 
-    `parse` gives None for a line that is no row (a header, a comment).
+    Args:
+        path: The annotation file.
+        parse: Returns the result of a line, or None for a line without data (a header, a
+            comment); raises RowError for a line that cannot be used.
+
+    Yields:
+        (result, line), or a BadRow with the reason.
+
+    Raises:
+        AnnotationError: The file cannot be read.
     """
     for line in read_lines(path):
         if isinstance(line, BadRow):
             yield line
             continue
         try:
-            found = parse(line)
+            result = parse(line)
         except RowError as error:
             yield line.bad(str(error))
             continue
-        if found is not None:
-            yield found, line
+        if result is not None:
+            yield result, line
 
 
-def require_paths(paths: Sequence[Path], what: str) -> None:
-    """Raises AnnotationError where no file is given."""
+def require_paths(paths: Sequence[Path], expected: str) -> None:
+    """Raise AnnotationError if no file is given."""
     if not paths:
-        raise AnnotationError(f"no annotation file given: {what}")
+        raise AnnotationError(f"no annotation file given; expected {expected}")
 
 
 def require_usable(path: Path, usable: int, bad: Sequence[BadRow], expected: str) -> None:
-    """Raises AnnotationError where nothing of a file could be used."""
+    """Raise AnnotationError if a file has no usable row.
+
+    Args:
+        path: The file.
+        usable: The number of its usable rows.
+        bad: The bad rows so far; the first one of the file is quoted.
+        expected: The format that the file should have.
+    """
     if usable:
         return
     first = next((row for row in bad if row.file == str(path)), None)
-    why = f"; row {first.row}: {first.reason}" if first else ""
-    raise AnnotationError(f"annotation file {path} has no usable row{why} (expected {expected})")
+    reason = f"; row {first.row}: {first.reason}" if first else ""
+    raise AnnotationError(f"annotation file {path} has no usable row{reason} (expected {expected})")

@@ -3,17 +3,18 @@
 Source: Tian, Li, Xu, "Unified Multisensory Perception: Weakly-Supervised Audio-Visual Video
 Parsing", ECCV 2020 (AVVP).
 Published as: six tab-separated files: `AVVP_train.csv` (10,000 clips), `AVVP_val_pd.csv` (649) and
-`AVVP_test_pd.csv` (1,200), together `AVVP_dataset_full.csv`, with the clip's events and no word on
+`AVVP_test_pd.csv` (1,200), together `AVVP_dataset_full.csv`, with the clip's events without
 modality or time; and `AVVP_eval_audio.csv` (4,131 rows) and `AVVP_eval_visual.csv` (2,495) with
 onset and offset of each event of val and test, in seconds within the clip, half-open. A clip is
 `<id>_<start>_<end>`, seconds in the YouTube video; five train clips start at a fraction of a
-second, whose point is `p` in the key.
-Licence: none stated for the annotations; the repository is GPL-3.0; videos belong to uploaders.
+second, and their keys have `p` in place of the decimal point.
+Licence: none stated for the annotations; the repository is GPL-3.0; the videos belong to their
+uploaders.
 Known defects: each is reported as a bad row. 8 names in the two dense files (25 rows) are in no
-list and must not be guessed at (joining on the first 11 characters would attach one to the wrong
-clip); 6 empty intervals; 8 dense rows are there twice; one test row names a label twice. In 81 of
-the 1,849 val and test clips the events of the clip are not the union of its dense rows; both are
-kept as published.
+list; they are not matched by their first 11 characters, as that would attach one to the wrong
+clip. There are 6 empty intervals and 8 duplicate dense rows, and one test row has a label twice.
+In 81 of the 1,849 val and test clips the events of the clip are not the union of its dense rows;
+both are kept as published.
 """
 
 import re
@@ -39,49 +40,53 @@ from avstore.datasets.spec import (
     MediaName,
     Segment,
 )
-from avstore.datasets.vocabulary import Names, load_vocabulary
+from avstore.datasets.vocabulary import LabelLookup, load_vocabulary
 from avstore.datasets.youtube import clip_names
 
 CLIP_SECONDS = 10.0
-_SECOND = r"[0-9]{1,6}(?:\.[0-9]{1,3})?"
-_NAME = re.compile(rf"(?P<id>[A-Za-z0-9_-]{{1,64}})_(?P<start>{_SECOND})_(?P<end>{_SECOND})")
+_SECONDS = r"[0-9]{1,6}(?:\.[0-9]{1,3})?"
+_NAME = re.compile(rf"(?P<id>[A-Za-z0-9_-]{{1,64}})_(?P<start>{_SECONDS})_(?P<end>{_SECONDS})")
 _WEAK = "tab-separated rows 'filename, event_labels'"
 _DENSE = "tab-separated rows 'filename, onset, offset, event_labels'"
 _UNASSIGNED = "unassigned"
 
 
 def vocabulary() -> tuple[Label, ...]:
-    """The 25 events; the published index order is normative."""
+    """Return the 25 events, in the published index order."""
     return load_vocabulary("llp_classes.csv")
 
 
 def parse(paths: Sequence[Path]) -> Annotations:
-    """Read LLP's weak files (clips) and dense files (segments), told apart by their columns.
+    """Read LLP's weak files (clips) and dense files (segments), identified by their columns.
 
-    A weak file's name says its split (train, val, test); clips only in another one (the full
-    list) are `unassigned`. A dense file's name says its modality. Raises AnnotationError.
+    The name of a weak file says its split (train, val, test); clips that are only in the full
+    list are `unassigned`. The name of a dense file says its modality.
+
+    Raises:
+        AnnotationError: A file cannot be read or has no usable row, a dense file's name has no
+            modality, or there is no weak file.
     """
     require_paths(paths, f"{_WEAK}, {_DENSE}")
-    names = Names((label.label, label) for label in vocabulary())
+    lookup = LabelLookup((label.label, label) for label in vocabulary())
     weak = [path for path in paths if _modality(path) is None]
     dense = [path for path in paths if path not in weak]
     if not weak:
         raise AnnotationError(
-            f"annotation file {paths[0]}: dense events alone make no clips; give AVVP_train.csv, "
+            f"annotation file {paths[0]} has only dense events; pass AVVP_train.csv, "
             "AVVP_val_pd.csv and AVVP_test_pd.csv as well"
         )
-    table = MergedClips()
+    merged = MergedClips()
     for path in sorted(weak, key=lambda path: _split(path) == _UNASSIGNED):
-        table.add_file(path, _clips(path, names, table.bad_rows), _WEAK)
-    known = {clip.clip_id for clip in table.clips}
+        merged.add_file(path, _clips(path, lookup, merged.bad_rows), _WEAK)
+    known = {clip.clip_id for clip in merged.clips}
     segments: list[Segment] = []
     for path in dense:
-        segments += _segments(path, names, known, table.bad_rows)
-    return Annotations(table.clips, table.bad_rows, segments)
+        segments += _segments(path, lookup, known, merged.bad_rows)
+    return Annotations(merged.clips, merged.bad_rows, segments)
 
 
 def _modality(path: Path) -> str | None:
-    """audio or visual for a dense file, None for a weak one."""
+    """Return audio or visual for a dense file, None for a weak one."""
     header = next((line for line, _ in _lines(path)), [])
     if len(header) != 4:
         return None
@@ -89,7 +94,7 @@ def _modality(path: Path) -> str | None:
         if modality in path.name.lower():
             return modality
     raise AnnotationError(
-        f"annotation file {path}: are these audio or visual events? Name it as it is published: "
+        f"annotation file {path} has no modality in its name; use a published name: "
         "AVVP_eval_audio.csv, AVVP_eval_visual.csv"
     )
 
@@ -107,31 +112,33 @@ def _split(path: Path) -> str:
     return next((word for word in ("train", "val", "test") if word in words), _UNASSIGNED)
 
 
-def _clips(path: Path, names: Names, notes: list[BadRow]) -> Iterable[tuple[Clip, Line] | BadRow]:
+def _clips(
+    path: Path, lookup: LabelLookup, bad: list[BadRow]
+) -> Iterable[tuple[Clip, Line] | BadRow]:
     def parse(line: Line) -> Clip | None:
         row = _fields(line)
         if row[0].lower() == "filename":
             return None
         if len(row) != 2:
-            raise RowError(f"{len(row)} columns; wanted are {_WEAK}")
-        listed = [names.require(name.strip()) for name in row[1].split(",")]
-        labels = tuple(dict.fromkeys(listed))
-        if len(labels) < len(listed):
-            notes.append(line.bad(f"a label twice in {row[1]!r}; the clip is kept with it once"))
+            raise RowError(f"{len(row)} columns; expected {_WEAK}")
+        found = [lookup.require(name.strip()) for name in row[1].split(",")]
+        labels = tuple(dict.fromkeys(found))
+        if len(labels) < len(found):
+            bad.append(line.bad(f"duplicate label in {row[1]!r}; it is kept once"))
         return _clip(row[0], _split(path), labels)
 
     return parse_rows(path, parse)
 
 
 def _clip(name: str, split: str, labels: tuple[Label, ...]) -> Clip:
-    found = _require_name(name)
+    match = _require_name(name)
     key = _key(name)
     return Clip(
         dataset="llp",
         key=key,
-        source_id=found["id"],
-        start_s=float(found["start"]),
-        end_s=float(found["end"]),
+        source_id=match["id"],
+        start_s=float(match["start"]),
+        end_s=float(match["end"]),
         split=split,
         labels=tuple(label.label for label in labels),
         label_ids=tuple(label.label_id for label in labels),
@@ -149,56 +156,58 @@ def _require_name(name: str) -> re.Match[str]:
 
 
 def _key(name: str) -> str:
-    """A key holds no point: `101.8` is written `101p8` (five clips of the train list)."""
+    """Return the key of a name: keys have no point, so `101.8` becomes `101p8`."""
     return name.replace(".", "p")
 
 
-def _segments(path: Path, names: Names, known: set[str], bad: list[BadRow]) -> Iterator[Segment]:
-    """The usable events of a dense file; every other row goes to `bad`."""
+def _segments(
+    path: Path, lookup: LabelLookup, known: set[str], bad: list[BadRow]
+) -> Iterator[Segment]:
+    """Yield the usable events of a dense file; every other row goes to `bad`."""
     modality = str(_modality(path))
     seen: dict[Segment, Line] = {}
     usable = 0
-    for row in parse_rows(path, lambda line: _event(line, names, modality)):
+    for row in parse_rows(path, lambda line: _event(line, lookup, modality)):
         if isinstance(row, BadRow):
             bad.append(row)
             continue
         event, line = row
         usable += 1
         if event.clip_id not in known:
-            bad.append(line.bad(f"{event.clip_id!r} is in none of the lists of clips; not guessed"))
+            bad.append(line.bad(f"{event.clip_id!r} is in no list of clips"))
         elif event.offset_s <= event.onset_s:
             bad.append(line.bad(f"empty interval {event.onset_s:g} to {event.offset_s:g}"))
         elif event in seen:
-            bad.append(line.bad(f"row {seen[event].row} again"))
+            bad.append(line.bad(f"duplicate of row {seen[event].row}"))
         else:
             seen[event] = line
             yield event
     require_usable(path, usable, bad, _DENSE)
 
 
-def _event(line: Line, names: Names, modality: str) -> Segment | None:
+def _event(line: Line, lookup: LabelLookup, modality: str) -> Segment | None:
     row = _fields(line)
     if row[0].lower() == "filename":
         return None
     if len(row) != 4:
-        raise RowError(f"{len(row)} columns; wanted are {_DENSE}")
+        raise RowError(f"{len(row)} columns; expected {_DENSE}")
     _require_name(row[0])
-    label = names.require(row[3])
-    onset, offset = (_within(text) for text in row[1:3])
+    label = lookup.require(row[3])
+    onset, offset = (_second(text) for text in row[1:3])
     return Segment(f"llp/{_key(row[0])}", modality, label.label, label.label_id, onset, offset)
 
 
-def _within(text: str) -> float:
+def _second(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,2}(?:\.[0-9]{0,6})?", text) or float(text) > CLIP_SECONDS:
         raise RowError(f"{text!r} is not a second from 0 to {CLIP_SECONDS:g}")
     return float(text)
 
 
 def media_names(clip: Clip) -> tuple[MediaName, ...]:
-    """LLP's published features and scripts name a clip by the bare YouTube id, already cut.
+    """Return the file stems in use for an LLP clip, the best first.
 
-    Best first: the clip's own name, VGGSound's and audiosetdl's forms; then the bare id, which
-    here is the clip itself, as AVVP's and VALOR's download scripts leave it.
+    The clip's own name, the forms of VGGSound and audiosetdl, then the bare YouTube id, which
+    here is the cut clip, as the download scripts of AVVP and VALOR write it.
     """
     cut = clip_names(clip.source_id, clip.start_s or 0.0, clip.end_s or CLIP_SECONDS)
     own = MediaName(clip.key)
@@ -210,7 +219,7 @@ LLP = DatasetSpec(
     name="llp",
     title="LLP (Look, Listen and Parse)",
     version="2020",
-    licence="annotations without a licence of their own; videos belong to their uploaders",
+    licence="annotations without a licence; videos belong to their uploaders",
     homepage="https://github.com/YapengTian/AVVP-ECCV20",
     annotation_urls=tuple(
         f"https://raw.githubusercontent.com/YapengTian/AVVP-ECCV20/master/data/AVVP_{name}.csv"

@@ -3,18 +3,18 @@
 Source: Xu, Mei, Yao, Rui, "MSR-VTT: A Large Video Description Dataset for Bridging Video and
 Language", CVPR 2016.
 Published as: `train_val_videodatainfo.json` and `test_videodatainfo.json` (lists `videos` and
-`sentences`); also passed around as `MSR_VTT.json` (a list `annotations` of image_id and caption),
-and with lists of the splits in use: `MSRVTT_JSFUSION_test.csv` (the 1k-A test set, 1,000 rows of a
-video and its one query sentence), `MSRVTT_train.9k.csv` (9,000) and `MSRVTT_train.7k.csv` (7,010)
-to go with it, `train_list_full.txt` (6,513), `test_list_full.txt` (2,990).
+`sentences`). Copies come as `MSR_VTT.json` (a list `annotations` of image_id and caption), with
+lists of the splits in use: `MSRVTT_JSFUSION_test.csv` (the 1k-A test set, 1,000 rows of a video and
+its one query sentence), its training lists `MSRVTT_train.9k.csv` (9,000) and `MSRVTT_train.7k.csv`
+(7,010), and `train_list_full.txt` (6,513), `test_list_full.txt` (2,990).
 
 Splits: the official ones, by number: video0 to video6512 train (6,513), to video7009 val (497), to
-video9999 test (2,990). Every list is a subset: 1ka_test, train_9k, train_7k. train_9k holds 1,990
-videos of the official test split, so choose by subset or by split and never by both.
-Licence: research use; videos belong to their uploaders.
-Known defects: about a tenth of the clips have no sound; several clips come from one video, across
-splits too (view `shared_sources`); an archive copy of the videos is what everybody uses, as many
-are gone from YouTube.
+video9999 test (2,990). Every list is a subset: 1ka_test, train_9k, train_7k. train_9k contains
+1,990 videos of the official test split, so select by subset or by split and never by both.
+Licence: research use; the videos belong to their uploaders.
+Known defects: about a tenth of the clips have no sound; several clips come from one video, also
+across splits (view `shared_sources`); many videos are no longer on YouTube, so an archive copy is
+in general use.
 """
 
 import json
@@ -53,7 +53,7 @@ _LISTS = {"jsfusion": "1ka_test", "9k": "train_9k", "7k": "train_7k"}
 
 @dataclass
 class _Video:
-    """What the files say of one video."""
+    """The facts about one video, collected from all files."""
 
     number: int
     captions: list[str] = field(default_factory=list)
@@ -67,12 +67,13 @@ class _Video:
 
 @dataclass
 class _Videos:
-    """All videos by name, in the order in which they are met, and the rows of no use."""
+    """The videos by name, and the bad rows."""
 
     by_name: dict[str, _Video] = field(default_factory=dict)
     bad: list[BadRow] = field(default_factory=list)
 
     def get(self, name: object) -> _Video:
+        """Return the video of this name, created if new; RowError if it is no video id."""
         match = _VIDEO.fullmatch(str(name))
         if not match:
             raise RowError(f"video id {name!r} is not 'video0' to 'video9999'")
@@ -80,23 +81,25 @@ class _Videos:
 
 
 def vocabulary() -> tuple[Label, ...]:
-    """The 20 categories, by published number."""
+    """Return the 20 categories, by published number."""
     return load_vocabulary("msrvtt_classes.csv")
 
 
 def parse(paths: Sequence[Path]) -> Annotations:
-    """Read MSR-VTT's files in any combination; each adds what it knows of a video.
+    """Read MSR-VTT's files in any combination; each adds its facts about a video.
 
-    For JSON files a bad row's number is the entry's place, from 1, in its list. Raises
-    AnnotationError.
+    The row number of a bad row in a JSON file is the position of the entry in its list, from 1.
+
+    Raises:
+        AnnotationError: A file cannot be read or has no usable row.
     """
     require_paths(paths, _EXPECTED)
     videos = _Videos()
     for path in paths:
         usable = _read_json(path, videos) if path.suffix == ".json" else _read_list(path, videos)
         require_usable(path, usable, videos.bad, _EXPECTED)
-    found = sorted(videos.by_name.items(), key=lambda item: item[1].number)
-    return Annotations([_clip(name, video) for name, video in found], videos.bad)
+    by_number = sorted(videos.by_name.items(), key=lambda item: item[1].number)
+    return Annotations([_clip(name, video) for name, video in by_number], videos.bad)
 
 
 def _read_json(path: Path, videos: _Videos) -> int:
@@ -104,14 +107,14 @@ def _read_json(path: Path, videos: _Videos) -> int:
         data = json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
         raise AnnotationError(
-            f"annotation file {path} is not JSON ({error}); it may be cut off: download it again"
+            f"annotation file {path} is not JSON ({error}); it may be truncated: download it again"
         ) from error
     readers = {"videos": _add_video, "sentences": _add_sentence, "annotations": _add_annotation}
     if not isinstance(data, dict) or not readers.keys() & data.keys():
         raise AnnotationError(f"annotation file {path} has none of the lists {', '.join(readers)}")
     usable = 0
     for name, add in readers.items():
-        for place, entry in enumerate(data.get(name) or [], start=1):
+        for number, entry in enumerate(data.get(name) or [], start=1):
             try:
                 if not isinstance(entry, dict):
                     raise RowError("not an object")
@@ -119,7 +122,7 @@ def _read_json(path: Path, videos: _Videos) -> int:
                 usable += 1
             except RowError as error:
                 text = json.dumps(entry, ensure_ascii=False)[:200]
-                videos.bad.append(BadRow(f"{path}:{name}", place, str(error), text))
+                videos.bad.append(BadRow(f"{path}:{name}", number, str(error), text))
     return usable
 
 
@@ -128,7 +131,9 @@ def _add_video(videos: _Videos, entry: dict[str, Any]) -> None:
     if category is not None and not (isinstance(category, int) and 0 <= category < 20):
         raise RowError(f"category {category!r} is not a number from 0 to 19")
     if start is not None and not _is_span(start, end):
-        raise RowError(f"start time {start!r} and end time {end!r} are no span of seconds")
+        raise RowError(
+            f"start time {start!r} and end time {end!r} are not 0 <= start < end in seconds"
+        )
     video = videos.get(entry.get("video_id"))
     address = _URL_ID.search(str(entry.get("url", "")))
     video.category = category
@@ -151,22 +156,22 @@ def _add_annotation(videos: _Videos, entry: dict[str, Any]) -> None:
 
 def _add_caption(videos: _Videos, name: object, caption: object) -> None:
     if not isinstance(caption, str) or not caption.strip():
-        raise RowError(f"caption {caption!r} is no text")
+        raise RowError(f"caption {caption!r} is not a text")
     videos.get(name).captions.append(caption.strip())
 
 
 def _read_list(path: Path, videos: _Videos) -> int:
-    """A list of video ids: one column, or the 1k-A columns key, vid_key, video_id, sentence."""
+    """Read a list of ids: one column, or the 1k-A columns key, vid_key, video_id, sentence."""
     subset = next((name for part, name in _LISTS.items() if part in path.name.lower()), None)
     usable = 0
     seen: dict[str, int] = {}
-    for row in parse_rows(path, _listed):
+    for row in parse_rows(path, _list_row):
         if isinstance(row, BadRow):
             videos.bad.append(row)
             continue
         (name, sentence), line = row
         if name in seen:
-            videos.bad.append(line.bad(f"{name} again; row {seen[name]} has it"))
+            videos.bad.append(line.bad(f"duplicate of {name} in row {seen[name]}"))
             continue
         seen[name] = line.row
         usable += 1
@@ -178,12 +183,12 @@ def _read_list(path: Path, videos: _Videos) -> int:
     return usable
 
 
-def _listed(line: Line) -> tuple[str, str | None] | None:
+def _list_row(line: Line) -> tuple[str, str | None] | None:
     row = fields_of(line)
     if line.row == 1 and "video_id" in row:
         return None
     if len(row) not in {1, 4}:
-        raise RowError(f"{len(row)} columns; 1 is wanted (video id) or 4 (1k-A test list)")
+        raise RowError(f"{len(row)} columns; expected 1 (video id) or 4 (1k-A test list)")
     name = row[0] if len(row) == 1 else row[2]
     if not _VIDEO.fullmatch(name):
         raise RowError(f"video id {name!r} is not 'video0' to 'video9999'")
@@ -210,7 +215,7 @@ def _clip(name: str, video: _Video) -> Clip:
 
 
 def media_names(clip: Clip) -> tuple[MediaName, ...]:
-    """The archive's name, already cut; then the YouTube video, where the files gave its id."""
+    """Return the stem in the archive, a cut clip; then the YouTube video, if its id is known."""
     names = (MediaName(clip.key),)
     if clip.source_id == clip.key:
         return names

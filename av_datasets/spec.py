@@ -1,4 +1,4 @@
-"""What a dataset is: one description drives target, command, docs page and contract test."""
+"""The description of a dataset and the records that its parser returns."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,8 +13,19 @@ KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")
 class Clip:
     """One published item of a dataset, the unit of accounting.
 
-    start_s, end_s: seconds in the source video; None where the published file is the clip.
-    labels, label_ids: parallel, in the dataset's own vocabulary.
+    Attributes:
+        dataset: Name of the dataset.
+        key: The clip's name in the dataset; its WebDataset `__key__`.
+        source_id: YouTube id, or the dataset's own name of the video.
+        start_s: First second in the source video; None if the published file is the clip.
+        end_s: End in the source video in seconds, exclusive; None as above.
+        split: train, val, test, or the dataset's own name.
+        subsets: Published lists that contain the clip.
+        labels: Label names.
+        label_ids: Label ids in the dataset's vocabulary, parallel to `labels`.
+        category: The category that all labels share, if any.
+        captions: Sentences that describe the clip.
+        extra: Further facts, as JSON values.
     """
 
     dataset: str
@@ -32,12 +43,22 @@ class Clip:
 
     @property
     def clip_id(self) -> str:
+        """The id of the clip across datasets, `<dataset>/<key>`."""
         return f"{self.dataset}/{self.key}"
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A label of a part of a clip: seconds within the clip, half-open [onset_s, offset_s)."""
+    """A label of a part of a clip.
+
+    Attributes:
+        clip_id: The clip.
+        modality: audio, visual or both.
+        label: Label name.
+        label_id: Label id in the dataset's vocabulary.
+        onset_s: First second, within the clip.
+        offset_s: End in seconds, within the clip, exclusive.
+    """
 
     clip_id: str
     modality: str
@@ -49,7 +70,14 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One entry of a dataset's vocabulary."""
+    """One entry of a dataset's vocabulary.
+
+    Attributes:
+        label_id: Number of the label.
+        label: Name of the label.
+        mid: Machine id, such as /m/09x0r in AudioSet or vgg_0 in VGGSound.
+        category: Group of labels that it belongs to.
+    """
 
     label_id: int
     label: str
@@ -59,7 +87,14 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """An annotation row that could not be used. row: 1-based line number in the file."""
+    """An annotation row that could not be used.
+
+    Attributes:
+        file: The annotation file.
+        row: Line number in the file, from 1.
+        reason: Why the row could not be used.
+        text: The start of the row.
+    """
 
     file: str
     row: int
@@ -69,10 +104,15 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Annotations:
-    """Everything read from a dataset's annotation files; clips in file order, ids unique.
+    """Everything read from a dataset's annotation files.
 
-    table: the same clips as a pyarrow Table with the columns of `clips` in manifests/schema.sql
-    (`extra` as JSON text), for datasets of millions; then `clips` is a view of it.
+    Attributes:
+        clips: The clips in file order; their ids are unique.
+        bad_rows: The rows that could not be used.
+        segments: Labels of parts of clips.
+        table: For datasets of millions of clips, the same clips as a pyarrow Table with the
+            columns of the manifest table `clips` (`extra` as JSON text); `clips` is then a view
+            of it.
     """
 
     clips: Sequence[Clip]
@@ -83,19 +123,40 @@ class Annotations:
 
 @dataclass(frozen=True)
 class MediaName:
-    """A file stem under which a clip is passed around; whole_video: cut it at the clip's start."""
+    """A file stem in use for a clip's media.
+
+    Attributes:
+        stem: File name without extension.
+        whole_video: The file is the whole source video and is cut at the clip's start.
+    """
 
     stem: str
     whole_video: bool = False
 
 
 class AnnotationError(Exception):
-    """Annotation files that cannot be used at all: says which, why, and what to do."""
+    """Annotation files that cannot be used; the message says which, why, and what to do."""
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A dataset. `parse` reads published annotation files, given as paths, into `Annotations`."""
+    """A dataset: one description for the CLI, the Makefile target, the docs page and the tests.
+
+    Attributes:
+        name: Name on the command line and in the store.
+        title: Name in prose.
+        version: Version of the annotations.
+        licence: Licence of annotations and media.
+        homepage: Web page of the dataset.
+        annotation_urls: Addresses of the annotation files, if they can be fetched.
+        parse: Reads published annotation files.
+        vocabulary: Returns the labels.
+        media_names: Returns the file stems in use for a clip, the best first.
+        clip_seconds: Length of a clip that has no start and end, in seconds.
+        recipe: The default recipe.
+        shard_clips: The default number of clips per shard.
+        streams: The task streams shipped for the dataset.
+    """
 
     name: str
     title: str
@@ -113,12 +174,12 @@ class DatasetSpec:
 
 
 def check_key(key: str) -> str | None:
-    """Why `key` cannot be a clip key, or None. Keys are WebDataset keys and file stems."""
+    """Return why `key` cannot be a clip key, or None; keys are WebDataset keys and file stems."""
     if KEY_PATTERN.fullmatch(key):
         return None
-    return f"clip key {key!r} may hold only letters, digits, '-' and '_'"
+    return f"clip key {key!r} may contain only letters, digits, '-' and '_'"
 
 
 def by_id(labels: Iterable[Label]) -> dict[int, Label]:
-    """The vocabulary keyed by label id."""
+    """Return the vocabulary keyed by label id."""
     return {label.label_id: label for label in labels}

@@ -1,4 +1,4 @@
-"""What datasets of YouTube clips share: ids, start seconds, and the file names in use."""
+"""Parse the ids and times of YouTube clips, and list the file names in use for them."""
 
 import re
 from itertools import chain
@@ -11,16 +11,24 @@ _MAX_START = 999_999
 
 
 def require_id(youtube_id: str) -> str:
-    """The id. Raises RowError if it cannot be one; real ones have 11 characters, 1 to 64 pass."""
+    """Return the id if it has 1 to 64 valid characters (YouTube's have 11).
+
+    Raises:
+        RowError: It has another length or other characters.
+    """
     if _ID.fullmatch(youtube_id):
         return youtube_id
     if "/" in youtube_id or "\\" in youtube_id:
-        raise RowError(f"id {youtube_id!r} holds a path separator")
+        raise RowError(f"id {youtube_id!r} contains a path separator")
     raise RowError(f"id {youtube_id!r} is not 1 to 64 letters, digits, '-' and '_'")
 
 
 def whole_second(text: str) -> int:
-    """A second written as '30' or '30.000'. Raises RowError unless it is from 0 to 999999."""
+    """Parse a whole second from 0 to 999999, written as '30' or '30.000'.
+
+    Raises:
+        RowError: The text is something else.
+    """
     match = re.fullmatch(r"([0-9]{1,9})(?:\.0*)?", text)
     if not match or int(match[1]) > _MAX_START:
         raise RowError(f"start {text!r} is not a whole second from 0 to {_MAX_START}")
@@ -28,17 +36,30 @@ def whole_second(text: str) -> int:
 
 
 def second(text: str, what: str) -> float:
-    """A second from 0 to 999999, such as '30' or '30.000'. Raises RowError."""
+    """Parse a second from 0 to 999999, such as '30' or '30.5'.
+
+    Args:
+        text: The number.
+        what: What it is, for the error message.
+
+    Raises:
+        RowError: The text is something else.
+    """
     if not re.fullmatch(r"[0-9]{1,6}(?:\.[0-9]{0,9})?", text):
         raise RowError(f"{what} {text!r} is not a second from 0 to {_MAX_START}")
     return float(text)
 
 
 def clip_names(youtube_id: str, start_s: float, end_s: float) -> tuple[MediaName, ...]:
-    """File stems of a clip of a video, best first; the bare id is the whole video.
+    """Return the file stems in use for a clip of a YouTube video, the best first.
 
-    `ID_000030` (VGGSound, CAV-MAE), `ID_30000_40000` (milliseconds: audiosetdl, STELLA),
-    `ID_30_40` (LLP, seconds), `ID`.
+    These are `ID_000030` (VGGSound, CAV-MAE), `ID_30000_40000` (milliseconds: audiosetdl, STELLA),
+    `ID_30_40` (seconds: LLP), and `ID` for the whole video.
+
+    Args:
+        youtube_id: Id of the video.
+        start_s: First second of the clip in the video.
+        end_s: End of the clip in the video, in seconds.
     """
     start, end = int(start_s), int(end_s)
     cut = (

@@ -1,4 +1,4 @@
-"""Which clips the embedded sample has, and how they get into a folder."""
+"""List the clips of the embedded sample and write them to a folder."""
 
 import base64
 import csv
@@ -49,7 +49,12 @@ SAMPLE = replace(
 
 @dataclass(frozen=True)
 class SamplePaths:
-    """Where the sample lies: its annotation file and the folder of its videos."""
+    """The files of the sample.
+
+    Attributes:
+        csv: Its annotation file.
+        videos: The folder of its videos.
+    """
 
     csv: Path
     videos: Path
@@ -57,7 +62,17 @@ class SamplePaths:
 
 @dataclass(frozen=True)
 class SampleClip:
-    """A row of the sample. defect: what is wrong with its file on purpose, or None."""
+    """A row of the sample.
+
+    Attributes:
+        youtube_id: Id in the form of a YouTube id.
+        start: Start second in the imaginary source video.
+        label: VGGSound class.
+        split: train or test.
+        scene: What is seen and heard.
+        suffix: File extension of the video.
+        defect: The intended defect of its file, one of `BROKEN`, or None.
+    """
 
     youtube_id: str
     start: int
@@ -69,11 +84,12 @@ class SampleClip:
 
     @property
     def file(self) -> str:
+        """File name of the video."""
         return f"{self.youtube_id}_{self.start:06d}{self.suffix}"
 
 
 def sample_clips() -> list[SampleClip]:
-    """All rows, in the order of the CSV (by id, as the published one)."""
+    """Return all rows in the order of the CSV: by id, as in the published one."""
     clips = []
     classes = [(c, m) for c in range(4) for m in range(4)]
     for number, (category, member) in enumerate(classes):
@@ -109,10 +125,16 @@ def _clip(label: str, category: int, member: int, take: int, split: str, suffix:
 
 
 def make_sample(folder: Path, progress: Callable[[int, int], None] | None = None) -> SamplePaths:
-    """Write the sample to `folder`, or what is missing of it; where it lies.
+    """Write the sample to a folder; files that exist are kept.
 
-    progress: called with (videos there, videos in all). May be killed at any instant and called
-    again: every file appears whole, the CSV last. Raises OSError where `folder` cannot be written.
+    It may be killed at any time and called again: every file appears whole, the CSV last.
+
+    Args:
+        folder: Where to write it.
+        progress: Called with (videos written, videos in total).
+
+    Raises:
+        OSError: The folder cannot be written.
     """
     paths = SamplePaths(csv=folder / "vggsound.csv", videos=folder / "videos")
     clips = sample_clips()
@@ -133,14 +155,14 @@ def make_sample(folder: Path, progress: Callable[[int, int], None] | None = None
 
 
 def _version() -> str:
-    """sha256 of the code that makes the sample: other code, other videos."""
+    """Return the sha256 of the code that creates the sample: other code may write other videos."""
     names = ("scene.py", "encode.py", "corpus.py")
     here = files("avstore.datasets.sample")
     return hashlib.sha256(b"".join(here.joinpath(n).read_bytes() for n in names)).hexdigest()
 
 
 def _begin(folder: Path, paths: SamplePaths) -> None:
-    """Drop the sample of another version, and what a killed run left half written."""
+    """Remove the sample of another version, and temporary files of a killed run."""
     marker, version = folder / "VERSION", _version()
     if not marker.is_file() or marker.read_text() != version:
         paths.csv.unlink(missing_ok=True)
@@ -165,7 +187,7 @@ def _commit(path: Path, data: bytes) -> None:
 
 
 def _publish(temp: Path, path: Path) -> None:
-    """Give a finished file its name, once its content is on the disk."""
+    """Sync a finished file to disk, then rename it."""
     with temp.open("rb+") as file:
         os.fsync(file.fileno())
     temp.replace(path)

@@ -1,4 +1,4 @@
-"""A scene as a video file, by PyAV, the same bytes every time."""
+"""Encode a scene as a video file with PyAV, with the same bytes every time."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -14,8 +14,18 @@ _BLOCK = 8820
 
 
 @dataclass(frozen=True)
-class Format:
-    """A container and its codecs, with every setting that could differ between runs fixed."""
+class VideoFormat:
+    """A container and its codecs, with every setting fixed that could differ between runs.
+
+    Attributes:
+        container: Name of the muxer.
+        suffix: File extension.
+        video: Video encoder.
+        video_options: Its options.
+        audio: Audio encoder.
+        muxer_options: Options of the muxer.
+        sample_format: Sample format of the audio encoder.
+    """
 
     container: str
     suffix: str
@@ -26,7 +36,7 @@ class Format:
     sample_format: str
 
 
-MP4 = Format(
+MP4 = VideoFormat(
     container="mp4",
     suffix=".mp4",
     video="libx264",
@@ -35,9 +45,9 @@ MP4 = Format(
     muxer_options={"movflags": "+faststart", "fflags": "+bitexact"},
     sample_format="fltp",
 )
-# Fine enough that no later frame has anything to mend: not one pixel moves.
+# A quality at which later frames correct nothing, so that not one pixel changes.
 STILL_MP4 = replace(MP4, video_options={**MP4.video_options, "crf": "8"})
-WEBM = Format(
+WEBM = VideoFormat(
     container="webm",
     suffix=".webm",
     video="libvpx-vp9",
@@ -50,11 +60,18 @@ WEBM = Format(
 
 def write_video(
     path: Path,
-    form: Format,
+    form: VideoFormat,
     frames: Iterable[Picture] | None,
     samples: npt.NDArray[np.int16] | None,
 ) -> None:
-    """Write frames (planar YUV 4:2:0, 25 a second) and mono samples (44.1 kHz) to `path`."""
+    """Write a video file.
+
+    Args:
+        path: The file.
+        form: Container and codecs.
+        frames: Planar YUV 4:2:0 frames, uint8 [360, 320], 25 per second; None for no video.
+        samples: Mono samples at 44.1 kHz, int16 [samples]; None for no audio.
+    """
     with av.open(str(path), "w", format=form.container, options=form.muxer_options) as out:
         video = audio = None
         if frames is not None:
@@ -78,7 +95,7 @@ def _interleave(
     frames: Iterable[Picture],
     samples: npt.NDArray[np.int16] | None,
 ) -> None:
-    """Encode sound and picture side by side in time, so that the muxer need not hold much."""
+    """Encode audio and video in step, so that the muxer buffers little."""
     play = _player(out, audio, samples)
     for index, picture in enumerate(frames):
         assert video is not None
@@ -97,7 +114,7 @@ def _player(
     audio: av.AudioStream | None,
     samples: npt.NDArray[np.int16] | None,
 ) -> Callable[[float], None]:
-    """A function that encodes the sound up to a second."""
+    """Return a function that encodes the audio up to a given second."""
     if audio is None or samples is None:
         return lambda _until: None
     resampler = av.AudioResampler(format=audio.format.name, layout="mono", rate=audio.rate)

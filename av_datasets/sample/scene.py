@@ -1,9 +1,9 @@
-"""A scene: events whose rhythm, pitch and strength are seen and heard at once.
+"""Synthesise a scene: events whose rhythm, pitch and strength are both visible and audible.
 
 A class fixes how an event sounds (timbre, register) and looks (shape, motion, backdrop); a clip
-varies rhythm, pitch and strength, and both modalities follow. Timbres and shapes come in four
-families each that every category reuses in another pairing, so that classes of different tasks
-interfere, while register and backdrop keep them apart.
+varies rhythm, pitch and strength in both modalities. There are four timbres and four shapes, which
+each category combines in another pairing, so that classes of different tasks interfere, while
+register and backdrop keep them distinguishable.
 """
 
 import math
@@ -25,9 +25,18 @@ Picture = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip. `timbre`, `shape`: family indices; `register`: 0 (low) to 3 (high).
+    """The parameters of one clip.
 
-    events: seconds, rising. semitones: the clip's pitch against its class. strength: in (0, 1].
+    Attributes:
+        timbre: Index into `TIMBRES`.
+        shape: Index into `SHAPES`.
+        register: Pitch register of the category, 0 (low) to 3 (high).
+        backdrop: Pattern of the category, in [0, 1).
+        events: Times of the events in seconds, rising.
+        semitones: The clip's pitch relative to its class.
+        strength: Loudness and brightness of the events, in (0, 1].
+        seconds: Length of the clip.
+        seed: Seed of its noise.
     """
 
     timbre: int
@@ -42,16 +51,17 @@ class Scene:
 
     @property
     def pitch_hz(self) -> float:
+        """Fundamental frequency of the events, in Hz."""
         octaves = 1.15 * self.register + 0.25 * self.timbre + self.semitones / 12
         return float(130.0 * 2.0**octaves)
 
     def first(self, seconds: float) -> "Scene":
-        """The scene's first seconds."""
+        """Return the scene cut to its first seconds."""
         return replace(self, seconds=seconds, events=tuple(t for t in self.events if t < seconds))
 
 
 def rhythm(rng: np.random.Generator, period_s: float, seconds: float) -> tuple[float, ...]:
-    """Events about every `period_s`, slightly uneven, from a random start."""
+    """Return event times about every `period_s` seconds, slightly uneven, from a random start."""
     count = math.ceil(seconds / period_s) + 1
     steps = period_s * (1 + 0.12 * rng.uniform(-1, 1, count))
     times = rng.uniform(0, period_s) + np.concatenate(([0.0], np.cumsum(steps)))
@@ -59,7 +69,7 @@ def rhythm(rng: np.random.Generator, period_s: float, seconds: float) -> tuple[f
 
 
 def sound(scene: Scene) -> npt.NDArray[np.int16]:
-    """The clip's sound: mono, 44.1 kHz, 16 bit, shape (samples,)."""
+    """Return the clip's mono audio at 44.1 kHz, int16 [samples]."""
     rng = np.random.default_rng([scene.seed, 1])
     total = int(scene.seconds * RATE)
     wave = rng.standard_normal(total, dtype=np.float32) * np.float32(0.004)
@@ -73,7 +83,7 @@ def sound(scene: Scene) -> npt.NDArray[np.int16]:
 
 
 def _event(scene: Scene, seconds: float, rng: np.random.Generator) -> Signal:
-    """One event of the scene's timbre, at most `seconds` long, peak about 1."""
+    """Return one event of the scene's timbre, at most `seconds` long, with a peak of about 1."""
     t = np.arange(int(seconds * RATE), dtype=np.float64) / RATE
     hz = scene.pitch_hz
     fade = np.minimum(1.0, (seconds - t) / 0.02)
@@ -96,14 +106,14 @@ def _event(scene: Scene, seconds: float, rng: np.random.Generator) -> Signal:
 
 
 def pictures(scene: Scene, still: bool = False) -> Iterator[Picture]:
-    """The clip's frames at 25 a second: planar YUV 4:2:0, shape (360, 320), video range."""
+    """Yield the clip's frames, 25 per second: planar YUV 4:2:0, uint8 [360, 320], video range."""
     painter = _Painter(scene)
     for index in range(int(scene.seconds * FPS)):
         yield painter.paint(0.0 if still else index / FPS)
 
 
 class _Painter:
-    """Draws the scene's object over its backdrop; the backdrop is made once."""
+    """Draws the scene's object over its backdrop."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
@@ -116,7 +126,7 @@ class _Painter:
         self.radius = 62 - 34 * octaves
 
     def _make_backdrop(self) -> Picture:
-        """A tilted grating of the category, with a clip's own grain."""
+        """Return a tilted grating of the category with the clip's noise."""
         y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
         angle = math.pi * self.scene.backdrop
         wave = np.sin((x * math.cos(angle) + y * math.sin(angle)) / (9 + 5 * self.scene.backdrop))
@@ -128,6 +138,7 @@ class _Painter:
         return frame
 
     def paint(self, t: float) -> Picture:
+        """Return the frame at second `t`."""
         scene = self.scene
         since, phase = _since(scene.events, t)
         flash = math.exp(-since / 0.18) * scene.strength
@@ -147,7 +158,7 @@ class _Painter:
 
 
 def _since(events: tuple[float, ...], t: float) -> tuple[float, float]:
-    """Seconds since the last event, and how far (0 to 1) it is to the next one."""
+    """Return the seconds since the last event, and the phase, 0 to 1, towards the next one."""
     index = int(np.searchsorted(events, t, side="right"))
     if index == 0:
         return 9.0, 0.5
@@ -157,7 +168,7 @@ def _since(events: tuple[float, ...], t: float) -> tuple[float, float]:
 
 
 def _motion(shape: int, phase: float, flash: float) -> tuple[float, float, float, float]:
-    """Offset (x, y), turn in radians and scale of an object between two events."""
+    """Return offset x, offset y, turn in radians and scale of an object between two events."""
     bow = 4 * phase * (1 - phase)
     if SHAPES[shape] == "disc":
         return 0.0, 0.5 - bow, 0.0, 1.0
@@ -171,7 +182,7 @@ def _motion(shape: int, phase: float, flash: float) -> tuple[float, float, float
 def _mask(
     shape: int, x: float, y: float, radius: float, turn: float, size: tuple[int, int]
 ) -> npt.NDArray[np.bool_]:
-    """Which pixels of a plane the object covers, shape `size`."""
+    """Return which pixels of a plane the object covers, bool [size]."""
     across = (np.arange(size[1], dtype=np.float32) + np.float32(0.5 - x)) / np.float32(radius)
     down = (np.arange(size[0], dtype=np.float32) + np.float32(0.5 - y))[:, None] / np.float32(
         radius

@@ -20,7 +20,7 @@ from avstore.manifests.tasks import register as put
 from avstore.pipelines.build.task_streams import load_stream
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption
 from avstore.pipelines.cli.progress import console
-from avstore.pipelines.report.task_plot import plot as draw
+from avstore.pipelines.report.task_plot import plot_tasks
 
 app = typer.Typer(no_args_is_help=True, help="Task streams: list, show, check, plot, add.")
 StreamArgument = Annotated[str, typer.Argument(help="A stream of the store, by name.")]
@@ -97,7 +97,7 @@ def plot(
     with open_read(place) as con:
         found = ask(con, stream)
     path = output or place.reports / f"tasks-{stream}.png"
-    draw(found, path)
+    plot_tasks(found, path)
     console().print(str(path), markup=False)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from avstore.datasets.clips import MergedClips
 from avstore.datasets.lines import Line, RowError, fields_of, parse_rows, read_bytes, require_paths
 from avstore.datasets.spec import AnnotationError, Annotations, BadRow, Clip, DatasetSpec
-from avstore.datasets.vocabulary import Names
+from avstore.datasets.vocabulary import LabelLookup
 from avstore.datasets.youtube import require_id
 
 _SIX_DIGITS = re.compile(r"(?P<id>.+)_(?P<start>[0-9]{6})")
@@ -45,13 +45,13 @@ def read_lists(paths: Sequence[Path], spec: DatasetSpec, split: str) -> Annotati
         AnnotationError: A list cannot be read or has no usable row.
     """
     require_paths(paths, _EXPECTED)
-    names = Names((label.mid or str(label.label_id), label) for label in spec.vocabulary())
+    lookup = LabelLookup((label.mid or str(label.label_id), label) for label in spec.vocabulary())
     clips = MergedClips()
     for path in paths:
         rows: Iterable[_Row | BadRow] = (
             _json_rows(path) if path.suffix == ".json" else parse_rows(path, _stella_row)
         )
-        clips.add_file(path, _clips(rows, spec, split, names), _EXPECTED)
+        clips.add_file(path, _clips(rows, spec, split, lookup), _EXPECTED)
     return Annotations(clips.clips, clips.bad_rows)
 
 
@@ -75,7 +75,7 @@ def _stella_row(line: Line) -> tuple[str, str]:
 
 
 def _clips(
-    rows: Iterable[_Row | BadRow], spec: DatasetSpec, split: str, names: Names
+    rows: Iterable[_Row | BadRow], spec: DatasetSpec, split: str, lookup: LabelLookup
 ) -> Iterator[tuple[Clip, Line] | BadRow]:
     for row in rows:
         if isinstance(row, BadRow):
@@ -83,13 +83,13 @@ def _clips(
             continue
         (name, mids), line = row
         try:
-            yield _clip(name, mids, spec, split, names), line
+            yield _clip(name, mids, spec, split, lookup), line
         except RowError as error:
             yield line.bad(str(error))
 
 
-def _clip(name: str, mids: str, spec: DatasetSpec, split: str, names: Names) -> Clip:
-    labels = tuple(dict.fromkeys(names.require(mid.strip()) for mid in mids.split(",")))
+def _clip(name: str, mids: str, spec: DatasetSpec, split: str, lookup: LabelLookup) -> Clip:
+    labels = tuple(dict.fromkeys(lookup.require(mid.strip()) for mid in mids.split(",")))
     seconds = _SIX_DIGITS.fullmatch(name)
     milliseconds = _MILLISECONDS.fullmatch(name)
     if milliseconds and int(milliseconds["start"]) < int(milliseconds["end"]):

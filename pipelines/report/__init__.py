@@ -1,1 +1,1 @@
-"""What a person looks at: the report page and plots of task streams."""
+"""Reports for people: the HTML page of a dataset, and plots of task streams."""

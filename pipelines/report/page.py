@@ -1,4 +1,4 @@
-"""STORE/reports/<dataset>.html: the account, the reasons, the coverage, and a look at the clips."""
+"""Write STORE/reports/<dataset>.html: summary, reasons, coverage per class and sample clips."""
 
 import base64
 from pathlib import Path
@@ -12,11 +12,18 @@ from avstore.manifests.members import member_ranges, read_members
 from avstore.manifests.shard_reader import Reader, ReadError, Shard, open_reader
 from avstore.manifests.store import Store, committing
 
-_LOOK = 24  # clips shown
+_SAMPLES = 24  # clips shown
 
 
 def write_report(con: duckdb.DuckDBPyConnection, store: Store, dataset: str, stage: str) -> Path:
-    """Write the page of a dataset's stage; its path."""
+    """Write the report page of a dataset and return its path.
+
+    Args:
+        con: The manifest.
+        store: The store; the page is written to its folder reports.
+        dataset: The dataset.
+        stage: Extraction stage, `<recipe>-<fp8>`.
+    """
     environment = Environment(
         loader=PackageLoader("avstore.pipelines.report"), autoescape=select_autoescape(["html"])
     )
@@ -38,7 +45,7 @@ def write_report(con: duckdb.DuckDBPyConnection, store: Store, dataset: str, sta
             "WHERE dataset = ? AND stage = ? GROUP BY label ORDER BY sum(stored), label",
             [dataset, stage],
         ),
-        looks=_looks(con, store, dataset, stage),
+        samples=_samples(con, store, dataset, stage),
     )
     path = store.reports / f"{dataset}.html"
     with committing(path) as file:
@@ -56,17 +63,17 @@ def _one(con: duckdb.DuckDBPyConnection, query: str, values: list[Any]) -> dict[
     return next(iter(_many(con, query, values)), {})
 
 
-def _looks(
+def _samples(
     con: duckdb.DuckDBPyConnection, store: Store, dataset: str, stage: str
 ) -> list[dict[str, Any]]:
-    """The middle frame of some clips, each read by its own byte range."""
+    """Return rows of sample clips, each with its middle frame."""
     rows = _many(
         con,
         "SELECT t.clip_id, t.labels, t.shard, t.members, t.offsets, t.sizes, t.verdict "
         "FROM trainable t JOIN stages g ON g.fingerprint = t.fingerprint AND g.dataset = t.dataset "
         "WHERE t.dataset = ? AND g.stage = ? AND t.frame_count > 0 "
         "ORDER BY hash(t.clip_id) LIMIT ?",
-        [dataset, stage, _LOOK],
+        [dataset, stage, _SAMPLES],
     )
     reader = open_reader(str(store.root))
     return [row | {"jpeg": jpeg} for row in rows if (jpeg := _middle_frame(reader, row))]

@@ -1,4 +1,4 @@
-"""A picture of a task stream: how large each task is, and what is missing of it."""
+"""Plot the task sizes of a stream, with the clips that are not stored."""
 
 from pathlib import Path
 
@@ -6,9 +6,14 @@ from avstore.manifests.store import committing
 from avstore.manifests.task_report import TaskReport
 
 
-def plot(report: TaskReport, path: Path) -> None:
-    """Bars of stored and missing clips, a panel a role, as PNG (or by the file's extension)."""
-    import matplotlib  # noqa: PLC0415 -- slow to load, and only this command needs it
+def plot_tasks(report: TaskReport, path: Path) -> None:
+    """Plot the stored and missing clips of each task as bars, in one panel per role.
+
+    Args:
+        report: Sizes of the stream's tasks.
+        path: Image file; its extension selects the format (default: PNG).
+    """
+    import matplotlib  # noqa: PLC0415 -- slow to import, and only this command needs it
 
     matplotlib.use("Agg")
     from matplotlib import pyplot  # noqa: PLC0415

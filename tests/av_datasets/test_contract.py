@@ -90,7 +90,7 @@ def test_manifest_tables_say_what_was_parsed(spec: DatasetSpec, tmp_path: Path) 
 
 @EVERY
 @pytest.mark.parametrize("content", ["", "\n\n", "no such form\n", "{", "\x00\x01"])
-def test_unusable_file_is_one_line_that_names_it(
+def test_unusable_file_raises_one_line_with_its_path(
     spec: DatasetSpec, tmp_path: Path, content: str
 ) -> None:
     for name in FIXTURES[spec.name].files:
@@ -119,7 +119,7 @@ def test_missing_file(spec: DatasetSpec, tmp_path: Path) -> None:
 def test_damaged_files_give_rows_reasons_or_one_error(
     spec: DatasetSpec, tmp_path: Path, data: st.DataObject
 ) -> None:
-    """Bytes of the fixture cut, replaced and swapped at will."""
+    """Random bytes of the fixture are cut, replaced and inserted."""
     paths = FIXTURES[spec.name].write(tmp_path)
     path = data.draw(st.sampled_from(paths))
     content = bytearray(path.read_bytes())
@@ -131,9 +131,9 @@ def test_damaged_files_give_rows_reasons_or_one_error(
     try:
         found = spec.parse(paths)
     except AnnotationError as error:
-        found, said = None, str(error)
+        found, message = None, str(error)
     if found is None:
-        assert "\n" not in said
+        assert "\n" not in message
     else:
         check(spec, found)
 

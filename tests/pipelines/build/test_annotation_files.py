@@ -1,4 +1,4 @@
-"""Annotation files over HTTP: recorded, retried, refused where a page comes instead."""
+"""Annotation files over HTTP: recorded, retried, and refused if the response is a web page."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ def site(tmp_path: Path):
         yield server
 
 
-def test_file_comes_with_a_record_and_only_once(site: MediaServer, tmp_path: Path) -> None:
+def test_file_is_recorded_and_fetched_once(site: MediaServer, tmp_path: Path) -> None:
     spec, folder = spec_at(f"{site.url}/ok/vggsound.csv"), tmp_path / "annotations"
     (file,) = fetch_annotations(spec, folder)
     assert file.path.read_bytes() == TEXT
@@ -39,9 +39,9 @@ def test_file_comes_with_a_record_and_only_once(site: MediaServer, tmp_path: Pat
     assert datetime.fromisoformat(file.fetched_at).tzinfo
     record = json.loads((folder / RECORD).read_text())
     assert record["vggsound.csv"]["url"] == file.url
-    asked = len(site.log.requests)
+    requests = len(site.log.requests)
     assert fetch_annotations(spec, folder) == [file]
-    assert len(site.log.requests) == asked
+    assert len(site.log.requests) == requests
     assert spec.parse([file.path]).clips
 
 
@@ -59,7 +59,7 @@ def test_changed_or_lost_file_is_fetched_again(site: MediaServer, tmp_path: Path
     assert newer.before == hashlib.sha256(TEXT * 2).hexdigest()
 
 
-def test_outage_is_tried_again(site: MediaServer, tmp_path: Path) -> None:
+def test_outage_is_retried(site: MediaServer, tmp_path: Path) -> None:
     spec = spec_at(f"{site.url}/2x503/vggsound.csv")
     (file,) = fetch_annotations(spec, tmp_path / "annotations")
     assert file.path.read_bytes() == TEXT
@@ -74,7 +74,7 @@ def test_outage_is_tried_again(site: MediaServer, tmp_path: Path) -> None:
         ("ok/empty.csv", "empty"),
     ],
 )
-def test_failure_is_one_line_with_the_address(
+def test_failure_is_an_error_with_the_address(
     site: MediaServer, tmp_path: Path, path: str, message: str
 ) -> None:
     folder = tmp_path / "annotations"
@@ -84,6 +84,6 @@ def test_failure_is_one_line_with_the_address(
     assert not list(folder.glob("**/*.csv")) + list(folder.glob("**/.*.tmp"))
 
 
-def test_dataset_without_an_address_says_where_to_get_it(tmp_path: Path) -> None:
+def test_dataset_without_an_address_names_its_homepage(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="microsoft"):
         fetch_annotations(get("msrvtt"), tmp_path)

@@ -1,4 +1,4 @@
-"""Real clips through the folder door, held against FFmpeg's own frames and torchaudio's fbank."""
+"""Real clips from a folder, compared with FFmpeg's frames and torchaudio's fbank."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""AVSBench's masks become members of its shards, and come out of the loader with the frames."""
+"""Masks of AVSBench become members of its shards, and the loader returns them per second."""
 
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def test_masks_are_members_byte_for_byte(store: Path) -> None:
         assert list(verify(con, Store(store))) == []
 
 
-def test_the_loader_gives_them_by_the_second(store: Path) -> None:
+def test_loader_returns_masks_per_second(store: Path) -> None:
     samples = sample_list(open_shards(store), "SELECT clip_id FROM trainable")
     spec = BatchSpec(
         batch_size=2, frames=1, image_size=40, fbank_frames=16, segments=5, random=False,

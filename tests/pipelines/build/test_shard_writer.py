@@ -1,4 +1,4 @@
-"""Shards are plain WebDataset: stock readers need no code of ours."""
+"""Shards are plain WebDataset: stock readers read them without avstore."""
 
 import io
 import tarfile
@@ -75,7 +75,7 @@ def test_hugging_face_datasets_reads_it(shard: Path, tmp_path: Path) -> None:
     assert rows[2]["flac"][:4] == b"fLaC"
 
 
-def test_bytes_carry_no_trace_of_host_or_clock(shard: Path) -> None:
+def test_bytes_do_not_depend_on_host_or_clock(shard: Path) -> None:
     with tarfile.open(shard) as tar:
         members = list(tar)
     assert {(m.mtime, m.uid, m.gid, m.uname, m.gname) for m in members} == {(0, 0, 0, "", "")}

@@ -1,4 +1,4 @@
-"""Every dataset the whole way: its files to shards, a query, an export, and back: the same rows."""
+"""Every dataset from its files to shards, to an export and back: the rows stay the same."""
 
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def test_files_to_shards_to_export_to_import(spec: DatasetSpec, tmp_path: Path) 
         assert rows(other.root, query) == rows(store, query), query
 
 
-def test_llp_files_come_out_as_they_went_in(tmp_path: Path) -> None:
+def test_llp_files_are_reproduced(tmp_path: Path) -> None:
     spec = get("llp")
     store, files = built(spec, tmp_path)
     with open_store(str(store)) as opened:

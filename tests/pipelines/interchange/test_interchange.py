@@ -1,4 +1,4 @@
-"""Lists, folders and metadata of a built store, and the way back into another."""
+"""Export lists, folders and metadata of a built store, and import them into another."""
 
 import csv
 import hashlib
@@ -76,7 +76,7 @@ def test_stella_list_and_folders(small_store, tmp_path: Path) -> None:
     }
 
 
-def test_category_is_the_task_where_the_query_has_one(small_store, tmp_path: Path) -> None:
+def test_category_is_the_task_if_the_query_has_one(small_store, tmp_path: Path) -> None:
     sql = "SELECT DISTINCT clip_id, 'my task' AS task FROM trainable"
     write(small_store[0], "stella", tmp_path, "flac", sql)
     assert {row[5] for row in csv.reader((tmp_path / "clips.csv").open())} == {"my task"}
@@ -109,7 +109,7 @@ def test_uavm_json_has_the_feature_paths(small_store, tmp_path: Path) -> None:
     assert entry.keys() == {"wav", "labels", "afeat", "vfeat"}
 
 
-def test_wrong_queries_are_named(small_store) -> None:
+def test_wrong_queries_are_refused(small_store) -> None:
     with open_store(str(small_store[0])) as opened:
         for sql, message in (
             ("SELECT key FROM clips", "no column clip_id"),
@@ -194,7 +194,7 @@ def test_folders_come_back(small_store, tmp_path: Path, form: str, frames: int) 
 
 
 @pytest.mark.parametrize(("form", "file"), [("stella", "clips.csv"), ("cavmae", "clips.json")])
-def test_foreign_list_stands_in_for_the_published_files(
+def test_foreign_list_replaces_the_published_files(
     small_store, tmp_path: Path, form: str, file: str
 ) -> None:
     write(small_store[0], form, tmp_path, "flac")
@@ -234,7 +234,7 @@ def test_damaged_and_unknown_items_are_accounted_for(small_store, tmp_path: Path
     assert not tars(other.root)
 
 
-def test_nothing_to_import_is_said(small_store, tmp_path: Path) -> None:
+def test_source_without_clips_is_refused(small_store, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="does not exist"):
         list(read_items(tmp_path / "nowhere"))
     with pytest.raises(StoreError, match="no folder 'audio'"):
