@@ -1,10 +1,11 @@
-"""What extraction costs: ours, the published scripts' way, and the bare decode as the ceiling.
+"""Measure the cost of extraction: avstore, the published scripts, and a bare decode as ceiling.
 
     python -m benchmarks.extract [--clips N] [--repeats N] [--heights 240,360,720]
 
-On the real clips beside the project (AVSTORE_SHARED), cut to 10 s and encoded at each height.
-CPU seconds, children included. Ours is what the sandbox's child does for a clip once started; the
-scripts run a process a clip, less the cost of its imports; the bare decode is one FFmpeg process.
+Uses the real clips in the folder AVSTORE_SHARED, cut to 10 s and encoded at each height. Values are
+CPU seconds, child processes included: `ours` is the work of a started sandbox worker for one clip;
+the scripts run one process per clip, without the cost of its imports; the bare decode is one FFmpeg
+process.
 """
 
 import argparse
@@ -43,42 +44,47 @@ ENCODINGS = {
 
 
 def real_clips() -> list[Path]:
-    """The real clips of YouTube with 10 s of picture and sound."""
+    """Return the real clips with 10 s of video and audio."""
     shared = Path(os.environ.get("AVSTORE_SHARED", ROOT.parent / "shared"))
     media = sorted((shared / "data" / "media").glob("*.mp4"))
     natural = ("SpecVQGAN__", "VGGSounder__", "cav-mae__", "MMAudio__", "AVVP-ECCV20__")
     usable = [p for p in media if p.name.startswith(natural) and "02677" not in p.name]
     if not usable:
-        raise SystemExit(f"no real clips under {shared} (set AVSTORE_SHARED)")
+        raise SystemExit(
+            f"no real clips under {shared} (set AVSTORE_SHARED to the folder that holds data/media)"
+        )
     return usable
 
 
 def encode(path: Path, height: int, codec: str, folder: Path) -> Path:
-    """A clip's first 10 s at a height, in a codec."""
+    """Encode a clip's first 10 s at a height and in a codec; return the new file."""
     arguments, suffix = ENCODINGS[codec]
-    made = folder / f"{path.stem}-{height}-{codec}.{suffix}"
+    target = folder / f"{path.stem}-{height}-{codec}.{suffix}"
     child_cpu([FFMPEG, "-y", "-v", "error", "-i", path, "-t", "10", "-vf", f"scale=-2:{height}",
-               *arguments, made])  # fmt: skip
-    return made
+               *arguments, target])  # fmt: skip
+    return target
 
 
 def source(path: Path) -> ClipSource:
+    """Return the source of a whole file."""
     return ClipSource(f"bench/{path.stem}", "key", str(path), 0.0, 10.0)
 
 
 def ours(path: Path, repeats: int) -> float:
-    made = [
+    """Return the least CPU seconds of extract_clip."""
+    return min(
         cpu_of(lambda: _stored(clip.extract_clip(source(path), STELLA))) for _ in range(repeats)
-    ]
-    return min(made)
+    )
 
 
 def bare(path: Path, repeats: int) -> float:
+    """Return the least CPU seconds of a full decode by FFmpeg."""
     command = [FFMPEG, "-threads", "1", "-i", path, "-f", "null", "-"]
     return min(child_cpu(command) for _ in range(repeats))
 
 
 def scripts(path: Path, folder: Path, start_up: float) -> float:
+    """Return the CPU seconds of the published scripts' way, without process start-up."""
     out = folder / "scripts"
     out.mkdir(exist_ok=True)
     return child_cpu([sys.executable, "-m", "benchmarks.extract_scripts", path, out]) - start_up
@@ -91,6 +97,7 @@ def _stored(extracted: ExtractionResult) -> ExtractionResult:
 
 
 def cost(clips: list[Path], options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """Measure every clip at every height and codec; return one row each."""
     start_up = min(
         child_cpu([sys.executable, "-c", "import benchmarks.extract_scripts"]) for _ in range(2)
     )
@@ -98,17 +105,20 @@ def cost(clips: list[Path], options: argparse.Namespace, folder: Path) -> list[d
     for codec in options.codecs.split(","):
         for height in map(int, options.heights.split(",")):
             for path in clips:
-                made = encode(path, height, codec, folder)
+                encoded = encode(path, height, codec, folder)
                 row = {"clip": path.stem, "height": height, "codec": codec}
-                row |= {"ours": ours(made, options.repeats), "bare": bare(made, options.repeats)}
+                row |= {
+                    "ours": ours(encoded, options.repeats),
+                    "bare": bare(encoded, options.repeats),
+                }
                 if codec == "h264" and not options.no_scripts:
-                    row["scripts"] = scripts(made, folder, start_up)
+                    row["scripts"] = scripts(encoded, folder, start_up)
                 rows.append(row)
     return rows
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Ratios by codec and height, and over each codec."""
+    """Summarise ratios by codec and height, and over each codec."""
     out = []
     for codec in dict.fromkeys(row["codec"] for row in rows):
         heights = [*dict.fromkeys(r["height"] for r in rows if r["codec"] == codec), None]
@@ -144,7 +154,7 @@ STAGES = (
 
 @contextmanager
 def stopwatches() -> Iterator[dict[str, float]]:
-    """CPU seconds of each stage while open. Stages are functions of the extractor, wrapped."""
+    """Collect the CPU seconds of each stage while open, by wrapping the stage's function."""
     spent = dict.fromkeys((name for name, _, _ in STAGES), 0.0)
     kept = [(owner, name, getattr(owner, name)) for _, owner, name in STAGES]
 
@@ -168,18 +178,18 @@ def stopwatches() -> Iterator[dict[str, float]]:
 
 
 def shares(paths: list[Path]) -> dict[str, float]:
-    """Share of CPU time by stage; what is left of the frames is their decoding."""
+    """Return each stage's share of CPU time; decoding is the remainder of the frames' time."""
     with stopwatches() as spent:
         total = cpu_of(lambda: [clip.extract_clip(source(p), STELLA) for p in paths])
     spent["video decode"] = spent.pop("frames in all") - spent["resize and colour"] - spent["JPEG"]
     spent["audio decode"] = spent.pop("audio") - spent["resample (of audio)"]
     spent["resample"] = spent.pop("resample (of audio)")
-    spent["the rest"] = total - sum(spent.values())
+    spent["other"] = total - sum(spent.values())
     return {name: seconds / total for name, seconds in spent.items()}
 
 
 def throughput(paths: list[Path], workers: int) -> dict[str, Any]:
-    """Clips a second through sandboxes, and a digest of all members in order."""
+    """Measure clips per second through sandboxes, and digest all members in order."""
     boxes = [Sandbox(STELLA) for _ in range(workers)]
     for box in boxes:
         box.extract(source(paths[0]))
@@ -204,7 +214,7 @@ def throughput(paths: list[Path], workers: int) -> dict[str, Any]:
 
 
 def peak_memory(path: Path) -> float:
-    """Most resident MiB of a sandbox's child over one clip."""
+    """Return the peak resident MiB of a process that extracts one clip."""
     code = (
         "import sys, resource; from benchmarks.extract import clip, source, STELLA, Path;"
         f"clip.extract_clip(source(Path({str(path)!r})), STELLA);"
@@ -215,18 +225,24 @@ def peak_memory(path: Path) -> float:
 
 
 def parse() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=int, default=11, help="how many of the real clips")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each; the least counts")
+    parser.add_argument("--clips", type=int, default=11, help="number of real clips (default 11)")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="runs of each clip; the least counts (default 3)"
+    )
     parser.add_argument("--heights", default="240,360,720")
     parser.add_argument("--codecs", default="h264", help=f"of {','.join(ENCODINGS)}")
-    parser.add_argument("--no-scripts", action="store_true", help="leave the slow way out")
+    parser.add_argument(
+        "--no-scripts", action="store_true", help="skip the published scripts, which are slow"
+    )
     return parser.parse_args()
 
 
 def main() -> None:
+    """Measure, print a report, and write benchmarks/out/extract.json."""
     if not WORKER_ENVIRONMENT.items() <= os.environ.items():
-        # Measured as the sandbox's child runs: one thread, memory kept from clip to clip.
+        # Measure in the worker's environment: one thread, memory kept from clip to clip.
         again = [sys.executable, "-m", "benchmarks.extract", *sys.argv[1:]]
         os.execve(sys.executable, again, os.environ | WORKER_ENVIRONMENT)
     options = parse()
@@ -251,6 +267,7 @@ def main() -> None:
 
 
 def report(result: dict[str, Any]) -> None:
+    """Print the tables."""
     rows = [
         (s["codec"], s["height"], s["clips"], s["ours_s"]["median"], s["bare_s"]["median"],
          s["ours_over_bare"]["median"],
@@ -260,13 +277,13 @@ def report(result: dict[str, Any]) -> None:
     ]  # fmt: skip
     header = ("codec", "height", "clips", "ours CPU-s", "bare CPU-s", "ours / bare", "spread",
               "scripts / ours")  # fmt: skip
-    table("CPU seconds a clip of 10 s, medians", header, rows)
+    table("CPU seconds per clip of 10 s, medians", header, rows)
     table("Share of CPU time", ("stage", "share"), result["shares"].items())
     one, two = (result["throughput"][n] for n in (1, 2))
     same = one["digest"] == two["digest"] == result["again"]
     first, second = one["clips_per_s"], two["clips_per_s"]
     print(f"throughput: {first:.2f} clips/s with 1 worker, {second:.2f} with 2")
-    print(f"that is {second / first:.2f} times; the same bytes in all three runs: {same}")
+    print(f"speed-up: {second / first:.2f}; equal bytes in all three runs: {same}")
     print(f"peak memory of a worker: {result['peak_memory_mib']:.0f} MiB")
 
 

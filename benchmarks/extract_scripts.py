@@ -1,7 +1,8 @@
-"""The way the published scripts extract a clip, for comparison: one OpenCV seek a frame, PIL,
-one JPEG file each, and a separate FFmpeg for the audio, read back for the filter bank.
+"""Extract a clip as the published scripts do, for comparison.
 
-Run as `python -m benchmarks.extract_scripts CLIP FOLDER`, a process a clip, as upstream does.
+One OpenCV seek per frame, PIL, one JPEG file each, and a separate FFmpeg process for the audio,
+whose output is read back for the fbank. Run as `python -m benchmarks.extract_scripts CLIP FOLDER`,
+one process per clip, as upstream does.
 """
 
 import subprocess
@@ -20,7 +21,7 @@ FRAMES = 80
 
 
 def frames(clip: str, folder: Path) -> None:
-    """80 frames, each by a seek of its own, to 256 × 256 JPEG files."""
+    """Write 80 frames, each after a seek, as 256 × 256 JPEG files."""
     prepare = transforms.Compose(
         [transforms.Resize(256), transforms.CenterCrop(256), transforms.ToTensor()]
     )
@@ -36,7 +37,7 @@ def frames(clip: str, folder: Path) -> None:
 
 
 def audio(clip: str, folder: Path) -> torch.Tensor:
-    """16 kHz mono by a separate FFmpeg, and the filter bank of it."""
+    """Decode 16 kHz mono by a separate FFmpeg and return its fbank, (frames, 128)."""
     raw = folder / "audio.raw"
     tool = imageio_ffmpeg.get_ffmpeg_exe()
     command = [tool, "-y", "-v", "error", "-i", clip, "-vn", "-ar", "16000", "-ac", "1",
@@ -51,6 +52,7 @@ def audio(clip: str, folder: Path) -> torch.Tensor:
 
 
 def main() -> None:
+    """Extract one clip."""
     clip, folder = sys.argv[1], Path(sys.argv[2])
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -1,9 +1,9 @@
-"""Derived features: what the runner costs beside decoding, preparation beside the library's own,
-and the planning of a finished feature over many shards.
+"""Measure derived features: the runner, picture preparation, and planning of a finished feature.
 
     python -m benchmarks.features --clips 64 --plan-shards 200
 
-CPU seconds, one process, one thread a library; every ratio is of numbers of the same run.
+Values are CPU seconds of one process with one thread per library; each ratio compares two values
+of the same run.
 """
 
 import argparse
@@ -26,39 +26,47 @@ from avstore.manifests.ingest import ingest_features
 from avstore.manifests.sidecar import write_sidecar
 from avstore.manifests.store import Store, sidecar_of
 from avstore.pipelines.build.shard_tar import ShardTar
-from avstore.pipelines.features import base_shards as plan
-from avstore.pipelines.features.companion import SCHEMA, FeatureJob, companion_path, compute
-from avstore.pipelines.features.extractor import Batch
+from avstore.pipelines.features.base_shards import FeatureInput, outstanding_shards
+from avstore.pipelines.features.companion import (
+    COMPANION_SCHEMA,
+    FeatureJob,
+    companion_path,
+    compute_companion,
+)
+from avstore.pipelines.features.extractor import BatchFunction
 from avstore.pipelines.features.extractors.clip import ClipImage
 from avstore.pipelines.features.stored_clip import StoredClip
-from avstore.pipelines.features.weights import Place, Weights
+from avstore.pipelines.features.weights import Weights, WeightsSource
 from avstore.pipelines.features.worker_model import ModelKey
 from benchmarks.common import cpu_of, table, write
 
 FRAMES = 30
-PRINT = "ab" * 32
+FINGERPRINT = "ab" * 32
 
 
 @dataclass(frozen=True)
 class Nothing:
-    """Decodes every frame and computes next to nothing: what is left is the runner."""
+    """Decode every frame and compute nothing, so that the runner's cost remains."""
 
     name: ClassVar[str] = "nothing"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("frames",)
     libraries: ClassVar[tuple[str, ...]] = ("numpy",)
-    weights: ClassVar[Place | None] = None
+    weights: ClassVar[WeightsSource | None] = None
     batch_size: ClassVar[int] = 64
     shape: ClassVar[tuple[int | None, ...]] = (None, 1024)
     dtype: ClassVar[str] = "float16"
 
     def items(self, clip: StoredClip) -> NDArray[Any]:
+        """Return all stored frames."""
         return np.stack(clip.frames())
 
-    def load(self, weights: Weights, device: str) -> Batch:
+    def load(self, weights: Weights, device: str) -> BatchFunction:
+        """Return a function that gives zeros."""
         return lambda pictures: np.zeros((len(pictures), 1024), np.float16)
 
     def value(self, outputs: NDArray[Any], clip: StoredClip) -> NDArray[Any]:
+        """Return the rows."""
         return outputs
 
 
@@ -67,30 +75,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=64)
     parser.add_argument("--plan-shards", type=int, default=200)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        rows = [runner(store, asked.clips), preparation(), planning(store, asked.plan_shards)]
-    table("Derived features", ("what", "ours", "beside", "ratio", "unit"), rows)
-    names = ("what", "ours", "beside", "ratio", "unit")
+        rows = [runner(store, options.clips), preparation(), planning(store, options.plan_shards)]
+    table("Derived features", ("what", "ours", "reference", "ratio", "unit"), rows)
+    names = ("what", "ours", "reference", "ratio", "unit")
     write("features", {"rows": [dict(zip(names, row, strict=True)) for row in rows]})
 
 
 def runner(store: Store, clips: int) -> tuple[str, float, float, float, str]:
-    """A whole companion shard beside the decoding of the same frames and nothing else."""
-    base = "shards/made/uavm-abababab/train-000000.tar"
+    """Compare a whole companion shard with the decoding of its frames alone."""
+    base = "shards/toy/uavm-abababab/train-000000.tar"
     jpegs = _base_shard(store, base, clips)
     decoding = cpu_of(lambda: [simplejpeg.decode_jpeg(content) for content in jpegs])
     key = ModelKey("benchmarks.features:Nothing", "{}", Weights("none", None), "cpu")
-    path = companion_path(base, "nothing", PRINT)
-    job = FeatureJob(store.root, path, PRINT, key, Nothing.batch_size, base, "")
-    whole = cpu_of(lambda: compute(job))
+    path = companion_path(base, "nothing", FINGERPRINT)
+    job = FeatureJob(store.root, path, FINGERPRINT, key, Nothing.batch_size, base, "")
+    whole = cpu_of(lambda: compute_companion(job))
     what = f"companion of {clips} clips x {FRAMES} frames / decoding alone"
     return what, whole, decoding, whole / decoding, "CPU s"
 
 
 def _base_shard(store: Store, path: str, clips: int) -> list[bytes]:
-    """Write a base shard of pictures; their JPEGs."""
+    """Write a base shard of pictures; return their JPEGs."""
     rng = np.random.default_rng(1)
     rows, jpegs = [], []
     (store.root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +114,7 @@ def _base_shard(store: Store, path: str, clips: int) -> list[bytes]:
             rows.append(
                 {
                     "shard": path,
-                    "clip_id": f"made/k{position}",
+                    "clip_id": f"toy/k{position}",
                     "stored": True,
                     "position": position,
                     "members": " ".join(names),
@@ -121,7 +129,7 @@ def _base_shard(store: Store, path: str, clips: int) -> list[bytes]:
 
 
 def preparation() -> tuple[str, float, float, float, str]:
-    """CLIP's crop of a batch of 64 frames beside the library's processor, a frame at a time."""
+    """Compare CLIP's crop of 64 frames in a batch with the library's, one frame at a time."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import torch
     from transformers import CLIPImageProcessor
@@ -137,18 +145,18 @@ def preparation() -> tuple[str, float, float, float, str]:
 
 
 def planning(store: Store, shards: int) -> tuple[str, float, float, float, str]:
-    """What a build of a finished feature reads, beside a plain read of its sidecars."""
+    """Compare the planning of a finished feature with a plain read of its sidecars."""
     con = duckdb.connect()
     schema.create(con)
-    stage = plan.Stage("planned", "uavm", PRINT)
+    source = FeatureInput("planned", "uavm", FINGERPRINT)
     paths = []
     for number in range(shards):
-        base = store.shard("planned", stage.name, "train", number)
-        path = companion_path(base, "nothing", PRINT)
+        base = store.shard("planned", source.name, "train", number)
+        path = companion_path(base, "nothing", FINGERPRINT)
         _finished(store, path, number)
         con.execute(
             "INSERT INTO shards VALUES (?, 'planned', 'uavm', ?, 'train', 1000, 1, ?)",
-            [base, PRINT, PRINT],
+            [base, FINGERPRINT, FINGERPRINT],
         )
         paths.append(store.root / sidecar_of(path))
     ingest_features(con, paths)
@@ -159,7 +167,9 @@ def planning(store: Store, shards: int) -> tuple[str, float, float, float, str]:
         )
     )
     found: list[Any] = []
-    ours = _seconds(lambda: found.extend(plan.outstanding(con, store, stage, "nothing", PRINT)))
+    ours = _seconds(
+        lambda: found.extend(outstanding_shards(con, store, source, "nothing", FINGERPRINT))
+    )
     if found:
         raise RuntimeError(f"{len(found)} finished shards were planned again")
     what = f"plan of a finished feature, {shards} shards x 1,000 clips / plain read of sidecars"
@@ -167,7 +177,7 @@ def planning(store: Store, shards: int) -> tuple[str, float, float, float, str]:
 
 
 def _finished(store: Store, path: str, number: int) -> None:
-    """A companion with its sidecar of 1,000 rows, as far as planning looks."""
+    """Write an empty companion with a sidecar of 1,000 rows; planning reads no more."""
     (store.root / path).parent.mkdir(parents=True, exist_ok=True)
     (store.root / path).touch()
     count = 1000
@@ -175,7 +185,7 @@ def _finished(store: Store, path: str, number: int) -> None:
     columns: dict[str, Any] = {
         "shard": [path] * count,
         "feature": ["nothing"] * count,
-        "fingerprint": [PRINT] * count,
+        "fingerprint": [FINGERPRINT] * count,
         "clip_id": ids,
         "position": range(count),
         "offset": [2048 * i + 512 for i in range(count)],
@@ -184,10 +194,10 @@ def _finished(store: Store, path: str, number: int) -> None:
         "dtype": ["float16"] * count,
         "source_sha256": [f"{hash(one) & (2**63 - 1):064x}" for one in ids],
         "crc32": [number * count + i for i in range(count)],
-        "base_sha256": [PRINT] * count,
+        "base_sha256": [FINGERPRINT] * count,
         "labels_sha256": [None] * count,
     }
-    pq.write_table(pa.table(columns, schema=SCHEMA), store.root / sidecar_of(path))
+    pq.write_table(pa.table(columns, schema=COMPANION_SCHEMA), store.root / sidecar_of(path))
 
 
 def _seconds(work: Any) -> float:

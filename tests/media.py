@@ -1,4 +1,4 @@
-"""Small clips made on the spot: a moving square and a tone."""
+"""Generate small clips with PyAV: a moving square and a tone."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def make_clip(
     video: bool = True,
     seed: int = 0,
 ) -> Path:
-    """Write a clip whose picture and sound depend on `seed` and `tone_hz`; its path."""
+    """Write a clip whose picture and sound depend on `seed` and `tone_hz`; return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     with av.open(str(path), "w") as out:

@@ -55,7 +55,7 @@ def names() -> list[str]:
     return training.recipe_names()
 
 
-class LaterAudio(extraction.Audio):
+class LaterAudio(extraction.AudioSettings):
     layout: Annotated[str, AddedWith("mono")] = "mono"
 
 

@@ -17,11 +17,11 @@ from avstore.manifests.store import Store, StoreError, find_store
 from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption
 from avstore.pipelines.cli.progress import bar, console
-from avstore.pipelines.features import compare as differing
-from avstore.pipelines.features.driver import FeatureBuilt, FeatureOptions, build_feature
+from avstore.pipelines.features.compare import compare_features, find_feature
+from avstore.pipelines.features.driver import FeatureOptions, FeatureResult, build_feature
 from avstore.pipelines.features.extractor import parameters_of
-from avstore.pipelines.features.feature_status import Standing, standings
-from avstore.pipelines.features.registry import make, references
+from avstore.pipelines.features.feature_status import FeatureStatus, feature_statuses
+from avstore.pipelines.features.registry import make_extractor, references
 
 app = typer.Typer(no_args_is_help=True, help="Derived features: build, list, compare, drop.")
 
@@ -36,7 +36,7 @@ def list_features(store: StoreOption = DEFAULT_STORE) -> None:
     table = Table(name_column, "version", "reads", "shape", "parameters")
     for name in sorted(references()):
         try:
-            extractor = make(name)
+            extractor = make_extractor(name)
         except StoreError as error:  # a package that is installed and broken
             table.add_row(name, "", "", "", str(error))
             continue
@@ -47,11 +47,11 @@ def list_features(store: StoreOption = DEFAULT_STORE) -> None:
     if not (store / "manifest.duckdb").is_file():
         return
     there = Table(Column("feature", no_wrap=True), "of", "clips", "value", "weights", "state")
-    for found in _standings(find_store(store)):
+    for found in _statuses(find_store(store)):
         there.add_row(
             found.name,
             found.folder.removeprefix("shards/").rstrip("/"),
-            f"{found.clips} of {found.of}",
+            f"{found.clips} of {found.total_clips}",
             found.shape,
             _weights(found),
             found.state,
@@ -63,7 +63,7 @@ def _shape(shape: tuple[int | None, ...]) -> str:
     return " x ".join("n" if size is None else str(size) for size in shape)
 
 
-def _weights(found: Standing) -> str:
+def _weights(found: FeatureStatus) -> str:
     if found.lineage is None:
         return "not recorded"
     weights = found.lineage.weights
@@ -134,7 +134,7 @@ def _parameters(words: list[str]) -> dict[str, str]:
     return dict(word.split("=", 1) for word in words)
 
 
-def _again(found: Standing, base: FeatureOptions) -> tuple[str, FeatureOptions]:
+def _again(found: FeatureStatus, base: FeatureOptions) -> tuple[str, FeatureOptions]:
     """The build that makes a stale feature anew: same parameters, weights and dataset."""
     lineage = found.lineage
     if lineage is None:
@@ -150,7 +150,7 @@ def _again(found: Standing, base: FeatureOptions) -> tuple[str, FeatureOptions]:
     )
 
 
-def _report(built: FeatureBuilt) -> bool:
+def _report(built: FeatureResult) -> bool:
     """Say how a build ended; whether something was left undone."""
     name = f"{built.feature}-{built.fingerprint[:8]}"
     if built.up_to_date:
@@ -172,12 +172,12 @@ def diff(
     """What two versions of a feature differ in: their making, and their numbers."""
     found = find_store(store)
     with open_read(found) as con:
-        result = differing.diff(con, found, old, new, clips)
+        result = compare_features(con, found, old, new, clips)
     out = console()
     for line in result.lines or ["made the same way"]:
         out.print(line, markup=False)
     out.print(
-        f"of {result.clips} clips: {result.equal} the same, {result.other} of another shape; "
+        f"of {result.clips} clips: {result.equal} the same, {result.other_shape} of another shape; "
         f"largest difference {result.largest:.3g}, mean cosine {result.cosine:.6f}"
     )
 
@@ -191,7 +191,7 @@ def stale(
 
     Exit status 1 where one has not been replaced yet (avstore features build --stale).
     """
-    found = [each for each in _standings(find_store(store)) if each.reasons]
+    found = [each for each in _statuses(find_store(store)) if each.reasons]
     for each in found:
         facts = {
             "feature": each.name,
@@ -218,7 +218,7 @@ def drop(
     run = ledger.new_run("features drop", {"feature": feature})
     with writing(found, wait), open_write(found) as writer:
         recover(writer, found)
-        count = drop_feature(writer.con, found, *differing.find(writer.con, feature))
+        count = drop_feature(writer.con, found, *find_feature(writer.con, feature))
         ledger.finish_run(writer.con, found, run, "done")
         writer.publish()
     console().print(
@@ -226,11 +226,11 @@ def drop(
     )
 
 
-def _stale(store: Store) -> list[Standing]:
+def _stale(store: Store) -> list[FeatureStatus]:
     """What is stale and not replaced."""
-    return [found for found in _standings(store) if found.reasons and not found.successor]
+    return [found for found in _statuses(store) if found.reasons and not found.successor]
 
 
-def _standings(store: Store) -> list[Standing]:
+def _statuses(store: Store) -> list[FeatureStatus]:
     with open_read(store) as con:
-        return standings(con, store)
+        return feature_statuses(con, store)

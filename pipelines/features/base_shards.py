@@ -1,6 +1,7 @@
-"""Which base shards still need a companion: a function of manifest and sidecars."""
+"""Query manifest and sidecars for what a feature is computed from, and what is outstanding."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,34 +10,57 @@ import duckdb
 from avstore.manifests.ingest import ingest_features, transaction
 from avstore.manifests.store import Store, StoreError, sidecar_of
 from avstore.pipelines.features.companion import companion_path
-from avstore.pipelines.features.stored_clip import canonical_labels
+from avstore.pipelines.features.stored_clip import labels_sha256
 
-Labels = dict[str, tuple[str, ...]]
+ClipLabels = dict[str, tuple[str, ...]]
+"""Labels by clip_id."""
+
+VOCABULARY = "vocabulary"
+"""Features of a dataset's labels: shards/<dataset>/vocabulary/labels-000000.<feature>-<fp8>.tar."""
 
 
 @dataclass(frozen=True)
-class Base:
-    """A base shard: its path relative to the store, and its sha256."""
+class BaseShard:
+    """Identify a base shard.
+
+    Attributes:
+        path: Relative to the store.
+        sha256: Hex digest of the file.
+    """
 
     path: str
     sha256: str
 
 
 @dataclass(frozen=True)
-class Stage:
-    """The extraction that a feature is computed from."""
+class FeatureInput:
+    """Identify what a feature is computed from: a dataset's shards of one recipe, or its labels.
+
+    Attributes:
+        dataset: The dataset.
+        base: The recipe's name, or `labels`.
+        fingerprint: The recipe's fingerprint, or the sha256 of the labels.
+    """
 
     dataset: str
-    recipe: str
+    base: str
     fingerprint: str
 
     @property
     def name(self) -> str:
-        return f"{self.recipe}-{self.fingerprint[:8]}"
+        """Return `<recipe>-<fp8>`, or `vocabulary`."""
+        return VOCABULARY if self.base == "labels" else f"{self.base}-{self.fingerprint[:8]}"
+
+    @property
+    def folder(self) -> str:
+        """Return the companions' folder, relative to the store."""
+        return f"shards/{self.dataset}/{self.name}/"
 
 
-def stages(con: duckdb.DuckDBPyConnection, dataset: str | None = None) -> list[Stage]:
-    """The stages that have shards, oldest first by when their last clip was extracted."""
+def extracted_inputs(
+    con: duckdb.DuckDBPyConnection, dataset: str | None = None
+) -> list[FeatureInput]:
+    """Return the recipes that have shards, the one with the latest extracted clip last."""
     rows = con.execute(
         """
         WITH held AS (SELECT DISTINCT dataset, recipe, fingerprint FROM shards),
@@ -49,65 +73,89 @@ def stages(con: duckdb.DuckDBPyConnection, dataset: str | None = None) -> list[S
         """,
         {"dataset": dataset},
     ).fetchall()
-    return [Stage(*row) for row in rows]
+    return [FeatureInput(*row) for row in rows]
 
 
-def choose_stage(con: duckdb.DuckDBPyConnection, dataset: str | None, recipe: str | None) -> Stage:
-    """The stage of a dataset and a recipe (its name: the latest; or <recipe>-<fp8>).
+def select_input(
+    con: duckdb.DuckDBPyConnection, dataset: str | None, recipe: str | None
+) -> FeatureInput:
+    """Return the shards of a dataset and a recipe.
 
-    Raises StoreError, naming what there is, where none or several fit.
+    Args:
+        con: The manifest.
+        dataset: Name of the dataset; may be omitted if the store has one.
+        recipe: A recipe's name (its latest shards) or `<recipe>-<fp8>`; may be omitted if the
+            store has one.
+
+    Raises:
+        StoreError: None or several fit; the message lists what the store has.
     """
-    there = stages(con)
+    available = extracted_inputs(con)
     fitting = [
-        stage
-        for stage in there
-        if dataset in (None, stage.dataset) and recipe in (None, stage.recipe, stage.name)
+        each
+        for each in available
+        if dataset in (None, each.dataset) and recipe in (None, each.base, each.name)
     ]
-    if len({(stage.dataset, stage.recipe) for stage in fitting}) == 1:
+    if len({(each.dataset, each.base) for each in fitting}) == 1:
         return fitting[-1]
-    names = "; ".join(f"{stage.dataset} {stage.name}" for stage in there) or "no shards at all"
+    names = "; ".join(f"{each.dataset} {each.name}" for each in available) or "no shards at all"
     if not fitting:
         wanted = " ".join(filter(None, (dataset, recipe)))
         raise StoreError(f"the store has no shards of {wanted or 'anything'}; it has: {names}")
-    raise StoreError(f"name one with --dataset and --recipe; the store has: {names}")
+    raise StoreError(f"choose one with --dataset and --recipe; the store has: {names}")
 
 
-def bases(con: duckdb.DuckDBPyConnection, stage: Stage) -> list[Base]:
-    """The stage's base shards, in path order."""
+def vocabulary_input(con: duckdb.DuckDBPyConnection, dataset: str) -> FeatureInput:
+    """Return a dataset's labels as a feature's input."""
+    labels = json.dumps(label_texts(con, dataset), sort_keys=True, ensure_ascii=False)
+    return FeatureInput(dataset, "labels", hashlib.sha256(labels.encode()).hexdigest())
+
+
+def base_shards(con: duckdb.DuckDBPyConnection, source: FeatureInput) -> list[BaseShard]:
+    """Return the input's base shards, in path order."""
     rows = con.execute(
         "SELECT path, sha256 FROM shards WHERE dataset = ? AND fingerprint = ? ORDER BY path",
-        [stage.dataset, stage.fingerprint],
+        [source.dataset, source.fingerprint],
     ).fetchall()
-    return [Base(*row) for row in rows]
+    return [BaseShard(*row) for row in rows]
 
 
-def outstanding(
+def outstanding_shards(
     con: duckdb.DuckDBPyConnection,
     store: Store,
-    stage: Stage,
+    source: FeatureInput,
     feature: str,
     fingerprint: str,
-    labels: Labels | None = None,
-) -> list[Base]:
-    """The base shards whose companion is missing, of another base, or of other labels.
+    labels: ClipLabels | None = None,
+) -> list[BaseShard]:
+    """Return the base shards whose companion is missing or was computed from other input.
 
-    labels: the clips' present ones, where the feature is computed from them.
+    Args:
+        con: The manifest.
+        store: The store.
+        source: Dataset and recipe of the base shards.
+        feature: Name of the feature.
+        fingerprint: The feature's fingerprint.
+        labels: The clips' current labels, if the feature is computed from them.
     """
-    all_bases = bases(con, stage)
-    wanted = {companion_path(base.path, feature, fingerprint): base for base in all_bases}
-    there = standing(con, store, list(wanted))
-    current = {(path, sha256) for path, sha256 in _made_of(con, store, there)}
-    stale = _relabelled(con, store, there, labels) if labels is not None else set()
+    by_companion = {
+        companion_path(base.path, feature, fingerprint): base for base in base_shards(con, source)
+    }
+    committed = committed_companions(con, store, list(by_companion))
+    current = set(_base_digests(con, store, committed))
+    relabelled = _relabelled(con, store, committed, labels) if labels is not None else set()
     return [
-        base for path, base in wanted.items() if (path, base.sha256) not in current or path in stale
+        base
+        for path, base in by_companion.items()
+        if (path, base.sha256) not in current or path in relabelled
     ]
 
 
-def take_in(con: duckdb.DuckDBPyConnection, store: Store, shards: Sequence[str]) -> int:
-    """Ingest sidecars that differ from the manifest's rows (a run killed between); how many."""
+def ingest_unrecorded(con: duckdb.DuckDBPyConnection, store: Store, shards: Sequence[str]) -> None:
+    """Ingest the sidecars that differ from the manifest's rows, as a killed run leaves them."""
     if not shards:
-        return 0
-    _read(con, store, shards)
+        return
+    _read_sidecars(con, store, shards)
     rows = con.execute(
         """
         SELECT DISTINCT shard FROM (
@@ -117,11 +165,12 @@ def take_in(con: duckdb.DuckDBPyConnection, store: Store, shards: Sequence[str])
     ).fetchall()
     with transaction(con):
         ingest_features(con, [store.root / sidecar_of(shard) for (shard,) in rows])
-    return len(rows)
 
 
-def standing(con: duckdb.DuckDBPyConnection, store: Store, shards: Sequence[str]) -> list[str]:
-    """Of these companions, those that were committed and not dropped."""
+def committed_companions(
+    con: duckdb.DuckDBPyConnection, store: Store, shards: Sequence[str]
+) -> list[str]:
+    """Return those companions that have a tar and a sidecar and are not dropped."""
     dropped = {row[0] for row in con.execute("SELECT shard FROM dropped").fetchall()}
     return [
         path
@@ -132,33 +181,33 @@ def standing(con: duckdb.DuckDBPyConnection, store: Store, shards: Sequence[str]
     ]
 
 
-def _made_of(
+def _base_digests(
     con: duckdb.DuckDBPyConnection, store: Store, shards: Sequence[str]
 ) -> list[tuple[str, str]]:
+    """Return each companion with the sha256 of the base shard it was computed from."""
     if not shards:
         return []
-    _read(con, store, shards)
+    _read_sidecars(con, store, shards)
     return con.execute(
         "SELECT shard, any_value(base_sha256) FROM companions GROUP BY shard"
     ).fetchall()
 
 
 def _relabelled(
-    con: duckdb.DuckDBPyConnection, store: Store, shards: Sequence[str], labels: Labels
+    con: duckdb.DuckDBPyConnection, store: Store, shards: Sequence[str], labels: ClipLabels
 ) -> set[str]:
-    """Companions that hold a clip whose labels are others now."""
+    """Return the companions that hold a clip whose labels changed."""
     if not shards:
         return set()
-    _read(con, store, shards)
+    _read_sidecars(con, store, shards)
     rows = con.execute("SELECT shard, clip_id, labels_sha256 FROM companions").fetchall()
     return {
-        shard
-        for shard, clip_id, found in rows
-        if found != hashlib.sha256(canonical_labels(labels.get(clip_id, ())).encode()).hexdigest()
+        shard for shard, clip_id, sha256 in rows if sha256 != labels_sha256(labels.get(clip_id, ()))
     }
 
 
-def _read(con: duckdb.DuckDBPyConnection, store: Store, shards: Sequence[str]) -> None:
+def _read_sidecars(con: duckdb.DuckDBPyConnection, store: Store, shards: Sequence[str]) -> None:
+    """Read the companions' sidecars into the temporary table `companions`."""
     con.execute(
         "CREATE OR REPLACE TEMP TABLE companions AS "
         "SELECT * FROM read_parquet(?, union_by_name = true)",
@@ -166,14 +215,18 @@ def _read(con: duckdb.DuckDBPyConnection, store: Store, shards: Sequence[str]) -
     )
 
 
-def labels_of(con: duckdb.DuckDBPyConnection, dataset: str) -> Labels:
-    """The present labels of every clip of a dataset."""
+def clip_labels(con: duckdb.DuckDBPyConnection, dataset: str) -> ClipLabels:
+    """Return the current labels of every clip of a dataset."""
     rows = con.execute("SELECT clip_id, labels FROM clips WHERE dataset = ?", [dataset]).fetchall()
     return {clip_id: tuple(labels or ()) for clip_id, labels in rows}
 
 
-def vocabulary_of(con: duckdb.DuckDBPyConnection, dataset: str) -> dict[str, str]:
-    """A dataset's labels in index order: '<dataset>/label-0003' to its text."""
+def label_texts(con: duckdb.DuckDBPyConnection, dataset: str) -> dict[str, str]:
+    """Return a dataset's labels by key, in index order: '<dataset>/label-0003' to its text.
+
+    Raises:
+        StoreError: The store has no labels of the dataset.
+    """
     rows = con.execute(
         "SELECT label_id, label FROM labels WHERE dataset = ? ORDER BY label_id", [dataset]
     ).fetchall()

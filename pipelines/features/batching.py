@@ -1,53 +1,61 @@
-"""Fill batches across clips: a model sees full batches however few items a clip has."""
+"""Run models over batches that are filled across clips, however few items a clip has."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avstore.pipelines.features.extractor import Batch, FeatureError
+from avstore.pipelines.features.extractor import BatchFunction, FeatureError
 
-Item = tuple[int, int, NDArray[Any]]
-"""(clip's position, row, content)."""
-
-
-@dataclass
-class _Filling:
-    """Items that wait for a batch, by shape (frames of several sizes cannot be stacked)."""
-
-    size: int
-    waiting: dict[tuple[Any, ...], list[Item]] = field(default_factory=dict)
-
-    def add(self, item: Item) -> list[Item]:
-        """A full batch, or nothing yet. At most four batches of items wait."""
-        content = item[2]
-        key = (
-            content.shape,
-            content.dtype.kind if content.dtype.kind == "U" else content.dtype.str,
-        )
-        rows = self.waiting.setdefault(key, [])
-        rows.append(item)
-        if len(rows) >= self.size:
-            return self.waiting.pop(key)
-        if sum(map(len, self.waiting.values())) >= 4 * self.size:
-            return self.waiting.pop(max(self.waiting, key=lambda k: len(self.waiting[k])))
-        return []
-
-    def rest(self) -> Iterator[list[Item]]:
-        while self.waiting:
-            yield self.waiting.pop(next(iter(self.waiting)))
+_Item = tuple[int, int, NDArray[Any]]  # position of the clip, row, content
 
 
-def batched(
-    clips: Iterable[tuple[int, NDArray[Any]]], run: Batch, size: int
-) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Each clip's outputs (n, …) in the order of `clips`, given as (position, items (n, …)).
+def torch_batch_function(model: Any, device: str, forward: Callable[[Any], Any]) -> BatchFunction:
+    """Wrap a torch model as a batch function: evaluation mode, no gradients, true float32.
 
-    How items fall into batches depends on the clips and `size` alone.
+    TensorFloat-32 is off: with it, values on a GPU differ from a CPU's in the third digit.
+
+    Args:
+        model: A torch module; it is moved to `device`.
+        device: `cpu` or `cuda:<n>`.
+        forward: Takes and returns tensors on `device`.
     """
-    filling = _Filling(size)
+    import torch  # noqa: PLC0415 -- heavy
+
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    model.eval().requires_grad_(False).to(device)
+
+    def run(items: NDArray[Any]) -> NDArray[Any]:
+        with torch.inference_mode():
+            inputs = torch.from_numpy(np.ascontiguousarray(items)).to(device)
+            outputs: NDArray[Any] = forward(inputs).float().cpu().numpy()
+            return outputs
+
+    return run
+
+
+def run_in_batches(
+    clips: Iterable[tuple[int, NDArray[Any]]], run: BatchFunction, size: int
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield each clip's outputs in the order of `clips`.
+
+    How items fall into batches depends on the clips and on `size` alone.
+
+    Args:
+        clips: (position, items (n, …)) per clip.
+        run: The model.
+        size: Items per batch.
+
+    Yields:
+        (position, outputs (n, …)) per clip.
+
+    Raises:
+        FeatureError: A clip has no items, or the model returns another number of rows.
+    """
+    queue = _BatchQueue(size)
     outputs: dict[int, list[Any]] = {}
     missing: dict[int, int] = {}
     for position, items in clips:
@@ -56,30 +64,59 @@ def batched(
         outputs[position] = [None] * len(items)
         missing[position] = len(items)
         for row, content in enumerate(items):
-            if full := filling.add((position, row, np.asarray(content))):
+            if full := queue.add((position, row, np.asarray(content))):
                 _run(full, run, outputs, missing)
-        yield from _finished(outputs, missing)
-    for last in filling.rest():
-        _run(last, run, outputs, missing)
-    yield from _finished(outputs, missing)
+        yield from _complete(outputs, missing)
+    for batch in queue.drain():
+        _run(batch, run, outputs, missing)
+    yield from _complete(outputs, missing)
+
+
+@dataclass
+class _BatchQueue:
+    """Hold items until a batch is full, by shape: items of several sizes cannot be stacked."""
+
+    size: int
+    waiting: dict[tuple[Any, ...], list[_Item]] = field(default_factory=dict)
+
+    def add(self, item: _Item) -> list[_Item]:
+        """Add an item; return a full batch or nothing. At most four batches of items wait."""
+        content = item[2]
+        kind = content.dtype.kind  # strings of several lengths share a batch
+        key = (content.shape, kind if kind == "U" else content.dtype.str)
+        rows = self.waiting.setdefault(key, [])
+        rows.append(item)
+        if len(rows) >= self.size:
+            return self.waiting.pop(key)
+        if sum(map(len, self.waiting.values())) >= 4 * self.size:
+            return self.waiting.pop(max(self.waiting, key=lambda k: len(self.waiting[k])))
+        return []
+
+    def drain(self) -> Iterator[list[_Item]]:
+        """Yield the incomplete batches."""
+        while self.waiting:
+            yield self.waiting.pop(next(iter(self.waiting)))
 
 
 def _run(
-    batch: list[Item], run: Batch, outputs: dict[int, list[Any]], missing: dict[int, int]
+    batch: list[_Item],
+    run: BatchFunction,
+    outputs: dict[int, list[Any]],
+    missing: dict[int, int],
 ) -> None:
-    given = np.stack([content for _, _, content in batch])
-    found = run(given)
-    if len(found) != len(batch):
-        raise FeatureError(f"a batch of {len(batch)} items gave {len(found)} outputs")
-    for (position, row, _), output in zip(batch, found, strict=True):
+    """Run one batch and file its rows under their clips."""
+    rows = run(np.stack([content for _, _, content in batch]))
+    if len(rows) != len(batch):
+        raise FeatureError(f"a batch of {len(batch)} items gave {len(rows)} outputs")
+    for (position, row, _), output in zip(batch, rows, strict=True):
         outputs[position][row] = output
         missing[position] -= 1
 
 
-def _finished(
+def _complete(
     outputs: dict[int, list[Any]], missing: dict[int, int]
 ) -> Iterator[tuple[int, NDArray[Any]]]:
-    """The clips at the front that are complete, in order."""
+    """Yield and drop the clips at the front that are complete, in order."""
     while outputs and not missing[next(iter(outputs))]:
         position = next(iter(outputs))
         del missing[position]

@@ -1,11 +1,11 @@
-"""One base shard's companion: the work of one Dask task. Returns when tar and sidecar stand."""
+"""Compute one base shard's companion shard: the work of one Dask task."""
 
-import hashlib
 import io
 import json
 import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,12 @@ from avstore.manifests.members import member_ranges
 from avstore.manifests.shard_reader import LocalReader, Reader, Shard
 from avstore.manifests.store import Store, StoreError, committing, sidecar_of
 from avstore.pipelines.build.shard_tar import ShardTar
-from avstore.pipelines.features import worker_model as model
-from avstore.pipelines.features.batching import batched
-from avstore.pipelines.features.extractor import Extractor, check_value
-from avstore.pipelines.features.stored_clip import StoredClip, canonical_labels
-from avstore.pipelines.features.worker_model import ModelKey
+from avstore.pipelines.features.batching import run_in_batches
+from avstore.pipelines.features.extractor import BatchFunction, Extractor, check_value
+from avstore.pipelines.features.stored_clip import StoredClip, labels_sha256
+from avstore.pipelines.features.worker_model import ModelKey, loaded_model
 
-SCHEMA = pa.schema(
+COMPANION_SCHEMA = pa.schema(
     [
         ("shard", pa.string()),
         ("feature", pa.string()),
@@ -42,18 +41,28 @@ SCHEMA = pa.schema(
         ("labels_sha256", pa.string()),
     ]
 )
-"""A companion's sidecar: the columns of `feature_samples`; base_sha256 is the base shard's, and
-labels_sha256 that of the labels the value was computed with."""
+"""Columns of a companion's sidecar and of table `feature_samples`.
 
-_DECODERS = 4  # threads that read and decode ahead of the model
+base_sha256 is that of the base shard; labels_sha256 that of the labels the value depends on.
+"""
+
+_DECODE_THREADS = 4  # threads that read and decode clips before the model needs them
 
 
 @dataclass(frozen=True)
 class FeatureJob:
-    """Everything a worker needs for one companion shard, on a machine that sees the store.
+    """Define one companion shard to compute, on a machine that can read the store.
 
-    base: the base shard, relative to `store`; None for a vocabulary, whose labels are `texts`
-    (clip_id to text). labels: the clips' labels, where the extractor reads them.
+    Attributes:
+        store: Folder of the store.
+        path: The companion, relative to the store.
+        fingerprint: The feature's fingerprint.
+        key: Identifies the model.
+        batch_size: Items per batch.
+        base: The base shard, relative to the store; None for a vocabulary.
+        base_sha256: Digest of the base shard, or of the labels.
+        labels: Labels by clip_id, if the extractor reads them.
+        texts: Texts by clip_id, for a vocabulary.
     """
 
     store: Path
@@ -68,8 +77,15 @@ class FeatureJob:
 
 
 @dataclass(frozen=True)
-class FeatureDone:
-    """How a job ended. sidecar: relative to the store. problem: why there is no companion."""
+class FeatureJobResult:
+    """Report how a job ended.
+
+    Attributes:
+        path: The companion, relative to the store.
+        sidecar: Its sidecar, relative to the store.
+        clips: Number of computed values.
+        problem: Why there is no companion; None if there is one.
+    """
 
     path: str
     sidecar: str
@@ -78,47 +94,41 @@ class FeatureDone:
 
 
 def companion_path(base: str, feature: str, fingerprint: str) -> str:
-    """The companion's path beside its base shard, relative to the store."""
+    """Return the path of a base shard's companion, relative to the store."""
     return f"{base.removesuffix('.tar')}.{feature}-{fingerprint[:8]}.tar"
 
 
-def compute(job: FeatureJob) -> FeatureDone:
+def compute_companion(job: FeatureJob) -> FeatureJobResult:
     """Compute and commit a companion shard: tar, then sidecar.
 
-    What is wrong with one clip leaves the shard undone and is handed back as `problem`.
+    A clip that cannot be computed leaves the shard without a companion; `problem` says why.
     """
     sidecar = sidecar_of(job.path)
-    extractor, batch = model.loaded(job.key)
+    extractor, batch = loaded_model(job.key)
     try:
-        with _open(job) as clips:
+        with _open_clips(job) as clips:
             rows = _write(job, extractor, batch, clips)
     except StoreError as error:
-        return FeatureDone(job.path, sidecar, 0, str(error))
-    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+        return FeatureJobResult(job.path, sidecar, 0, str(error))
+    table = pa.Table.from_pylist(rows, schema=COMPANION_SCHEMA)
     with committing(job.store / sidecar) as file:
         pq.write_table(table, file, compression="zstd")
-    return FeatureDone(job.path, sidecar, len(rows))
+    return FeatureJobResult(job.path, sidecar, len(rows))
 
 
-class _open:  # noqa: N801 -- reads as a function
-    """The job's clips in the shard's order; the base shard stays open meanwhile."""
-
-    def __init__(self, job: FeatureJob) -> None:
-        self._job = job
-        self._reader = LocalReader(str(job.store))  # the job's own: shards may be rebuilt later
-
-    def __enter__(self) -> list[StoredClip]:
-        job = self._job
-        if job.base is None:
-            return [StoredClip(clip_id, text=text) for clip_id, text in (job.texts or {}).items()]
-        return [_stored(job, row, self._reader) for row in _base_rows(job)]
-
-    def __exit__(self, *_: object) -> None:
-        self._reader.close()
+@contextmanager
+def _open_clips(job: FeatureJob) -> Iterator[list[StoredClip]]:
+    """Yield the job's clips in the shard's order, with the base shard open."""
+    if job.base is None:
+        yield [StoredClip(clip_id, text=text) for clip_id, text in (job.texts or {}).items()]
+        return
+    # Use a reader of this job alone: the shard may be rebuilt under its path later.
+    with closing(LocalReader(str(job.store))) as reader:
+        yield [_stored(job, row, reader) for row in _base_rows(job)]
 
 
 def _base_rows(job: FeatureJob) -> list[dict[str, Any]]:
-    """The base sidecar's rows of stored clips, in the shard's order."""
+    """Return the base sidecar's rows of stored clips, in the shard's order."""
     path = Store(job.store).root / sidecar_of(job.base or "")
     columns = ["clip_id", "stored", "position", "members", "offsets", "sizes", "duration_s"]
     rows = pq.read_table(path, columns=columns).to_pylist()
@@ -138,26 +148,26 @@ def _stored(job: FeatureJob, row: Mapping[str, Any], reader: Reader) -> StoredCl
 
 
 def _write(
-    job: FeatureJob, extractor: Extractor, batch: Any, clips: list[StoredClip]
+    job: FeatureJob, extractor: Extractor, batch: BatchFunction, clips: list[StoredClip]
 ) -> list[dict[str, Any]]:
-    """Write the tar; its sidecar's rows."""
+    """Write the tar and return its sidecar's rows."""
     rows: list[dict[str, Any]] = []
     with committing(job.store / job.path) as file:
         tar = ShardTar(file)
-        for position, outputs in batched(_ahead(extractor, clips), batch, job.batch_size):
+        for position, outputs in run_in_batches(_prefetch(extractor, clips), batch, job.batch_size):
             clip = clips[position]
             value = extractor.value(outputs, clip)
             check_value(extractor, value, clip.clip_id)
             rows.append(_append(tar, job, extractor, clip, position, value))
-            clip.forget()
+            clip.drop_cache()
         tar.close()
     return rows
 
 
-def _ahead(extractor: Extractor, clips: list[StoredClip]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """(position, items) of every clip in order, read and decoded by threads ahead of the model."""
-    with ThreadPoolExecutor(_DECODERS) as pool:
-        futures = [pool.submit(extractor.items, clip) for clip in clips[: 2 * _DECODERS]]
+def _prefetch(extractor: Extractor, clips: list[StoredClip]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield (position, items) of every clip in order, read and decoded by threads."""
+    with ThreadPoolExecutor(_DECODE_THREADS) as pool:
+        futures = [pool.submit(extractor.items, clip) for clip in clips[: 2 * _DECODE_THREADS]]
         for position in range(len(clips)):
             items = futures[position].result()
             futures[position] = None  # type: ignore[call-overload]
@@ -174,11 +184,11 @@ def _append(
     position: int,
     value: NDArray[Any],
 ) -> dict[str, Any]:
+    """Append a value to the tar and return its sidecar row."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(value), allow_pickle=False)
     content = buffer.getvalue()
     key = clip.clip_id.partition("/")[2]
-    labels = None if clip.labels is None else _sha256(canonical_labels(clip.labels))
     return {
         "shard": job.path,
         "feature": extractor.name,
@@ -192,9 +202,5 @@ def _append(
         "source_sha256": clip.source_sha256(),
         "crc32": zlib.crc32(content),
         "base_sha256": job.base_sha256,
-        "labels_sha256": labels,
+        "labels_sha256": None if clip.labels is None else labels_sha256(clip.labels),
     }
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The driver of a feature build: weights, plan, compute on Dask, ingest. The only writer."""
+"""Build a feature: resolve weights, plan jobs, compute them on Dask, ingest the companions."""
 
 import json
 from collections.abc import Mapping
@@ -14,16 +14,23 @@ from avstore.manifests.lock import writing
 from avstore.manifests.store import Store, find_store
 from avstore.pipelines.build.cluster import Progress, completed, connect, no_progress
 from avstore.pipelines.build.recovery import recover
-from avstore.pipelines.features import base_shards as plan
-from avstore.pipelines.features import jobs as work
-from avstore.pipelines.features import lineage as lineages
-from avstore.pipelines.features import worker_model as model
-from avstore.pipelines.features.companion import FeatureDone, FeatureJob, compute
+from avstore.pipelines.features.base_shards import (
+    FeatureInput,
+    committed_companions,
+    ingest_unrecorded,
+)
+from avstore.pipelines.features.companion import FeatureJob, FeatureJobResult, compute_companion
 from avstore.pipelines.features.extractor import Extractor, parameters_of
-from avstore.pipelines.features.lineage import Lineage
-from avstore.pipelines.features.registry import make
-from avstore.pipelines.features.weights import Weights, resolve
-from avstore.pipelines.features.worker_model import ModelKey
+from avstore.pipelines.features.jobs import companion_files, feature_jobs, input_of
+from avstore.pipelines.features.lineage import (
+    Lineage,
+    forget_unused,
+    lineage_of,
+    record_lineage,
+)
+from avstore.pipelines.features.registry import make_extractor
+from avstore.pipelines.features.weights import Weights, resolve_weights
+from avstore.pipelines.features.worker_model import ModelKey, gpu_count
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -31,12 +38,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FeatureOptions:
-    """What a feature build is asked to do.
+    """Define a feature build.
 
-    dataset, recipe: which shards (recipe: its name, or <recipe>-<fp8>); may be left out where
-    the store has one. weights: a file or folder; random_seed: random weights instead.
-    device: 'auto', 'cpu', 'cuda', 'cuda:1'. batch_size: None takes the extractor's.
-    workers: processes; None takes one a GPU, or one a core. wait_s: for another writer.
+    Attributes:
+        store: Folder of the store.
+        dataset: Which dataset; may be omitted if the store has one.
+        recipe: Which shards: a recipe's name, or `<recipe>-<fp8>`; may be omitted if the store
+            has one.
+        parameters: The extractor's parameters.
+        weights: A local file or model folder.
+        random_seed: Seed of random weights.
+        device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
+        batch_size: Items per batch; None takes the extractor's.
+        workers: Number of processes; None takes one per GPU, or one per core without GPUs.
+        scheduler: Address of an existing Dask scheduler.
+        wait_s: Seconds to wait for another writer of the store.
     """
 
     store: Path
@@ -53,8 +69,18 @@ class FeatureOptions:
 
 
 @dataclass(frozen=True)
-class FeatureBuilt:
-    """How a feature build ended. shards, clips: computed now. problems: shards left undone."""
+class FeatureResult:
+    """Report how a feature build ended.
+
+    Attributes:
+        feature: Name of the feature.
+        fingerprint: The feature's fingerprint.
+        folder: The companions' folder, relative to the store.
+        shards: Number of companions computed by this build.
+        clips: Number of values computed by this build.
+        up_to_date: Whether nothing was outstanding.
+        problems: One line per shard that could not be computed.
+    """
 
     feature: str
     fingerprint: str
@@ -67,31 +93,38 @@ class FeatureBuilt:
 
 def build_feature(
     reference: str, options: FeatureOptions, progress: Progress = no_progress
-) -> FeatureBuilt:
-    """Compute what is missing or stale of a feature. reference: a name, or module:name.
+) -> FeatureResult:
+    """Compute the missing and outdated companions of a feature.
 
-    Raises StoreError and its kin; what was committed by then stays.
+    Args:
+        reference: Name of the extractor, or `module:name`.
+        options: What to build.
+        progress: Opens a progress display.
+
+    Raises:
+        StoreError: The build cannot run. Companions committed before it stopped are kept.
     """
     store = find_store(options.store)
-    extractor = make(reference, options.parameters)
-    weights = resolve(extractor.weights, options.weights, options.random_seed)
+    extractor = make_extractor(reference, options.parameters)
+    weights = resolve_weights(extractor.weights, options.weights, options.random_seed)
     run = ledger.new_run(f"features build {extractor.name}", _config(reference, options))
     with writing(store, options.wait_s), open_write(store) as writer:
         recover(writer, store)
         outcome = "failed"
         try:
-            built = _build(writer, store, reference, extractor, weights, options, progress)
-            outcome = "failed" if built.problems else "done"
+            result = _build(writer, store, reference, extractor, weights, options, progress)
+            outcome = "failed" if result.problems else "done"
         except KeyboardInterrupt:
             outcome = "interrupted"
             raise
         finally:
             ledger.finish_run(writer.con, store, run, outcome)
             writer.publish()
-    return built
+    return result
 
 
 def _config(reference: str, options: FeatureOptions) -> dict[str, object]:
+    """Return the settings that the run's ledger entry records."""
     return {
         "extractor": reference,
         "dataset": options.dataset,
@@ -111,18 +144,19 @@ def _build(
     weights: Weights,
     options: FeatureOptions,
     progress: Progress,
-) -> FeatureBuilt:
+) -> FeatureResult:
+    """Compute and commit the outstanding companions."""
     con = writer.con
-    scope = work.scope_of(con, extractor, options.dataset, options.recipe)
-    lineage = lineages.lineage_of(extractor, reference, weights, scope.base, scope.fingerprint)
-    there = work.companions(scope, extractor, lineage.fingerprint, store)
-    plan.take_in(con, store, plan.standing(con, store, there))
+    source = input_of(con, extractor, options.dataset, options.recipe)
+    lineage = lineage_of(extractor, reference, weights, source.base, source.fingerprint)
+    companions = companion_files(source, extractor, lineage.fingerprint, store)
+    ingest_unrecorded(con, store, committed_companions(con, store, companions))
     key = ModelKey(reference, _json(extractor), weights, options.device)
     size = options.batch_size or extractor.batch_size
-    jobs = list(work.jobs(con, store, scope, extractor, lineage, key, size))
-    done: list[FeatureDone] = []
+    jobs = list(feature_jobs(con, store, source, extractor, lineage, key, size))
+    results: list[FeatureJobResult] = []
     if jobs:
-        lineages.record(con, store, lineage)
+        record_lineage(con, store, lineage)
         title = f"{extractor.name} {lineage.fp8}"
         try:
             with (
@@ -130,12 +164,12 @@ def _build(
                 connect(options.scheduler, options.workers or _workers(options)) as client,
             ):
                 for finished in completed(client, partial(_submit, client), jobs):
-                    commit(writer, store, finished)
-                    done.append(finished)
+                    commit_companion(writer, store, finished)
+                    results.append(finished)
                     advance(1)
         finally:
-            lineages.forget_unused(con, store, lineage)
-    return _summary(extractor, lineage, scope, done)
+            forget_unused(con, store, lineage)
+    return _summary(extractor, lineage, source, results)
 
 
 def _json(extractor: Extractor) -> str:
@@ -143,37 +177,37 @@ def _json(extractor: Extractor) -> str:
 
 
 def _workers(options: FeatureOptions) -> int | None:
-    """One worker a GPU; on the CPU one a core."""
-    return None if options.device == "cpu" else model.gpus() or None
+    """Return one worker per GPU, or None for one per core."""
+    return None if options.device == "cpu" else gpu_count() or None
 
 
 def _submit(client: "Client", job: FeatureJob) -> Any:
-    return client.submit(compute, job, key=f"feature-{job.path}", retries=2, pure=False)
+    return client.submit(compute_companion, job, key=f"feature-{job.path}", retries=2, pure=False)
 
 
-def commit(writer: Writer, store: Store, done: FeatureDone) -> None:
-    """One transaction for a finished companion, then let readers see it."""
-    if done.problem:
+def commit_companion(writer: Writer, store: Store, result: FeatureJobResult) -> None:
+    """Record a finished companion in one transaction, then publish the manifest."""
+    if result.problem:
         return
     con = writer.con
-    was_dropped = con.execute("SELECT 1 FROM dropped WHERE shard = ?", [done.path]).fetchall()
+    was_dropped = con.execute("SELECT 1 FROM dropped WHERE shard = ?", [result.path]).fetchall()
     with transaction(con):
-        ingest_features(con, [store.root / done.sidecar])
+        ingest_features(con, [store.root / result.sidecar])
     if was_dropped:
         ledger.save_table(con, store, "dropped")
     writer.publish(force=False)
 
 
 def _summary(
-    extractor: Extractor, lineage: Lineage, scope: work.Scope, done: list[FeatureDone]
-) -> FeatureBuilt:
-    made = [shard for shard in done if not shard.problem]
-    return FeatureBuilt(
+    extractor: Extractor, lineage: Lineage, source: FeatureInput, results: list[FeatureJobResult]
+) -> FeatureResult:
+    computed = [result for result in results if not result.problem]
+    return FeatureResult(
         feature=extractor.name,
         fingerprint=lineage.fingerprint,
-        folder=scope.folder,
-        shards=len(made),
-        clips=sum(shard.clips for shard in made),
-        up_to_date=not done,
-        problems=tuple(f"{shard.path}: {shard.problem}" for shard in done if shard.problem),
+        folder=source.folder,
+        shards=len(computed),
+        clips=sum(result.clips for result in computed),
+        up_to_date=not results,
+        problems=tuple(f"{result.path}: {result.problem}" for result in results if result.problem),
     )

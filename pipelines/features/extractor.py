@@ -1,4 +1,4 @@
-"""What an extractor is: one small file that turns what is stored of a clip into one array."""
+"""Define the extractor protocol: a plug-in that turns a stored clip into one array."""
 
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
@@ -8,65 +8,78 @@ from numpy.typing import NDArray
 
 from avstore.manifests.store import StoreError
 from avstore.pipelines.features.stored_clip import StoredClip
-from avstore.pipelines.features.weights import Place, Weights
+from avstore.pipelines.features.weights import Weights, WeightsSource
 
-Batch = Callable[[NDArray[Any]], NDArray[Any]]
-"""A loaded model: items (B, …) in, outputs (B, …) out, row by row."""
+BatchFunction = Callable[[NDArray[Any]], NDArray[Any]]
+"""A loaded model: takes items (B, …) and returns outputs (B, …), row by row."""
 
 
 class FeatureError(StoreError):
-    """A feature that cannot be computed as asked: what was wrong, the value, what to do."""
+    """Report a feature that cannot be computed: what is wrong, the value, what to do."""
 
 
 @runtime_checkable
 class Extractor(Protocol):
-    """A derived feature. Instances are frozen dataclasses; their fields are the parameters.
+    """Compute a derived feature. Instances are frozen dataclasses; fields are the parameters.
 
-    name: of the feature, in file names; lower case, digits and '-'. version: raise it whenever
-    the code gives other numbers. reads: which of 'frames', 'audio', 'fbank', 'labels' of a clip;
-    ('text',) alone makes it a feature of the dataset's labels instead of its clips.
-    shape: of one clip's value, None where it varies; dtype: NumPy's name of it. libraries: the
-    packages whose versions change the numbers. weights: where they come from, None without any.
-    batch_size: items a batch, unless the caller says otherwise.
-    Nothing heavy is imported before `load`.
+    Import heavy libraries in `load`, not at the top of the module.
+
+    Attributes:
+        name: Name of the feature, as in file names: lower case, digits and '-'.
+        version: Raise it whenever the code gives other values.
+        reads: Which of 'frames', 'audio', 'fbank', 'labels' of a clip it reads; ('text',) alone
+            makes it a feature of the dataset's labels instead of its clips.
+        libraries: Packages whose versions change the values.
+        weights: The official source of its weights; None for an extractor without weights.
+        batch_size: Default number of items per batch.
+        shape: Shape of one clip's value; None for an axis whose size varies.
+        dtype: NumPy's name of the value's type.
     """
 
     name: ClassVar[str]
     version: ClassVar[str]
     reads: ClassVar[tuple[str, ...]]
     libraries: ClassVar[tuple[str, ...]]
-    weights: ClassVar[Place | None]
+    weights: ClassVar[WeightsSource | None]
     batch_size: ClassVar[int]
 
     @property
-    def shape(self) -> tuple[int | None, ...]: ...
-
-    @property
-    def dtype(self) -> str: ...
-
-    def items(self, clip: StoredClip) -> NDArray[Any]:
-        """What of a clip goes through the model: (n, …), n at least 1. Runs in a thread."""
+    def shape(self) -> tuple[int | None, ...]:
+        """Return the shape of one clip's value."""
         ...
 
-    def load(self, weights: Weights, device: str) -> Batch:
-        """The model on `device` ('cpu', 'cuda:0'), once a worker process."""
+    @property
+    def dtype(self) -> str:
+        """Return NumPy's name of the value's type."""
+        ...
+
+    def items(self, clip: StoredClip) -> NDArray[Any]:
+        """Return a clip's input to the model, (n, …) with n at least 1. Runs in a thread."""
+        ...
+
+    def load(self, weights: Weights, device: str) -> BatchFunction:
+        """Load the model on `device` ('cpu', 'cuda:0'), once per worker process."""
         ...
 
     def value(self, outputs: NDArray[Any], clip: StoredClip) -> NDArray[Any]:
-        """The clip's value, of `shape` and `dtype`, from its items' outputs (n, …)."""
+        """Return the clip's value, of `shape` and `dtype`, from its items' outputs (n, …)."""
         ...
 
 
 def parameters_of(extractor: Extractor) -> dict[str, Any]:
-    """The extractor's parameters: its dataclass fields."""
+    """Return the extractor's parameters: its dataclass fields."""
     if is_dataclass(extractor) and not isinstance(extractor, type):
         return asdict(extractor)
     return {}
 
 
 def check_value(extractor: Extractor, value: NDArray[Any], clip_id: str) -> None:
-    """Raises FeatureError where a value has another shape or dtype, or is not finite."""
-    import numpy as np  # noqa: PLC0415 -- beside its use
+    """Check a computed value.
+
+    Raises:
+        FeatureError: It has another shape or dtype than the extractor declares, or is not finite.
+    """
+    import numpy as np  # noqa: PLC0415 -- listing extractors does not need it
 
     wanted = extractor.shape
     fits = len(value.shape) == len(wanted) and all(
@@ -75,7 +88,7 @@ def check_value(extractor: Extractor, value: NDArray[Any], clip_id: str) -> None
     if not fits or str(value.dtype) != extractor.dtype:
         raise FeatureError(
             f"{extractor.name} of {clip_id} has shape {value.shape} and type {value.dtype}, "
-            f"and its extractor says {wanted} and {extractor.dtype}"
+            f"but its extractor declares {wanted} and {extractor.dtype}"
         )
     if not np.isfinite(value).all():
         raise FeatureError(f"{extractor.name} of {clip_id} holds values that are not finite")

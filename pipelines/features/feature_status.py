@@ -1,4 +1,4 @@
-"""Which features of a store a build would compute otherwise today, and why."""
+"""Find the features whose values a build would compute differently today, and why."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -7,22 +7,43 @@ import duckdb
 
 from avstore.manifests.store import Store
 from avstore.pipelines.extract.recipe import load_recipe, recipe_names
-from avstore.pipelines.features import base_shards as plan
-from avstore.pipelines.features import jobs as work
-from avstore.pipelines.features import lineage as lineages
+from avstore.pipelines.features.base_shards import (
+    VOCABULARY,
+    FeatureInput,
+    clip_labels,
+    committed_companions,
+    extracted_inputs,
+    label_texts,
+    outstanding_shards,
+    vocabulary_input,
+)
 from avstore.pipelines.features.companion import companion_path
 from avstore.pipelines.features.extractor import Extractor, FeatureError
-from avstore.pipelines.features.lineage import Lineage
-from avstore.pipelines.features.registry import make
+from avstore.pipelines.features.lineage import (
+    Lineage,
+    lineage_differences,
+    lineage_of,
+    recorded_lineages,
+)
+from avstore.pipelines.features.registry import make_extractor
 from avstore.pipelines.features.weights import Weights
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A feature of one dataset as it stands in the store.
+class FeatureStatus:
+    """Describe one version of a feature of one dataset in the store.
 
-    clips: that have it; of: clips that could. reasons: why it is stale; none where it is not.
-    successor: what was built in its place and stands in the store.
+    Attributes:
+        feature: Name of the feature.
+        fingerprint: The feature's fingerprint.
+        dataset: The dataset.
+        folder: The companions' folder, relative to the store.
+        clips: Number of clips that have it.
+        total_clips: Number of clips that can have it.
+        shape: Types and shapes of its values.
+        lineage: What its values depend on; None if it is not recorded.
+        reasons: Why it is stale; empty if it is current.
+        successor: The version in the store that replaces it.
     """
 
     feature: str
@@ -30,7 +51,7 @@ class Standing:
     dataset: str
     folder: str
     clips: int
-    of: int
+    total_clips: int
     shape: str
     lineage: Lineage | None
     reasons: tuple[str, ...]
@@ -38,7 +59,7 @@ class Standing:
 
     @property
     def state(self) -> str:
-        """In words: current, or stale and why, or replaced and by what."""
+        """Return 'current', 'stale: <reasons>' or 'replaced by <successor> (<reasons>)'."""
         if not self.reasons:
             return "current"
         why = "; ".join(self.reasons)
@@ -46,12 +67,13 @@ class Standing:
 
     @property
     def name(self) -> str:
+        """Return `<feature>-<fp8>`."""
         return f"{self.feature}-{self.fingerprint[:8]}"
 
 
-def standings(con: duckdb.DuckDBPyConnection, store: Store) -> list[Standing]:
-    """Every feature in the store, by dataset and base shards."""
-    known = lineages.recorded(con)
+def feature_statuses(con: duckdb.DuckDBPyConnection, store: Store) -> list[FeatureStatus]:
+    """Return the status of every feature in the store, by dataset and base shards."""
+    known = recorded_lineages(con)
     rows = con.execute(
         """
         SELECT feature, fingerprint, split_part(shard, '/', 2) AS dataset,
@@ -60,74 +82,79 @@ def standings(con: duckdb.DuckDBPyConnection, store: Store) -> list[Standing]:
         FROM feature_samples GROUP BY ALL ORDER BY dataset, feature, folder, fingerprint
         """
     ).fetchall()
-    return [_standing(con, store, row, known.get((row[0], row[1]))) for row in rows]
+    return [_status(con, store, row, known.get((row[0], row[1]))) for row in rows]
 
 
-def _standing(
+def _status(
     con: duckdb.DuckDBPyConnection, store: Store, row: tuple[str, ...], lineage: Lineage | None
-) -> Standing:
+) -> FeatureStatus:
     feature, fingerprint, dataset, folder, clips, shape = row
-    counted = "SELECT count(*) FROM samples WHERE starts_with(shard, ?)"
-    ((of,),) = con.execute(counted, [folder]).fetchall()
-    if folder.endswith(f"/{work.VOCABULARY}/"):
-        of = len(plan.vocabulary_of(con, dataset))
-    there = Standing(feature, fingerprint, dataset, folder, int(clips), int(of), shape, lineage, ())
-    if lineage is None:
-        return there
-    try:
-        extractor = make(lineage.reference, dict(lineage.parameters))
-    except FeatureError as error:
-        return replace(there, reasons=(f"it cannot be computed any more: {error}",))
-    new = _today(con, dataset, lineage, extractor)
-    reasons = (
-        *lineages.differences(lineage, new),
-        *_relabelled(con, store, dataset, lineage, extractor),
+    total = _total_clips(con, dataset, folder)
+    status = FeatureStatus(
+        feature, fingerprint, dataset, folder, int(clips), total, shape, lineage, ()
     )
-    stands = con.execute(
+    if lineage is None:
+        return status
+    try:
+        extractor = make_extractor(lineage.reference, dict(lineage.parameters))
+    except FeatureError as error:
+        return replace(status, reasons=(f"it cannot be computed any more: {error}",))
+    new = _current_lineage(con, dataset, lineage, extractor)
+    reasons = (
+        *lineage_differences(lineage, new),
+        *_changed_inputs(con, store, dataset, lineage, extractor),
+    )
+    stored = con.execute(
         "SELECT 1 FROM feature_samples WHERE feature = ? AND fingerprint = ? "
         "AND starts_with(shard, ?) LIMIT 1",
         [new.feature, new.fingerprint, f"shards/{dataset}/"],
     ).fetchall()
-    replaced = bool(stands) and new.fingerprint != lineage.fingerprint
+    replaced = bool(stored) and new.fingerprint != lineage.fingerprint
     successor = f"{new.feature}-{new.fp8}" if replaced else None
-    return replace(there, reasons=reasons, successor=successor)
+    return replace(status, reasons=reasons, successor=successor)
 
 
-def _today(
+def _total_clips(con: duckdb.DuckDBPyConnection, dataset: str, folder: str) -> int:
+    """Return how many clips, or labels of a vocabulary, can have a feature."""
+    if folder.endswith(f"/{VOCABULARY}/"):
+        return len(label_texts(con, dataset))
+    query = "SELECT count(*) FROM samples WHERE starts_with(shard, ?)"
+    ((count,),) = con.execute(query, [folder]).fetchall()
+    return int(count)
+
+
+def _current_lineage(
     con: duckdb.DuckDBPyConnection, dataset: str, old: Lineage, extractor: Extractor
 ) -> Lineage:
-    """The lineage that the same feature would have if it were built now."""
-    scope = _present(con, dataset, old)
+    """Return the lineage that the same feature has if it is built now."""
+    source = _current_input(con, dataset, old)
     weights = Weights(**old.weights)
-    return lineages.lineage_of(extractor, old.reference, weights, scope.base, scope.fingerprint)
+    return lineage_of(extractor, old.reference, weights, source.base, source.fingerprint)
 
 
-def _present(con: duckdb.DuckDBPyConnection, dataset: str, old: Lineage) -> work.Scope:
-    """What the feature would be computed from today: the present labels, the recipe as it is."""
+def _current_input(con: duckdb.DuckDBPyConnection, dataset: str, old: Lineage) -> FeatureInput:
+    """Return the current labels, or the recipe's latest shards, else the shipped recipe."""
     if old.base == "labels":
-        return work.vocabulary(con, dataset)
-    latest = [stage for stage in plan.stages(con, dataset) if stage.recipe == old.base]
-    if latest and latest[-1].fingerprint != old.base_fingerprint:
-        return work.Scope(dataset, old.base, latest[-1].fingerprint)
+        return vocabulary_input(con, dataset)
+    shards = [source for source in extracted_inputs(con, dataset) if source.base == old.base]
+    if shards and shards[-1].fingerprint != old.base_fingerprint:
+        return shards[-1]
     if old.base in recipe_names():
-        return work.Scope(dataset, old.base, load_recipe(old.base).fingerprint)
-    return work.Scope(dataset, old.base, old.base_fingerprint)
+        return FeatureInput(dataset, old.base, load_recipe(old.base).fingerprint)
+    return FeatureInput(dataset, old.base, old.base_fingerprint)
 
 
-def _relabelled(
+def _changed_inputs(
     con: duckdb.DuckDBPyConnection, store: Store, dataset: str, old: Lineage, extractor: Extractor
 ) -> Iterator[str]:
-    """Shards that are there and yet outstanding: their base or their labels are others."""
+    """Report companions that exist but whose base shard or labels changed."""
     if old.base == "labels":
         return
-    labels = plan.labels_of(con, dataset) if "labels" in extractor.reads else None
-    stage = plan.Stage(dataset, old.base, old.base_fingerprint)
-    wanted = plan.outstanding(con, store, stage, old.feature, old.fingerprint, labels)
-    there = plan.standing(
-        con,
-        store,
-        [companion_path(base.path, old.feature, old.fingerprint) for base in wanted],
-    )
-    if there:
+    labels = clip_labels(con, dataset) if "labels" in extractor.reads else None
+    source = FeatureInput(dataset, old.base, old.base_fingerprint)
+    bases = outstanding_shards(con, store, source, old.feature, old.fingerprint, labels)
+    paths = [companion_path(base.path, old.feature, old.fingerprint) for base in bases]
+    changed = committed_companions(con, store, paths)
+    if changed:
         what = "labels or base" if labels is not None else "base"
-        yield f"{what} of {len(there)} shards changed"
+        yield f"{what} of {len(changed)} shards changed"

@@ -1,34 +1,70 @@
-"""Models and tokenizers of Hugging Face transformers: from a folder, a file, or at random."""
+"""Load CLIP and CLAP of Hugging Face transformers from a folder, a file, or a random seed.
 
-from collections.abc import Callable, Sequence
+Checkpoints of laion-clap have the same values as transformers' ClapModel under other names, with
+query, key and value in one tensor; `rename_laion_tensors` converts them.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avstore.pipelines.features.laion import from_laion
-from avstore.pipelines.features.weights import Weights, WeightsError, fit, read_state, seeded
+from avstore.pipelines.features.checkpoint import load_state, read_state, seeded
+from avstore.pipelines.features.weights import Weights, WeightsError
 
 Tokenise = Callable[[Sequence[str]], NDArray[np.int64]]
-"""Sentences to (B, 2, T): token ids, and 1 where there is one."""
+"""Convert B sentences to int64 (B, 2, T): token ids, and a mask that is 1 at tokens."""
 
-BYTES = 259  # a tokenizer of single bytes, for random weights: 256 bytes and its special tokens
+_BYTE_VOCABULARY = 259  # of the tokenizer for random weights: 256 bytes and special tokens
+
+_LAION_DROPPED = re.compile(
+    r"(audio|text)_transform\.|audio_branch\.(spectrogram_extractor|logmel_extractor|tscam_conv|head)"
+    r"|.*(attn_mask|num_batches_tracked|position_ids|relative_position_index)$"
+)
+"""Tensors that ClapModel lacks or computes: spectrogram and mel weights, heads, index tables."""
+
+_LAION_NAMES = (
+    (r"^text_branch\.", "text_model."),
+    (r"^audio_branch\.", "audio_model.audio_encoder."),
+    (r"\.bn0\.", ".batch_norm."),
+    (r"\.norm1\.", ".layernorm_before."),
+    (r"\.norm2\.", ".layernorm_after."),
+    (r"\.mlp\.fc1\.", ".intermediate.dense."),
+    (r"\.mlp\.fc2\.", ".output.dense."),
+    (r"\.attn\.proj\.", ".attention.output.dense."),
+    (r"\.attn\.relative", ".attention.self.relative"),
+    (r"_projection\.0\.", "_projection.linear1."),
+    (r"_projection\.2\.", "_projection.linear2."),
+)
 
 
 def transformers() -> Any:
-    """The library; it comes with the extra `features`."""
+    """Import transformers, which the extra `features` installs.
+
+    Raises:
+        WeightsError: It is not installed.
+    """
     try:
         import transformers as library  # noqa: PLC0415 -- optional and heavy
     except ImportError as error:
         raise WeightsError(
-            "CLIP and CLAP need transformers: pip install 'avstore[features]'"
+            "CLIP and CLAP need transformers; install it: pip install 'avstore[features]'"
         ) from error
     return library
 
 
 def clip_config(model: str) -> dict[str, Any]:
-    """Settings of CLIPConfig. vit-l-14: those of openai/clip-vit-large-patch14."""
+    """Return the settings of CLIPConfig.
+
+    Args:
+        model: `vit-l-14` (openai/clip-vit-large-patch14), or `tiny` for trials.
+
+    Raises:
+        WeightsError: Another model.
+    """
     if model == "tiny":
         tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
         heads = {"num_attention_heads": 2}
@@ -38,7 +74,7 @@ def clip_config(model: str) -> dict[str, Any]:
             "projection_dim": 16,
         }
     if model != "vit-l-14":
-        raise WeightsError(f"no CLIP model {model!r}: vit-l-14, or tiny for trials")
+        raise WeightsError(f"model={model!r} is not a CLIP model; use vit-l-14, or tiny for trials")
     return {
         "text_config": {
             "hidden_size": 768,
@@ -62,7 +98,14 @@ _CLIP_TOKENS = {"bos_token_id": 512, "eos_token_id": 513, "pad_token_id": 513}
 
 
 def clap_config(model: str) -> dict[str, Any]:
-    """Settings of ClapConfig. htsat-fused: those of laion/clap-htsat-fused."""
+    """Return the settings of ClapConfig.
+
+    Args:
+        model: `htsat-fused` (laion/clap-htsat-fused), or `tiny` for trials.
+
+    Raises:
+        WeightsError: Another model.
+    """
     fused = {"enable_fusion": True, "fusion_type": "aff_2d"}
     if model == "tiny":
         return {
@@ -74,7 +117,7 @@ def clap_config(model: str) -> dict[str, Any]:
                 "hidden_size": 64,
             },
             "text_config": {
-                "vocab_size": BYTES + 1,
+                "vocab_size": _BYTE_VOCABULARY + 1,
                 "hidden_size": 16,
                 "intermediate_size": 32,
                 "num_hidden_layers": 1,
@@ -83,15 +126,23 @@ def clap_config(model: str) -> dict[str, Any]:
             "projection_dim": 16,
         }
     if model != "htsat-fused":
-        raise WeightsError(f"no CLAP model {model!r}: htsat-fused, or tiny for trials")
+        raise WeightsError(
+            f"model={model!r} is not a CLAP model; use htsat-fused, or tiny for trials"
+        )
     return {"audio_config": fused, "text_config": {}, "projection_dim": 512}
 
 
 def load_model(kind: str, settings: dict[str, Any], weights: Weights) -> Any:
-    """A CLIPModel or ClapModel with these weights, on the CPU, in float32.
+    """Load a model on the CPU in float32.
 
-    A folder holds a model as transformers saves it, or one checkpoint (and a tokenizer); a file
-    its tensors, of the size `settings`.
+    Args:
+        kind: `CLIPModel` or `ClapModel`.
+        settings: Size of the model, for random weights and checkpoint files.
+        weights: Random, a checkpoint file, or a folder with a model as `save_pretrained` writes
+            it or with one checkpoint (and a tokenizer).
+
+    Raises:
+        WeightsError: The weights are not of this model.
     """
     library = transformers()
     maker = getattr(library, kind)
@@ -99,28 +150,38 @@ def load_model(kind: str, settings: dict[str, Any], weights: Weights) -> Any:
         try:
             return maker.from_pretrained(weights.path, local_files_only=True, dtype="float32")
         except (OSError, ValueError, RuntimeError) as error:
-            raise WeightsError(f"{weights.path} holds no {kind}: {error}") from error
+            raise WeightsError(f"{weights.path} does not hold a {kind}: {error}") from error
     with seeded(weights.seed):
         model = maker(getattr(library, kind.replace("Model", "Config"))(**settings))
     if weights.path:
         state = read_state(_checkpoint(weights.local))
-        fit(model, from_laion(state) if kind == "ClapModel" else state)
+        load_state(model, rename_laion_tensors(state) if kind == "ClapModel" else state)
     return model.float()
 
 
 def _checkpoint(path: Path) -> Path:
-    """The file itself, or a folder's only checkpoint."""
+    """Return the file itself, or a folder's only checkpoint."""
     if not path.is_dir():
         return path
     endings = (".pt", ".pth", ".bin", ".safetensors")
     found = [file for file in sorted(path.iterdir()) if file.suffix in endings]
     if len(found) != 1:
-        raise WeightsError(f"{path} must hold config.json or one checkpoint, not {len(found)}")
+        raise WeightsError(
+            f"{path} must hold config.json or one checkpoint, and holds {len(found)}"
+        )
     return found[0]
 
 
-def tokenizer_of(weights: Weights, random: Callable[[], Any]) -> Tokenise:
-    """The tokenizer beside the weights; for random weights one of single bytes."""
+def load_tokenizer(weights: Weights, random: Callable[[], Any]) -> Tokenise:
+    """Load the tokenizer in the weights' folder.
+
+    Args:
+        weights: The model's weights.
+        random: Builds the tokenizer for random weights.
+
+    Raises:
+        WeightsError: The weights are a file, without a tokenizer.
+    """
     if weights.kind == "random":
         tokenizer = random()
     elif weights.path and Path(weights.path).is_dir():
@@ -129,7 +190,7 @@ def tokenizer_of(weights: Weights, random: Callable[[], Any]) -> Tokenise:
         )
     else:
         raise WeightsError(
-            f"{weights.path} has no tokenizer: text needs the model's folder (--weights FOLDER)"
+            f"{weights.path} has no tokenizer; text features need --weights FOLDER with one"
         )
 
     def tokenise(sentences: Sequence[str]) -> NDArray[np.int64]:
@@ -140,22 +201,54 @@ def tokenizer_of(weights: Weights, random: Callable[[], Any]) -> Tokenise:
 
 
 def byte_clip_tokenizer() -> Any:
-    """CLIP's tokenizer without merges: every byte a token."""
+    """Build CLIP's tokenizer without merges: every byte is a token."""
     letters = _byte_letters()
-    words = [*letters, *(f"{letter}</w>" for letter in letters)]
-    vocabulary = {word: i for i, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
+    vocabulary = {token: i for i, token in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])}
     return transformers().CLIPTokenizer(vocab=vocabulary, merges=[])
 
 
 def byte_roberta_tokenizer() -> Any:
-    """RoBERTa's tokenizer without merges: every byte a token."""
-    words = ["<s>", "<pad>", "</s>", "<unk>", *_byte_letters()]
-    vocabulary = {word: i for i, word in enumerate(words)}
+    """Build RoBERTa's tokenizer without merges: every byte is a token."""
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", *_byte_letters()]
+    vocabulary = {token: i for i, token in enumerate(tokens)}
     return transformers().RobertaTokenizer(vocab=vocabulary, merges=[])
 
 
 def _byte_letters() -> list[str]:
-    """The 256 letters that byte-level tokenizers write bytes as."""
+    """Return the 256 letters as which byte-level tokenizers write bytes."""
     from tokenizers.pre_tokenizers import ByteLevel  # noqa: PLC0415 -- optional
 
     return sorted(ByteLevel.alphabet())
+
+
+def rename_laion_tensors(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert a laion-clap state dict for ClapModel; one with ClapModel's names is unchanged."""
+    plain = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    if not any(name.startswith("audio_branch.") for name in plain):
+        return dict(state)
+    return dict(pair for name, tensor in plain.items() for pair in _renamed(name, tensor))
+
+
+def _renamed(name: str, tensor: Any) -> Iterator[tuple[str, Any]]:
+    """Yield a tensor's names and parts in ClapModel; nothing for a dropped one."""
+    if _LAION_DROPPED.match(name):
+        return
+    if ".attn.qkv." in name:
+        for part, third in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
+            yield from _renamed(name.replace(".attn.qkv.", f".attention.self.{part}."), third)
+        return
+    for old, new in _LAION_NAMES:
+        name = re.sub(old, new, name)
+    yield name, tensor
+
+
+def embed_text(model: Any, tokens: Any) -> Any:
+    """Compute text features of length 1, (B, width), of token ids and mask (B, 2, T)."""
+    features = model.get_text_features(input_ids=tokens[:, 0], attention_mask=tokens[:, 1])
+    return unit_length(features.pooler_output)
+
+
+def unit_length(vectors: Any) -> Any:
+    """Scale the rows of a tensor (B, width) to length 1."""
+    return vectors / vectors.norm(dim=-1, keepdim=True)

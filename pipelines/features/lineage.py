@@ -1,4 +1,4 @@
-"""What a feature was made by and of, its fingerprint, and what differs between two of them."""
+"""Record what a feature's values depend on, fingerprint it, and compare two records."""
 
 import json
 from collections.abc import Mapping
@@ -16,12 +16,23 @@ from avstore.pipelines.features.extractor import Extractor, parameters_of
 from avstore.pipelines.features.stored_clip import READ_LIBRARIES
 from avstore.pipelines.features.weights import Weights
 
+_RECORDED = ("version", "parameters", "weights", "base", "base_fingerprint", "reference")
+_ABSENT = object()
+
 
 @dataclass(frozen=True)
 class Lineage:
-    """Everything that decides a feature's numbers, given the stored members.
+    """Hold everything that a feature's values depend on, besides the stored members.
 
-    base: the recipe's name and fingerprint, or a vocabulary's ('labels', sha256 of its labels).
+    Attributes:
+        feature: Name of the feature.
+        version: Version of the extractor's code.
+        parameters: The extractor's parameters.
+        weights: `Weights.facts()`.
+        libraries: Installed versions by package.
+        base: The recipe's name, or `labels`.
+        base_fingerprint: The recipe's fingerprint, or the sha256 of the labels.
+        reference: Name of the extractor, or `module:name`.
     """
 
     feature: str
@@ -35,7 +46,7 @@ class Lineage:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the canonical form. Of the weights their hash enters, not where they lie."""
+        """Return the sha256 of the canonical form; weights count by their hash, not their path."""
         parts = {
             "feature": self.feature,
             "version": self.version,
@@ -48,13 +59,14 @@ class Lineage:
 
     @property
     def fp8(self) -> str:
+        """Return the fingerprint's first eight digits, as in file names."""
         return self.fingerprint[:8]
 
 
 def lineage_of(
     extractor: Extractor, reference: str, weights: Weights, base: str, base_fingerprint: str
 ) -> Lineage:
-    """The lineage that a value computed here and now would have."""
+    """Return the lineage of a value computed now, with the installed libraries."""
     return Lineage(
         feature=extractor.name,
         version=extractor.version,
@@ -68,7 +80,7 @@ def lineage_of(
 
 
 def library_versions(extractor: Extractor) -> dict[str, str]:
-    """Installed versions of what the extractor names and of what decodes what it reads."""
+    """Return the installed versions of the extractor's libraries and of the decoders it uses."""
     decoders = [name for what in extractor.reads for name in READ_LIBRARIES.get(what, ())]
     return {name: _version(name) for name in sorted({*extractor.libraries, *decoders})}
 
@@ -80,13 +92,13 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def record(con: duckdb.DuckDBPyConnection, store: Store, lineage: Lineage) -> None:
-    """Write the lineage down, in manifest and ledger, before any value of it is computed."""
+def record_lineage(con: duckdb.DuckDBPyConnection, store: Store, lineage: Lineage) -> None:
+    """Record the lineage in manifest and ledger, before any of its values is computed."""
     key = [lineage.feature, lineage.fingerprint]
     facts = asdict(lineage)
     row = [
         *key,
-        json.dumps({name: facts[name] for name in _KEPT}, sort_keys=True),
+        json.dumps({name: facts[name] for name in _RECORDED}, sort_keys=True),
         f"{lineage.reference} {lineage.version}",
         json.dumps(facts["libraries"], sort_keys=True),
         lineage.weights.get("sha256"),
@@ -98,7 +110,7 @@ def record(con: duckdb.DuckDBPyConnection, store: Store, lineage: Lineage) -> No
 
 
 def forget_unused(con: duckdb.DuckDBPyConnection, store: Store, lineage: Lineage) -> None:
-    """Take the lineage back where not one value of it was computed."""
+    """Delete the record of a lineage of which no value was computed."""
     key = [lineage.feature, lineage.fingerprint]
     used = "SELECT count(*) FROM feature_samples WHERE feature = ? AND fingerprint = ?"
     if con.execute(used, key).fetchall() == [(0,)]:
@@ -106,25 +118,23 @@ def forget_unused(con: duckdb.DuckDBPyConnection, store: Store, lineage: Lineage
         ledger.save_table(con, store, "features")
 
 
-_KEPT = ("version", "parameters", "weights", "base", "base_fingerprint", "reference")
-
-
-def recorded(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], Lineage]:
-    """The lineages of the manifest, by feature and fingerprint; foreign rows are left out."""
+def recorded_lineages(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], Lineage]:
+    """Return the manifest's lineages by feature and fingerprint, without imported features."""
     rows = con.execute(
         "SELECT feature, fingerprint, parameters, library_versions FROM features ORDER BY ALL"
     ).fetchall()
     found = {}
     for feature, fingerprint, parameters, libraries in rows:
-        kept = json.loads(parameters or "{}")
-        if set(_KEPT) <= set(kept):
-            kept = {name: kept[name] for name in _KEPT}
-            found[feature, fingerprint] = Lineage(feature, libraries=json.loads(libraries), **kept)
+        facts = json.loads(parameters or "{}")
+        if set(_RECORDED) <= set(facts):
+            facts = {name: facts[name] for name in _RECORDED}
+            facts["libraries"] = json.loads(libraries)
+            found[feature, fingerprint] = Lineage(feature, **facts)
     return found
 
 
-def differences(old: Lineage, new: Lineage) -> list[str]:
-    """What differs, one line a fact, in words: 'torch 2.10.0 -> 2.11.0'."""
+def lineage_differences(old: Lineage, new: Lineage) -> list[str]:
+    """Describe each difference in one line, such as 'torch 2.10.0 -> 2.11.0'."""
     lines = []
     if old.version != new.version:
         lines.append(f"extractor version {old.version} -> {new.version}")
@@ -145,9 +155,6 @@ def _changes(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
         for name in sorted({*old, *new})
         if old.get(name, _ABSENT) != new.get(name, _ABSENT)
     ]
-
-
-_ABSENT = object()
 
 
 def _weights(lineage: Lineage) -> str:

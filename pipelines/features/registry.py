@@ -1,4 +1,4 @@
-"""Extractors by name: avstore's own, those of installed packages, and `module:name`."""
+"""Find extractors by name: avstore's own, those of installed packages, and `module:name`."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 from avstore.datasets.references import load_object
 from avstore.pipelines.features.extractor import Extractor, FeatureError
 
-GROUP = "avstore.extractors"
+EXTRACTOR_GROUP = "avstore.extractors"
 _OWN = {
     "clip-vitl14": "clip:ClipImage",
     "clip-vitl14-text": "clip:ClipText",
@@ -28,21 +28,28 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def references() -> dict[str, str]:
-    """Every known extractor: name to `module:name`. A package cannot take over one of ours."""
+    """Return `module:name` of every known extractor by its name; avstore's own take precedence."""
     own = {name: f"avstore.pipelines.features.extractors.{where}" for name, where in _OWN.items()}
-    return {point.name: point.value for point in entry_points(group=GROUP)} | own
+    return {point.name: point.value for point in entry_points(group=EXTRACTOR_GROUP)} | own
 
 
-def make(name_or_reference: str, parameters: Mapping[str, Any] | None = None) -> Extractor:
-    """An extractor by its name or `module:name`, with these parameters set.
+def make_extractor(
+    name_or_reference: str, parameters: Mapping[str, Any] | None = None
+) -> Extractor:
+    """Build an extractor.
 
-    Raises FeatureError where there is none, it is none, or it has no such parameter.
+    Args:
+        name_or_reference: A known name, or `module:name`.
+        parameters: Values by parameter; text is converted to the parameter's type.
+
+    Raises:
+        FeatureError: No such extractor or parameter, or the object is not an extractor.
     """
     known = references()
     reference = known.get(name_or_reference, name_or_reference)
     if ":" not in reference:
         raise FeatureError(
-            f"no extractor {name_or_reference!r}: known are {', '.join(sorted(known))}; "
+            f"no extractor {name_or_reference!r}: choose one of {', '.join(sorted(known))}, "
             "or give your own as module:name"
         )
     try:
@@ -51,8 +58,8 @@ def make(name_or_reference: str, parameters: Mapping[str, Any] | None = None) ->
         raise FeatureError(str(error)) from error
     extractor = maker(**_typed(maker, dict(parameters or {}), name_or_reference))
     if not isinstance(extractor, Extractor):
-        lacking = [word for word in _members() if not hasattr(extractor, word)]
-        raise FeatureError(f"{reference} is no extractor: it lacks {', '.join(lacking)}")
+        lacking = [name for name in _members() if not hasattr(extractor, name)]
+        raise FeatureError(f"{reference} is not an extractor: it lacks {', '.join(lacking)}")
     if not _NAME.fullmatch(extractor.name):
         raise FeatureError(
             f"{reference}: the name {extractor.name!r} may hold only lower case, digits and '-'"
@@ -61,11 +68,12 @@ def make(name_or_reference: str, parameters: Mapping[str, Any] | None = None) ->
 
 
 def _members() -> list[str]:
+    """Return the names that an extractor must have."""
     return [*Extractor.__annotations__, "shape", "dtype", "items", "load", "value"]
 
 
 def _typed(maker: Any, parameters: dict[str, Any], name: str) -> dict[str, Any]:
-    """Parameters as the dataclass's fields want them; text from a command line is converted."""
+    """Convert parameters given as text to the types of the dataclass's fields."""
     known = (
         {field.name: field for field in fields(maker)}
         if hasattr(maker, "__dataclass_fields__")
@@ -82,6 +90,7 @@ def _typed(maker: Any, parameters: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _convert(key: str, value: Any, default: Any) -> Any:
+    """Convert text to the type of a parameter's default."""
     if not isinstance(value, str) or isinstance(default, str):
         return value
     try:
@@ -89,4 +98,4 @@ def _convert(key: str, value: Any, default: Any) -> Any:
             return {"true": True, "false": False}[value.lower()]
         return type(default)(value)
     except (KeyError, ValueError, TypeError) as error:
-        raise FeatureError(f"{key}={value!r} is not {type(default).__name__}") from error
+        raise FeatureError(f"{key}={value!r} is not of type {type(default).__name__}") from error

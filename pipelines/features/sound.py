@@ -1,4 +1,4 @@
-"""Log-mel spectra of the pretrained audio models, on a whole batch at once."""
+"""Compute the log-mel spectrograms that pretrained audio models take."""
 
 import math
 from functools import cache
@@ -7,19 +7,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Tensor = Any
+_Tensor = Any
 
 VGGISH_RATE, VGGISH_MELS, VGGISH_FRAMES = 16000, 64, 96
 CLAP_RATE, CLAP_SAMPLES = 48000, 480000
 
 
 def vggish_examples(samples: NDArray[np.float32], hop_frames: int = 96) -> NDArray[np.float32]:
-    """VGGish's input (n, 96, 64) of a 16 kHz waveform; n is 1 for anything up to 0.975 s.
+    """Compute VGGish's input: examples of 96 log-mel frames.
 
     Frames of 25 ms every 10 ms without padding, periodic Hann window, magnitude of a 512-point
-    FFT, 64 triangular HTK mel bands from 125 to 7,500 Hz, log(x + 0.01); examples of 96 frames
-    every `hop_frames`. Hershey et al., CNN architectures for large-scale audio classification,
-    2017, and its published front end.
+    FFT, 64 triangular HTK mel bands from 125 to 7,500 Hz, log(x + 0.01). Hershey et al., CNN
+    architectures for large-scale audio classification, 2017, and its published front end.
+
+    Args:
+        samples: 16 kHz waveform in [-1, 1], (samples,); padded with zeros up to 0.975 s.
+        hop_frames: Frames from one example to the next.
+
+    Returns:
+        float32 (n, 96, 64) with n at least 1.
     """
     least = 400 + (VGGISH_FRAMES - 1) * 160
     padded = np.pad(samples.astype(np.float64), (0, max(0, least - len(samples))))
@@ -34,7 +40,7 @@ def vggish_examples(samples: NDArray[np.float32], hop_frames: int = 96) -> NDArr
 
 @cache
 def _vggish_bands() -> NDArray[np.float64]:
-    """(257, 64) weights: triangles with straight sides on the mel scale; the DC bin has none."""
+    """Return weights (257, 64): triangles on the mel scale; those of the DC bin are 0."""
     edges = np.linspace(_mel(125.0), _mel(7500.0), VGGISH_MELS + 2)
     bins = _mel(np.linspace(0.0, VGGISH_RATE / 2, 257))[:, None]
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
@@ -49,13 +55,13 @@ def _mel(hertz: Any) -> Any:
 
 
 def quantise(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """To 16 bits and back, truncating, with full scale 32,767: what laion-clap does first."""
+    """Truncate to 16 bits (full scale 32,767) and convert back, as laion-clap does first."""
     scaled = (np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16)
     return scaled.astype(np.float32) / np.float32(32767.0)
 
 
-def repeat_pad(waves: Tensor, length: int = CLAP_SAMPLES) -> Tensor:
-    """(B, n) to (B, length): as many whole repeats as fit, then zeros; longer ones are cut."""
+def repeat_pad(waves: _Tensor, length: int = CLAP_SAMPLES) -> _Tensor:
+    """Fill (B, n) to (B, length) by whole repeats, then zeros; cut longer waveforms."""
     import torch.nn.functional as F  # noqa: PLC0415 -- heavy
 
     count = waves.shape[-1]
@@ -65,12 +71,12 @@ def repeat_pad(waves: Tensor, length: int = CLAP_SAMPLES) -> Tensor:
     return F.pad(tiled, (0, length - tiled.shape[-1]))
 
 
-def clap_mel(waves: Tensor) -> Tensor:
-    """CLAP's input (B, 4, T, 64) of 48 kHz waveforms (B, n), in dB; T = n // 480 + 1.
+def clap_mel(waves: _Tensor) -> _Tensor:
+    """Compute CLAP's input in dB, (B, 4, n // 480 + 1, 64), of 48 kHz waveforms (B, n).
 
     Window 1,024 (periodic Hann), hop 480, centred with reflection, power spectrum, 64 HTK mel
     bands from 50 to 14,000 Hz without area normalisation, 10 log10 with a floor of 1e-10. The
-    four channels of the fusion input are the same, as for any clip of at most ten seconds.
+    four channels of the fusion input are equal, as for any clip of at most ten seconds.
     """
     import torch  # noqa: PLC0415 -- heavy
     from torchaudio.functional import melscale_fbanks  # noqa: PLC0415 -- heavy

@@ -1,4 +1,4 @@
-"""A stored clip as an extractor sees it: members read and decoded when asked for, and hashed."""
+"""Read and decode a stored clip's members for extractors, and hash what was read."""
 
 import hashlib
 import io
@@ -22,10 +22,15 @@ READ_LIBRARIES = {"frames": ("simplejpeg",), "audio": ("av", "soxr"), "fbank": (
 
 @dataclass(frozen=True)
 class StoredClip:
-    """One clip of a base shard, open for reading (or one label of a vocabulary).
+    """Read one clip of an open base shard, or one label of a vocabulary.
 
-    reader: reads the base shard; ranges: its members by suffix, in the shard's order. labels: from
-    the manifest, where the extractor reads them. text: the label, for features of a vocabulary.
+    Attributes:
+        clip_id: `<dataset>/<key>`.
+        reader: Reads the base shard.
+        ranges: Its members' byte ranges by suffix, in the shard's order.
+        duration_s: Length of the clip in seconds.
+        labels: The clip's labels, if the extractor reads them.
+        text: The label, for features of a vocabulary.
     """
 
     clip_id: str
@@ -38,10 +43,18 @@ class StoredClip:
 
     @property
     def frame_names(self) -> list[str]:
+        """Return the suffixes of the stored frames, in order."""
         return [suffix for suffix in self.ranges if suffix.endswith(".jpg")]
 
     def frames(self, indices: Sequence[int] | None = None) -> list[NDArray[np.uint8]]:
-        """RGB pictures (height, width, 3), all of them or those at `indices`."""
+        """Decode frames to uint8 RGB, (height, width, 3) each.
+
+        Args:
+            indices: Positions of the frames; None for all of them.
+
+        Raises:
+            StoreError: The clip has no frames.
+        """
         names = self.frame_names
         if not names:
             raise self._lacks("frames")
@@ -49,15 +62,23 @@ class StoredClip:
         return [simplejpeg.decode_jpeg(self._read(names[i]), colorspace="RGB") for i in wanted]
 
     def evenly(self, count: int) -> list[NDArray[np.uint8]]:
-        """`count` frames by index: round-half-even of linspace(0, n - 1, count), repeats included.
+        """Decode `count` frames, evenly by index, as uint8 RGB (height, width, 3) each.
 
-        The rule of VALOR and AVVP for CLIP, ResNet-152 and R(2+1)D.
+        Indices are linspace(0, n - 1, count) rounded half to even, repeats included: the rule of
+        VALOR and AVVP for CLIP, ResNet-152 and R(2+1)D.
         """
         last = len(self.frame_names) - 1
         return self.frames([int(i) for i in np.rint(np.linspace(0, max(last, 0), count))])
 
     def audio(self, rate: int | None = None) -> NDArray[np.float32]:
-        """The waveform (samples,) in [-1, 1], at `rate` Hz (None: as stored)."""
+        """Decode the waveform, float32 (samples,) in [-1, 1].
+
+        Args:
+            rate: Samples per second; None keeps the stored rate.
+
+        Raises:
+            StoreError: The clip has no audio.
+        """
         names = [suffix for suffix in self.ranges if suffix in ("flac", "wav")]
         if not names:
             raise self._lacks("audio")
@@ -67,26 +88,29 @@ class StoredClip:
         return np.asarray(soxr.resample(samples, stored, rate, quality="HQ"), np.float32)
 
     def fbank(self) -> NDArray[np.float32]:
-        """The log-mel filter bank (frames, mels), not normalised."""
+        """Read the log-mel filter bank, float32 (frames, mels), not normalised.
+
+        Raises:
+            StoreError: The clip has no fbank.
+        """
         if "fbank.npy" not in self.ranges:
             raise self._lacks("fbank")
         content = io.BytesIO(self._read("fbank.npy"))
         return np.asarray(np.load(content, allow_pickle=False), np.float32)
 
     def source_sha256(self) -> str:
-        """sha256 of the members read so far, in the shard's order, then of labels or text."""
+        """Return the sha256 of the members read so far, in the shard's order, labels and text."""
         digest = hashlib.sha256()
         for suffix in self.ranges:
             digest.update(self._seen.get(suffix, b""))
         if self.labels is not None:
-            digest.update(canonical_labels(self.labels).encode())
+            digest.update(_canonical_labels(self.labels))
         digest.update(self.text.encode())
         return digest.hexdigest()
 
-    def forget(self) -> "StoredClip":
-        """The same clip without the contents that were read."""
+    def drop_cache(self) -> None:
+        """Free the contents that were read."""
         self._seen.clear()
-        return self
 
     def _read(self, suffix: str) -> bytes:
         if suffix not in self._seen:
@@ -104,18 +128,22 @@ class StoredClip:
         return StoreError(f"{self.clip_id} has no {what} in its shard; it has {has}")
 
 
-def canonical_labels(labels: Sequence[str]) -> str:
-    """Labels as text whose hash stands for them: sorted, as JSON."""
-    return json.dumps(sorted(set(labels)), ensure_ascii=False)
+def labels_sha256(labels: Sequence[str]) -> str:
+    """Return the sha256 of a set of labels, whatever their order."""
+    return hashlib.sha256(_canonical_labels(labels)).hexdigest()
+
+
+def _canonical_labels(labels: Sequence[str]) -> bytes:
+    return json.dumps(sorted(set(labels)), ensure_ascii=False).encode()
 
 
 def _decode_audio(content: bytes) -> tuple[NDArray[np.float32], int]:
-    """Samples in [-1, 1) of a mono 16-bit file, and their rate."""
+    """Return the samples of a mono 16-bit file in [-1, 1), and their rate."""
     with av.open(io.BytesIO(content)) as container:
         stream = container.streams.audio[0]
         parts = [frame.to_ndarray().reshape(-1) for frame in container.decode(stream)]
         rate = int(stream.rate)
     samples = np.concatenate(parts) if parts else np.zeros(0, np.int16)
     if samples.dtype != np.int16:
-        raise StoreError(f"stored audio must be 16-bit PCM, and this is {samples.dtype}")
+        raise StoreError(f"stored audio must be 16-bit PCM, but this is {samples.dtype}")
     return samples.astype(np.float32) / 32768.0, rate

@@ -1,4 +1,4 @@
-"""The one model of a worker process: loaded with the first task, kept for the next."""
+"""Keep one loaded model per worker process, from task to task."""
 
 import importlib.util
 import json
@@ -9,14 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avstore.pipelines.features.extractor import Batch, Extractor, FeatureError
-from avstore.pipelines.features.registry import make
+from avstore.pipelines.features.extractor import BatchFunction, Extractor, FeatureError
+from avstore.pipelines.features.registry import make_extractor
 from avstore.pipelines.features.weights import Weights
 
 
 @dataclass(frozen=True)
 class ModelKey:
-    """What makes two tasks share a model. parameters: JSON. device: 'auto', 'cpu', 'cuda:1'."""
+    """Identify a loaded model; tasks with equal keys share one.
+
+    Attributes:
+        reference: Name of the extractor, or `module:name`.
+        parameters: The extractor's parameters as JSON.
+        weights: The model's weights.
+        device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
+    """
 
     reference: str
     parameters: str
@@ -25,26 +32,28 @@ class ModelKey:
 
 
 _lock = threading.Lock()
-_current: list[tuple[ModelKey, Extractor, Batch]] = []
+_current: list[tuple[ModelKey, Extractor, BatchFunction]] = []
 
 
-def loaded(key: ModelKey) -> tuple[Extractor, Batch]:
-    """The extractor and its loaded model; the model of another key is let go first.
+def loaded_model(key: ModelKey) -> tuple[Extractor, BatchFunction]:
+    """Return the extractor and its loaded model; the model of another key is freed first.
 
-    Raises WeightsError and FeatureError, and what the model's library raises.
+    Raises:
+        WeightsError: The weights changed or are missing.
+        FeatureError: No such extractor or device.
     """
     with _lock:
         if not _current or _current[0][0] != key:
             _current.clear()
-            extractor = make(key.reference, json.loads(key.parameters))
+            extractor = make_extractor(key.reference, json.loads(key.parameters))
             key.weights.check()
             run = _one_at_a_time(extractor.load(key.weights, choose_device(key.device)))
             _current.append((key, extractor, run))
         return _current[0][1], _current[0][2]
 
 
-def _one_at_a_time(run: Batch) -> Batch:
-    """One batch at a time, where a worker process has several threads."""
+def _one_at_a_time(run: BatchFunction) -> BatchFunction:
+    """Serialise calls from a worker process with several threads."""
     lock = threading.Lock()
 
     def guarded(items: NDArray[Any]) -> NDArray[Any]:
@@ -55,17 +64,21 @@ def _one_at_a_time(run: Batch) -> Batch:
 
 
 def choose_device(wanted: str) -> str:
-    """'auto' is a CUDA device where there is one (another for each worker), else the CPU."""
+    """Return the device to use; `auto` spreads workers over the CUDA devices, or takes the CPU.
+
+    Raises:
+        FeatureError: A CUDA device is requested and the machine has none.
+    """
     if wanted != "auto":
-        if wanted.startswith("cuda") and not gpus():
+        if wanted.startswith("cuda") and not gpu_count():
             raise FeatureError(f"--device {wanted}: this machine has no CUDA device; use cpu")
         return wanted
-    count = gpus()
+    count = gpu_count()
     return f"cuda:{_worker_number() % count}" if count else "cpu"
 
 
-def gpus() -> int:
-    """CUDA devices that torch can use here; 0 without torch."""
+def gpu_count() -> int:
+    """Return the number of CUDA devices that torch can use; 0 without torch."""
     if importlib.util.find_spec("torch") is None:
         return 0
     import torch  # noqa: PLC0415 -- heavy
@@ -74,8 +87,8 @@ def gpus() -> int:
 
 
 def _worker_number() -> int:
-    """This Dask worker's number on its cluster; 0 outside one."""
-    from distributed import get_worker  # noqa: PLC0415 -- outside a worker there is none
+    """Return this Dask worker's number on its cluster; 0 outside a worker."""
+    from distributed import get_worker  # noqa: PLC0415 -- heavy
 
     try:
         name = str(get_worker().name)

@@ -1,10 +1,9 @@
-"""Damaged files: no crash of the run, no hang, and what is stored is what was asked for.
+"""Test damaged files: the run neither crashes nor hangs, and stored frames are correct.
 
-The judge of a stored clip is a plain decode of the damaged file, all of it, by PyAV alone.
+The reference for a stored clip is a full decode of the damaged file by PyAV alone.
 """
 
 import random
-import time
 from bisect import bisect_right
 from fractions import Fraction
 
@@ -16,7 +15,7 @@ from avstore.pipelines.extract.jpeg import Resizer, encode_jpeg
 from avstore.pipelines.extract.recipe import load_recipe, parse_recipe
 from avstore.pipelines.extract.sandbox import Sandbox
 from tests.faults.mutations import boxes, mutate
-from tests.pipelines.extract.media import ffmpeg, source
+from tests.pipelines.extract.media import ffmpeg, source, worker_cpu_s
 
 SECONDS, COUNT = 1.0, 8
 CUTS = {
@@ -38,7 +37,7 @@ def small_recipe():
 
 @pytest.fixture(scope="module")
 def real(shared_data, tmp_path_factory) -> dict[str, bytes]:
-    """Cuts of real clips, re-encoded small, and the small real files as they are."""
+    """Return cuts of real clips, re-encoded small, and small real files unchanged."""
     folder = tmp_path_factory.mktemp("cuts")
     media = shared_data / "media"
     clips = sorted(media.glob("SpecVQGAN__*.mp4"))
@@ -49,11 +48,12 @@ def real(shared_data, tmp_path_factory) -> dict[str, bytes]:
         files[name] = path.read_bytes()
     for name in ("libwebm__bbb_480p_vp9_opus_1second.webm", "imageio-binaries__realshort.mp4"):
         files[name] = (media / name).read_bytes()
+    assert len(files) == len(CUTS) + 2
     return files
 
 
 def expected(path, recipe) -> tuple[list[float], list[bytes]]:
-    """Frame times and JPEGs by decoding everything and choosing by time."""
+    """Return frame times and JPEGs by decoding everything and selecting by time."""
     frames = {}
     with av.open(str(path), metadata_errors="ignore", options={"threads": "1"}) as container:
         start = Fraction(max(container.start_time or 0, 0), av.time_base)
@@ -76,24 +76,24 @@ def expected(path, recipe) -> tuple[list[float], list[bytes]]:
 
 
 def run(files, recipe, folder, cases) -> dict[str, int]:
-    """Extract each damaged file and judge it; how often each verdict came."""
+    """Extract each damaged file, check what is stored, and count the verdicts."""
     tally: dict[str, int] = {}
     path = folder / "damaged.mp4"
-    with Sandbox(recipe, timeout_s=20, memory_bytes=2 << 30) as sandbox:
+    with Sandbox(recipe, timeout_s=120, memory_bytes=2 << 30) as sandbox:
         for label, data in cases:
             path.write_bytes(data)
-            started = time.monotonic()
-            made = sandbox.extract(source(path, 0.0, SECONDS))
-            assert time.monotonic() - started < 15, f"{label} takes too long"
-            name = str(made.verdict or "stored")
+            before = worker_cpu_s(sandbox)
+            result = sandbox.extract(source(path, 0.0, SECONDS))
+            assert worker_cpu_s(sandbox) - before < 15, f"{label} takes too long"
+            name = str(result.verdict or "stored")
             tally[name] = tally.get(name, 0) + 1
-            if not made.members:
-                assert made.verdict is not None
-                assert made.detail
+            if not result.members:
+                assert result.verdict is not None
+                assert result.detail
                 continue
-            jpegs = [body for suffix, body in made.members if suffix.endswith(".jpg")]
+            jpegs = [body for suffix, body in result.members if suffix.endswith(".jpg")]
             times, theirs = expected(path, recipe)
-            assert list(made.frame_times) == pytest.approx(times), label
+            assert list(result.frame_times) == pytest.approx(times), label
             assert jpegs == theirs, label
     return tally
 

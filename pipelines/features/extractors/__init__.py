@@ -1,1 +1,1 @@
-"""The extractors that come with avstore: one file a model."""
+"""Extractors that come with avstore, one model per file."""

@@ -1,4 +1,4 @@
-"""CLAP: audio features by segment and as a map, text features of a label vocabulary."""
+"""Compute CLAP's audio features, by segment and as a map, and text features of a vocabulary."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -6,40 +6,53 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avstore.pipelines.features.extractor import Batch
-from avstore.pipelines.features.extractors import valor_prompts as valor_words
+from avstore.pipelines.features.batching import torch_batch_function
+from avstore.pipelines.features.extractor import BatchFunction
+from avstore.pipelines.features.extractors.valor_prompts import CLAP_PROMPTS, text_prompt
 from avstore.pipelines.features.huggingface import (
     byte_roberta_tokenizer,
     clap_config,
+    embed_text,
     load_model,
-    tokenizer_of,
+    load_tokenizer,
+    unit_length,
 )
 from avstore.pipelines.features.sound import CLAP_RATE, CLAP_SAMPLES, clap_mel, quantise, repeat_pad
 from avstore.pipelines.features.stored_clip import StoredClip
-from avstore.pipelines.features.torch_run import batch_of
-from avstore.pipelines.features.weights import HubPlace, Place, Weights
+from avstore.pipelines.features.weights import HubWeights, Weights, WeightsSource
 
-HTSAT_FUSED = HubPlace("laion/clap-htsat-fused")
-"""Not VALOR's teacher, which is laion-clap's 630k-fusion-best.pt (lukewys/laion_clap): VALOR's
-thresholds are for that file, which `--weights` takes as it is."""
-WIDTHS = {"htsat-fused": 512, "tiny": 16}
-MAP_WIDTHS = {"htsat-fused": 768, "tiny": 64}
+HTSAT_FUSED = HubWeights("laion/clap-htsat-fused")
+"""VALOR's thresholds hold for another training, laion-clap's 630k-fusion-best.pt.
+
+`--weights` takes that file unchanged.
+"""
+
+CLAP_WIDTHS = {"htsat-fused": 512, "tiny": 16}
+CLAP_MAP_WIDTHS = {"htsat-fused": 768, "tiny": 64}
 
 
 @dataclass(frozen=True)
 class ClapSegments:
-    """(segments, 512) float32, projected and of length 1: VALOR's label path, (10, 512).
+    """Compute CLAP's projected audio features by segment, as VALOR's label path.
 
-    At 48 kHz, N samples: chunk i starts at round(linspace(0, N, segments + 1))[i] and is
-    N // segments long; each is cut to 16 bits, repeated and zero-padded to ten seconds.
-    Franklin905/VALOR at 2677da9; laion-clap 1.1.4. model: `htsat-fused`, or `tiny` for trials.
+    Of N samples at 48 kHz, chunk i starts at round(linspace(0, N, segments + 1))[i] and is
+    N // segments long. Each chunk is quantised to 16 bits, repeated and zero-padded to ten seconds.
+
+    Weights: laion/clap-htsat-fused. Input: stored audio (recipe `valor`; other rates are
+    resampled). Output: float32 (segments, 512), rows of length 1. Source: Wu et al., Large-scale
+    contrastive language-audio pretraining, ICASSP 2023; Franklin905/VALOR at 2677da9 with
+    laion-clap 1.1.4.
+
+    Attributes:
+        segments: Number of chunks of a clip.
+        model: `htsat-fused`, or `tiny` for trials with random weights.
     """
 
     name: ClassVar[str] = "clap-segments"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("audio",)
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchaudio", "transformers")
-    weights: ClassVar[Place | None] = HTSAT_FUSED
+    weights: ClassVar[WeightsSource | None] = HTSAT_FUSED
     batch_size: ClassVar[int] = 32
     dtype: ClassVar[str] = "float32"
 
@@ -48,36 +61,46 @@ class ClapSegments:
 
     @property
     def shape(self) -> tuple[int | None, ...]:
-        return (self.segments, WIDTHS[self.model])
+        """Return the shape of one clip's value."""
+        return (self.segments, CLAP_WIDTHS[self.model])
 
     def items(self, clip: StoredClip) -> NDArray[Any]:
+        """Return the chunks at 48 kHz, float32 (segments, N // segments)."""
         samples = quantise(clip.audio(CLAP_RATE))
         length = len(samples) // self.segments
         starts = np.rint(np.linspace(0, len(samples), self.segments + 1)).astype(int)[:-1]
         return np.stack([samples[at : at + length] for at in starts])
 
-    def load(self, weights: Weights, device: str) -> Batch:
+    def load(self, weights: Weights, device: str) -> BatchFunction:
+        """Load the model and return its batch function."""
         model = load_model("ClapModel", clap_config(self.model), weights)
-        return batch_of(model, device, lambda chunks: embed_audio(model, chunks))
+        return torch_batch_function(model, device, lambda chunks: embed_audio(model, chunks))
 
     def value(self, outputs: NDArray[Any], clip: StoredClip) -> NDArray[Any]:
+        """Return the rows as the clip's value."""
         return outputs
 
 
 @dataclass(frozen=True)
 class ClapMap:
-    """(64, 768) float32: HTSAT's last tokens, not normalised: VALOR++'s audio feature.
+    """Compute the last tokens of CLAP's audio model, as VALOR++'s audio feature.
 
-    The whole clip, resampled by nearest index to exactly 480,000 samples (which warps the time
-    of clips that are not ten seconds); token 32 g + t is frequency group g at time t.
+    The whole clip is resampled by nearest index to exactly 480,000 samples, which stretches the
+    time of clips that are not ten seconds long. Token 32 g + t is frequency group g at time t.
+
+    Weights: laion/clap-htsat-fused. Input: stored audio (recipe `valor`; other rates are
+    resampled). Output: float32 (64, 768), not normalised. Source: Lai et al., VALOR, NeurIPS 2023;
     Franklin905/VALOR at 2677da9.
+
+    Attributes:
+        model: `htsat-fused`, or `tiny` for trials with random weights.
     """
 
     name: ClassVar[str] = "clap-map"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("audio",)
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchaudio", "transformers")
-    weights: ClassVar[Place | None] = HTSAT_FUSED
+    weights: ClassVar[WeightsSource | None] = HTSAT_FUSED
     batch_size: ClassVar[int] = 16
     dtype: ClassVar[str] = "float32"
 
@@ -85,39 +108,48 @@ class ClapMap:
 
     @property
     def shape(self) -> tuple[int | None, ...]:
-        return (64, MAP_WIDTHS[self.model])
+        """Return the shape of one clip's value."""
+        return (64, CLAP_MAP_WIDTHS[self.model])
 
     def items(self, clip: StoredClip) -> NDArray[Any]:
+        """Return the stretched waveform, float32 (1, 480000)."""
         samples = clip.audio(CLAP_RATE)
         at = np.rint(np.linspace(0, len(samples) - 1, CLAP_SAMPLES)).astype(int)
         return quantise(samples[at])[None]
 
-    def load(self, weights: Weights, device: str) -> Batch:
+    def load(self, weights: Weights, device: str) -> BatchFunction:
+        """Load the model and return its batch function."""
         model = load_model("ClapModel", clap_config(self.model), weights)
 
         def forward(waves: Any) -> Any:
             encoded = model.audio_model(input_features=clap_mel(waves), is_longer=_short(waves))
             return encoded.last_hidden_state.flatten(2).transpose(1, 2)
 
-        return batch_of(model, device, forward)
+        return torch_batch_function(model, device, forward)
 
     def value(self, outputs: NDArray[Any], clip: StoredClip) -> NDArray[Any]:
-        only: NDArray[Any] = outputs[0]
-        return only
+        """Return the clip's tokens."""
+        row: NDArray[Any] = outputs[0]
+        return row
 
 
 @dataclass(frozen=True)
 class ClapText:
-    """(512,) float32 a label, projected and of length 1: a feature of the vocabulary.
+    """Compute CLAP's projected text features, one per label of the vocabulary.
 
-    prompts: a sentence with {} for the label, or `valor`, the 25 sentences VALOR uses for LLP.
+    Weights: laion/clap-htsat-fused, with its tokenizer. Input: the dataset's labels. Output:
+    float32 (512,) of length 1 per label. Source: Wu et al., ICASSP 2023.
+
+    Attributes:
+        prompts: A sentence with {} for the label, or `valor`, VALOR's 25 sentences for LLP.
+        model: `htsat-fused`, or `tiny` for trials with random weights.
     """
 
     name: ClassVar[str] = "clap-text"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("text",)
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers")
-    weights: ClassVar[Place | None] = HTSAT_FUSED
+    weights: ClassVar[WeightsSource | None] = HTSAT_FUSED
     batch_size: ClassVar[int] = 64
     dtype: ClassVar[str] = "float32"
 
@@ -126,39 +158,33 @@ class ClapText:
 
     @property
     def shape(self) -> tuple[int | None, ...]:
-        return (WIDTHS[self.model],)
+        """Return the shape of one clip's value."""
+        return (CLAP_WIDTHS[self.model],)
 
     def items(self, clip: StoredClip) -> NDArray[Any]:
-        return np.array([valor_words.sentence(clip.text, self.prompts, valor_words.CLAP)])
+        """Return the sentence of a label, (1,)."""
+        return np.array([text_prompt(clip.text, self.prompts, CLAP_PROMPTS)])
 
-    def load(self, weights: Weights, device: str) -> Batch:
+    def load(self, weights: Weights, device: str) -> BatchFunction:
+        """Load the model and return its batch function."""
         model = load_model("ClapModel", clap_config(self.model), weights)
-        tokenise = tokenizer_of(weights, byte_roberta_tokenizer)
-        ids = batch_of(model, device, lambda given: embed_text(model, given))
+        tokenise = load_tokenizer(weights, byte_roberta_tokenizer)
+        ids = torch_batch_function(model, device, lambda tokens: embed_text(model, tokens))
         return lambda sentences: ids(tokenise([str(text) for text in sentences]))
 
     def value(self, outputs: NDArray[Any], clip: StoredClip) -> NDArray[Any]:
-        only: NDArray[Any] = outputs[0]
-        return only
+        """Return the label's feature."""
+        row: NDArray[Any] = outputs[0]
+        return row
 
 
 def embed_audio(model: Any, chunks: Any) -> Any:
-    """48 kHz waveforms (B, n) of at most ten seconds to features of length 1 (B, width)."""
+    """Compute features of length 1, (B, width), of 48 kHz waveforms (B, n) up to ten seconds."""
     mel = clap_mel(repeat_pad(chunks))
-    found = model.get_audio_features(input_features=mel, is_longer=_short(chunks))
-    return _unit(found.pooler_output)
-
-
-def embed_text(model: Any, given: Any) -> Any:
-    """Token ids and mask (B, 2, T) to features of length 1 (B, width)."""
-    found = model.get_text_features(input_ids=given[:, 0], attention_mask=given[:, 1])
-    return _unit(found.pooler_output)
+    features = model.get_audio_features(input_features=mel, is_longer=_short(chunks))
+    return unit_length(features.pooler_output)
 
 
 def _short(waves: Any) -> Any:
-    """No clip is longer than ten seconds, so the fusion looks at the whole alone."""
+    """Mark every waveform as short: none exceeds ten seconds, so fusion uses it whole."""
     return waves.new_zeros((len(waves), 1)).bool()
-
-
-def _unit(vectors: Any) -> Any:
-    return vectors / vectors.norm(dim=-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""R(2+1)D-18 of Kinetics-400: one feature for each of ten runs of eight frames (LLP)."""
+"""Compute R(2+1)D-18 features of runs of eight frames, as published for LLP."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -7,25 +7,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avstore.pipelines.features import pixels
-from avstore.pipelines.features.extractor import Batch
+from avstore.pipelines.features.batching import torch_batch_function
+from avstore.pipelines.features.checkpoint import load_state, read_state, seeded
+from avstore.pipelines.features.extractor import BatchFunction
 from avstore.pipelines.features.stored_clip import StoredClip
-from avstore.pipelines.features.torch_run import batch_of
-from avstore.pipelines.features.weights import Place, UrlPlace, Weights, fit, read_state, seeded
+from avstore.pipelines.features.weights import UrlWeights, Weights, WeightsSource
 
 
 @dataclass(frozen=True)
 class R2Plus1D18:
-    """(segments, 512) float32: global pooled, all but the last layer; (10, 512) as published.
+    """Compute R(2+1)D-18's pooled features of consecutive runs of frames.
 
-    frames: taken by linspace over the stored ones, 8 a segment. Each is resized straight to
-    112 x 112 without a crop. YapengTian/AVVP-ECCV20 at fde5611, feature extraction.
+    Each frame is resized to a square without a crop.
+
+    Weights: torchvision's R(2+1)D-18 of Kinetics-400. Input: stored frames (recipe `llp`: 8 per
+    second). Output: float32 (frames / run, 512); (10, 512) as published. Source: Tian et al., LLP,
+    ECCV 2020; YapengTian/AVVP-ECCV20 at fde5611, feature extraction.
+
+    Attributes:
+        frames: Number of frames, taken evenly by index of the stored ones.
+        run: Frames per output row.
+        side: Width and height of the model's input, in pixels.
     """
 
     name: ClassVar[str] = "r2plus1d18"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("frames",)
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchvision")
-    weights: ClassVar[Place | None] = UrlPlace(
+    weights: ClassVar[WeightsSource | None] = UrlWeights(
         "https://download.pytorch.org/models/r2plus1d_18-91a641e6.pth"
     )
     batch_size: ClassVar[int] = 20
@@ -37,30 +46,34 @@ class R2Plus1D18:
 
     @property
     def shape(self) -> tuple[int | None, ...]:
+        """Return the shape of one clip's value."""
         return (self.frames // self.run, 512)
 
     def items(self, clip: StoredClip) -> NDArray[Any]:
+        """Return runs of frames, uint8 (n, run, height, width, 3)."""
         pictures = np.stack(clip.evenly(self.frames))
         return pictures.reshape(-1, self.run, *pictures.shape[1:])
 
-    def load(self, weights: Weights, device: str) -> Batch:
+    def load(self, weights: Weights, device: str) -> BatchFunction:
+        """Load the model and return its batch function."""
         import torch  # noqa: PLC0415 -- heavy
         from torchvision.models.video import r2plus1d_18  # noqa: PLC0415 -- heavy
 
         with seeded(weights.seed):
             model = r2plus1d_18()
         if weights.path:
-            fit(model, read_state(weights.local))
+            load_state(model, read_state(weights.local))
         model.fc = torch.nn.Identity()
 
-        return batch_of(model, device, lambda runs: model(self.prepare(runs)))
+        return torch_batch_function(model, device, lambda runs: model(self.prepare(runs)))
 
     def prepare(self, runs: Any) -> Any:
-        """uint8 (B, run, H, W, 3) to the network's input (B, 3, run, side, side)."""
+        """Convert uint8 (B, run, H, W, 3) to the model's input (B, 3, run, side, side)."""
         flat = pixels.to_unit(runs.flatten(0, 1))
-        small = pixels.resize(flat, self.side, self.side, "bilinear", antialias=True)
-        ready = pixels.normalise(small, pixels.KINETICS)
+        small = pixels.resize_batch(flat, self.side, self.side, "bilinear", antialias=True)
+        ready = pixels.normalise_rgb(small, pixels.KINETICS_STATISTICS)
         return ready.unflatten(0, runs.shape[:2]).transpose(1, 2)
 
     def value(self, outputs: NDArray[Any], clip: StoredClip) -> NDArray[Any]:
+        """Return the rows as the clip's value."""
         return outputs

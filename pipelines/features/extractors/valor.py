@@ -1,8 +1,8 @@
-"""VALOR's pseudo labels: which of a clip's own labels each segment shows, and which it sounds.
+"""Compute VALOR's pseudo labels: which of a clip's labels each segment shows or sounds.
 
-Lai et al., VALOR, NeurIPS 2023; Franklin905/VALOR at 2677da9. No softmax, no smoothing, no
-fusion of the two: a segment has a label of the clip where its logit is above that label's
-threshold, and no other label ever.
+Lai et al., VALOR, NeurIPS 2023; Franklin905/VALOR at 2677da9. A segment gets a label of its clip if
+the label's logit is above the label's threshold, without softmax, smoothing, or fusion of the two
+modalities. It never gets a label that its clip does not have.
 """
 
 from dataclasses import dataclass
@@ -12,109 +12,140 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avstore.manifests.store import StoreError
-from avstore.pipelines.features.extractor import Batch
-from avstore.pipelines.features.extractors import clap
-from avstore.pipelines.features.extractors import clip as clips
-from avstore.pipelines.features.extractors import valor_prompts as valor_words
+from avstore.pipelines.features.batching import torch_batch_function
+from avstore.pipelines.features.extractor import BatchFunction
+from avstore.pipelines.features.extractors.clap import HTSAT_FUSED, ClapSegments, embed_audio
+from avstore.pipelines.features.extractors.clip import VIT_L_14, ClipImage
+from avstore.pipelines.features.extractors.valor_prompts import VALOR_CLASSES, VALOR_LABELS
 from avstore.pipelines.features.huggingface import (
     byte_clip_tokenizer,
     byte_roberta_tokenizer,
     clap_config,
     clip_config,
+    embed_text,
     load_model,
-    tokenizer_of,
+    load_tokenizer,
 )
 from avstore.pipelines.features.stored_clip import StoredClip
-from avstore.pipelines.features.torch_run import batch_of
-from avstore.pipelines.features.weights import Place, Weights
+from avstore.pipelines.features.weights import Weights, WeightsSource
 
-CLASSES = len(valor_words.ROWS)
+CLASS_COUNT = len(VALOR_CLASSES)
 
 
 @dataclass(frozen=True)
 class ValorClipLabels:
-    """(10, 25) int64, visual: CLIP's image-text logits of ten frames against the thresholds."""
+    """Compute visual pseudo labels: CLIP's image-text logits of ten frames above thresholds.
+
+    Weights: openai/clip-vit-large-patch14. Input: stored frames (any recipe) and the clip's
+    labels. Output: int64 (10, 25), 0 or 1, by segment and LLP class. Source: VALOR, as above.
+
+    Attributes:
+        model: `vit-l-14`, or `tiny` for trials with random weights.
+    """
 
     name: ClassVar[str] = "valor-clip-labels"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("frames", "labels")
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers")
-    weights: ClassVar[Place | None] = clips.VIT_L_14
+    weights: ClassVar[WeightsSource | None] = VIT_L_14
     batch_size: ClassVar[int] = 64
     dtype: ClassVar[str] = "int64"
-    shape: ClassVar[tuple[int | None, ...]] = (10, CLASSES)
+    shape: ClassVar[tuple[int | None, ...]] = (10, CLASS_COUNT)
 
     model: str = "vit-l-14"
 
     @property
-    def _teacher(self) -> clips.ClipImage:
-        return clips.ClipImage(model=self.model)
+    def _teacher(self) -> ClipImage:
+        return ClipImage(model=self.model)
 
     def items(self, clip: StoredClip) -> NDArray[Any]:
+        """Return ten frames, uint8 (10, height, width, 3)."""
         return self._teacher.items(clip)
 
-    def load(self, weights: Weights, device: str) -> Batch:
+    def load(self, weights: Weights, device: str) -> BatchFunction:
+        """Load the model and return its batch function."""
         model = load_model("CLIPModel", clip_config(self.model), weights)
-        tokenise = tokenizer_of(weights, byte_clip_tokenizer)
-        embed = batch_of(model, device, lambda ids: clips.embed_text(model, ids))
-        text = embed(tokenise([row.photo for row in valor_words.ROWS]))
+        tokenise = load_tokenizer(weights, byte_clip_tokenizer)
+        embed = torch_batch_function(model, device, lambda ids: embed_text(model, ids))
+        text = embed(tokenise([each.clip_prompt for each in VALOR_CLASSES]))
 
         def forward(pictures: Any) -> Any:
-            seen = self._teacher.embed(model, pictures)
-            return model.logit_scale.exp() * seen @ seen.new_tensor(text).T
+            images = self._teacher.embed(model, pictures)
+            return model.logit_scale.exp() * images @ images.new_tensor(text).T
 
-        return batch_of(model, device, forward)
+        return torch_batch_function(model, device, forward)
 
     def value(self, outputs: NDArray[Any], clip: StoredClip) -> NDArray[Any]:
-        return pseudo_labels(outputs, [row.seen for row in valor_words.ROWS], clip)
+        """Return the clip's pseudo labels."""
+        return pseudo_labels(outputs, [each.clip_threshold for each in VALOR_CLASSES], clip)
 
 
 @dataclass(frozen=True)
 class ValorClapLabels:
-    """(10, 25) int64, audible: CLAP's audio-text logits of ten chunks against the thresholds."""
+    """Compute audible pseudo labels: CLAP's audio-text logits of ten chunks above thresholds.
+
+    Weights: laion/clap-htsat-fused; VALOR's own teacher is laion-clap's 630k-fusion-best.pt, which
+    `--weights` takes. Input: stored audio (recipe `valor`, 48 kHz) and the clip's labels. Output:
+    int64 (10, 25), 0 or 1, by segment and LLP class. Source: VALOR, as above.
+
+    Attributes:
+        model: `htsat-fused`, or `tiny` for trials with random weights.
+    """
 
     name: ClassVar[str] = "valor-clap-labels"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("audio", "labels")
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchaudio", "transformers", "tokenizers")
-    weights: ClassVar[Place | None] = clap.HTSAT_FUSED
+    weights: ClassVar[WeightsSource | None] = HTSAT_FUSED
     batch_size: ClassVar[int] = 32
     dtype: ClassVar[str] = "int64"
-    shape: ClassVar[tuple[int | None, ...]] = (10, CLASSES)
+    shape: ClassVar[tuple[int | None, ...]] = (10, CLASS_COUNT)
 
     model: str = "htsat-fused"
 
     def items(self, clip: StoredClip) -> NDArray[Any]:
-        return clap.ClapSegments(model=self.model).items(clip)
+        """Return ten chunks at 48 kHz, float32 (10, N // 10)."""
+        return ClapSegments(model=self.model).items(clip)
 
-    def load(self, weights: Weights, device: str) -> Batch:
+    def load(self, weights: Weights, device: str) -> BatchFunction:
+        """Load the model and return its batch function."""
         model = load_model("ClapModel", clap_config(self.model), weights)
-        tokenise = tokenizer_of(weights, byte_roberta_tokenizer)
-        embed = batch_of(model, device, lambda ids: clap.embed_text(model, ids))
-        text = embed(tokenise([row.sound for row in valor_words.ROWS]))
+        tokenise = load_tokenizer(weights, byte_roberta_tokenizer)
+        embed = torch_batch_function(model, device, lambda ids: embed_text(model, ids))
+        text = embed(tokenise([each.clap_prompt for each in VALOR_CLASSES]))
 
         def forward(chunks: Any) -> Any:
-            heard = clap.embed_audio(model, chunks)
-            return model.logit_scale_a.exp() * heard @ heard.new_tensor(text).T
+            audio = embed_audio(model, chunks)
+            return model.logit_scale_a.exp() * audio @ audio.new_tensor(text).T
 
-        return batch_of(model, device, forward)
+        return torch_batch_function(model, device, forward)
 
     def value(self, outputs: NDArray[Any], clip: StoredClip) -> NDArray[Any]:
-        return pseudo_labels(outputs, [row.heard for row in valor_words.ROWS], clip)
+        """Return the clip's pseudo labels."""
+        return pseudo_labels(outputs, [each.clap_threshold for each in VALOR_CLASSES], clip)
 
 
 def pseudo_labels(
     logits: NDArray[Any], thresholds: list[float], clip: StoredClip
 ) -> NDArray[np.int64]:
-    """1 where a clip's own label has a logit strictly above its threshold. logits: (10, 25).
+    """Return 1 where a label of the clip has a logit strictly above its threshold, else 0.
 
-    Raises StoreError where the clip has a label that is not one of LLP's.
+    Args:
+        logits: (10, 25), by segment and LLP class.
+        thresholds: One per class.
+        clip: Its labels are the only ones a segment can have.
+
+    Returns:
+        int64 (10, 25).
+
+    Raises:
+        StoreError: The clip has a label that is not one of LLP's.
     """
     labels = set(clip.labels or ())
-    if foreign := sorted(labels - set(valor_words.LABELS)):
+    if unknown := sorted(labels - set(VALOR_LABELS)):
         raise StoreError(
-            f"{clip.clip_id} has the label {foreign[0]!r}, which is not one of LLP's 25"
+            f"{clip.clip_id} has the label {unknown[0]!r}, which is not one of LLP's 25"
         )
-    weak = np.array([label in labels for label in valor_words.LABELS])
-    found: NDArray[np.bool_] = (logits > np.array(thresholds, np.float32)) & weak
-    return found.astype(np.int64)
+    own = np.array([label in labels for label in VALOR_LABELS])
+    above: NDArray[np.bool_] = (logits > np.array(thresholds, np.float32)) & own
+    return above.astype(np.int64)

@@ -1,7 +1,7 @@
-"""The sentences and thresholds of VALOR's pseudo labels, for LLP's 25 classes in their order.
+"""Hold the sentences and thresholds of VALOR's pseudo labels, for LLP's 25 classes in order.
 
-Lai et al., VALOR, NeurIPS 2023; Franklin905/VALOR at 2677da9. The misspelt words are theirs:
-they decide the numbers that the thresholds are for.
+Lai et al., VALOR, NeurIPS 2023; Franklin905/VALOR at 2677da9. Misspelt words are kept, because the
+thresholds hold for the embeddings of exactly these sentences.
 """
 
 from collections.abc import Mapping
@@ -11,14 +11,22 @@ from avstore.manifests.store import StoreError
 
 
 @dataclass(frozen=True)
-class Row:
-    """One class: what CLIP and CLAP are asked, and the logit above which a segment has it."""
+class ValorClass:
+    """Hold one class of LLP.
+
+    Attributes:
+        label: The label in LLP.
+        clip_prompt: The sentence for CLIP's text tower.
+        clap_prompt: The sentence for CLAP's text tower.
+        clip_threshold: Image-text logit above which a segment shows the class.
+        clap_threshold: Audio-text logit above which the class is audible in a segment.
+    """
 
     label: str
-    photo: str
-    sound: str
-    seen: float
-    heard: float
+    clip_prompt: str
+    clap_prompt: str
+    clip_threshold: float
+    clap_threshold: float
 
 
 _TABLE = """
@@ -50,29 +58,37 @@ Clapping               | hands clapping           | clapping               | 18 
 """
 
 
-def _rows() -> tuple[Row, ...]:
-    cells = ([cell.strip() for cell in line.split("|")] for line in _TABLE.strip().splitlines())
+def _parse_table() -> tuple[ValorClass, ...]:
+    rows = ([cell.strip() for cell in line.split("|")] for line in _TABLE.strip().splitlines())
     return tuple(
-        Row(label, f"A photo of {photo}.", f"This is a sound of {sound}", float(seen), float(heard))
-        for label, photo, sound, seen, heard in cells
+        ValorClass(
+            label, f"A photo of {photo}.", f"This is a sound of {sound}", float(clip), float(clap)
+        )
+        for label, photo, sound, clip, clap in rows
     )
 
 
-ROWS = _rows()
-LABELS = tuple(row.label for row in ROWS)
-CLIP: Mapping[str, str] = {row.label: row.photo for row in ROWS}
-CLAP: Mapping[str, str] = {row.label: row.sound for row in ROWS}
+VALOR_CLASSES = _parse_table()
+VALOR_LABELS = tuple(each.label for each in VALOR_CLASSES)
+CLIP_PROMPTS: Mapping[str, str] = {each.label: each.clip_prompt for each in VALOR_CLASSES}
+CLAP_PROMPTS: Mapping[str, str] = {each.label: each.clap_prompt for each in VALOR_CLASSES}
 
 
-def sentence(label: str, prompts: str, valor: Mapping[str, str]) -> str:
-    """What the text tower is asked for a label: a template filled in, or VALOR's sentence.
+def text_prompt(label: str, prompts: str, valor: Mapping[str, str]) -> str:
+    """Return the sentence for a label: a template filled in, or VALOR's sentence.
 
-    Raises StoreError for a template without {}, and for a label that is not LLP's.
+    Args:
+        label: The label.
+        prompts: A sentence with {} for the label, or `valor`.
+        valor: VALOR's sentence by label.
+
+    Raises:
+        StoreError: The template has no {}, or VALOR has no sentence for the label.
     """
     if prompts == "valor":
         if label not in valor:
-            raise StoreError(f"prompts=valor has no sentence for {label!r}: they are LLP's 25")
+            raise StoreError(f"prompts=valor has no sentence for {label!r}, only for LLP's labels")
         return valor[label]
     if "{}" not in prompts:
-        raise StoreError(f"prompts={prompts!r} must hold {{}} for the label, or be 'valor'")
+        raise StoreError(f"prompts={prompts!r} must contain {{}} for the label, or be 'valor'")
     return prompts.replace("{}", label.replace("_", " "))

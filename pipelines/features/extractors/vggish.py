@@ -1,4 +1,4 @@
-"""VGGish: a 128-number embedding for each 0.96 s of sound."""
+"""Compute VGGish embeddings, one for each 0.96 s of audio."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -6,31 +6,38 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avstore.pipelines.features.extractor import Batch
+from avstore.pipelines.features.batching import torch_batch_function
+from avstore.pipelines.features.checkpoint import load_state, read_state, seeded
+from avstore.pipelines.features.extractor import BatchFunction
 from avstore.pipelines.features.sound import VGGISH_RATE, vggish_examples
 from avstore.pipelines.features.stored_clip import StoredClip
-from avstore.pipelines.features.torch_run import batch_of
-from avstore.pipelines.features.weights import Place, UrlPlace, Weights, fit, read_state, seeded
+from avstore.pipelines.features.weights import UrlWeights, Weights, WeightsSource
 
 _CHANNELS = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool")
 
 
 @dataclass(frozen=True)
 class Vggish:
-    """(segments, 128) float32; (10, 128) of ten seconds, as LLP and AVE have it.
+    """Compute VGGish's embeddings, without PCA: LLP's scripts for it are not published.
 
-    segments: examples kept; a shorter clip repeats its last one, a longer one is cut (AVSBench's
-    clips of 5 s want 5). hop_frames: 10 ms steps from one example to the next; 96 is the
-    published front end, 100 gives one a second. relu: the activation after the last layer, which
-    the first release has. No PCA: LLP's scripts for it were not published with the repository.
-    Weights: the AudioSet checkpoint as PyTorch tensors, published with torchvggish.
+    Weights: the AudioSet checkpoint as PyTorch tensors, as torchvggish publishes it. Input: stored
+    audio (any recipe; resampled to 16 kHz). Output: float32 (segments, 128), at least 0 with
+    `relu`; (10, 128) of ten seconds, as for LLP and AVE. Source: Hershey et al., CNN architectures
+    for large-scale audio classification, ICASSP 2017.
+
+    Attributes:
+        segments: Number of examples; a shorter clip repeats its last one, a longer one is cut
+            (use 5 for AVSBench's clips of 5 s).
+        hop_frames: Steps of 10 ms from one example to the next: 96 in the published front end,
+            100 for one example per second.
+        relu: Apply the activation after the last layer, as the first release does.
     """
 
     name: ClassVar[str] = "vggish"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("audio",)
     libraries: ClassVar[tuple[str, ...]] = ("torch", "numpy")
-    weights: ClassVar[Place | None] = UrlPlace(
+    weights: ClassVar[WeightsSource | None] = UrlWeights(
         "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth"
     )
     batch_size: ClassVar[int] = 64
@@ -42,19 +49,22 @@ class Vggish:
 
     @property
     def shape(self) -> tuple[int | None, ...]:
+        """Return the shape of one clip's value."""
         return (self.segments, 128)
 
     def items(self, clip: StoredClip) -> NDArray[Any]:
+        """Return the log-mel examples, float32 (segments, 96, 64)."""
         examples = vggish_examples(clip.audio(VGGISH_RATE), self.hop_frames)[: self.segments]
         missing = self.segments - len(examples)
         return np.concatenate([examples, np.repeat(examples[-1:], missing, axis=0)])
 
-    def load(self, weights: Weights, device: str) -> Batch:
+    def load(self, weights: Weights, device: str) -> BatchFunction:
+        """Load the model and return its batch function."""
         with seeded(weights.seed):
-            model = network()
+            model = vggish_network()
         if weights.path:
-            fit(model, read_state(weights.local), ignore=("pproc.",))
-        return batch_of(model, device, lambda examples: self._forward(model, examples))
+            load_state(model, read_state(weights.local), ignore=("pproc.",))
+        return torch_batch_function(model, device, lambda examples: self._forward(model, examples))
 
     def _forward(self, model: Any, examples: Any) -> Any:
         maps = model["features"](examples[:, None])
@@ -62,11 +72,12 @@ class Vggish:
         return embedded.relu() if self.relu else embedded
 
     def value(self, outputs: NDArray[Any], clip: StoredClip) -> NDArray[Any]:
+        """Return the rows as the clip's value."""
         return outputs
 
 
-def network() -> Any:
-    """The layers, under the names of the published tensors: features.0 … embeddings.4.
+def vggish_network() -> Any:
+    """Build the layers under the names of the published tensors: features.0 … embeddings.4.
 
     3 x 3 convolutions of 64, 128, 256, 256, 512, 512 channels with 2 x 2 pools (VGG's
     configuration A without its last group), then 4096, 4096, 128.

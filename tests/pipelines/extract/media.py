@@ -1,17 +1,17 @@
-"""Clips made on the spot, by the FFmpeg binary that comes in a wheel, and a reference decode."""
+"""Generate test clips with the FFmpeg binary of imageio-ffmpeg, and other helpers."""
 
 import subprocess
 from pathlib import Path
 
-import av
 import imageio_ffmpeg
-import numpy as np
+import psutil
 
 from avstore.pipelines.extract.records import ClipSource
+from avstore.pipelines.extract.sandbox import Sandbox
 
 
 def ffmpeg(*arguments: str | Path, stdin: bytes | None = None) -> bytes:
-    """Run FFmpeg; its standard output."""
+    """Run FFmpeg and return its standard output."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *map(str, arguments)]
     done = subprocess.run(command, input=stdin, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
@@ -19,6 +19,7 @@ def ffmpeg(*arguments: str | Path, stdin: bytes | None = None) -> bytes:
 
 
 def source(path: Path, offset_s: float = 0.0, duration_s: float = 10.0) -> ClipSource:
+    """Return a clip's source."""
     return ClipSource(f"test/{path.stem}", "key", str(path), offset_s, duration_s)
 
 
@@ -32,7 +33,7 @@ def make_clip(
     audio: tuple = ("-c:a", "aac"),
     extra: tuple = (),
 ) -> Path:
-    """A moving test picture with a tone that sweeps."""
+    """Write a moving test picture with a tone that sweeps, and return the path."""
     ffmpeg(
         *("-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate}:duration={seconds}"),
         *("-f", "lavfi", "-i", f"aevalsrc=0.3*sin(600*t*t):s=44100:d={seconds}"),
@@ -41,14 +42,9 @@ def make_clip(
     return path
 
 
-def full_decode(path: Path) -> list[tuple[float, np.ndarray]]:
-    """Every frame's time (seconds) and luma plane, plainly decoded in order."""
-    frames = []
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.thread_count = 1
-        for frame in container.decode(stream):
-            plane = frame.planes[0]
-            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-            frames.append((float(frame.pts * stream.time_base), rows[: frame.height].copy()))
-    return frames
+def worker_cpu_s(sandbox: Sandbox) -> float:
+    """Return the CPU seconds of a sandbox's worker; unlike wall time, it ignores other load."""
+    if sandbox._worker is None:
+        return 0.0
+    times = psutil.Process(sandbox._worker._process.pid).cpu_times()
+    return times.user + times.system

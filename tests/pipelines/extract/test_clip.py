@@ -1,4 +1,4 @@
-"""Whole clips, through the public door, against independent computations."""
+"""Test extract_clip on whole clips against independent computations."""
 
 import csv
 import io
@@ -11,6 +11,7 @@ from PIL import Image
 
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.clip import extract_clip
+from avstore.pipelines.extract.fbank import log_mel
 from avstore.pipelines.extract.recipe import load_recipe
 from tests.pipelines.extract.media import ffmpeg, make_clip, source
 
@@ -22,7 +23,7 @@ def jpegs(extracted) -> list[np.ndarray]:
     return [np.asarray(Image.open(io.BytesIO(data))) for data in frames]
 
 
-def bank_of(extracted) -> np.ndarray:
+def fbank_of(extracted) -> np.ndarray:
     return np.load(io.BytesIO(dict(extracted.members)["fbank.npy"]))
 
 
@@ -32,7 +33,7 @@ def vggsound(shared_data: Path) -> list[Path]:
 
 
 def ffmpeg_frames(path: Path, times: list[float], crop: str) -> np.ndarray:
-    """Frames by FFmpeg itself, N × 256 × 256 × 3: the whole clip decoded, then picked by time."""
+    """Decode the whole clip by FFmpeg and select frames by time: (N, 256, 256, 3)."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         pts = [float(f.pts * stream.time_base) for f in container.decode(stream)]
@@ -46,12 +47,14 @@ def test_members_of_real_clips_against_ffmpeg_and_torchaudio(shared_data):
     import torch
     import torchaudio
 
-    for path in vggsound(shared_data)[:4]:
-        made = extract_clip(source(path), STELLA)
-        assert made.verdict is None, made.detail
-        suffixes = [suffix for suffix, _ in made.members]
+    paths = vggsound(shared_data)[:4]
+    assert len(paths) == 4
+    for path in paths:
+        result = extract_clip(source(path), STELLA)
+        assert result.verdict is None, result.detail
+        suffixes = [suffix for suffix, _ in result.members]
         assert suffixes == ["fbank.npy", "flac", *(f"f{i:03d}.jpg" for i in range(80))]
-        frames = np.stack(jpegs(made)).astype(float)
+        frames = np.stack(jpegs(result)).astype(float)
         crop = "scale=256:256:force_original_aspect_ratio=increase:flags=bilinear,crop=256:256"
         theirs = ffmpeg_frames(path, [i * 0.125 for i in range(80)], crop).astype(float)
         psnr = 10 * np.log10(255**2 / np.square(frames - theirs).mean(axis=(1, 2, 3)))
@@ -62,24 +65,22 @@ def test_members_of_real_clips_against_ffmpeg_and_torchaudio(shared_data):
             wave - wave.mean(), htk_compat=True, sample_frequency=16000, use_energy=False,
             window_type="hanning", num_mel_bins=128, dither=0.0, frame_shift=10,
         ).numpy()  # fmt: skip
-        bank = bank_of(made)
-        assert bank.shape == (998, 128)
-        assert bank.dtype == np.float16
-        rows = min(len(bank), len(reference))
-        assert np.abs(bank[:rows] - reference[:rows]).mean() < 0.02, path.name
+        fbank = fbank_of(result)
+        assert fbank.shape == (998, 128)
+        assert fbank.dtype == np.float16
+        rows = min(len(fbank), len(reference))
+        assert np.abs(fbank[:rows] - reference[:rows]).mean() < 0.02, path.name
 
 
-def test_flac_is_the_waveform_that_the_bank_was_made_of(tmp_path):
-    made = extract_clip(source(make_clip(tmp_path / "a.mp4")), STELLA)
-    with av.open(io.BytesIO(dict(made.members)["flac"])) as container:
+def test_flac_is_the_waveform_of_the_fbank(tmp_path):
+    result = extract_clip(source(make_clip(tmp_path / "a.mp4")), STELLA)
+    with av.open(io.BytesIO(dict(result.members)["flac"])) as container:
         stream = container.streams.audio[0]
         assert (stream.rate, stream.channels, stream.format.name) == (16000, 1, "s16")
         samples = np.concatenate([f.to_ndarray()[0] for f in container.decode(stream)])
     assert len(samples) == 160000
-    from avstore.pipelines.extract.fbank import log_mel
-
     again = log_mel(samples, 16000, STELLA.fbank).astype(np.float16)
-    assert np.array_equal(again, bank_of(made))
+    assert np.array_equal(again, fbank_of(result))
 
 
 def test_two_runs_give_the_same_bytes(tmp_path):
@@ -94,32 +95,32 @@ def test_a_clip_within_a_long_file_is_cut_at_its_own_seconds(tmp_path):
     assert part.verdict is None, part.detail
     assert part.frame_times[0] == pytest.approx(0.0, abs=1e-6)
     assert part.duration_s == 10.0
-    from_whole = bank_of(whole)[700:1698].astype(np.float32)
-    assert np.median(np.abs(bank_of(part) - from_whole)) < 0.02
+    from_whole = fbank_of(whole)[700:1698].astype(np.float32)
+    assert np.median(np.abs(fbank_of(part) - from_whole)) < 0.02
 
 
 @pytest.mark.parametrize(
-    ("make", "verdict", "words"),
+    ("options", "verdict", "detail"),
     [
         ({"audio": ("-an",)}, Verdict.NO_AUDIO, "no audio stream"),
         ({"video": ("-vn",)}, Verdict.NO_VIDEO, "no video stream"),
         ({"seconds": 3.2}, Verdict.TOO_SHORT, "3.20 s of 10 s wanted"),
     ],
 )
-def test_unusable_clips_are_named(tmp_path, make, verdict, words):
-    made = extract_clip(source(make_clip(tmp_path / "a.mp4", **make)), STELLA)
-    assert made.verdict is verdict
-    assert words in made.detail
-    assert made.members == ()
+def test_unusable_clips_get_a_verdict(tmp_path, options, verdict, detail):
+    result = extract_clip(source(make_clip(tmp_path / "a.mp4", **options)), STELLA)
+    assert result.verdict is verdict
+    assert detail in result.detail
+    assert result.members == ()
 
 
 @pytest.mark.parametrize("begins", [6.0, 10.0, 252.0])
 def test_a_clip_that_goes_beyond_its_files_end_is_too_short(tmp_path, begins):
-    made = extract_clip(source(make_clip(tmp_path / "a.mp4"), begins, 10.0), STELLA)
-    assert made.verdict is Verdict.TOO_SHORT, made.detail
+    result = extract_clip(source(make_clip(tmp_path / "a.mp4"), begins, 10.0), STELLA)
+    assert result.verdict is Verdict.TOO_SHORT, result.detail
 
 
-def test_a_page_and_a_truncated_file_are_named(tmp_path):
+def test_a_web_page_and_a_truncated_file_get_a_verdict(tmp_path):
     page = tmp_path / "page.mp4"
     page.write_text("<!DOCTYPE html><html><body>Sign in to confirm</body></html>")
     assert extract_clip(source(page), STELLA).verdict is Verdict.UNDECODABLE
@@ -127,26 +128,26 @@ def test_a_page_and_a_truncated_file_are_named(tmp_path):
     for name, size in (("early", len(whole) // 3), ("late", len(whole) * 6 // 10)):
         cut = tmp_path / f"{name}.mp4"
         cut.write_bytes(whole[:size])
-        made = extract_clip(source(cut), STELLA)
-        assert made.verdict is Verdict.TRUNCATED, made.detail
+        result = extract_clip(source(cut), STELLA)
+        assert result.verdict is Verdict.TRUNCATED, result.detail
     no_index = make_clip(tmp_path / "b.mp4").read_bytes()
     cut = tmp_path / "noindex.mp4"
     cut.write_bytes(no_index[: len(no_index) // 2])
-    made = extract_clip(source(cut), STELLA)
-    assert made.verdict is Verdict.TRUNCATED
-    assert "'mdat'" in made.detail
+    result = extract_clip(source(cut), STELLA)
+    assert result.verdict is Verdict.TRUNCATED
+    assert "'mdat'" in result.detail
 
 
-def test_a_file_that_is_gone_is_not_the_clips_fault(tmp_path):
+def test_a_missing_file_raises(tmp_path):
     with pytest.raises(FileNotFoundError):
-        extract_clip(source(tmp_path / "gone.mp4"), STELLA)
+        extract_clip(source(tmp_path / "missing.mp4"), STELLA)
 
 
-def test_sound_that_ends_early_in_a_long_file_is_named_and_not_searched_for(tmp_path):
+def test_audio_that_ends_early_in_a_long_file_is_truncated(tmp_path):
     path = tmp_path / "long.mkv"
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25:duration=90", "-f", "lavfi", "-i",
            "sine=duration=14", "-c:v", "libx264", "-preset", "ultrafast", path)  # fmt: skip
     assert extract_clip(source(path, 2.0), STELLA).verdict is None
-    made = extract_clip(source(path, 8.0), STELLA)
-    assert made.verdict is Verdict.TRUNCATED
-    assert made.detail.startswith(("audio lasts 5.9", "audio lasts 6.0"))
+    result = extract_clip(source(path, 8.0), STELLA)
+    assert result.verdict is Verdict.TRUNCATED
+    assert result.detail.startswith(("audio lasts 5.9", "audio lasts 6.0"))

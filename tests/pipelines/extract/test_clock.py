@@ -1,4 +1,4 @@
-"""A flash and a clap at one instant stay together, whatever holds them."""
+"""Test that a flash and a clap at one instant stay together in every container."""
 
 import io
 
@@ -39,7 +39,7 @@ def every_frame(duration: float = 10.0):
 
 
 def flash_and_clap(path, at: float, seconds: float, arguments, late: float = 0.0):
-    """White from `at` on, and a tone from `at` on; the sound's stream begins `late`."""
+    """Write a clip that turns white and sounds a tone at `at`; its audio starts at `late`."""
     lit = f"color=black:size=64x64:rate=25:duration={seconds},format=gray"
     white = f"geq=lum='if(gte(T,{at}),235,16)'"
     tone = f"aevalsrc='if(gte(t,{at - late}),0.5*sin(6283*t),0)':s=48000:d={seconds - late}"
@@ -52,7 +52,7 @@ def flash_and_clap(path, at: float, seconds: float, arguments, late: float = 0.0
 
 
 def onsets(extracted) -> tuple[float, float]:
-    """Seconds of the first bright frame and the first loud sample."""
+    """Return the seconds of the first bright frame and of the first loud sample."""
     assert extracted.members, extracted.detail
     members = dict(extracted.members)
     jpegs = [data for suffix, data in members.items() if suffix.endswith(".jpg")]
@@ -69,7 +69,7 @@ def test_together_in_every_container(tmp_path, name):
     path = flash_and_clap(tmp_path / f"a.{suffix}", 3.0, 10.0, arguments)
     flash, clap = onsets(extract_clip(source(path), every_frame()))
     assert abs(flash - clap) < FRAME_S
-    # Fragmented MP4 has no edit list to take off the delay of B-frames: both are 80 ms late.
+    # Fragmented MP4 has no edit list that removes the delay of B-frames: both are 80 ms late.
     assert clap == pytest.approx(3.0, abs=0.1 if "fragmented" in name else FRAME_S)
 
 
@@ -83,17 +83,17 @@ def test_together_when_cut_from_the_middle(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["mp4-aac", "mkv-flac", "webm-opus", "ts-aac"])
-def test_sound_that_starts_later_is_padded(tmp_path, name):
+def test_audio_that_starts_later_is_padded(tmp_path, name):
     suffix, arguments = CONTAINERS[name]
     path = flash_and_clap(tmp_path / f"a.{suffix}", 3.0, 10.0, arguments, late=0.7)
-    made = extract_clip(source(path), every_frame())
-    flash, clap = onsets(made)
+    result = extract_clip(source(path), every_frame())
+    flash, clap = onsets(result)
     assert abs(flash - clap) < FRAME_S
-    assert made.media.av_offset_ms == pytest.approx(700, abs=30)
+    assert result.media.av_offset_ms == pytest.approx(700, abs=30)
 
 
 def test_edit_list_of_a_copied_cut(tmp_path):
-    """`-c copy -ss` leaves packets before the cut in the file, and an edit list to hide them."""
+    """`-c copy -ss` keeps packets before the cut in the file, hidden by an edit list."""
     whole = flash_and_clap(tmp_path / "whole.mp4", 6.0, 16.0, CONTAINERS["mp4-aac"][1])
     cut = tmp_path / "cut.mp4"
     ffmpeg("-ss", "3.3", "-i", whole, "-c", "copy", "-t", "11", cut)
@@ -102,8 +102,8 @@ def test_edit_list_of_a_copied_cut(tmp_path):
     assert clap == pytest.approx(2.7, abs=2 * FRAME_S)
 
 
-def test_sound_is_cut_to_the_sample(tmp_path):
-    """A lossless click at a known sample comes out at the sample it should."""
+def test_audio_is_cut_to_the_sample(tmp_path):
+    """A lossless click at a known sample is extracted at that sample of the clip."""
     path = tmp_path / "click.mkv"
     ffmpeg(
         *("-f", "lavfi", "-i", "color=gray:size=64x64:rate=25:duration=12"),
@@ -111,15 +111,15 @@ def test_sound_is_cut_to_the_sample(tmp_path):
         *(*X264, "-c:a", "flac", path),
     )
     for offset, expected in ((0.0, 88000), (1.25, 68000), (2.0, 56000)):
-        made = extract_clip(source(path, offset, 9.0), every_frame(9.0))
-        with av.open(io.BytesIO(dict(made.members)["flac"])) as container:
+        result = extract_clip(source(path, offset, 9.0), every_frame(9.0))
+        with av.open(io.BytesIO(dict(result.members)["flac"])) as container:
             samples = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
         assert len(samples) == 9 * 16000
         assert int(np.argmax(np.abs(samples.astype(int)))) == expected
 
 
 def test_variable_frame_rate_is_sampled_by_time(tmp_path):
-    """Frames are dense in the first second and sparse after it; the wanted ones are by time."""
+    """Frames are dense in the first second and sparse after it, and are selected by time."""
     path = tmp_path / "vfr.mp4"
     ffmpeg(
         *("-f", "lavfi", "-i", "testsrc2=size=64x64:rate=50:duration=10"),
@@ -130,17 +130,18 @@ def test_variable_frame_rate_is_sampled_by_time(tmp_path):
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         times = [float(f.pts * stream.time_base) for f in container.decode(stream)]
-    made = extract_clip(source(path), load_recipe("stella"))
-    for i, at in enumerate(made.frame_times):
+    result = extract_clip(source(path), load_recipe("stella"))
+    assert len(result.frame_times) == 80
+    for i, at in enumerate(result.frame_times):
         assert at == pytest.approx(max(t for t in times if t <= i * 0.125 + 1e-9))
 
 
-def test_late_sound_of_a_real_clip_is_where_ffmpeg_puts_it(shared_data):
-    """Its sound starts 32 ms in: FFmpeg's own padding to the clock, asked for, is the judge."""
+def test_late_audio_of_a_real_clip_is_where_ffmpeg_puts_it(shared_data):
+    """Its audio starts 32 ms in: the reference is FFmpeg with padding to the clock."""
     path = shared_data / "media" / "VGGSounder__nLKEdmVu3FY_000040.mp4"
-    made = extract_clip(source(path), load_recipe("stella"))
-    assert made.media.av_offset_ms == pytest.approx(32.2, abs=0.1)
-    with av.open(io.BytesIO(dict(made.members)["flac"])) as container:
+    result = extract_clip(source(path), load_recipe("stella"))
+    assert result.media.av_offset_ms == pytest.approx(32.2, abs=0.1)
+    with av.open(io.BytesIO(dict(result.members)["flac"])) as container:
         ours = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
     raw = ffmpeg("-i", path, "-t", "10", "-af", "aresample=async=1:first_pts=0", "-ac", "1",
                  "-ar", "16000", "-f", "s16le", "-")  # fmt: skip

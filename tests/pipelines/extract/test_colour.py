@@ -1,4 +1,4 @@
-"""Colour conversion against the matrices of the standards, in floating point."""
+"""Test colour conversion against the matrices of the standards, in floating point."""
 
 import numpy as np
 import pytest
@@ -26,15 +26,15 @@ def test_the_same_colours_by_another_matrix(matrix, shape):
     before = (luma, *chroma)
     after = to_bt601(before, matrix)
     assert [p.shape for p in after] == [p.shape for p in before]
-    apart = np.abs(rgb_of(after, WEIGHTS[5]) - rgb_of(before, WEIGHTS[matrix]))
-    assert apart.max() < 2.5  # the rounding of three planes
+    difference = np.abs(rgb_of(after, WEIGHTS[5]) - rgb_of(before, WEIGHTS[matrix]))
+    assert difference.max() < 2.5  # the rounding of three planes
 
 
 def test_it_saturates():
     luma = np.array([[0, 255], [3, 250]], np.uint8)
     for u, v in ((0, 0), (255, 255), (0, 255), (255, 0)):
         chroma = [np.full((1, 1), c, np.uint8) for c in (u, v)]
-        made, *_ = to_bt601((luma, *chroma), 1)
+        luma_after, *_ = to_bt601((luma, *chroma), 1)
         shift = round(0.1016 * (u - 128) + 0.1961 * (v - 128))
         wanted = np.clip(luma.astype(int) + shift, 0, 255)
-        assert np.abs(made.astype(int) - wanted).max() <= 1
+        assert np.abs(luma_after.astype(int) - wanted).max() <= 1

@@ -1,4 +1,4 @@
-"""The other decoder gives the same frames."""
+"""Test that decord gives the same frames as PyAV."""
 
 import io
 import sys
@@ -33,7 +33,7 @@ def test_the_same_frames_at_the_same_times(tmp_path):
     assert dict(ours.members)["flac"] == dict(theirs.members)["flac"]
 
 
-def test_where_decord_is_missing_the_error_says_so(monkeypatch):
+def test_a_missing_decord_is_an_error(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(RecipeError, match="needs the package decord"):
         Sandbox(DECORD)

@@ -1,4 +1,4 @@
-"""Frames are those of a full decode, bit for bit, whatever is left out on the way."""
+"""Test that frames equal those of a full decode, bit for bit, whatever packets are skipped."""
 
 from pathlib import Path
 
@@ -79,7 +79,7 @@ ENCODINGS = {
 
 
 def planes_of(frame) -> bytes:
-    """A frame's pixels without the padding at the ends of rows."""
+    """Return a frame's pixels without the padding at the ends of rows."""
     wide = 2 if frame.format.components[0].bits > 8 else 1
     parts = []
     for plane in frame.planes:
@@ -89,7 +89,7 @@ def planes_of(frame) -> bytes:
 
 
 def by_full_decode(path: Path, wanted: set[int]) -> dict[int, bytes]:
-    """Each wanted frame's planes by a plain decode of the whole file."""
+    """Return each wanted frame's planes by a plain decode of the whole file."""
     found = {}
     with av.open(str(path)) as container:
         stream = container.streams.best("video")
@@ -106,7 +106,7 @@ def by_full_decode(path: Path, wanted: set[int]) -> dict[int, bytes]:
 
 
 def check(path: Path, recipe, duration: float) -> int:
-    """Compare; how many frames were wanted."""
+    """Compare the wanted frames with a full decode; return their number, or 0 on fallback."""
     with open_media(str(path)) as container:
         opened = select_streams(container, require_audio=False)
         window = read_window(opened, exact_seconds(0.0), exact_seconds(duration))
@@ -119,10 +119,10 @@ def check(path: Path, recipe, duration: float) -> int:
             frames = decode_wanted(context, window.video, wanted, errors)
             ours = {frame.pts: planes_of(frame) for frame in frames}
         if decode_errors(log, errors):
-            return 0  # the extractor would decode again, leaving out nothing
+            return 0  # the extractor decodes again without skipping
         skipping = can_skip(context)
     theirs = by_full_decode(path, wanted)
-    if set(ours) != wanted:  # the extractor would fall back to a full decode
+    if set(ours) != wanted:  # the extractor falls back to a full decode
         assert skipping is False or set(theirs) != wanted
         return 0
     assert ours == theirs
@@ -130,7 +130,7 @@ def check(path: Path, recipe, duration: float) -> int:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def encode(tmp_path_factory):
     folder = tmp_path_factory.mktemp("encodings")
 
     def make(name: str) -> Path:
@@ -150,8 +150,8 @@ def every(count: int, duration: float):
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_made_encodings(made, name):
-    path = made(name)
+def test_every_encoding(encode, name):
+    path = encode(name)
     compared = [check(path, every(count, 4.0), 4.0) for count in (7, 20, 80)]
     with av.open(str(path)) as container:
         certain = packet_times([p for p in container.demux(video=0) if p.size])
@@ -175,9 +175,9 @@ def test_real_clips(shared_data, count):
     assert compared > 25
 
 
-def test_groups_of_pictures_without_a_wanted_one_are_not_decoded(made):
+def test_groups_of_pictures_without_a_wanted_one_are_not_decoded(encode):
     for name in ("h264-short-gop", "h264-short-gop-ts", "hevc-short-gop", "vp9-short-gop"):
-        with open_media(str(made(name))) as container:
+        with open_media(str(encode(name))) as container:
             opened = select_streams(container, require_audio=False)
             window = read_window(opened, exact_seconds(0.0), exact_seconds(4.0))
             wanted = {window.video[0].pts}
@@ -186,9 +186,9 @@ def test_groups_of_pictures_without_a_wanted_one_are_not_decoded(made):
         assert len(kept) == 1, name
 
 
-def test_leaving_out_is_refused_where_it_may_matter(made):
+def test_skipping_is_refused_where_it_may_matter(encode):
     def may(name):
-        with open_media(str(made(name))) as container:
+        with open_media(str(encode(name))) as container:
             return can_skip(select_streams(container, require_audio=False).video.codec_context)
 
     assert may("h264-bframes")

@@ -1,4 +1,4 @@
-"""Sizes and crops, against torchvision's own."""
+"""Test sizes and crops against torchvision's."""
 
 from fractions import Fraction
 
@@ -46,7 +46,7 @@ def test_pixel_aspect_is_applied_only_where_asked():
 @pytest.mark.parametrize("turns", range(4))
 @pytest.mark.parametrize("mirror", [False, True])
 def test_a_crop_is_the_same_part_of_the_picture_as_displayed(turns, mirror):
-    """Crop then turn equals turn then crop, whatever the orientation and however odd the size."""
+    """Crop then turn equals turn then crop, for every orientation and odd sizes."""
     coded = np.arange(300 * 517).reshape(300, 517)
     crop = CROP.model_copy(update={"size": 300})
     found = plan_geometry(517, 300, crop, turns=turns, mirror=mirror)

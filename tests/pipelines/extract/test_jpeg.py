@@ -1,4 +1,4 @@
-"""Stored pictures look as FFmpeg shows them: colours, orientation, odd formats."""
+"""Test that stored pictures look as FFmpeg shows them: colours, orientation, pixel formats."""
 
 import io
 
@@ -51,7 +51,7 @@ def make(folder, size, arguments, display):
 
 
 def as_ffmpeg_shows_it(path, size: int) -> np.ndarray:
-    """The first frame as RGB, turned by FFmpeg, resized and cropped by Pillow."""
+    """Return the first frame as RGB, turned by FFmpeg, resized and cropped by Pillow."""
     bmp = ffmpeg("-i", path, "-frames:v", "1", "-f", "image2pipe", "-c:v", "bmp", "-pix_fmt",
                  "bgr24", "-")  # fmt: skip
     image = Image.open(io.BytesIO(bmp)).convert("RGB")
@@ -65,21 +65,21 @@ def as_ffmpeg_shows_it(path, size: int) -> np.ndarray:
 @pytest.mark.parametrize("kind", KINDS)
 def test_against_ffmpeg_and_pillow(tmp_path, kind):
     path = make(tmp_path, *KINDS[kind])
-    made = extract_clip(source(path), STELLA)
-    assert made.members, made.detail
-    first = dict(made.members)["f000.jpg"]
+    result = extract_clip(source(path), STELLA)
+    assert result.members, result.detail
+    first = dict(result.members)["f000.jpg"]
     image = Image.open(io.BytesIO(first))
     assert (image.size, image.mode) == ((256, 256), "RGB")
     ours, theirs = np.asarray(image, float), as_ffmpeg_shows_it(path, 256)
-    apart = np.abs(ours - theirs)
-    # What is left is JPEG's: the wrong matrix, range or orientation is ten times as far off.
-    assert apart.mean() < 4, apart.mean(axis=(0, 1))
+    difference = np.abs(ours - theirs)
+    # JPEG explains this difference: a wrong matrix, range or orientation gives ten times as much.
+    assert difference.mean() < 4, difference.mean(axis=(0, 1))
     assert np.abs((ours - theirs).mean(axis=(0, 1))).max() < 3
 
 
 def test_quality_and_chroma_are_those_of_pillows_default(tmp_path):
-    made = extract_clip(source(make(tmp_path, *KINDS["plain"])), STELLA)
-    image = Image.open(io.BytesIO(dict(made.members)["f000.jpg"]))
+    result = extract_clip(source(make(tmp_path, *KINDS["plain"])), STELLA)
+    image = Image.open(io.BytesIO(dict(result.members)["f000.jpg"]))
     buffer = io.BytesIO()
     Image.new("RGB", (256, 256)).save(buffer, "JPEG")
     default = Image.open(buffer)
@@ -92,6 +92,6 @@ def test_native_and_short_side_sizes(tmp_path):
     for fit, size, wanted in (("native", None, (333, 247)), ("short_side", 224, (301, 224))):
         settings = STELLA.model_dump()
         settings["frames"] |= {"fit": fit, "size": size, "count": 2}
-        made = extract_clip(source(path), parse_recipe(settings))
-        image = Image.open(io.BytesIO(dict(made.members)["f001.jpg"]))
+        result = extract_clip(source(path), parse_recipe(settings))
+        image = Image.open(io.BytesIO(dict(result.members)["f001.jpg"]))
         assert image.size == wanted

@@ -1,4 +1,4 @@
-"""Measured signals, against what they should read."""
+"""Test measured signals against known values."""
 
 import numpy as np
 import pytest
@@ -44,11 +44,11 @@ def test_loudness_is_ffmpegs(shared_data):
 
     import imageio_ffmpeg
 
-    said = subprocess.run(
+    output = subprocess.run(
         [imageio_ffmpeg.get_ffmpeg_exe(), "-f", "s16le", "-ar", "16000", "-ac", "1", "-i", "-",
          "-af", "ebur128", "-f", "null", "-"], input=raw, capture_output=True, check=True,
     ).stderr.decode()  # fmt: skip
-    theirs = float(re.findall(r"I:\s+(-?[\d.]+) LUFS", said)[-1])
+    theirs = float(re.findall(r"I:\s+(-?[\d.]+) LUFS", output)[-1])
     assert ours == pytest.approx(theirs, abs=0.2)
 
 
@@ -72,11 +72,11 @@ def test_fractions():
 def test_flagged_clips_are_kept_unless_the_recipe_rejects_them(tmp_path, picture, sound, verdict):
     path = tmp_path / "a.mp4"
     ffmpeg("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, "-shortest", path)
-    made = extract_clip(source(path), STELLA)
-    assert made.verdict is verdict
+    result = extract_clip(source(path), STELLA)
+    assert result.verdict is verdict
     threshold = 95 if verdict == "still" else 99
-    assert f"100 % of the time (threshold {threshold} %)" in made.detail
-    assert len(made.members) == 82
+    assert f"100 % of the time (threshold {threshold} %)" in result.detail
+    assert len(result.members) == 82
     settings = STELLA.model_dump()
     settings["quality"] |= {"reject": [verdict.value]}
     refused = extract_clip(source(path), parse_recipe(settings))
@@ -85,14 +85,14 @@ def test_flagged_clips_are_kept_unless_the_recipe_rejects_them(tmp_path, picture
 
 def test_clipping_is_counted_on_the_native_samples(tmp_path):
     loud = "volume=20dB"
-    made = extract_clip(source(make_clip(tmp_path / "a.mkv", audio=("-c:a", "flac"),
+    result = extract_clip(source(make_clip(tmp_path / "a.mkv", audio=("-c:a", "flac"),
                                          extra=("-af", loud))), STELLA)  # fmt: skip
-    assert 0.5 < made.quality.clipped_fraction < 1
+    assert 0.5 < result.quality.clipped_fraction < 1
 
 
 def test_facts_of_the_file(tmp_path):
-    made = extract_clip(source(make_clip(tmp_path / "a.mp4")), STELLA)
-    media = made.media
+    result = extract_clip(source(make_clip(tmp_path / "a.mp4")), STELLA)
+    media = result.media
     assert (media.video_codec, media.width, media.height, media.fps) == ("h264", 320, 240, 25.0)
     assert (media.audio_codec, media.audio_rate, media.audio_channels) == ("aac", 44100, 1)
     assert media.av_offset_ms == pytest.approx(0, abs=25)

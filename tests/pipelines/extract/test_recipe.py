@@ -1,4 +1,4 @@
-"""Recipes: what loads, what is refused and in which words, what a fingerprint depends on."""
+"""Test loading recipes, error messages, and what a fingerprint depends on."""
 
 import pickle
 import tomllib
@@ -48,7 +48,7 @@ def test_fingerprint_is_of_the_settings_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("section", "key", "value", "words"),
+    ("section", "key", "value", "message"),
     [
         ("frames", "size", 255, "frames.size = 255: must be a multiple of 2"),
         ("frames", "cuont", 3, "unknown key 'frames.cuont'"),
@@ -59,16 +59,16 @@ def test_fingerprint_is_of_the_settings_alone(tmp_path):
         ("quality", "min_fraction", 0, "must be greater than 0"),
     ],
 )
-def test_an_error_names_the_key_the_value_and_what_is_allowed(section, key, value, words):
+def test_an_error_names_the_key_the_value_and_what_is_allowed(section, key, value, message):
     settings = stella()
     settings[section][key] = value
     with pytest.raises(RecipeError) as caught:
         parse_recipe(settings, "mine.toml")
-    assert words in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith("mine.toml: ")
 
 
-def test_unknown_names_and_files_are_told(tmp_path):
+def test_unknown_names_and_files_are_errors(tmp_path):
     with pytest.raises(RecipeError, match=r"no recipe 'stela': choose one of .*stella"):
         load_recipe("stela")
     with pytest.raises(RecipeError, match=r"no recipe file"):

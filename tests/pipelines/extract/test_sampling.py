@@ -1,9 +1,9 @@
-"""Which frames are wanted."""
+"""Test the selection of frames."""
 
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avstore.pipelines.extract.recipe import FrameSettings
@@ -39,6 +39,7 @@ def test_instants():
     assert sample_instants(at(0.5, 2.0, 30.0), TEN) == [Fraction(1, 2), 2]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(-500, 20_000), min_size=1, max_size=300, unique=True).map(sorted),
     st.integers(1, 100),
@@ -54,7 +55,7 @@ def test_the_frame_on_screen(times, n, origin_ms):
 
 
 def test_published_count_is_one_frame_early():
-    """STELLA seeks index int(i * total / N) less one; the first twice on dense clips."""
+    """STELLA seeks index int(i * total / N) - 1; dense clips give the first frame twice."""
     times = [i * 40 for i in range(250)]
     picked = published_indices(count(80), times, Fraction(0), TEN, BASE)
     assert picked[:5] == [0, 2, 5, 8, 11]
@@ -69,7 +70,7 @@ def test_published_count_spreads_over_a_short_clip():
 
 @pytest.mark.parametrize("fps", [24, 25, 29, 30, 60])
 def test_published_rate_is_ffmpegs_fps_filter(tmp_path, fps):
-    """Against the filter itself: each frame carries its own number as its brightness."""
+    """The reference is the filter itself; each frame's brightness is its number."""
     import numpy as np
 
     from tests.pipelines.extract.media import ffmpeg

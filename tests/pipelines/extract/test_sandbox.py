@@ -1,4 +1,4 @@
-"""The sandbox: a decoder that dies or hangs costs one clip."""
+"""Test that a decoder that dies or hangs costs one clip."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def clip(tmp_path_factory):
 
 
 def bad_decoder(monkeypatch, tmp_path, body: str) -> None:
-    """Make every child started from now on run `body` when it is asked to extract."""
+    """Make every worker started from now on run `body` in place of extract_clip."""
     code = f"import avstore.pipelines.extract.clip as c\ndef bad(source, recipe):\n    {body}\n"
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nif 'avstore.pipelines.extract.worker' in ' '.join(sys.orig_argv):\n"
@@ -44,9 +44,9 @@ def test_a_decoder_that_dies_costs_one_clip(clip, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         bad_decoder(patch, tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
         sandbox = Sandbox(STELLA)
-        made = sandbox.extract(source(clip))
-    assert made.verdict is Verdict.CRASHED_DECODER
-    assert "SIGSEGV" in made.detail
+        result = sandbox.extract(source(clip))
+    assert result.verdict is Verdict.CRASHED_DECODER
+    assert "SIGSEGV" in result.detail
     with sandbox:
         assert sandbox.extract(source(clip)).verdict is None
 
@@ -58,12 +58,10 @@ def test_a_decoder_that_hangs_is_killed_with_all_it_started(clip, monkeypatch, t
         f" open({str(mark)!r}, 'a').write(f'{{p.pid}} '); time.sleep(300)"
     )
     bad_decoder(monkeypatch, tmp_path, body)
-    started = time.monotonic()
-    with Sandbox(STELLA, timeout_s=1.0) as sandbox:
-        made = sandbox.extract(source(clip))
-    assert time.monotonic() - started < 20
-    assert made.verdict is Verdict.CRASHED_DECODER
-    assert "timeout 1 s" in made.detail
+    with Sandbox(STELLA, timeout_s=2.0) as sandbox:
+        result = sandbox.extract(source(clip))
+    assert result.verdict is Verdict.CRASHED_DECODER
+    assert "timeout 2 s" in result.detail
     grandchildren = [int(pid) for pid in mark.read_text().split()]
     assert len(grandchildren) == 2
     for pid in grandchildren:
@@ -71,7 +69,8 @@ def test_a_decoder_that_hangs_is_killed_with_all_it_started(clip, monkeypatch, t
 
 
 def alive(pid: int) -> bool:
-    deadline = time.monotonic() + 5
+    """Return whether a process still runs after 30 s."""
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
             with open(f"/proc/{pid}/stat") as file:
@@ -86,14 +85,14 @@ def alive(pid: int) -> bool:
 def test_memory_is_limited(clip, monkeypatch, tmp_path):
     bad_decoder(monkeypatch, tmp_path, "hog = bytearray(3 << 30)")
     with Sandbox(STELLA, memory_bytes=1 << 30) as sandbox:
-        made = sandbox.extract(source(clip))
-    assert made.verdict is Verdict.CRASHED_DECODER
-    assert "out of memory (limit 1024 MiB)" in made.detail
+        result = sandbox.extract(source(clip))
+    assert result.verdict is Verdict.CRASHED_DECODER
+    assert "out of memory (limit 1024 MiB)" in result.detail
 
 
-def test_a_missing_file_is_the_runs_trouble(tmp_path):
-    with Sandbox(STELLA) as sandbox, pytest.raises(FileNotFoundError, match=r"gone\.mp4"):
-        sandbox.extract(source(tmp_path / "gone.mp4"))
+def test_a_missing_file_raises(tmp_path):
+    with Sandbox(STELLA) as sandbox, pytest.raises(FileNotFoundError, match=r"missing\.mp4"):
+        sandbox.extract(source(tmp_path / "missing.mp4"))
 
 
 def test_prints_of_libraries_do_not_break_the_reply(clip, monkeypatch, tmp_path):
@@ -103,7 +102,7 @@ def test_prints_of_libraries_do_not_break_the_reply(clip, monkeypatch, tmp_path)
         sandbox.extract(source(clip))
 
 
-def test_the_child_ends_with_its_parent(clip):
+def test_the_worker_ends_with_its_parent(clip):
     code = (
         "import sys, time\nfrom avstore.pipelines.extract.sandbox import Sandbox\n"
         "from avstore.pipelines.extract.recipe import load_recipe\n"
@@ -122,26 +121,26 @@ def test_the_child_ends_with_its_parent(clip):
 
 
 def test_threads_take_turns(clip):
-    made = []
+    result = []
     with Sandbox(STELLA) as sandbox:
         tasks = [
-            threading.Thread(target=lambda: made.append(sandbox.extract(source(clip))))
+            threading.Thread(target=lambda: result.append(sandbox.extract(source(clip))))
             for _ in range(3)
         ]
         for task in tasks:
             task.start()
         for task in tasks:
             task.join()
-    assert len(made) == 3
-    assert made[0] == made[1] == made[2]
+    assert len(result) == 3
+    assert result[0] == result[1] == result[2]
 
 
 def from_a_worker(path: str) -> tuple:
     from avstore.pipelines.extract.records import ClipSource
 
     with Sandbox(STELLA) as sandbox:
-        made = sandbox.extract(ClipSource("test/a", "key", path, 0.0, 10.0))
-    return made.verdict, len(made.members)
+        result = sandbox.extract(ClipSource("test/a", "key", path, 0.0, 10.0))
+    return result.verdict, len(result.members)
 
 
 @pytest.mark.parametrize("processes", [True, False])

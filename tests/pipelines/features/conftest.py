@@ -1,5 +1,6 @@
-"""A store of real members, and one thread for torch."""
+"""Provide a store of real members, and limit torch to one thread."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,20 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="package")
+def scheduler() -> Iterator[str]:
+    """Start a Dask cluster with one worker in this process; return its address."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """Seven clips in shards of three by split: train 3 + 3, test 1."""
+    """Build a store of seven clips in shards of at most three: train 3 + 3, test 1."""
     monkeypatch.setattr(synthetic, "members_of", media.members_of)
     made = Store(tmp_path / "store")
     media.add_clips(made, 7, "r1")

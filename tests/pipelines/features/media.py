@@ -1,4 +1,4 @@
-"""Made-up clips with real members: JPEG frames, FLAC, a filter bank; and stores of them."""
+"""Generate stores of synthetic clips with real members: JPEG frames, FLAC, fbank."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from tests.manifests import synthetic
 
 
 def picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
-    """A picture with edges and gradients, so that resizing shows."""
+    """Return a picture with edges and gradients, so that resizing changes it."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (6, 8, 3)).astype(np.uint8)
     blocks = coarse.repeat(height // 6 + 1, 0).repeat(width // 8 + 1, 1)[:height, :width]
@@ -24,7 +24,7 @@ def picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
 
 
 def wave(seed: int, seconds: float = 1.0, rate: int = 16000) -> np.ndarray:
-    """int16 samples: a chord with noise."""
+    """Return int16 samples of a chord with noise."""
     rng = np.random.default_rng(seed)
     time = np.arange(int(seconds * rate)) / rate
     chord = sum(np.sin(2 * np.pi * f * time) for f in (220 + 10 * seed, 660, 2100))
@@ -34,7 +34,7 @@ def wave(seed: int, seconds: float = 1.0, rate: int = 16000) -> np.ndarray:
 
 
 def members_of(clip_id: str, frames: int = 4) -> list[tuple[str, bytes]]:
-    """What a clip's members hold: a function of its id. Every fifth clip has taller frames."""
+    """Return a clip's members, a function of its id; every fifth clip has taller frames."""
     number = int(clip_id.rsplit("k", 1)[1])
     height = 64 if number % 5 == 0 else 48
     fbank = np.random.default_rng(number).normal(-5, 4, (90, 128)).astype(np.float16)
@@ -59,7 +59,7 @@ def add_clips(
     fingerprint: str = synthetic.FINGERPRINT,
     size: int = 3,
 ) -> None:
-    """Publish `count` clips in all, and build base shards of those that have none."""
+    """Publish clips up to `count` in total, and build base shards of the new ones."""
     store.root.mkdir(exist_ok=True)
     rows = synthetic.clip_rows(count)
     if labels:

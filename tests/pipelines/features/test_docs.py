@@ -1,4 +1,4 @@
-"""The page about features: its own extractor runs as it stands there, from another folder."""
+"""Test that the extractor on the page about features runs unchanged, from another folder."""
 
 import re
 import sys
@@ -24,7 +24,7 @@ SNIPPET = next(
 
 @pytest.fixture
 def beside(tmp_path, monkeypatch: pytest.MonkeyPatch):
-    """The snippet as a file in the folder one stands in."""
+    """Write the snippet to a file in the current directory."""
     (tmp_path / "loudness.py").write_text(SNIPPET)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
@@ -37,8 +37,16 @@ def test_the_extractor_of_the_page_is_thirty_lines() -> None:
 
 
 def test_the_extractor_of_the_page_runs(beside, store: Store) -> None:
-    words = ["build", "--extractor", "loudness:Loudness", "--set", "rate=16000", "--workers", "1"]
-    result = CliRunner().invoke(app, [*words, "--store", str(store.root)])
+    arguments = [
+        "build",
+        "--extractor",
+        "loudness:Loudness",
+        "--set",
+        "rate=16000",
+        "--workers",
+        "1",
+    ]
+    result = CliRunner().invoke(app, [*arguments, "--store", str(store.root)])
     assert result.exit_code == 0, result.output
     assert "7 clips in 3 shards" in result.output
     with open_store(store.root) as reading:
@@ -50,9 +58,9 @@ def test_the_extractor_of_the_page_runs(beside, store: Store) -> None:
 def test_an_installed_package_offers_its_extractor_by_name(
     beside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    point = EntryPoint("loudness", "loudness:Loudness", registry.GROUP)
+    point = EntryPoint("loudness", "loudness:Loudness", registry.EXTRACTOR_GROUP)
     monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints([point]))
-    assert registry.make("loudness").name == "loudness"
+    assert registry.make_extractor("loudness").name == "loudness"
 
 
 def test_every_extractor_is_on_the_page() -> None:

@@ -1,4 +1,4 @@
-"""Feature builds through their driver, on a real store with a real Dask cluster."""
+"""Test feature builds on a real store with a real Dask cluster."""
 
 import hashlib
 import io
@@ -20,17 +20,6 @@ from tests.pipelines.features import media
 from tests.pipelines.features.toy import MeanColour
 
 TOY = "tests.pipelines.features.toy"
-
-
-@pytest.fixture(scope="module")
-def scheduler():
-    """One worker for all the builds of this module."""
-    from distributed import LocalCluster
-
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
-    ) as c:
-        yield c.scheduler_address
 
 
 def build(store: Store, scheduler: str, reference: str = f"{TOY}:MeanColour", **options):
@@ -55,7 +44,7 @@ def test_companions_have_the_base_shards_keys_in_their_order(store: Store, sched
         assert keys(store.root / base) == keys(store.root / companion)
 
 
-def test_values_are_what_the_members_give_and_say_of_what(store: Store, scheduler: str) -> None:
+def test_values_and_their_source_digests_match_the_members(store: Store, scheduler: str) -> None:
     build(store, scheduler)
     with open_store(store.root) as reading:
         found = reading.read("mean-colour", ["toy/k00005"])["toy/k00005"]
@@ -64,8 +53,8 @@ def test_values_are_what_the_members_give_and_say_of_what(store: Store, schedule
     expected = np.mean([p.mean((0, 1)) for p in pictures], axis=0)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     digest = hashlib.sha256(b"".join(sample[f"f{i:03d}.jpg"] for i in range(4))).hexdigest()
-    said = "SELECT source_sha256 FROM feature_samples WHERE clip_id = 'toy/k00005'"
-    assert rows(store, said) == [(digest,)]
+    query = "SELECT source_sha256 FROM feature_samples WHERE clip_id = 'toy/k00005'"
+    assert rows(store, query) == [(digest,)]
 
 
 def problems(store: Store) -> list[str]:
@@ -96,6 +85,7 @@ def test_verify_finds_a_damaged_a_missing_and_an_unknown_companion(
 def test_nothing_is_computed_twice_and_added_clips_alone(store: Store, scheduler: str) -> None:
     first = build(store, scheduler)
     before = {path: path.read_bytes() for path in store.shards.rglob("*mean-colour*")}
+    assert len(before) == 6
     assert build(store, scheduler).up_to_date
     media.add_clips(store, 10, "r2")
     second = build(store, scheduler)
@@ -103,7 +93,7 @@ def test_nothing_is_computed_twice_and_added_clips_alone(store: Store, scheduler
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_the_bytes_depend_on_nothing_but_clips_and_settings(
+def test_the_bytes_depend_on_clips_and_settings_alone(
     store: Store, scheduler: str, tmp_path: Path
 ) -> None:
     built = build(store, scheduler)
@@ -125,7 +115,7 @@ def test_a_rebuilt_manifest_has_the_features(store: Store, scheduler: str) -> No
     assert [rows(store, sql) for sql in tables] == before
 
 
-def test_other_parameters_stand_beside(store: Store, scheduler: str) -> None:
+def test_other_parameters_make_another_feature(store: Store, scheduler: str) -> None:
     one = build(store, scheduler)
     two = build(store, scheduler, parameters={"scale": "2"})
     assert one.fingerprint != two.fingerprint
@@ -148,7 +138,7 @@ def test_a_bad_clip_is_named_and_costs_its_shard_alone(store: Store, scheduler: 
 
 
 @pytest.mark.parametrize("lost", ["sidecar", "tar", "row"])
-def test_what_a_kill_left_is_completed(store: Store, scheduler: str, lost: str) -> None:
+def test_a_killed_build_is_completed(store: Store, scheduler: str, lost: str) -> None:
     built = build(store, scheduler)
     path = f"{built.folder}train-000000.mean-colour-{built.fingerprint[:8]}.tar"
     if lost == "row":
@@ -163,7 +153,7 @@ def test_what_a_kill_left_is_completed(store: Store, scheduler: str, lost: str) 
     assert (store.root / path).is_file()
 
 
-def test_changed_labels_make_their_shards_anew(store: Store, scheduler: str) -> None:
+def test_changed_labels_recompute_their_shards(store: Store, scheduler: str) -> None:
     reference = f"{TOY}:LabelCount"
     assert build(store, scheduler, reference).shards == 3
     assert build(store, scheduler, reference).up_to_date
@@ -177,10 +167,12 @@ def test_sidecar_positions_and_offsets_lead_to_the_values(store: Store, schedule
     built = build(store, scheduler)
     path = store.root / built.folder / f"train-000000.mean-colour-{built.fingerprint[:8]}.tar"
     content = path.read_bytes()
-    for position, row in enumerate(pq.read_table(path.with_suffix(".parquet")).to_pylist()):
+    sidecar = pq.read_table(path.with_suffix(".parquet")).to_pylist()
+    assert len(sidecar) == 3
+    for position, row in enumerate(sidecar):
         assert row["position"] == position
-        piece = content[row["offset"] : row["offset"] + row["size"]]
-        assert np.load(io.BytesIO(piece)).shape == (3,)
+        member = content[row["offset"] : row["offset"] + row["size"]]
+        assert np.load(io.BytesIO(member)).shape == (3,)
 
 
 def test_stock_webdataset_reads_a_companion(store: Store, scheduler: str) -> None:
@@ -193,24 +185,24 @@ def test_stock_webdataset_reads_a_companion(store: Store, scheduler: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("reference", "options", "said"),
+    ("reference", "options", "message"),
     [
         ("nothing", {}, "no extractor 'nothing'"),
         ("nowhere:It", {}, "no module named 'nowhere'"),
         (f"{TOY}:Missing", {}, "has no 'Missing'"),
-        ("pathlib:Path", {}, "is no extractor"),
+        ("pathlib:Path", {}, "is not an extractor"),
         (f"{TOY}:MeanColour", {"parameters": {"size": "2"}}, "no parameter 'size'"),
-        (f"{TOY}:MeanColour", {"parameters": {"scale": "big"}}, "is not float"),
+        (f"{TOY}:MeanColour", {"parameters": {"scale": "big"}}, "is not of type float"),
         (f"{TOY}:MeanColour", {"dataset": "elsewhere"}, "no shards of elsewhere"),
         (f"{TOY}:MeanColour", {"recipe": "stella"}, "it has: toy toy-12345678"),
         ("vggish", {"weights": Path("gone.pth")}, "no weights at gone.pth"),
         ("convnext-audio", {}, "no library serves these weights"),
     ],
 )
-def test_a_wrong_call_says_what_is_wrong(
-    store: Store, reference: str, options: dict, said: str
+def test_a_wrong_call_is_an_error(
+    store: Store, reference: str, options: dict, message: str
 ) -> None:
-    with pytest.raises(StoreError, match=said):
+    with pytest.raises(StoreError, match=message):
         build_feature(reference, FeatureOptions(store.root, **options))
 
 

@@ -1,4 +1,4 @@
-"""Every extractor on a stored clip: the real classes, with random weights, in their real shape."""
+"""Test every extractor on a stored clip, with random weights and the published shapes."""
 
 import io
 from pathlib import Path
@@ -15,23 +15,30 @@ from avstore.pipelines.build.shard_tar import ShardTar
 from avstore.pipelines.extract.audio import encode_flac
 from avstore.pipelines.features.extractor import check_value
 from avstore.pipelines.features.extractors import clap, clip, convnext, valor
-from avstore.pipelines.features.extractors import valor_prompts as valor_words
-from avstore.pipelines.features.extractors.convnext import STEM, ConvNextAudio, ConvNextVisual
-from avstore.pipelines.features.huggingface import clap_config, load_model
-from avstore.pipelines.features.laion import from_laion
-from avstore.pipelines.features.registry import make, references
+from avstore.pipelines.features.extractors.convnext import (
+    CONVNEXT_STEM,
+    ConvNextAudio,
+    ConvNextVisual,
+)
+from avstore.pipelines.features.extractors.valor_prompts import (
+    CLAP_PROMPTS,
+    CLIP_PROMPTS,
+    VALOR_CLASSES,
+    VALOR_LABELS,
+)
+from avstore.pipelines.features.huggingface import clap_config, load_model, rename_laion_tensors
+from avstore.pipelines.features.registry import make_extractor, references
 from avstore.pipelines.features.stored_clip import StoredClip
-from avstore.pipelines.features.weights import Weights, WeightsError, resolve
+from avstore.pipelines.features.weights import Weights, WeightsError, resolve_weights
 from tests.pipelines.features.media import picture, wave
 
 RANDOM = Weights("random", "0" * 64, seed=7)
-FILE = Weights("file", None)
 
 
 def stored(
     tmp_path: Path, frames: int = 3, seconds: float = 1.0, labels: tuple[str, ...] | None = None
 ) -> StoredClip:
-    """A clip in a file of its own."""
+    """Write a clip's members to one file and return the clip."""
     fbank = io.BytesIO()
     np.save(fbank, np.random.default_rng(1).normal(-5, 4, (998, 128)).astype(np.float16))
     members = {"fbank.npy": fbank.getvalue(), "flac": encode_flac(wave(1, seconds), 16000)}
@@ -77,16 +84,21 @@ CASES = [
 def test_values_have_the_published_shape_and_repeat(
     clip_file: StoredClip, name: str, parameters: dict, shape: tuple[int, ...]
 ) -> None:
-    extractor = make(name, parameters)
+    extractor = make_extractor(name, parameters)
     value = compute(extractor, clip_file)
     assert value.shape == shape
-    assert len(np.unique(value)) > 1 or extractor.dtype == "int64"
+    if extractor.dtype == "int64":
+        assert set(np.unique(value)) <= {0, 1}
+    else:
+        assert len(np.unique(value)) > 1
     again = compute(extractor, clip_file)
     np.testing.assert_array_equal(value, again)
 
 
 def test_default_shapes_are_the_published_ones() -> None:
-    shapes = {name: (make(name).shape, make(name).dtype) for name in references()}
+    shapes = {
+        name: (make_extractor(name).shape, make_extractor(name).dtype) for name in references()
+    }
     expected = {
         "clip-vitl14": ((10, 768), "float32"),
         "clip-vitl14-text": ((768,), "float32"),
@@ -102,7 +114,7 @@ def test_default_shapes_are_the_published_ones() -> None:
         "valor-clap-labels": ((10, 25), "int64"),
     }
     assert {name: shapes[name] for name in expected} == expected
-    assert make("convnext-audio", {"length": "1000"}).shape == (31, 1024)
+    assert make_extractor("convnext-audio", {"length": "1000"}).shape == (31, 1024)
 
 
 def test_ten_frames_are_first_to_last(tmp_path: Path) -> None:
@@ -114,7 +126,7 @@ def test_ten_frames_are_first_to_last(tmp_path: Path) -> None:
         np.testing.assert_array_equal(picture_, everything[index])
 
 
-def test_stored_sound_comes_back_to_the_sample(clip_file: StoredClip) -> None:
+def test_stored_audio_is_decoded_losslessly(clip_file: StoredClip) -> None:
     np.testing.assert_array_equal(clip_file.audio(), wave(1) / np.float32(32768))
     assert len(clip_file.audio(48000)) == 3 * len(wave(1))
 
@@ -126,7 +138,7 @@ def test_image_features_are_projected_and_of_length_one(clip_file: StoredClip) -
 
 @pytest.mark.parametrize("name", ["clip-vitl14-text", "clap-text"])
 def test_text_features_are_of_a_label(name: str) -> None:
-    extractor = make(name, {"model": "tiny"})
+    extractor = make_extractor(name, {"model": "tiny"})
     values = [compute(extractor, StoredClip("d/l", text=text)) for text in ("Dog", "Cat", "Dog")]
     assert values[0].shape == (16,)
     np.testing.assert_array_equal(values[0], values[2])
@@ -134,29 +146,29 @@ def test_text_features_are_of_a_label(name: str) -> None:
 
 
 def test_padding_does_not_change_a_text_feature() -> None:
-    extractor = make("clip-vitl14-text", {"model": "tiny"})
+    extractor = make_extractor("clip-vitl14-text", {"model": "tiny"})
     run = extractor.load(RANDOM, "cpu")
     alone = run(np.array(["a dog"]))
     beside = run(np.array(["a dog", "a photo of many more words than that"]))
     np.testing.assert_allclose(alone[0], beside[0], atol=1e-5)
 
 
-def test_valors_words_are_the_specs() -> None:
-    assert len(valor_words.ROWS) == 25
-    assert valor_words.CLIP["Vacuum_cleaner"] == "A photo of a vaccum cleaner."
-    assert valor_words.CLIP["Acoustic_guitar"] == "A photo of a acoustic guiter."
-    assert valor_words.CLAP["Baby_cry_infant_cry"] == "This is a sound of baby cry, infant cry"
-    seen = "20 15 18 14 15 18 18 15 15 15 15 18 15 15 15 15 15 15 15 16 14 15 15 15 18"
-    heard = "0 0 1 4 6 -2 4 4 2 2 2 1 2 3 0 2 2 2 0 2 -1 2 3 3 0"
-    assert [row.seen for row in valor_words.ROWS] == [float(word) for word in seen.split()]
-    assert [row.heard for row in valor_words.ROWS] == [float(word) for word in heard.split()]
+def test_valors_sentences_and_thresholds_are_the_published_ones() -> None:
+    assert len(VALOR_CLASSES) == 25
+    assert CLIP_PROMPTS["Vacuum_cleaner"] == "A photo of a vaccum cleaner."
+    assert CLIP_PROMPTS["Acoustic_guitar"] == "A photo of a acoustic guiter."
+    assert CLAP_PROMPTS["Baby_cry_infant_cry"] == "This is a sound of baby cry, infant cry"
+    clip_thresholds = "20 15 18 14 15 18 18 15 15 15 15 18 15 15 15 15 15 15 15 16 14 15 15 15 18"
+    clap_thresholds = "0 0 1 4 6 -2 4 4 2 2 2 1 2 3 0 2 2 2 0 2 -1 2 3 3 0"
+    assert [each.clip_threshold for each in VALOR_CLASSES] == [*map(float, clip_thresholds.split())]
+    assert [each.clap_threshold for each in VALOR_CLASSES] == [*map(float, clap_thresholds.split())]
 
 
 def test_pseudo_labels_are_strictly_above_and_among_the_clips_own() -> None:
     given = StoredClip("llp/k", labels=("Speech", "Dog"))
     logits = np.full((10, 25), 100, np.float32)
     logits[0, 0], logits[1, 0], logits[2, 3] = 20.0, np.nextafter(np.float32(20), 99), 13.9
-    found = valor.pseudo_labels(logits, [row.seen for row in valor_words.ROWS], given)
+    found = valor.pseudo_labels(logits, [each.clip_threshold for each in VALOR_CLASSES], given)
     assert found.dtype == np.int64
     assert set(np.flatnonzero(found.any(0))) == {0, 3}
     assert found[:3, 0].tolist() == [0, 1, 1]
@@ -169,18 +181,18 @@ def test_a_label_that_is_not_llps_is_refused() -> None:
 
 
 def test_pseudo_labels_follow_the_features(clip_file: StoredClip) -> None:
-    """The logits are those of the image features and the text features, computed apart."""
+    """The logits equal those of image and text features computed separately."""
     labels = valor.ValorClipLabels(model="tiny")
     logits = labels.load(RANDOM, "cpu")(labels.items(clip_file))
     images = compute(clip.ClipImage(model="tiny"), clip_file)
     text = clip.ClipText(model="tiny", prompts="valor")
     run = text.load(RANDOM, "cpu")
-    sentences = [text.items(StoredClip("llp/l", text=label))[0] for label in valor_words.LABELS]
+    sentences = [text.items(StoredClip("llp/l", text=label))[0] for label in VALOR_LABELS]
     scale = np.exp(2.6592)
     np.testing.assert_allclose(logits, scale * images @ run(np.array(sentences)).T, atol=1e-3)
 
 
-def test_sound_is_cut_into_ten_chunks_that_cover_it(tmp_path: Path) -> None:
+def test_audio_is_cut_into_ten_chunks_that_cover_it(tmp_path: Path) -> None:
     given = stored(tmp_path, seconds=1.0)
     chunks = clap.ClapSegments().items(given)
     assert chunks.shape == (10, 4800)
@@ -222,12 +234,12 @@ def test_spectra_are_filled_before_they_are_normalised() -> None:
     assert prepared.shape == (990, 128)
     assert abs(prepared[:900]).max() < 1e-5
     np.testing.assert_allclose(prepared[900:], 5.081 / 4.4849, rtol=1e-5)
-    with pytest.raises(StoreError, match="needs 128 mel bands, and the recipe has 64"):
+    with pytest.raises(StoreError, match="needs 128 mel bands, but the recipe has 64"):
         extractor.prepare(np.zeros((900, 64), np.float32))
 
 
 def laion_names(state: dict) -> dict:
-    """A ClapModel's tensors as laion-clap names and keeps them."""
+    """Convert a ClapModel's tensors to laion-clap's names and layout."""
     pairs = [
         ("text_model.", "text_branch."),
         ("audio_model.audio_encoder.", "audio_branch."),
@@ -266,7 +278,7 @@ def test_a_laion_checkpoint_fits(tmp_path: Path, clip_file: StoredClip) -> None:
     model = load_model("ClapModel", clap_config("tiny"), RANDOM)
     theirs = laion_names(dict(model.state_dict()))
     assert not [name for name in theirs if "audio_model" in name]
-    assert set(from_laion(theirs)) <= set(model.state_dict())
+    assert set(rename_laion_tensors(theirs)) <= set(model.state_dict())
     path = tmp_path / "630k.pt"
     torch.save({"epoch": 1, "state_dict": theirs}, path)
     extractor = clap.ClapSegments(model="tiny")
@@ -280,9 +292,9 @@ def test_a_models_folder_is_weights(tmp_path: Path, clip_file: StoredClip) -> No
     folder = tmp_path / "model"
     load_model("CLIPModel", clip_config("tiny"), RANDOM).save_pretrained(folder)
     byte_clip_tokenizer().save_pretrained(folder)
-    weights = resolve(None, folder, None)
+    weights = resolve_weights(None, folder, None)
     for name in ("clip-vitl14", "valor-clip-labels"):
-        extractor = make(name, {"model": "tiny"})
+        extractor = make_extractor(name, {"model": "tiny"})
         np.testing.assert_array_equal(
             compute(extractor, clip_file, weights), compute(extractor, clip_file)
         )
@@ -292,18 +304,18 @@ def test_a_models_folder_is_weights(tmp_path: Path, clip_file: StoredClip) -> No
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
-        (b"not a checkpoint", "is not a checkpoint that can be read"),
+        (b"not a checkpoint", "is not a readable checkpoint"),
         ({"layer.weight": torch.zeros(1)}, "have no features.0.0.weight"),
-        ({STEM: torch.zeros(128, 3, 4, 4)}, "tensors are missing"),
+        ({CONVNEXT_STEM: torch.zeros(128, 3, 4, 4)}, "tensors are missing"),
     ],
 )
-def test_weights_of_something_else_are_refused(tmp_path: Path, content, said: str) -> None:
+def test_weights_of_something_else_are_refused(tmp_path: Path, content, message: str) -> None:
     path = tmp_path / "w.pth"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
-    with pytest.raises(WeightsError, match=said):
-        ConvNextVisual().load(resolve(None, path, None), "cpu")
+    with pytest.raises(WeightsError, match=message):
+        ConvNextVisual().load(resolve_weights(None, path, None), "cpu")
 
 
 def test_no_extractor_imports_a_model_library_before_it_is_loaded() -> None:
@@ -311,8 +323,8 @@ def test_no_extractor_imports_a_model_library_before_it_is_loaded() -> None:
     import sys
 
     code = (
-        "import sys; from avstore.pipelines.features.registry import make, references; "
-        "import avstore.pipelines.cli.features; [make(name) for name in references()]; "
+        "import sys; from avstore.pipelines.features.registry import make_extractor, references; "
+        "import avstore.pipelines.cli.features; [make_extractor(name) for name in references()]; "
         "print([m for m in ('torch', 'transformers', 'torchvision') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

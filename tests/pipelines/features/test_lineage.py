@@ -1,8 +1,9 @@
-"""What a feature was made of; what a change makes stale; the commands that show and drop it."""
+"""Test lineage, staleness, and the commands that list, compare and drop features."""
 
 import json
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -13,7 +14,7 @@ from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.cli.features import app
 from avstore.pipelines.features import lineage as lineages
 from avstore.pipelines.features.lineage import library_versions
-from avstore.pipelines.features.registry import make
+from avstore.pipelines.features.registry import make_extractor
 from tests.manifests import synthetic
 from tests.pipelines.features import media, toy
 
@@ -21,19 +22,9 @@ COLOUR = "tests.pipelines.features.toy:MeanColour"
 COUNT = "tests.pipelines.features.toy:LabelCount"
 
 
-@pytest.fixture(scope="module")
-def scheduler():
-    from distributed import LocalCluster
-
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
-    ) as c:
-        yield c.scheduler_address
-
-
 @pytest.fixture
 def run(store: Store, scheduler: str):
-    """Call `avstore features …` on the store; its output. status: the one that is expected."""
+    """Return a function that runs `avstore features …` and checks the exit status."""
 
     def call(*words: str, status: int = 0) -> str:
         tail = ["--scheduler", scheduler] if words[0] == "build" else []
@@ -59,7 +50,7 @@ def reasons(run, status: int = 1) -> dict[str, list[str]]:
     return {facts["feature"]: facts["reasons"] for facts in map(json.loads, lines)}
 
 
-def test_the_manifest_says_what_a_value_was_made_by(run, store: Store) -> None:
+def test_the_manifest_records_the_lineage(run, store: Store) -> None:
     run("build", COLOUR, "--set", "scale=2")
     with open_read(store) as con:
         ((name, parameters, code, libraries, fingerprint),) = con.execute(
@@ -141,9 +132,7 @@ def test_changed_labels_are_a_reason_only_where_they_are_read(run, store: Store)
 def test_other_base_shards_under_the_same_name_are_noticed(run, store: Store) -> None:
     run("build", COLOUR)
     with open_read(store) as con:
-        ((path, sha256),) = con.execute(
-            "SELECT path, sha256 FROM shards ORDER BY path LIMIT 1"
-        ).fetchall()
+        ((path,),) = con.execute("SELECT path FROM shards ORDER BY path LIMIT 1").fetchall()
     from avstore.manifests.catalogue import open_write
     from avstore.manifests.lock import writing
 
@@ -152,10 +141,11 @@ def test_other_base_shards_under_the_same_name_are_noticed(run, store: Store) ->
         writer.publish()
     assert list(reasons(run).values()) == [["base of 1 shards changed"]]
     assert "in 1 shards" in run("build", COLOUR)
-    assert sha256 != "other"
+    (companion,) = store.root.glob(path.replace(".tar", ".mean-colour-*.parquet"))
+    assert pq.read_table(companion)["base_sha256"].unique().to_pylist() == ["other"]
 
 
-def test_diff_says_what_differs_in_making_and_numbers(run, store: Store) -> None:
+def test_diff_compares_lineages_and_values(run, store: Store) -> None:
     run("build", COLOUR)
     (one,) = names(store)
     run("build", COLOUR, "--set", "scale=3")
@@ -165,11 +155,11 @@ def test_diff_says_what_differs_in_making_and_numbers(run, store: Store) -> None
     assert "of 7 clips: 0 the same, 0 of another shape" in output
     assert "mean cosine 1.000000" in output
     assert "made the same way" in run("diff", one, one)
-    with pytest.raises(StoreError, match="is there more than once; name one of: mean-colour-"):
+    with pytest.raises(StoreError, match="has several versions; choose one of: mean-colour-"):
         run("diff", "mean-colour", two)
 
 
-def test_dropped_features_go_and_may_come_again(run, store: Store) -> None:
+def test_dropped_features_can_be_built_again(run, store: Store) -> None:
     run("build", COLOUR)
     (one,) = names(store)
     run("build", COLOUR, "--set", "scale=3")
@@ -183,7 +173,7 @@ def test_dropped_features_go_and_may_come_again(run, store: Store) -> None:
     assert one in names(store)
 
 
-def test_list_shows_extractors_and_what_is_there(run, store: Store) -> None:
+def test_list_shows_extractors_and_stored_features(run, store: Store) -> None:
     run("build", COLOUR)
     output = run("list")
     assert "clip-vitl14" in output
@@ -209,7 +199,7 @@ def test_random_weights_of_another_seed_are_another_feature(run, store: Store) -
     assert "weights" in run("diff", one, two)
 
 
-def test_the_fingerprint_does_not_know_where_the_weights_lie(run, store: Store, tmp_path) -> None:
+def test_the_fingerprint_ignores_the_path_of_the_weights(run, store: Store, tmp_path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "w.bin").write_bytes(b"weights")
@@ -219,19 +209,23 @@ def test_the_fingerprint_does_not_know_where_the_weights_lie(run, store: Store, 
 
 
 def test_only_libraries_of_what_is_read_count() -> None:
-    assert set(library_versions(make("vggish"))) == {"av", "numpy", "soxr", "torch"}
-    assert set(library_versions(make("resnet152"))) == {"simplejpeg", "torch", "torchvision"}
+    assert set(library_versions(make_extractor("vggish"))) == {"av", "numpy", "soxr", "torch"}
+    assert set(library_versions(make_extractor("resnet152"))) == {
+        "simplejpeg",
+        "torch",
+        "torchvision",
+    }
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("build",), "name a feature"),
         (("build", COLOUR, "--set", "scale"), "must be name=value"),
-        (("drop", "clip-vitl14"), "is not in the store; name one of: none"),
+        (("drop", "clip-vitl14"), "is not in the store; choose one of: none"),
         (("build", "clip-vitl14", "--weights", "gone"), "no weights at gone"),
     ],
 )
-def test_a_wrong_call_is_one_line(run, words: tuple[str, ...], said: str) -> None:
-    with pytest.raises(StoreError, match=said):
+def test_a_wrong_call_is_one_line(run, words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(StoreError, match=message):
         run(*words)

@@ -1,4 +1,4 @@
-"""Our batched preparation beside the owning libraries' own, one item at a time."""
+"""Test batched preparation against the libraries' own, one item at a time."""
 
 import numpy as np
 import pytest
@@ -9,12 +9,12 @@ from torchvision import transforms
 from avstore.pipelines.features import pixels
 from avstore.pipelines.features.extractors.clip import ClipImage
 from avstore.pipelines.features.extractors.r2plus1d import R2Plus1D18
-from avstore.pipelines.features.extractors.resnet152 import prepare as prepare_resnet
+from avstore.pipelines.features.extractors.resnet152 import prepare_resnet
 from avstore.pipelines.features.sound import clap_mel, quantise, repeat_pad, vggish_examples
 from tests.pipelines.features.media import picture, wave
 
 SIZES = [(240, 320), (320, 240), (180, 333), (224, 224), (260, 1000)]
-LEVEL = 1.01 / 255  # the coarsest that rounding a resized picture to bytes can do
+LEVEL = 1.01 / 255  # largest effect of rounding a resized picture to bytes
 
 
 def batch(height: int, width: int, count: int = 3) -> np.ndarray:
@@ -22,7 +22,7 @@ def batch(height: int, width: int, count: int = 3) -> np.ndarray:
 
 
 def spread(statistics: tuple) -> float:
-    """A level of a picture, after normalisation."""
+    """Return one level of a picture after normalisation."""
     return LEVEL / min(statistics[1])
 
 
@@ -36,8 +36,10 @@ def test_clip_crop_is_the_image_processors(size: tuple[int, int], kind: str) -> 
     ours = ClipImage(fit="crop").prepare(torch.from_numpy(given), 224)
     assert ours.shape == theirs.shape == (3, 3, 224, 224)
     difference = (ours - theirs).abs()
-    assert difference.max() <= 2 * spread(pixels.CLIP)  # a tie rounded otherwise in each pass
-    assert difference.mean() < 0.01 * spread(pixels.CLIP)
+    assert difference.max() <= 2 * spread(
+        pixels.CLIP_STATISTICS
+    )  # a tie rounded otherwise in each pass
+    assert difference.mean() < 0.01 * spread(pixels.CLIP_STATISTICS)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -46,7 +48,7 @@ def test_clip_stretch_is_torchvisions_without_antialias(size: tuple[int, int]) -
     theirs = transforms.Compose(
         [
             transforms.Resize((224, 224), antialias=False),
-            transforms.Normalize(*pixels.CLIP),
+            transforms.Normalize(*pixels.CLIP_STATISTICS),
         ]
     )
     expected = torch.stack([theirs(transforms.functional.to_tensor(p)) for p in given])
@@ -62,12 +64,12 @@ def test_resnet_is_torchvisions_on_a_picture(size: tuple[int, int]) -> None:
             transforms.Resize(256),
             transforms.CenterCrop(224),
             transforms.ToTensor(),
-            transforms.Normalize(*pixels.IMAGENET),
+            transforms.Normalize(*pixels.IMAGENET_STATISTICS),
         ]
     )
     expected = torch.stack([theirs(Image.fromarray(p)) for p in given])
     difference = (prepare_resnet(torch.from_numpy(given)) - expected).abs()
-    assert difference.max() <= spread(pixels.IMAGENET)
+    assert difference.max() <= spread(pixels.IMAGENET_STATISTICS)
 
 
 @pytest.mark.parametrize("size", SIZES[:3])
@@ -77,13 +79,13 @@ def test_r2plus1d_is_torchvisions_on_a_picture(size: tuple[int, int]) -> None:
         [
             transforms.Resize((112, 112)),
             transforms.ToTensor(),
-            transforms.Normalize(*pixels.KINETICS),
+            transforms.Normalize(*pixels.KINETICS_STATISTICS),
         ]
     )
     expected = torch.stack([theirs(Image.fromarray(p)) for p in given], dim=1)
     ours = R2Plus1D18().prepare(torch.from_numpy(given)[None])[0]
     assert ours.shape == (3, 8, 112, 112)
-    assert (ours - expected).abs().max() <= spread(pixels.KINETICS)
+    assert (ours - expected).abs().max() <= spread(pixels.KINETICS_STATISTICS)
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1.0, 1.3, 10.0])
@@ -109,7 +111,7 @@ def test_quantise_is_sixteen_bits_and_back() -> None:
 
 
 def vggish_by_hand(samples: np.ndarray) -> np.ndarray:
-    """The published front end written as its description reads, a frame and a band at a time."""
+    """Compute the published front end from its description, one frame and band at a time."""
     edges = np.linspace(1127 * np.log(1 + 125 / 700), 1127 * np.log(1 + 7500 / 700), 66)
     rows = []
     for start in range(0, len(samples) - 400 + 1, 160):

@@ -1,4 +1,4 @@
-"""An extractor without a model, for tests of everything around one."""
+"""Define extractors without a model, to test everything around the model."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -6,20 +6,20 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avstore.pipelines.features.extractor import Batch
+from avstore.pipelines.features.extractor import BatchFunction
 from avstore.pipelines.features.stored_clip import StoredClip
-from avstore.pipelines.features.weights import Place, Weights
+from avstore.pipelines.features.weights import Weights, WeightsSource
 
 
 @dataclass(frozen=True)
 class MeanColour:
-    """(3,) float32: the clip's mean colour, times `scale`."""
+    """Compute the clip's mean colour times `scale`, float32 (3,)."""
 
     name: ClassVar[str] = "mean-colour"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("frames",)
     libraries: ClassVar[tuple[str, ...]] = ("numpy",)
-    weights: ClassVar[Place | None] = None
+    weights: ClassVar[WeightsSource | None] = None
     batch_size: ClassVar[int] = 5
     shape: ClassVar[tuple[int | None, ...]] = (3,)
     dtype: ClassVar[str] = "float32"
@@ -29,7 +29,7 @@ class MeanColour:
     def items(self, clip: StoredClip) -> NDArray[Any]:
         return np.stack(clip.frames())
 
-    def load(self, weights: Weights, device: str) -> Batch:
+    def load(self, weights: Weights, device: str) -> BatchFunction:
         return lambda pictures: pictures.mean((1, 2)) * self.scale
 
     def value(self, outputs: NDArray[Any], clip: StoredClip) -> NDArray[Any]:
@@ -38,13 +38,13 @@ class MeanColour:
 
 @dataclass(frozen=True)
 class LabelCount:
-    """(1,) int64: how many labels a clip has, and a sound it read."""
+    """Count a clip's labels, int64 (1,); also reads its audio."""
 
     name: ClassVar[str] = "label-count"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("audio", "labels")
     libraries: ClassVar[tuple[str, ...]] = ("numpy",)
-    weights: ClassVar[Place | None] = None
+    weights: ClassVar[WeightsSource | None] = None
     batch_size: ClassVar[int] = 5
     shape: ClassVar[tuple[int | None, ...]] = (1,)
     dtype: ClassVar[str] = "int64"
@@ -52,7 +52,7 @@ class LabelCount:
     def items(self, clip: StoredClip) -> NDArray[Any]:
         return clip.audio()[None]
 
-    def load(self, weights: Weights, device: str) -> Batch:
+    def load(self, weights: Weights, device: str) -> BatchFunction:
         return lambda waves: waves.mean(1)
 
     def value(self, outputs: NDArray[Any], clip: StoredClip) -> NDArray[Any]:
@@ -61,7 +61,7 @@ class LabelCount:
 
 @dataclass(frozen=True)
 class Fragile(MeanColour):
-    """Fails at one clip."""
+    """Give values that are not finite for one clip."""
 
     name: ClassVar[str] = "fragile"
 

@@ -119,14 +119,21 @@ def npy(array):
     return bytearray(toy.npy(array))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 127), st.integers(0, 255))
 def test_a_damaged_array_header_is_a_value_error(at, value):
     content = npy(np.ones((30, 8), np.float16))
     content[at] = value
-    with suppress(ValueError):
+    try:
         array = spectrograms.load_npy(memoryview(bytes(content)))
-        spectrograms.fit(array, 20)
-        features.fit(array, 5, unit=True)
+        filled = spectrograms.fit(array, 20)
+        rows = features.fit(array, 5, unit=True)
+    except ValueError:
+        assert content != npy(np.ones((30, 8), np.float16))
+        return
+    assert array.nbytes == 480
+    assert len(filled) == 20
+    assert len(rows) == 5
 
 
 def test_an_array_of_another_length_than_it_says_is_refused():
@@ -137,15 +144,40 @@ def test_an_array_of_another_length_than_it_says_is_refused():
             spectrograms.load_npy(memoryview(wrong))
 
 
-@given(st.floats(0, 1), st.integers(0, 255), st.sampled_from(["L", "P", "1"]))
-def test_a_damaged_mask_is_a_value_error(place, value, mode):
-    buffer = io.BytesIO()
+def mask_png(mode):
     noise = np.random.default_rng(0).integers(0, 255, (20, 25)).astype(np.uint8)
+    buffer = io.BytesIO()
     Image.fromarray(noise).convert(mode).save(buffer, "PNG")
-    content = bytearray(buffer.getvalue())
-    content[int(place * (len(content) - 1))] = value
-    with suppress(ValueError, OSError):
-        masks.decode(memoryview(bytes(content)), None, (0, 0, 1, 1), 16)
+    return buffer.getvalue()
+
+
+def decode_mask(content):
+    return masks.decode(memoryview(bytes(content)), None, (0, 0, 1, 1), 16)[0]
+
+
+@settings(deadline=None)
+@given(st.floats(0, 1), st.integers(0, 255), st.sampled_from(["L", "P", "1"]))
+def test_a_damaged_mask_is_refused_or_read_unchanged(place, value, mode):
+    whole = mask_png(mode)
+    damaged = bytearray(whole)
+    damaged[int(place * (len(whole) - 1))] = value
+    try:
+        mask = decode_mask(damaged)
+    except (ValueError, OSError):
+        assert damaged != whole
+    else:
+        np.testing.assert_array_equal(mask, decode_mask(whole))
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1"])
+def test_a_mask_with_damaged_pixels_is_refused(mode):
+    whole = mask_png(mode)
+    pixels = whole.index(b"IDAT") + 4
+    for at in range(pixels, len(whole) - 16):  # up to the chunk's checksum and the end chunk
+        damaged = bytearray(whole)
+        damaged[at] ^= 0x55
+        with pytest.raises((ValueError, OSError)):
+            decode_mask(damaged)
 
 
 def test_sampled_checksums_find_it_within_some_epochs(broken):
