@@ -26,8 +26,8 @@ import pyarrow.csv
 
 from avstore.datasets.audioset import AUDIOSET, vocabulary
 from avstore.manifests import annotation_sets as annotations
-from avstore.manifests.schema import create
-from avstore.manifests.tasks import create_task_view, register
+from avstore.manifests.schema import create_schema
+from avstore.manifests.tasks import create_task_view, register_stream
 from avstore.pipelines.build.annotations import read_annotations
 from avstore.pipelines.build.task_streams import load_stream
 
@@ -105,9 +105,9 @@ def _parse(path: Path) -> int:
 
 def _plan(path: Path) -> dict[str, int]:
     with duckdb.connect() as con:
-        create(con)
-        annotations.ingest(con, read_annotations(AUDIOSET, [path]))
-        register(con, load_stream("audioset-7"))
+        create_schema(con)
+        annotations.replace_annotations(con, read_annotations(AUDIOSET, [path]))
+        register_stream(con, load_stream("audioset-7"))
         create_task_view(con)
         query = con.execute(
             "SELECT task, query FROM tasks WHERE role = 'train' ORDER BY position"

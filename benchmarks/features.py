@@ -139,7 +139,7 @@ def preparation() -> tuple[str, float, float, float, str]:
 def planning(store: Store, shards: int) -> tuple[str, float, float, float, str]:
     """What a build of a finished feature reads, beside a plain read of its sidecars."""
     con = duckdb.connect()
-    schema.create(con)
+    schema.create_schema(con)
     stage = plan.Stage("planned", "uavm", PRINT)
     paths = []
     for number in range(shards):

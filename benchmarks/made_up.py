@@ -109,7 +109,9 @@ def _annotations(store: Store, rng: np.random.Generator, ids: list[str]) -> None
         "licence": "none",
     }
     vocabulary = [Label(i, f"class {i}", f"/m/{i}") for i in range(CLASSES)]
-    annotations.save(store, annotations.annotation_set(facts, clips, vocabulary, [], []))
+    annotations.save_annotations(
+        store, annotations.annotation_set(facts, clips, vocabulary, [], [])
+    )
 
 
 def _attempts(store: Store, ids: list[str], gone: np.ndarray) -> None:

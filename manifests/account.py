@@ -31,7 +31,7 @@ def accounts(con: duckdb.DuckDBPyConnection, dataset: str | None = None) -> list
     return [Account(*row) for row in rows]
 
 
-def check(con: duckdb.DuckDBPyConnection, dataset: str) -> list[Account]:
+def check_accounts(con: duckdb.DuckDBPyConnection, dataset: str) -> list[Account]:
     """The dataset's accounts; raises AccountError where one does not close."""
     (published,) = con.execute(
         "SELECT count(*) FROM clips WHERE dataset = ?", [dataset]

@@ -72,7 +72,7 @@ def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=table_schema(name))
 
 
-def save(store: Store, annotations: AnnotationSet) -> None:
+def save_annotations(store: Store, annotations: AnnotationSet) -> None:
     """Keep the annotations in the ledger; `facts.json`, written last, says which are current."""
     facts_path = _facts_path(store, annotations.facts["name"])
     for name in _TABLES:
@@ -82,7 +82,7 @@ def save(store: Store, annotations: AnnotationSet) -> None:
         file.write(json.dumps(annotations.facts, indent=1).encode())
 
 
-def load_all(store: Store) -> list[AnnotationSet]:
+def load_annotations(store: Store) -> list[AnnotationSet]:
     """Every dataset's annotations in the ledger."""
     return [_load(path) for path in sorted(store.ledger.glob("annotations/*/facts.json"))]
 
@@ -94,7 +94,7 @@ def _load(facts_path: Path) -> AnnotationSet:
     return AnnotationSet(facts=facts, **tables)
 
 
-def ingest(con: duckdb.DuckDBPyConnection, annotations: AnnotationSet) -> None:
+def replace_annotations(con: duckdb.DuckDBPyConnection, annotations: AnnotationSet) -> None:
     """Replace a dataset's annotations in the manifest. Run it inside a transaction."""
     facts = annotations.facts
     name = facts["name"]

@@ -50,7 +50,7 @@ def _open_read(store: Store) -> duckdb.DuckDBPyConnection:
             f"from the shards (avstore index --store {store.root})"
         )
     con = _connect(store, store.manifest, read_only=True)
-    if schema.version(con) == schema.VERSION:
+    if schema.schema_version(con) == schema.SCHEMA_VERSION:
         return con
     con.close()
     with writing(store, wait_s=60), open_write(store) as writer:  # an older store: migrate it
@@ -138,7 +138,7 @@ def open_write(store: Store, fresh: bool = False) -> Iterator[Writer]:
         raise
     try:
         _configure(con)
-        schema.create(con)
+        schema.create_schema(con)
         yield Writer(store, con)
     finally:
         con.close()

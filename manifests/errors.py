@@ -3,7 +3,7 @@
 import errno
 
 
-def machine_words(error: OSError) -> str:
+def describe_os_error(error: OSError) -> str:
     """Where, what, and what to do."""
     where = f"{error.filename}: " if error.filename else ""
     todo = "; free some space and run the same command again" * (error.errno == errno.ENOSPC)
@@ -14,7 +14,7 @@ def machine_words(error: OSError) -> str:
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "adlfs")
 
 
-def of_a_client(error: BaseException) -> bool:
+def is_client_error(error: BaseException) -> bool:
     """Whether the error is one of an object store's client: credentials, address, network."""
     return type(error).__module__.split(".")[0] in _CLIENTS
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from avstore.manifests.snapshots import pinned
+from avstore.manifests.snapshots import pinned_shards
 from avstore.manifests.store import Store, shard_of, sidecar_of, sync_folder
 
 
@@ -25,13 +25,13 @@ class Garbage:
     why: str
 
 
-def garbage(con: duckdb.DuckDBPyConnection, store: Store) -> list[Garbage]:
-    """What `collect` would remove, in path order. The store's lock must be held."""
+def find_garbage(con: duckdb.DuckDBPyConnection, store: Store) -> list[Garbage]:
+    """What `collect_garbage` would remove, in path order. The store's lock must be held."""
     found = [*_temporaries(store), *_annotations(store), *_shards(con, store)]
     return sorted(found, key=lambda item: item.path)
 
 
-def collect(store: Store, items: list[Garbage]) -> int:
+def collect_garbage(store: Store, items: list[Garbage]) -> int:
     """Remove these files, tars before their sidecars; the bytes freed. Lock held."""
     folders: set[Path] = set()
     for item in sorted(items, key=lambda item: not item.path.endswith(".tar")):
@@ -66,7 +66,7 @@ def _annotations(store: Store) -> Iterator[Garbage]:
 
 def _shards(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Garbage]:
     dropped = _names(con, "SELECT shard FROM dropped")
-    needed = pinned(store) | _names(
+    needed = pinned_shards(store) | _names(
         con,
         "SELECT path FROM shards UNION SELECT shard FROM feature_samples UNION "
         "SELECT shard FROM plans WHERE shard NOT IN (SELECT shard FROM dropped)",

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from avstore.manifests.streams import Stream, StreamError, from_table
+from avstore.manifests.streams import StreamError, StreamSpec, from_table
 
 _EVAL_SPLITS = ["test", "eval"]
 _BY = {
@@ -40,7 +40,7 @@ def class_incremental(
     seed: int = 0,
     exclusive: bool = True,
     **parameters: Any,
-) -> Stream:
+) -> StreamSpec:
     """Tasks of `classes_per_task` classes each; the last one has what is left.
 
     order: `id` (as given) or `random` (drawn by `seed`). exclusive: a clip with labels of two
@@ -64,7 +64,7 @@ def class_incremental(
 
 def domain_incremental(
     name: str, by: str, domains: Sequence[str], dataset: str | None = None, **parameters: Any
-) -> Stream:
+) -> StreamSpec:
     """A task a domain, in the order given; `by`: category, subset or dataset.
 
     Raises StreamError.
@@ -79,7 +79,7 @@ def domain_incremental(
 
 def _stream(
     name: str, where: str, tasks: Sequence[dict[str, Any]], parameters: dict[str, Any]
-) -> Stream:
+) -> StreamSpec:
     evaluated = _EVAL.format(where=where)
     queries = {"train": _TRAIN.format(where=where), "eval": evaluated, "retrieval": evaluated}
     if "train_clips_per_class" in parameters:

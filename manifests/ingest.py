@@ -95,8 +95,8 @@ def commit_shards(
             "CREATE OR REPLACE TEMP TABLE incoming AS SELECT * FROM read_parquet(?)",
             [[str(path) for path in sidecars]],
         )
-        span = status.locate(con, "incoming", hint or _planned_span(con))
-        before = status.earlier(con, span) if span and _stages_known(con) else None
+        span = status.position_span(con, "incoming", hint or _planned_span(con))
+        before = status.extraction_states(con, span) if span and _stages_known(con) else None
         _remove_earlier(con, before)
         _insert_shards(con, "incoming")
         con.execute(f"INSERT INTO samples SELECT {_SAMPLE} FROM incoming WHERE stored")

@@ -19,7 +19,7 @@ from avstore.manifests.store import Store, committing
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecord:
     """One command that writes to the store."""
 
     run_id: str
@@ -35,7 +35,7 @@ def now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-def new_run(command: str, config: dict[str, object]) -> Run:
+def new_run(command: str, config: dict[str, object]) -> RunRecord:
     """A run that starts now, with the facts of this host and checkout."""
     started = now()
     host = {
@@ -44,7 +44,7 @@ def new_run(command: str, config: dict[str, object]) -> Run:
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
     }
-    return Run(
+    return RunRecord(
         run_id=f"{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
         command=command,
         config=json.dumps(config, sort_keys=True, default=str),
@@ -69,7 +69,7 @@ def _git_commit() -> str | None:
     return found.stdout.strip()
 
 
-def finish_run(con: duckdb.DuckDBPyConnection, store: Store, run: Run, outcome: str) -> None:
+def finish_run(con: duckdb.DuckDBPyConnection, store: Store, run: RunRecord, outcome: str) -> None:
     """Record a run's end in the manifest and in the ledger."""
     row = [
         run.run_id,
@@ -117,7 +117,7 @@ def save_table(con: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:
         pq.write_table(table, file)
 
 
-def load(con: duckdb.DuckDBPyConnection, store: Store) -> None:
+def load_ledger(con: duckdb.DuckDBPyConnection, store: Store) -> None:
     """Fill an empty manifest with what the ledger holds."""
     for table in ("attempts", "runs"):
         _insert(con, table, sorted(store.ledger.glob(f"{table}-*.parquet")))
@@ -127,7 +127,7 @@ def load(con: duckdb.DuckDBPyConnection, store: Store) -> None:
     _note(con, store.ledger.glob("*-*.parquet"))
 
 
-def load_new(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
+def load_new_files(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
     """Take in ledger files that the manifest does not know; did attempts or plans come of it.
 
     A killed run leaves such files, and so does a run on another machine.

@@ -16,10 +16,10 @@ import fsspec
 
 from avstore.manifests import ledger
 from avstore.manifests.catalogue import open_write
-from avstore.manifests.errors import of_a_client
+from avstore.manifests.errors import is_client_error
 from avstore.manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
 from avstore.manifests.lock import writing
-from avstore.manifests.rebuild import rebuild, standing
+from avstore.manifests.rebuild import not_dropped, rebuild
 from avstore.manifests.store import Store, StoreError, shard_of
 from avstore.manifests.tasks import create_task_view
 
@@ -31,7 +31,7 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "avstore"
 
 
-def mirror(url: str, cache: Path | None = None, **options: Any) -> tuple[Store, Any, str]:
+def mirror_store(url: str, cache: Path | None = None, **options: Any) -> tuple[Store, Any, str]:
     """(local store without shards, file system, root on it) of the store at `url`, refreshed.
 
     Raises StoreError where there is no store.
@@ -44,7 +44,7 @@ def mirror(url: str, cache: Path | None = None, **options: Any) -> tuple[Store, 
             "cache folder (AVSTORE_CACHE)"
         ) from error
     except Exception as error:
-        if not of_a_client(error):
+        if not is_client_error(error):
             raise
         raise StoreError(
             f"{url} cannot be read: {error}; check the address, the network and the credentials"
@@ -121,11 +121,11 @@ def _refresh(local: Store, whole: bool) -> None:
             rebuild(writer, local)
         else:
             with transaction(con):
-                if ledger.load_new(con, local):
+                if ledger.load_new_files(con, local):
                     refresh_status(con)
             done = {row[0] for row in con.execute("SELECT path FROM shards").fetchall()}
             done |= {row[0] for row in con.execute("SELECT shard FROM plans WHERE done").fetchall()}
-            for path in standing(con, local, local.sidecars()):
+            for path in not_dropped(con, local, local.sidecars()):
                 if shard_of(path.relative_to(local.root)) not in done:
                     commit_shards(con, [path])
             _features(writer.con, local)
@@ -138,7 +138,7 @@ def _features(con: Any, local: Store) -> None:
     known = {row[0] for row in rows}
     new = [
         path
-        for path in standing(con, local, local.feature_sidecars())
+        for path in not_dropped(con, local, local.feature_sidecars())
         if shard_of(path.relative_to(local.root)) not in known
     ]
     with transaction(con):

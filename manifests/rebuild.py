@@ -20,14 +20,14 @@ def rebuild(writer: Writer, store: Store, without: Container[Path] = ()) -> int:
     con = writer.con
     with transaction(con):
         _clear(con)
-        for published in annotations.load_all(store):
-            annotations.ingest(con, published)
-        ledger.load(con, store)
-        sidecars = standing(con, store, [x for x in store.sidecars() if x not in without])
+        for published in annotations.load_annotations(store):
+            annotations.replace_annotations(con, published)
+        ledger.load_ledger(con, store)
+        sidecars = not_dropped(con, store, [x for x in store.sidecars() if x not in without])
         companions = [x for x in store.feature_sidecars() if x not in without]
         try:
             ingest_sidecars(con, sidecars)
-            ingest_features(con, standing(con, store, companions))
+            ingest_features(con, not_dropped(con, store, companions))
         except duckdb.Error as error:
             raise StoreError(
                 f"a sidecar cannot be read: {str(error).splitlines()[0]}; run "
@@ -45,7 +45,7 @@ def _clear(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"DELETE FROM {table}")
 
 
-def standing(con: duckdb.DuckDBPyConnection, store: Store, sidecars: list[Path]) -> list[Path]:
+def not_dropped(con: duckdb.DuckDBPyConnection, store: Store, sidecars: list[Path]) -> list[Path]:
     """The sidecars whose shards were not dropped."""
     names = con.execute("SELECT shard FROM dropped").fetchall()
     gone = {store.root / sidecar_of(name) for (name,) in names}

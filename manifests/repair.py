@@ -25,7 +25,7 @@ def set_aside(store: Store, shards: Iterable[str]) -> Path:
     return folder
 
 
-def unusable(store: Store, sidecars: Iterable[Path]) -> dict[Path, str]:
+def unusable_sidecars(store: Store, sidecars: Iterable[Path]) -> dict[Path, str]:
     """Of these sidecars those that no manifest can be made from, and why: not readable, or
     without their shard."""
     reasons = ((sidecar, _why(store, sidecar)) for sidecar in sidecars)

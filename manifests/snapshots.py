@@ -37,7 +37,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Difference:
+class SnapshotDiff:
     """Rows of one kind that two states do not share. Examples are a few of each, by name."""
 
     what: str
@@ -56,7 +56,7 @@ def _paths(store: Store, name: str) -> tuple[Path, Path]:
     return store.snapshots / f"{name}.duckdb", store.snapshots / f"{name}.json"
 
 
-def create(store: Store, name: str, note: str = "") -> Snapshot:
+def create_snapshot(store: Store, name: str, note: str = "") -> Snapshot:
     """Keep the manifest as it is now under this name. Raises StoreError where the name is taken."""
     file, facts = _paths(store, name)
     if file.exists() or facts.exists():
@@ -79,17 +79,17 @@ def create(store: Store, name: str, note: str = "") -> Snapshot:
     return made
 
 
-def snapshots(store: Store) -> list[Snapshot]:
+def list_snapshots(store: Store) -> list[Snapshot]:
     """Every snapshot, the oldest first."""
     found = [Snapshot(**json.loads(p.read_text())) for p in store.snapshots.glob("*.json")]
     return sorted(found, key=lambda snapshot: (snapshot.created_at, snapshot.name))
 
 
-def path_of(store: Store, name: str) -> Path:
+def snapshot_path(store: Store, name: str) -> Path:
     """The snapshot's DuckDB file. Raises StoreError where there is none, or it was changed."""
     file, facts = _paths(store, name)
     if not file.is_file() or not facts.is_file():
-        known = ", ".join(snapshot.name for snapshot in snapshots(store)) or "none"
+        known = ", ".join(snapshot.name for snapshot in list_snapshots(store)) or "none"
         raise StoreError(f"no snapshot {name!r} in {store.root}; there is: {known}")
     said = json.loads(facts.read_text())["sha256"]
     if (found := file_sha256(file)) != said:
@@ -100,7 +100,7 @@ def path_of(store: Store, name: str) -> Path:
     return file
 
 
-def pinned(store: Store) -> set[str]:
+def pinned_shards(store: Store) -> set[str]:
     """Shards, base and companion, that a snapshot names."""
     names: set[str] = set()
     for file in sorted(store.snapshots.glob("*.duckdb")):
@@ -116,9 +116,9 @@ def pinned(store: Store) -> set[str]:
 
 @contextmanager
 def _both(store: Store, old: str, new: str | None) -> Iterator[duckdb.DuckDBPyConnection]:
-    later = path_of(store, new) if new else store.manifest
+    later = snapshot_path(store, new) if new else store.manifest
     with duckdb.connect() as con:
-        for alias, path in (("old", path_of(store, old)), ("new", later)):
+        for alias, path in (("old", snapshot_path(store, old)), ("new", later)):
             quoted = str(path).replace("'", "''")
             con.execute(f"ATTACH '{quoted}' AS {alias} (READ_ONLY)")
         yield con
@@ -135,7 +135,7 @@ _COMPARED = {
 }
 
 
-def diff(store: Store, old: str, new: str | None = None) -> list[Difference]:
+def diff_snapshots(store: Store, old: str, new: str | None = None) -> list[SnapshotDiff]:
     """What changed from snapshot `old` to snapshot `new` (None: to the manifest of now)."""
     with _both(store, old, new) as con:
         return [_difference(con, what, *how) for what, how in _COMPARED.items()]
@@ -143,7 +143,7 @@ def diff(store: Store, old: str, new: str | None = None) -> list[Difference]:
 
 def _difference(
     con: duckdb.DuckDBPyConnection, what: str, key: str, table: str, columns: str
-) -> Difference:
+) -> SnapshotDiff:
     rows = con.execute(
         f"""
         WITH a AS (SELECT {key} AS k, hash({columns}) AS h FROM old.{table}),
@@ -156,6 +156,6 @@ def _difference(
     ).fetchall()
     counts = {how: count for how, count, _ in rows}
     examples = tuple(f"{how} {k}" for how, _, some in sorted(rows) for k in some)
-    return Difference(
+    return SnapshotDiff(
         what, counts.get("added", 0), counts.get("removed", 0), counts.get("changed", 0), examples
     )

@@ -28,7 +28,7 @@ class Statistics:
     computed_at: datetime
 
 
-def save(store: Store, found: Statistics, wait_s: float = 0.0) -> None:
+def save_statistics(store: Store, found: Statistics, wait_s: float = 0.0) -> None:
     """Keep them, in place of earlier ones of the name. Raises StoreBusyError while one writes."""
     with writing(store, wait_s), open_write(store) as writer:
         with transaction(writer.con):
@@ -41,7 +41,7 @@ def save(store: Store, found: Statistics, wait_s: float = 0.0) -> None:
         writer.publish()
 
 
-def load(con: duckdb.DuckDBPyConnection) -> list[Statistics]:
+def load_statistics(con: duckdb.DuckDBPyConnection) -> list[Statistics]:
     """All that the manifest has, by name."""
     rows = con.execute("SELECT * FROM statistics ORDER BY name").fetchall()
     return [Statistics(*row) for row in rows]

@@ -27,7 +27,7 @@ def refresh_status(con: duckdb.DuckDBPyConnection, clip_ids: pa.Table | None = N
     con.unregister("changed")
 
 
-def locate(
+def position_span(
     con: duckdb.DuckDBPyConnection, table: str, hint: tuple[int, int] | None = None
 ) -> tuple[int, int] | None:
     """The range of `clips.position` that holds the clips of `table` (its column clip_id).
@@ -66,7 +66,7 @@ def note_attempts(con: duckdb.DuckDBPyConnection, attempts: pa.Table) -> None:
         """
     )
     con.unregister("new_attempts")
-    span = locate(con, "fetched")
+    span = position_span(con, "fetched")
     if span is None or _out_of_order(con, span) or _turns(con, span):
         refresh_status(con, con.sql("SELECT clip_id FROM fetched").to_arrow_table())
     else:
@@ -122,7 +122,9 @@ def _update_fetched(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> No
     )
 
 
-def earlier(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> set[tuple[bool, str]]:
+def extraction_states(
+    con: duckdb.DuckDBPyConnection, span: tuple[int, int]
+) -> set[tuple[bool, str]]:
     """What the extraction stages say of the clips in `incoming`, before it is taken in.
 
     Pairs of (of incoming's own stage, status).

@@ -17,7 +17,7 @@ class StreamError(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class TaskSpec:
     """One task of a stream. queries: SQL by role, each complete and returning `clip_id`."""
 
     task: str
@@ -25,13 +25,13 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Stream:
+class StreamSpec:
     """An ordered list of tasks. fidelity: strict | published (see docs/architecture.md)."""
 
     name: str
     title: str
     dataset: str | None
-    tasks: tuple[Task, ...]
+    tasks: tuple[TaskSpec, ...]
     fidelity: str = "strict"
     seed: int = 0
     source: str = ""
@@ -39,7 +39,7 @@ class Stream:
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
-def parse_stream(text: str, where: str = "task stream") -> Stream:
+def parse_stream(text: str, where: str = "task stream") -> StreamSpec:
     """A stream from its TOML. Raises StreamError, `where` and the key named."""
     try:
         return from_table(tomllib.loads(text), where)
@@ -47,7 +47,7 @@ def parse_stream(text: str, where: str = "task stream") -> Stream:
         raise StreamError(f"{where} is not TOML: {error}") from error
 
 
-def from_table(table: dict[str, Any], where: str) -> Stream:
+def from_table(table: dict[str, Any], where: str) -> StreamSpec:
     """A stream from parsed TOML. Top-level keys that are not the stream's own are parameters.
 
     `[queries]` holds SQL by role; `$name` in it stands for a parameter: the task's own value, or
@@ -78,7 +78,7 @@ def from_table(table: dict[str, Any], where: str) -> Stream:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise StreamError(f"{where}: the task {twice!r} is there twice")
     own = {key: table[key] for key in _HEAD & table.keys() - {"queries", "tasks"}}
-    return Stream(
+    return StreamSpec(
         **{"title": own["name"], "dataset": None, **own}, tasks=tasks, parameters=parameters
     )
 
@@ -107,7 +107,7 @@ def _others(entry: dict[str, Any], entries: list[dict[str, Any]]) -> dict[str, l
 
 def _task(
     entry: dict[str, Any], queries: dict[str, str], common: dict[str, Any], where: str
-) -> Task:
+) -> TaskSpec:
     if "task" not in entry:
         raise StreamError(f"{where}: the key 'task' (its name) is missing")
     chosen = {**queries, **entry.get("queries", {})}
@@ -119,7 +119,7 @@ def _task(
         for role in ROLES
         if role in chosen
     }
-    return Task(str(entry["task"]), bound)
+    return TaskSpec(str(entry["task"]), bound)
 
 
 def _bind(query: str, values: dict[str, Any], where: str) -> str:

@@ -57,7 +57,9 @@ class TaskReport:
         return tuple(overlap for overlap in self.overlaps if overlap.kind == "clips")
 
 
-def registered(con: duckdb.DuckDBPyConnection, name: str) -> list[tuple[int, str, str, str]]:
+def registered_queries(
+    con: duckdb.DuckDBPyConnection, name: str
+) -> list[tuple[int, str, str, str]]:
     """(position, task, role, query) of a stream in the manifest. Raises StreamError."""
     rows = con.execute(
         "SELECT position, task, role, query FROM tasks WHERE stream = ? "
@@ -75,9 +77,9 @@ def registered(con: duckdb.DuckDBPyConnection, name: str) -> list[tuple[int, str
     return rows
 
 
-def report(con: duckdb.DuckDBPyConnection, name: str) -> TaskReport:
+def report_stream(con: duckdb.DuckDBPyConnection, name: str) -> TaskReport:
     """Ask the manifest all of it; only temporary tables are written."""
-    _materialise(con, registered(con, name))
+    _materialise(con, registered_queries(con, name))
     return TaskReport(name, _sizes(con), _overlaps(con))
 
 

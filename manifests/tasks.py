@@ -4,9 +4,24 @@ from importlib.resources import files
 
 import duckdb
 
-from avstore.manifests.streams import ROLES, Stream, StreamError, Task, parse_stream, sql_literal
+from avstore.manifests.streams import (
+    ROLES,
+    StreamError,
+    StreamSpec,
+    TaskSpec,
+    parse_stream,
+    sql_literal,
+)
 
-__all__ = ["ROLES", "Stream", "StreamError", "Task", "create_task_view", "parse_stream", "register"]
+__all__ = [
+    "ROLES",
+    "StreamError",
+    "StreamSpec",
+    "TaskSpec",
+    "create_task_view",
+    "parse_stream",
+    "register_stream",
+]
 
 _EMPTY = (
     "SELECT NULL::VARCHAR AS stream, NULL::INTEGER AS position, NULL::VARCHAR AS task, "
@@ -20,7 +35,7 @@ def create_base_views(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(files("avstore.manifests").joinpath(name).read_text())
 
 
-def register(con: duckdb.DuckDBPyConnection, stream: Stream) -> None:
+def register_stream(con: duckdb.DuckDBPyConnection, stream: StreamSpec) -> None:
     """Put a stream's tasks into the table `tasks`, in place of an older one of its name.
 
     Raises StreamError, with the task named, for a query that DuckDB does not take or that returns

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from avstore.manifests.account import accounts, check
+from avstore.manifests.account import accounts, check_accounts
 from avstore.manifests.catalogue import open_read
 from avstore.manifests.store import Store
 from avstore.manifests.verdicts import POLICIES, Verdict
@@ -114,7 +114,7 @@ def _run_for(call: list[object], seconds: float | None) -> bool:
 def check_storm(found: Storm) -> None:
     """The account closes, what could come has come, nothing was tried too often."""
     with open_read(found.store) as con:
-        check(con, "toy")
+        check_accounts(con, "toy")
         account = next(a for a in accounts(con, "toy") if a.stage == "fetch")
         status = {
             key: (state, verdict, attempts)

@@ -62,9 +62,9 @@ def annotate(writer: Writer, store: Store, rows: list[dict], dataset: str = "toy
         [BadRow("made up", 7, "wrong column count", "x")],
     )
     con = writer.con
-    annotations.save(store, found)
+    annotations.save_annotations(store, found)
     with transaction(con):
-        annotations.ingest(con, found)
+        annotations.replace_annotations(con, found)
         if not con.execute("SELECT 1 FROM stages WHERE dataset = ?", [dataset]).fetchone():
             con.execute("INSERT INTO stages VALUES (?, ?, 'toy', ?)", [STAGE, dataset, FINGERPRINT])
         refresh_status(con)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from avstore.manifests import open_store, snapshots
-from avstore.manifests.account import check
+from avstore.manifests.account import check_accounts
 from avstore.manifests.catalogue import open_read, open_write
 from avstore.manifests.drop import drop_feature, drop_stage
-from avstore.manifests.gc import collect, garbage
+from avstore.manifests.gc import collect_garbage, find_garbage
 from avstore.manifests.ingest import commit_shards, refresh_status, transaction
 from avstore.manifests.ledger import save_table
 from avstore.manifests.lock import writing
@@ -153,15 +153,15 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def gc(self) -> None:
         with writing(self.store), open_read(self.store) as con:
-            items = garbage(con, self.store)
-            collect(self.store, items)
-            assert garbage(con, self.store) == []
+            items = find_garbage(con, self.store)
+            collect_garbage(self.store, items)
+            assert find_garbage(con, self.store) == []
 
     @precondition(lambda self: len(self.taken) < 3)
     @rule()
     def snapshot(self) -> None:
         name = f"s{len(self.taken)}"
-        snapshots.create(self.store, name)
+        snapshots.create_snapshot(self.store, name)
         self.taken[name] = self.read_all(name)
 
     def read_all(self, name: str) -> dict[str, bytes]:
@@ -179,7 +179,7 @@ class StoreMachine(RuleBasedStateMachine):
     def account_closes(self) -> None:
         if self.clips:
             with open_read(self.store) as con:
-                check(con, "toy")
+                check_accounts(con, "toy")
 
     @invariant()
     def verify_passes(self) -> None:

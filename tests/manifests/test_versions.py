@@ -30,7 +30,7 @@ def test_an_older_store_opens_and_keeps_its_contents(version: str, tmp_path: Pat
     with duckdb.connect(str(store.manifest), read_only=True) as old:
         before = old.execute("SELECT clip_id, stage, status FROM status ORDER BY ALL").fetchall()
     with open_read(store) as con:
-        assert schema.version(con) == schema.VERSION
+        assert schema.schema_version(con) == schema.SCHEMA_VERSION
         after = con.execute("SELECT clip_id, stage, status FROM status ORDER BY ALL").fetchall()
         missing = "SELECT count(*) FROM samples WHERE range_bytes IS NULL OR range_offset IS NULL"
         assert con.execute(missing).fetchone() == (0,)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from avstore.datasets.spec import DatasetSpec, MediaName
-from avstore.manifests.account import check
+from avstore.manifests.account import check_accounts
 from avstore.manifests.catalogue import open_read, open_write
 from avstore.manifests.lock import writing
 from avstore.manifests.rebuild import rebuild
@@ -82,7 +82,7 @@ def test_a_clip_that_came_after_failures_has_no_verdict(store: Store) -> None:
         row = con.execute(
             "SELECT status, verdict FROM status WHERE clip_id = 'toy/k00013' AND stage = 'fetch'"
         ).fetchone()
-        check(con, "toy")
+        check_accounts(con, "toy")
     assert row == ("stored", None)
 
 
@@ -108,7 +108,7 @@ def test_retry_gives_all_attempts_back_and_keeps_the_history(store: Store) -> No
             "SELECT status FROM status WHERE clip_id = 'toy/k00014' AND stage = 'fetch'"
         ).fetchone() == ("gone",), "a chance that was taken is not pending"
     with open_read(store) as con:
-        check(con, "toy")
+        check_accounts(con, "toy")
         (tried,) = con.execute(
             "SELECT count(*) FROM attempts WHERE error_class = 'timeout'"
         ).fetchone()
