@@ -1,8 +1,8 @@
-"""Files that no row points at: what they are, and their removal. Never while a run is going on.
+"""Find and remove files that nothing refers to. Never run it during a build.
 
-Kept: whatever the manifest or a snapshot names, planned shards, and sidecars that are on disk and
-not yet in the manifest (they are data: the next build or `index` takes them in). Fetched media
-under raw/ is never touched: it may be a person's own.
+It keeps what the manifest or a snapshot names, planned shards, and sidecars that are not in the
+manifest yet (the next build or `index` ingests them). It never touches media under raw/, which may
+be the user's own.
 """
 
 import json
@@ -18,7 +18,13 @@ from avstore.manifests.store import Store, shard_of, sidecar_of, sync_folder
 
 @dataclass(frozen=True)
 class Garbage:
-    """A file that nothing needs. path: relative to the store. why: in words."""
+    """A file that nothing refers to.
+
+    Attributes:
+        path: Path relative to the store.
+        bytes: Size of the file.
+        why: The reason, for people.
+    """
 
     path: str
     bytes: int
@@ -26,13 +32,13 @@ class Garbage:
 
 
 def find_garbage(con: duckdb.DuckDBPyConnection, store: Store) -> list[Garbage]:
-    """What `collect_garbage` would remove, in path order. The store's lock must be held."""
+    """Return the files that `collect_garbage` may remove, by path. The lock must be held."""
     found = [*_temporaries(store), *_annotations(store), *_shards(con, store)]
     return sorted(found, key=lambda item: item.path)
 
 
 def collect_garbage(store: Store, items: list[Garbage]) -> int:
-    """Remove these files, tars before their sidecars; the bytes freed. Lock held."""
+    """Remove files, tars before their sidecars; return the bytes freed. The lock must be held."""
     folders: set[Path] = set()
     for item in sorted(items, key=lambda item: not item.path.endswith(".tar")):
         path = store.root / item.path
@@ -56,7 +62,7 @@ def _temporaries(store: Store) -> Iterator[Garbage]:
 
 
 def _annotations(store: Store) -> Iterator[Garbage]:
-    """Copies of annotation files that were replaced since."""
+    """Yield annotation tables that were replaced since."""
     for facts in store.ledger.glob("annotations/*/facts.json"):
         current = str(json.loads(facts.read_text())["annotation_sha256"])[:8]
         for path in facts.parent.glob("*/*.parquet"):
@@ -81,7 +87,7 @@ def _shards(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Garbage]:
         if shard in dropped:
             yield _item(store, path, "of a dropped recipe or feature")
         elif path.suffix == ".tar" and not (store.root / sidecar_of(shard)).is_file():
-            yield _item(store, path, "a shard without sidecar that no plan knows")
+            yield _item(store, path, "a shard without a sidecar that no plan names")
 
 
 def _names(con: duckdb.DuckDBPyConnection, query: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""Task streams made by parameters: class-incremental and domain-incremental."""
+"""Generate task streams from parameters: class-incremental and domain-incremental."""
 
 import hashlib
 from collections.abc import Sequence
@@ -41,16 +41,25 @@ def class_incremental(
     exclusive: bool = True,
     **parameters: Any,
 ) -> StreamSpec:
-    """Tasks of `classes_per_task` classes each; the last one has what is left.
+    """Return a stream of tasks with `classes_per_task` classes each; the last may have fewer.
 
-    order: `id` (as given) or `random` (drawn by `seed`). exclusive: a clip with labels of two
-    tasks is in none, so that no task sees another's classes. parameters:
-    train_clips_per_class, retrieval_clips_per_class. Raises StreamError.
+    Args:
+        name: Name of the stream.
+        dataset: Dataset of the clips.
+        label_ids: Classes to use.
+        classes_per_task: Number of classes per task.
+        order: `id` (as given) or `random` (shuffled by `seed`).
+        seed: Seed of the order and of drawn clips.
+        exclusive: Leave out clips with labels of two tasks, so that no task sees another's classes.
+        parameters: `train_clips_per_class`, `retrieval_clips_per_class`.
+
+    Raises:
+        StreamError: A parameter is out of range.
     """
     if classes_per_task < 1 or order not in {"id", "random"}:
         raise StreamError(
-            f"stream {name!r}: classes_per_task is a number from 1 (it is {classes_per_task!r}), "
-            f"order is 'id' or 'random' (it is {order!r})"
+            f"stream {name!r}: classes_per_task must be at least 1 (it is {classes_per_task!r}), "
+            f"and order 'id' or 'random' (it is {order!r})"
         )
     classes = list(label_ids)
     if order == "random":
@@ -65,9 +74,17 @@ def class_incremental(
 def domain_incremental(
     name: str, by: str, domains: Sequence[str], dataset: str | None = None, **parameters: Any
 ) -> StreamSpec:
-    """A task a domain, in the order given; `by`: category, subset or dataset.
+    """Return a stream with one task per domain, in the given order.
 
-    Raises StreamError.
+    Args:
+        name: Name of the stream.
+        by: What a domain is: `category`, `subset` or `dataset`.
+        domains: The domains.
+        dataset: Dataset to restrict the clips to.
+        parameters: `train_clips_per_class`, `retrieval_clips_per_class`.
+
+    Raises:
+        StreamError: `by` is unknown.
     """
     if by not in _BY:
         raise StreamError(f"stream {name!r}: by {by!r} is not one of {', '.join(_BY)}")

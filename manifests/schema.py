@@ -1,4 +1,4 @@
-"""The manifest's tables and views, and how an older manifest becomes a current one."""
+"""Create the manifest's tables and views, and migrate an older manifest."""
 
 from importlib.resources import files
 
@@ -11,7 +11,11 @@ SCHEMA_VERSION = 4
 
 
 def schema_version(con: duckdb.DuckDBPyConnection) -> int:
-    """The manifest's schema version; 0 for an empty database. Raises StoreError if it is newer."""
+    """Return the manifest's schema version, 0 for an empty database.
+
+    Raises:
+        StoreError: The manifest was written by a newer version.
+    """
     tables = "SELECT 1 FROM duckdb_tables() WHERE table_name = 'meta'"
     if not con.execute(tables).fetchall():
         return 0
@@ -19,14 +23,14 @@ def schema_version(con: duckdb.DuckDBPyConnection) -> int:
     found = int(rows[0][0] or 0)
     if found > SCHEMA_VERSION:
         raise StoreError(
-            f"the manifest has schema version {found}, and this avstore knows {SCHEMA_VERSION}: "
-            "use the newer avstore, or delete manifest.duckdb and run avstore index"
+            f"the manifest has schema version {found}, but this avstore supports at most "
+            f"{SCHEMA_VERSION}: update avstore, or delete manifest.duckdb and run avstore index"
         )
     return found
 
 
 def create_schema(con: duckdb.DuckDBPyConnection) -> None:
-    """Create tables and views; bring an older manifest up to date, in one transaction."""
+    """Create tables and views, or migrate an older manifest, in one transaction."""
     found = schema_version(con)
     con.begin()
     try:

@@ -1,4 +1,4 @@
-"""The closed list of verdicts, and the one policy each of them has."""
+"""The closed list of verdicts and the policy of each."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +9,7 @@ STATUSES: tuple[Status, ...] = ("stored", "rejected", "gone", "retryable", "pend
 
 
 class Verdict(StrEnum):
-    """Why a clip is not usable (or, for the flagged ones, what to know of it)."""
+    """Reason why a clip is not usable, or why a stored clip is flagged."""
 
     PRIVATE = "private"
     REMOVED = "removed"
@@ -43,9 +43,11 @@ class Verdict(StrEnum):
 class VerdictPolicy:
     """What a verdict does to a clip.
 
-    status: where the clip goes. retry_after_s: seconds before another attempt (None: never).
-    max_attempts: attempts that count against the clip (None: no limit).
-    pauses_queue: the whole queue waits, and the clip is not charged an attempt.
+    Attributes:
+        status: Status that the clip gets.
+        retry_after_s: Seconds before the next attempt; None: never.
+        max_attempts: Limit of attempts charged to the clip; None: no limit.
+        pauses_queue: Whether the whole queue waits and the clip is charged no attempt.
     """
 
     status: Status

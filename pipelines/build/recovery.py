@@ -18,7 +18,7 @@ def recover(writer: Writer, store: Store) -> None:
     remove_temporaries(store)
     recover_attempts(store.root)
     con = writer.con
-    if not store.manifest.is_file() or ledger.dropped_elsewhere(con, store):
+    if not store.manifest.is_file() or ledger.has_unapplied_drop(con, store):
         rebuild(writer, store)
         return
     with transaction(con):

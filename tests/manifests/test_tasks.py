@@ -274,7 +274,7 @@ def test_leakage_views(con: duckdb.DuckDBPyConnection) -> None:
         ("name = 'x'\n[[tasks]]\nlabels = []", "'task'"),
         ("name = 'x'\n[queries]\nfit = 'SELECT 1'\n[[tasks]]\ntask = 'a'", "role 'fit'"),
         ("name = 'x'\n[queries]\ntrain = 'SELECT $n'\n[[tasks]]\ntask = 'a'", r"\$n"),
-        ("name = 'x'\n[[tasks]]\ntask = 'a'\n[[tasks]]\ntask = 'a'", "'a' is there twice"),
+        ("name = 'x'\n[[tasks]]\ntask = 'a'\n[[tasks]]\ntask = 'a'", "'a' is listed twice"),
     ],
 )
 def test_wrong_toml_is_named(text: str, message: str) -> None:
