@@ -69,7 +69,7 @@ def annotation_set(
         clips: Table of `clips_table`.
         labels: `Label` dataclasses of avstore.datasets.spec.
         segments: `Segment` dataclasses.
-        errors: `RowError` dataclasses.
+        errors: `BadRow` dataclasses.
     """
     name = facts["name"]
     stamp = datetime.now(UTC).replace(tzinfo=None).isoformat()

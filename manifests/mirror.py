@@ -155,7 +155,7 @@ def _features(con: Any, local: Store) -> None:
 
 
 def fetch_snapshot(fs: Any, root: str, local: Store, name: str) -> None:
-    """Copy a named snapshot into the mirror, unless it is there.
+    """Copy a named snapshot into the mirror unless it has it.
 
     Args:
         fs: fsspec file system of the store.

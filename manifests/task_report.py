@@ -98,8 +98,8 @@ def registered_queries(
             row[0] for row in con.execute("SELECT DISTINCT stream FROM tasks ORDER BY 1").fetchall()
         ]
         raise StreamError(
-            f"there is no stream {name!r} in this store (there are: {', '.join(known) or 'none'}); "
-            f"add it: avstore tasks add {name}"
+            f"the store has no stream {name!r}, only: {', '.join(known) or 'none'}; "
+            f"add it with avstore tasks add {name}"
         )
     return rows
 

@@ -1,4 +1,4 @@
-"""Snapshots keep their state, gc removes what nothing needs, drop forgets: commands and library."""
+"""Snapshots, gc and drop: the commands and the library."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def run(app, *arguments: object) -> str:
 
 @pytest.fixture
 def commands():
-    """The commands as an app of their own."""
+    """Return the commands as one app."""
     import typer
 
     from avstore.pipelines.cli import drop, gc, snapshot
@@ -39,7 +39,7 @@ def commands():
 
 
 def shelve(store: Store) -> None:
-    """Drop the stage, build its clips again in shards of another size."""
+    """Drop the stage and build its clips again in shards of another size."""
     with writing(store), open_write(store) as writer:
         drop_stage(writer, store, "toy", synthetic.STAGE)
         synthetic.annotate(writer, store, synthetic.clip_rows(20))
@@ -134,8 +134,8 @@ def test_drop_names_the_stages_there_are(store: Store, commands) -> None:
 
 
 def test_drop_forgets_a_recipe(store: Store, commands, tmp_path: Path) -> None:
-    said = run(commands, "drop", "toy", synthetic.STAGE, "--store", store.root)
-    assert "5 shards" in said
+    output = run(commands, "drop", "toy", synthetic.STAGE, "--store", store.root)
+    assert "5 shards" in output
     with open_read(store) as con:
         assert con.execute("SELECT count(*) FROM samples").fetchall() == [(0,)]
         assert con.execute("SELECT DISTINCT stage FROM status").fetchall() == [("fetch",)]

@@ -1,4 +1,4 @@
-"""The manifest over a store: accounts close, a rebuild is equal, verify finds what is wrong."""
+"""The manifest of a store: summaries add up, a rebuild is equal, verify finds defects."""
 
 import shutil
 from pathlib import Path

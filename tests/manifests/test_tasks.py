@@ -33,7 +33,7 @@ def publish(con: duckdb.DuckDBPyConnection, dataset: str, paths: list[Path]) -> 
 
 
 def store_everything(con: duckdb.DuckDBPyConnection, where: str = "true") -> None:
-    """Every clip of the manifest as if it lay in a shard."""
+    """Make every clip of the manifest count as stored."""
     con.execute("INSERT INTO shards SELECT 's', 'd', 'r', 'f', 'x', 0, 0, ''")
     columns = [row[0] for row in con.execute("DESCRIBE samples").fetchall()]
     values = {"clip_id": "clip_id", "shard": "'s'", "fingerprint": "'f'"}

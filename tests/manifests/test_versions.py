@@ -1,4 +1,4 @@
-"""A store that an older avstore made opens, and is brought up to date."""
+"""A manifest of an older version opens and is migrated."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ VERSIONS = Path(__file__).parent / "versions"
 
 
 def restore(version: str, root: Path) -> Store:
-    """The store of that version: its manifest, without shards."""
+    """Return a store of that version: its manifest without shards."""
     store, here = Store(root), VERSIONS / version
     root.mkdir()
     with duckdb.connect(str(store.manifest)) as con:
