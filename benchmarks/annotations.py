@@ -1,11 +1,11 @@
-"""AudioSet's full annotations, from CSV to a manifest that answers: seconds and memory.
+"""Measure AudioSet's full annotations, from CSV to a queryable manifest: seconds and memory.
 
     python -m benchmarks.annotations --rows 2041789
 
-The rows are made up from the real eval file's pattern where that is at hand (its label lists drawn
-with replacement, its spacing), else from the vocabulary alone. The ceiling beside the parser is
-pyarrow's own CSV reader on the same file, which checks nothing and leaves the labels one text.
-Every step runs in a process of its own, so that its peak memory is its own.
+The rows are synthetic: label lists are drawn with replacement from the real eval file if it is
+available (AVSTORE_SHARED), or else made from the vocabulary. The parser is compared with pyarrow's
+CSV reader on the same file, which checks nothing and leaves the labels as one text. Every step runs
+in its own process, so that its peak memory is measured alone.
 """
 
 import argparse
@@ -26,8 +26,8 @@ import pyarrow.csv
 
 from avstore.datasets.audioset import AUDIOSET, vocabulary
 from avstore.manifests import annotation_sets as annotations
-from avstore.manifests.schema import create
-from avstore.manifests.tasks import create_task_view, register
+from avstore.manifests.schema import create_schema
+from avstore.manifests.tasks import create_task_view, register_stream
 from avstore.pipelines.build.annotations import read_annotations
 from avstore.pipelines.build.task_streams import load_stream
 
@@ -37,13 +37,13 @@ _ALPHABET = np.array(list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0
 
 
 def main() -> None:
-    """Make the file, run the steps, print the table, write the JSON."""
+    """Write the file, run the steps, print the table and write the JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=2_041_789)
     rows = parser.parse_args().rows
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "unbalanced_train_segments.csv"
-        make(path, rows)
+        write_segments(path, rows)
         steps = {
             "pyarrow.csv, unchecked": _alone(_ceiling, path),
             "parse": _alone(_parse, path),
@@ -64,8 +64,14 @@ def main() -> None:
     print(f"parse / ceiling {result['parse / ceiling']:.1f}")
 
 
-def make(path: Path, rows: int, seed: int = 0) -> None:
-    """Write `rows` segments with drawn ids and the real label lists."""
+def write_segments(path: Path, rows: int, seed: int = 0) -> None:
+    """Write an AudioSet segments file.
+
+    Args:
+        path: File to write.
+        rows: Number of segments.
+        seed: Seed of ids, times and label lists.
+    """
     rng = np.random.default_rng(seed)
     lists = _label_lists()
     with path.open("w") as file:
@@ -93,7 +99,7 @@ def _label_lists() -> list[str]:
 
 def _ceiling(path: Path) -> int:
     options = pyarrow.csv.ReadOptions(skip_rows=3, autogenerate_column_names=True)
-    # The reader knows no space before a quote, so the file's spaces go first.
+    # pyarrow does not accept a space before a quote, so the spaces are removed first.
     squeezed = path.with_suffix(".squeezed")
     squeezed.write_bytes(path.read_bytes().replace(b", ", b","))
     return int(pyarrow.csv.read_csv(squeezed, read_options=options).num_rows)
@@ -105,9 +111,9 @@ def _parse(path: Path) -> int:
 
 def _plan(path: Path) -> dict[str, int]:
     with duckdb.connect() as con:
-        create(con)
-        annotations.ingest(con, read_annotations(AUDIOSET, [path]))
-        register(con, load_stream("audioset-7"))
+        create_schema(con)
+        annotations.replace_annotations(con, read_annotations(AUDIOSET, [path]))
+        register_stream(con, load_stream("audioset-7"))
         create_task_view(con)
         query = con.execute(
             "SELECT task, query FROM tasks WHERE role = 'train' ORDER BY position"
@@ -122,7 +128,7 @@ def _plan(path: Path) -> dict[str, int]:
 
 
 def _alone(step: Callable[[Path], Any], path: Path) -> dict[str, Any]:
-    """Run a step in a process of its own: seconds, peak memory in GB, what it found."""
+    """Run a step in its own process; return seconds, peak memory in GB and its result."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_measured, (step, path))

@@ -147,7 +147,7 @@ def preparation() -> tuple[str, float, float, float, str]:
 def planning(store: Store, shards: int) -> tuple[str, float, float, float, str]:
     """Compare the planning of a finished feature with a plain read of its sidecars."""
     con = duckdb.connect()
-    schema.create(con)
+    schema.create_schema(con)
     source = FeatureInput("planned", "uavm", FINGERPRINT)
     paths = []
     for number in range(shards):

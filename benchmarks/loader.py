@@ -153,7 +153,7 @@ def plan(root: Path, clips: int) -> dict[str, float]:
     from avstore.manifests.catalogue import open_write
     from avstore.manifests.rebuild import rebuild
     from avstore.train.data import PlanSpec, compile_plan
-    from benchmarks.made_up import generate
+    from benchmarks.synthetic_store import generate
 
     store = Store(root)
     if not store.manifest.is_file():

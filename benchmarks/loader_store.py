@@ -80,9 +80,9 @@ def _annotate(writer: Any, store: Store, keys: list[str]) -> None:
     }
     labels = [Label(number, f"class {number}") for number in range(100)]
     found = annotations.annotation_set(facts, annotations.clips_table(rows), labels, [], [])
-    annotations.save(store, found)
+    annotations.save_annotations(store, found)
     with transaction(writer.con):
-        annotations.ingest(writer.con, found)
+        annotations.replace_annotations(writer.con, found)
 
 
 def _shard(store: Store, number: int, keys: list[str], members: list[Any], start: int) -> Path:

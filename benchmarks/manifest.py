@@ -1,8 +1,8 @@
-"""The manifest over millions of clips, each number beside its ceiling.
+"""Measure the manifest over millions of clips, each number beside its target.
 
     python -m benchmarks.manifest --clips 10000 100000 2100000 --store /tmp/stores
 
-Every step runs in a process of its own, so that its peak memory is its own.
+Every step runs in its own process, so that its peak memory is measured alone.
 """
 
 import argparse
@@ -24,10 +24,10 @@ from avstore.manifests.catalogue import open_read, open_write
 from avstore.manifests.ingest import commit_shards
 from avstore.manifests.rebuild import rebuild
 from avstore.manifests.store import Store
-from benchmarks.made_up import DATASET, SHARD_CLIPS, STAGE, generate
+from benchmarks.synthetic_store import DATASET, SHARD_CLIPS, STAGE, generate
 
 OUT = Path(__file__).parent / "out"
-# What a store of 2.1 million clips is held to, on two cores: seconds, bytes, or a ratio.
+# Targets for a store of 2.1 million clips on two cores: seconds, gigabytes, or a ratio.
 CEILINGS = {
     "rebuild / plain copy": 2.0,
     "ingest of a shard, s": 0.05,
@@ -40,13 +40,13 @@ CEILINGS = {
 
 
 def main() -> None:
-    """Measure every size asked for; print the table, write the JSON."""
+    """Measure every requested size, print the table and write the JSON."""
     arguments = _arguments()
     rows = []
     for clips in arguments.clips:
         root = arguments.store / f"m{clips}"
-        made = _alone(_generate, root, clips)
-        row = {"clips": clips, **made, **measure(Store(root))}
+        generated = _alone(_generate, root, clips)
+        row = {"clips": clips, **generated, **measure(Store(root))}
         rows.append(row)
         _print(rows)
         if not arguments.keep:
@@ -66,12 +66,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--store", type=Path, default=Path("data/benchmarks"))
-    parser.add_argument("--keep", action="store_true", help="leave the generated stores")
+    parser.add_argument("--keep", action="store_true", help="keep the generated stores")
     return parser.parse_args()
 
 
 def measure(store: Store) -> dict[str, Any]:
-    """Every number of one store."""
+    """Return all measurements of one store."""
     plain = _alone(_plain, store)
     rebuilt = _alone(_rebuild, store)
     found = {
@@ -82,16 +82,16 @@ def measure(store: Store) -> dict[str, Any]:
         "manifest, GB": store.manifest.stat().st_size / 1e9,
         "plain copy, GB": plain["GB"],
     }
-    asked = _alone(_ask, store)
+    queried = _alone(_query, store)
     ingested = _alone(_ingest, store)
-    peak = max(step["peak"] for step in (rebuilt, asked, ingested))
-    steps = {**asked, **ingested}
+    peak = max(step["peak"] for step in (rebuilt, queried, ingested))
+    steps = {**queried, **ingested}
     steps.pop("peak")
     return {**found, **steps, "peak memory, GB": peak}
 
 
 def _alone(step: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """What the step returns, run in a process of its own."""
+    """Run a step in its own process and return its result."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_with_peak, (step, arguments))
@@ -114,7 +114,7 @@ def _generate(root: Path, clips: int) -> dict[str, Any]:
 
 
 def _plain(store: Store) -> dict[str, Any]:
-    """The ceiling of a rebuild: DuckDB copying the same files, whole, into a table."""
+    """Measure a rebuild's lower bound: DuckDB copies the same files into one table."""
     path = store.root / "plain.duckdb"
     path.unlink(missing_ok=True)
     began = time.perf_counter()
@@ -152,7 +152,7 @@ _QUERIES = {
 }
 
 
-def _ask(store: Store) -> dict[str, Any]:
+def _query(store: Store) -> dict[str, Any]:
     from avstore.pipelines.build.planner import outstanding, plan_new
 
     with open_read(store) as con:
@@ -202,7 +202,7 @@ def _median(step: Callable[[], object], times: int = 5) -> float:
 
 
 def _ingest(store: Store) -> dict[str, Any]:
-    """The shards that generation kept back, one at a time, as a build commits them."""
+    """Ingest the late shards one at a time, as a build commits them."""
     late = sorted((store.root / "late").glob("*.parquet"))
     seconds = []
     with open_write(store) as writer:

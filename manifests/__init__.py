@@ -1,4 +1,4 @@
-"""The DuckDB catalogue over a store: open, ingest, rebuild, verify, query."""
+"""The DuckDB manifest of a store: open, query, ingest, rebuild and verify it."""
 
 from typing import TYPE_CHECKING, Any
 

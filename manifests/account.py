@@ -1,4 +1,4 @@
-"""The closed account: every published clip has exactly one status at every stage."""
+"""The closed summary: every published clip has exactly one status at every stage."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,18 @@ import duckdb
 
 @dataclass(frozen=True)
 class Account:
-    """How many clips are where, at one stage. wanted = the sum of the others."""
+    """Number of clips by status at one stage.
+
+    Attributes:
+        dataset: Name of the dataset.
+        stage: `fetch` or <recipe>-<fp8>.
+        wanted: Published clips: the sum of the other counts.
+        stored: Clips with a sample (or, at `fetch`, with media).
+        rejected: Clips that failed validation.
+        gone: Clips that the source no longer has.
+        retryable: Clips that may be fetched later.
+        pending: Clips that were not tried yet.
+    """
 
     dataset: str
     stage: str
@@ -20,19 +31,23 @@ class Account:
 
 
 class AccountError(Exception):
-    """The account does not close: a defect of ours, never of the data."""
+    """The summary does not add up: a defect of avstore, never of the data."""
 
 
 def accounts(con: duckdb.DuckDBPyConnection, dataset: str | None = None) -> list[Account]:
-    """The account of every stage (of one dataset)."""
+    """Return the counts of every stage, of one dataset or (None) of all."""
     rows = con.execute(
         "SELECT * FROM account WHERE ? IS NULL OR dataset = ?", [dataset, dataset]
     ).fetchall()
     return [Account(*row) for row in rows]
 
 
-def check(con: duckdb.DuckDBPyConnection, dataset: str) -> list[Account]:
-    """The dataset's accounts; raises AccountError where one does not close."""
+def check_accounts(con: duckdb.DuckDBPyConnection, dataset: str) -> list[Account]:
+    """Return a dataset's counts of every stage.
+
+    Raises:
+        AccountError: The counts of a stage do not add up.
+    """
     (published,) = con.execute(
         "SELECT count(*) FROM clips WHERE dataset = ?", [dataset]
     ).fetchone() or (0,)
@@ -41,7 +56,7 @@ def check(con: duckdb.DuckDBPyConnection, dataset: str) -> list[Account]:
         parts = a.stored + a.rejected + a.gone + a.retryable + a.pending
         if not published == a.wanted == parts:
             raise AccountError(
-                f"the account of {dataset} at {a.stage} does not close: {published} published, "
+                f"the summary of {dataset} at {a.stage} does not add up: {published} published, "
                 f"{a.wanted} with a status, {parts} = {a.stored} stored + {a.rejected} rejected + "
                 f"{a.gone} gone + {a.retryable} retryable + {a.pending} pending; "
                 "please report this with the output of avstore verify"
@@ -50,7 +65,7 @@ def check(con: duckdb.DuckDBPyConnection, dataset: str) -> list[Account]:
 
 
 def reasons(con: duckdb.DuckDBPyConnection, dataset: str, stage: str) -> list[tuple[str, str, int]]:
-    """(status, verdict, clips) of what is not stored, or is flagged; unknown first."""
+    """Return (status, verdict, clips) of clips that are not stored or flagged; unknown first."""
     return con.execute(
         """
         SELECT t.status, t.verdict, count(*) AS clips

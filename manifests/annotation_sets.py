@@ -1,4 +1,4 @@
-"""Annotations in the manifest, and their copy in the ledger from which it can be rebuilt."""
+"""Annotations in the manifest, and their copy in the ledger for a rebuild."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -18,10 +18,14 @@ _TABLES = ("clips", "labels", "segments", "annotation_errors")
 
 @dataclass(frozen=True)
 class AnnotationSet:
-    """A dataset's annotations as Arrow tables, ready for manifest and ledger.
+    """A dataset's annotations as Arrow tables, for manifest and ledger.
 
-    facts: the row of `datasets` (name, version, annotation_source, annotation_sha256, licence,
-    clips, ingested_at as ISO text).
+    Attributes:
+        facts: The row of `datasets`, with `ingested_at` as ISO text.
+        clips: Rows of `clips`.
+        labels: Rows of `labels`.
+        segments: Rows of `segments`.
+        annotation_errors: Rows of `annotation_errors`.
     """
 
     facts: dict[str, Any]
@@ -40,7 +44,11 @@ def _folder(facts_path: Path, facts: dict[str, Any]) -> Path:
 
 
 def clips_table(rows: list[dict[str, Any]]) -> pa.Table:
-    """Rows of `clips` as Arrow; `extra` may be a mapping; `position` is the row order."""
+    """Return rows of `clips` as an Arrow table, with `position` set to the row order.
+
+    Args:
+        rows: Rows with the columns of `clips`; `extra` is a mapping. They are changed in place.
+    """
     for position, row in enumerate(rows):
         row["extra"] = json.dumps(dict(row["extra"]), sort_keys=True)
         row["position"] = position
@@ -54,7 +62,15 @@ def annotation_set(
     segments: list[Any],
     errors: list[Any],
 ) -> AnnotationSet:
-    """Bundle what a dataset's parser gave (dataclasses of avstore.datasets.spec)."""
+    """Bundle the output of a dataset's parser.
+
+    Args:
+        facts: The row of `datasets`, without `clips` and `ingested_at`.
+        clips: Table of `clips_table`.
+        labels: `Label` dataclasses of avstore.datasets.spec.
+        segments: `Segment` dataclasses.
+        errors: `BadRow` dataclasses.
+    """
     name = facts["name"]
     stamp = datetime.now(UTC).replace(tzinfo=None).isoformat()
     return AnnotationSet(
@@ -72,8 +88,8 @@ def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=table_schema(name))
 
 
-def save(store: Store, annotations: AnnotationSet) -> None:
-    """Keep the annotations in the ledger; `facts.json`, written last, says which are current."""
+def save_annotations(store: Store, annotations: AnnotationSet) -> None:
+    """Save annotations in the ledger; `facts.json`, written last, names the current ones."""
     facts_path = _facts_path(store, annotations.facts["name"])
     for name in _TABLES:
         with committing(_folder(facts_path, annotations.facts) / f"{name}.parquet") as file:
@@ -82,8 +98,8 @@ def save(store: Store, annotations: AnnotationSet) -> None:
         file.write(json.dumps(annotations.facts, indent=1).encode())
 
 
-def load_all(store: Store) -> list[AnnotationSet]:
-    """Every dataset's annotations in the ledger."""
+def load_annotations(store: Store) -> list[AnnotationSet]:
+    """Return the annotations of all datasets in the ledger."""
     return [_load(path) for path in sorted(store.ledger.glob("annotations/*/facts.json"))]
 
 
@@ -94,7 +110,7 @@ def _load(facts_path: Path) -> AnnotationSet:
     return AnnotationSet(facts=facts, **tables)
 
 
-def ingest(con: duckdb.DuckDBPyConnection, annotations: AnnotationSet) -> None:
+def replace_annotations(con: duckdb.DuckDBPyConnection, annotations: AnnotationSet) -> None:
     """Replace a dataset's annotations in the manifest. Run it inside a transaction."""
     facts = annotations.facts
     name = facts["name"]

@@ -1,8 +1,8 @@
-"""Blocks of remote shards on the local disk, by the shard's content: bounded, and shareable.
+"""Cache blocks of remote shards on the local disk, keyed by the shard's sha256.
 
-Any number of processes may use one folder, and any file in it may be deleted at any time: a block
-appears whole by rename, is checked by its length, and one that is gone is fetched again.
-Threads of one process that want the same block at the same time fetch it once.
+Any number of processes may share a folder, and any file in it may be deleted at any time: blocks
+are written by rename, their length is checked, and missing ones are fetched again. Threads of one
+process that need the same block at the same time fetch it once.
 """
 
 import os
@@ -14,22 +14,27 @@ from contextlib import suppress
 from pathlib import Path
 
 BLOCK_BYTES = 1 << 20
-# The folder is looked over after so much of the limit was written.
-_LOOK_SHARE = 0.05
-# Emptied down to this share of the limit, oldest use first.
+# The folder is scanned each time this share of the limit was written.
+_SCAN_SHARE = 0.05
+# Blocks are removed down to this share of the limit, least recently used first.
 _KEEP_SHARE = 0.9
 
 Fetch = Callable[[int, int], bytes]
 
 
 class BlockCache:
-    """At most about `limit_bytes` of blocks under `folder`, named <shard's sha256>-<block>."""
+    """A folder of blocks of 1 MiB, named <shard's sha256>-<block number>.
+
+    Args:
+        folder: Cache folder; blocks are kept in its subfolder blocks/.
+        limit_bytes: Approximate size limit.
+    """
 
     def __init__(self, folder: str | Path, limit_bytes: int) -> None:
         self.folder = Path(folder) / "blocks"
         self.limit_bytes = limit_bytes
-        self._written = limit_bytes  # look over what is there at the first write
-        self._coming: dict[str, Future[bytes]] = {}
+        self._written = limit_bytes  # scan the folder at the first write
+        self._pending: dict[str, Future[bytes]] = {}
         self._lock = threading.Lock()
 
     def read(
@@ -40,27 +45,34 @@ class BlockCache:
         stop: int,
         fetch: Fetch,
     ) -> bytes:
-        """Bytes [start, stop) of a shard; fetch(start, stop) gives what is not here, a run of
-        neighbouring blocks at a time."""
+        """Return bytes [start, stop) of a shard.
+
+        Args:
+            sha256: The shard's sha256.
+            shard_bytes: Size of the shard; 0 if unknown.
+            start: First byte.
+            stop: End of the range, exclusive.
+            fetch: Returns bytes [start, stop) of missing blocks; called once per run of neighbours.
+        """
         end = shard_bytes or stop
         blocks = range(start // BLOCK_BYTES, (max(stop, start + 1) - 1) // BLOCK_BYTES + 1)
         names = {block: f"{sha256}-{block}" for block in blocks}
-        mine, others = self._share_out(names)
+        mine, others = self._claim(names)
         try:
             held = {block: _load(self._path(names[block]), _length(block, end)) for block in mine}
             for run in _runs([block for block in mine if held[block] is None]):
                 held |= self._fetched(names, run, end, fetch)
         except BaseException as error:
-            self._hand_over(names, mine, error)
+            self._resolve(names, mine, error)
             raise
-        self._hand_over(names, mine, held)
+        self._resolve(names, mine, held)
         held |= {block: future.result() for block, future in others.items()}
         whole = b"".join(held[block] or b"" for block in blocks)
         at = start - blocks[0] * BLOCK_BYTES
         return whole[at : at + stop - start]
 
     def drop(self, sha256: str, start: int, stop: int) -> bool:
-        """Remove the blocks of these bytes, which have proved wrong; whether there were any."""
+        """Remove the blocks of bytes [start, stop); return whether there were any."""
         blocks = range(start // BLOCK_BYTES, (stop - 1) // BLOCK_BYTES + 1)
         found = [path for path in (self._path(f"{sha256}-{n}") for n in blocks) if path.exists()]
         for path in found:
@@ -68,30 +80,33 @@ class BlockCache:
                 path.unlink()
         return bool(found)
 
-    def _share_out(
+    def _claim(
         self, names: dict[int, str]
     ) -> tuple[dict[int, Future[bytes]], dict[int, Future[bytes]]]:
-        """The blocks that this thread brings, and those that another one is bringing already."""
+        """Return the blocks that this thread loads, and those that another one is loading."""
         mine, others = {}, {}
         with self._lock:
             for block, name in names.items():
-                if name in self._coming:
-                    others[block] = self._coming[name]
+                if name in self._pending:
+                    others[block] = self._pending[name]
                 else:
-                    mine[block] = self._coming[name] = Future()
+                    mine[block] = self._pending[name] = Future()
         return mine, others
 
-    def _hand_over(
+    def _resolve(
         self,
         names: dict[int, str],
         mine: dict[int, Future[bytes]],
         found: dict[int, bytes | None] | BaseException,
     ) -> None:
-        """Give the other threads what they wait for. This comes before waiting for theirs, so
-        that no two threads wait for one another."""
+        """Pass blocks or an error on to waiting threads.
+
+        It runs before this thread waits for other blocks, so that no two threads wait for each
+        other.
+        """
         with self._lock:
             for block in mine:
-                del self._coming[names[block]]
+                del self._pending[names[block]]
         for block, future in mine.items():
             if isinstance(found, BaseException):
                 future.set_exception(found)
@@ -101,14 +116,14 @@ class BlockCache:
     def _fetched(
         self, names: dict[int, str], run: Sequence[int], end: int, fetch: Fetch
     ) -> dict[int, bytes]:
-        """Neighbouring blocks by one request, kept here."""
+        """Fetch a run of neighbouring blocks by one request and store them."""
         low, high = run[0] * BLOCK_BYTES, min((run[-1] + 1) * BLOCK_BYTES, end)
         content = fetch(low, high)
         found = {}
         for block in run:
             at = block * BLOCK_BYTES - low
             found[block] = content[at : at + BLOCK_BYTES]
-            with suppress(OSError):  # a full or vanished disk costs the cache, never the run
+            with suppress(OSError):  # a full disk must not stop the run
                 self._keep(self._path(names[block]), found[block])
         return found
 
@@ -116,7 +131,7 @@ class BlockCache:
         return self.folder / name[:2] / name
 
     def _keep(self, path: Path, content: bytes) -> None:
-        if self._written >= self.limit_bytes * _LOOK_SHARE:
+        if self._written >= self.limit_bytes * _SCAN_SHARE:
             self._written = 0
             self._make_room(len(content))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,18 +143,18 @@ class BlockCache:
             temp.unlink(missing_ok=True)
         self._written += len(content)
 
-    def _make_room(self, coming: int) -> None:
-        """Remove the blocks that were not used for longest, if there are too many."""
+    def _make_room(self, incoming: int) -> None:
+        """Remove the least recently used blocks if the folder is over its limit."""
         found = []
         for path in self.folder.glob("*/*"):
             with suppress(OSError):
                 stat = path.stat()
                 found.append((stat.st_mtime_ns, stat.st_size, path))
-        held = sum(size for _, size, _ in found) + coming
-        if held <= self.limit_bytes * (1 - _LOOK_SHARE):
+        held = sum(size for _, size, _ in found) + incoming
+        if held <= self.limit_bytes * (1 - _SCAN_SHARE):
             return
         for _, size, path in sorted(found):
-            if held <= self.limit_bytes * _KEEP_SHARE * (1 - _LOOK_SHARE):
+            if held <= self.limit_bytes * _KEEP_SHARE * (1 - _SCAN_SHARE):
                 return
             with suppress(OSError):
                 path.unlink()
@@ -151,7 +166,7 @@ def _length(block: int, end: int) -> int:
 
 
 def _load(path: Path, length: int) -> bytes | None:
-    """A block as it lies there, if it is whole; its use is noted."""
+    """Return a block if its file is whole, and update its time of use."""
     with suppress(OSError):
         content = path.read_bytes()
         if len(content) == length:
@@ -161,7 +176,7 @@ def _load(path: Path, length: int) -> bytes | None:
 
 
 def _runs(blocks: list[int]) -> list[list[int]]:
-    """Neighbouring numbers together."""
+    """Group consecutive numbers."""
     runs: list[list[int]] = []
     for block in blocks:
         if runs and runs[-1][-1] == block - 1:

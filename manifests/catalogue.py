@@ -1,7 +1,7 @@
-"""Open the manifest: read-only for everybody, for writing in the one driver process.
+"""Open the manifest: read-only, or for writing in the one driver process.
 
-The writer works on its own copy and publishes it by rename, so a reader never meets a lock nor
-half a shard, and a killed writer leaves the last published state.
+The writer works on a copy and publishes it by rename. Readers therefore never see a lock or half a
+shard, and a killed writer leaves the last published state.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ from avstore.manifests import schema
 from avstore.manifests.lock import StoreBusyError, writing
 from avstore.manifests.store import Store, StoreError, sync_folder
 
-# The writer needs no more than this, whatever the store's size; less on a small machine.
+# The writer needs no more than 2.5 GB for any store, and gets at most half of a small machine.
 _MEMORY_BYTES = 5 << 29
 
 
@@ -50,10 +50,10 @@ def _open_read(store: Store) -> duckdb.DuckDBPyConnection:
             f"from the shards (avstore index --store {store.root})"
         )
     con = _connect(store, store.manifest, read_only=True)
-    if schema.version(con) == schema.VERSION:
+    if schema.schema_version(con) == schema.SCHEMA_VERSION:
         return con
     con.close()
-    with writing(store, wait_s=60), open_write(store) as writer:  # an older store: migrate it
+    with writing(store, wait_s=60), open_write(store) as writer:  # migrate an older manifest
         writer.publish()
     return _connect(store, store.manifest, read_only=True)
 
@@ -64,19 +64,20 @@ def _connect(store: Store, path: Path, read_only: bool) -> duckdb.DuckDBPyConnec
         con.execute("SET enable_progress_bar = false")
         return con
     except duckdb.Error as error:
-        told = str(error).splitlines()[0]
-        if "Could not set lock" in told:
+        message = str(error).splitlines()[0]
+        if "Could not set lock" in message:
             raise StoreBusyError(
-                f"{store.manifest} is open for writing in another program ({told}); close it there"
+                f"{store.manifest} is open for writing in another program ({message}); "
+                "close it there"
             ) from error
         raise StoreError(
-            f"{store.manifest} cannot be opened ({told}); delete it and run "
+            f"{store.manifest} cannot be opened ({message}); delete it and run "
             f"avstore index --store {store.root}"
         ) from error
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file: in no time where the file system can share blocks (XFS, Btrfs, APFS)."""
+    """Copy a file, sharing its blocks if the file system can (XFS, Btrfs)."""
     with source.open("rb") as old, target.open("wb") as new:
         try:
             fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
@@ -88,9 +89,11 @@ _FICLONE = 0x40049409  # linux/fs.h
 
 
 class Writer:
-    """The driver's connection to its working copy, and how that becomes the manifest.
+    """The driver's connection to its working copy of the manifest.
 
-    `con`: the open connection. Publishing takes at most a twentieth of the run's time.
+    Attributes:
+        store: The store's paths.
+        con: The open connection.
     """
 
     def __init__(self, store: Store, con: duckdb.DuckDBPyConnection) -> None:
@@ -100,7 +103,12 @@ class Writer:
         self._published = 0.0
 
     def publish(self, force: bool = True) -> None:
-        """Make the current state what readers see. Unforced: skipped while still cheap to wait."""
+        """Make the current state visible to readers.
+
+        Args:
+            force: False skips it until 20 times the last publication's duration has passed, so
+                that publishing takes at most a twentieth of the run's time.
+        """
         began = time.monotonic()
         if not force and began - self._published < 20 * self._cost_s:
             return
@@ -123,10 +131,17 @@ def _drop_working_copy(store: Store) -> None:
 
 @contextmanager
 def open_write(store: Store, fresh: bool = False) -> Iterator[Writer]:
-    """The writer, on a copy of the published manifest (fresh: on an empty one).
+    """Open a working copy of the manifest for writing. The store's lock must be held.
 
-    The store's lock must be held. What was not published when the block ends by an error is
-    dropped; the sidecars and the ledger still hold it.
+    Changes that were not published when the block ends are dropped; sidecars and ledger still hold
+    them.
+
+    Args:
+        store: The store's paths.
+        fresh: Start from an empty manifest instead of the published one.
+
+    Raises:
+        StoreError: The published manifest cannot be opened.
     """
     _drop_working_copy(store)
     if store.manifest.is_file() and not fresh:
@@ -138,7 +153,7 @@ def open_write(store: Store, fresh: bool = False) -> Iterator[Writer]:
         raise
     try:
         _configure(con)
-        schema.create(con)
+        schema.create_schema(con)
         yield Writer(store, con)
     finally:
         con.close()
@@ -146,7 +161,7 @@ def open_write(store: Store, fresh: bool = False) -> Iterator[Writer]:
 
 
 def _configure(con: duckdb.DuckDBPyConnection) -> None:
-    """Bound the memory; checkpoint only to publish (the working copy is dropped after a kill)."""
+    """Limit the memory; checkpoint only to publish, as a killed run's copy is dropped."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     con.execute("SET memory_limit = ?", [f"{min(_MEMORY_BYTES, memory // 2)}B"])
     con.execute("SET checkpoint_threshold = '1GB'")

@@ -1,7 +1,7 @@
-"""Drop a recipe's shards or a derived feature: their rows go, and no rebuild brings them back.
+"""Drop a recipe's shards or a derived feature from the manifest, for good.
 
-What was dropped is written down in the ledger (`dropped.parquet`) before any row goes; the files
-stay until `gc`. Plans stay too, as done, so that no later shard takes a dropped one's name.
+The ledger (`dropped.parquet`) records the drop before any row is deleted, so that no rebuild
+restores it; the files stay until `gc`. Plans stay as done, so that no later shard reuses a name.
 """
 
 import duckdb
@@ -15,9 +15,15 @@ from avstore.manifests.store import Store, StoreError
 
 
 def drop_stage(writer: Writer, store: Store, dataset: str, stage: str) -> int:
-    """Drop all shards of a dataset's extraction stage, and their features; how many. Lock held.
+    """Drop all shards of an extraction stage and their features, and rebuild the manifest.
 
-    The manifest is rebuilt without them. Raises StoreError where there is no such stage.
+    The lock must be held.
+
+    Returns:
+        The number of shards that were dropped.
+
+    Raises:
+        StoreError: The dataset has no such stage.
     """
     con = writer.con
     known = con.execute("SELECT dataset, stage FROM stages ORDER BY ALL").fetchall()
@@ -32,7 +38,7 @@ def drop_stage(writer: Writer, store: Store, dataset: str, stage: str) -> int:
     ).to_arrow_table()
     with transaction(con):
         con.execute("DELETE FROM stages WHERE dataset = ? AND stage = ?", [dataset, stage])
-        count = _write_down(con, store, shards)
+        count = _record_dropped(con, store, shards)
     ledger.save_table(con, store, "stages")
     rebuild(writer, store)
     return count
@@ -41,22 +47,22 @@ def drop_stage(writer: Writer, store: Store, dataset: str, stage: str) -> int:
 def drop_feature(
     con: duckdb.DuckDBPyConnection, store: Store, feature: str, fingerprint: str
 ) -> int:
-    """Drop a derived feature's companion shards; how many. Lock held."""
+    """Drop a derived feature's companion shards; return their number. The lock must be held."""
     key = [feature, fingerprint]
     shards = con.sql(
         "SELECT DISTINCT shard FROM feature_samples WHERE feature = ? AND fingerprint = ?",
         params=key,
     ).to_arrow_table()
     with transaction(con):
-        count = _write_down(con, store, shards)
+        count = _record_dropped(con, store, shards)
         con.execute("DELETE FROM feature_samples WHERE feature = ? AND fingerprint = ?", key)
         con.execute("DELETE FROM features WHERE feature = ? AND fingerprint = ?", key)
     ledger.save_table(con, store, "features")
     return count
 
 
-def _write_down(con: duckdb.DuckDBPyConnection, store: Store, shards: pa.Table) -> int:
-    """Note the shards as dropped, in the manifest and in the ledger; how many are new."""
+def _record_dropped(con: duckdb.DuckDBPyConnection, store: Store, shards: pa.Table) -> int:
+    """Record the shards as dropped in manifest and ledger; return how many are new."""
     con.register("newly_dropped", shards)
     new = con.execute(
         "INSERT INTO dropped SELECT shard, ? FROM newly_dropped "

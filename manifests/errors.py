@@ -1,24 +1,24 @@
-"""What failed, in one line for the person who reads it."""
+"""One-line messages for errors of the machine and of libraries."""
 
 import errno
 
 
-def machine_words(error: OSError) -> str:
-    """Where, what, and what to do."""
+def describe_os_error(error: OSError) -> str:
+    """Return the file, the reason and what to do, in one line."""
     where = f"{error.filename}: " if error.filename else ""
-    todo = "; free some space and run the same command again" * (error.errno == errno.ENOSPC)
-    return f"{where}{error.strerror or error}{todo}"
+    hint = "; free some space and run the same command again" * (error.errno == errno.ENOSPC)
+    return f"{where}{error.strerror or error}{hint}"
 
 
-# Clients of object stores have errors of their own, without a common base.
+# Clients of object stores raise their own errors, which have no common base class.
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "adlfs")
 
 
-def of_a_client(error: BaseException) -> bool:
-    """Whether the error is one of an object store's client: credentials, address, network."""
+def is_client_error(error: BaseException) -> bool:
+    """Return whether an object store's client raised the error (credentials, address, network)."""
     return type(error).__module__.split(".")[0] in _CLIENTS
 
 
 def first_sentence(error: BaseException) -> str:
-    """Of libraries that go on for paragraphs, some with advice that is not ours."""
+    """Return an error's first sentence; some libraries raise paragraphs of advice."""
     return (str(error).splitlines() or [type(error).__name__])[0].split(". ", 1)[0]

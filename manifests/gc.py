@@ -1,8 +1,8 @@
-"""Files that no row points at: what they are, and their removal. Never while a run is going on.
+"""Find and remove files that nothing refers to. Never run it during a build.
 
-Kept: whatever the manifest or a snapshot names, planned shards, and sidecars that are on disk and
-not yet in the manifest (they are data: the next build or `index` takes them in). Fetched media
-under raw/ is never touched: it may be a person's own.
+It keeps what the manifest or a snapshot names, planned shards, and sidecars that are not in the
+manifest yet (the next build or `index` ingests them). It never touches media under raw/, which may
+be the user's own.
 """
 
 import json
@@ -12,27 +12,33 @@ from pathlib import Path
 
 import duckdb
 
-from avstore.manifests.snapshots import pinned
+from avstore.manifests.snapshots import pinned_shards
 from avstore.manifests.store import Store, shard_of, sidecar_of, sync_folder
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """A file that nothing needs. path: relative to the store. why: in words."""
+    """A file that nothing refers to.
+
+    Attributes:
+        path: Path relative to the store.
+        bytes: Size of the file.
+        why: The reason, for people.
+    """
 
     path: str
     bytes: int
     why: str
 
 
-def garbage(con: duckdb.DuckDBPyConnection, store: Store) -> list[Garbage]:
-    """What `collect` would remove, in path order. The store's lock must be held."""
+def find_garbage(con: duckdb.DuckDBPyConnection, store: Store) -> list[Garbage]:
+    """Return the files that `collect_garbage` may remove, by path. The lock must be held."""
     found = [*_temporaries(store), *_annotations(store), *_shards(con, store)]
     return sorted(found, key=lambda item: item.path)
 
 
-def collect(store: Store, items: list[Garbage]) -> int:
-    """Remove these files, tars before their sidecars; the bytes freed. Lock held."""
+def collect_garbage(store: Store, items: list[Garbage]) -> int:
+    """Remove files, tars before their sidecars; return the bytes freed. The lock must be held."""
     folders: set[Path] = set()
     for item in sorted(items, key=lambda item: not item.path.endswith(".tar")):
         path = store.root / item.path
@@ -56,7 +62,7 @@ def _temporaries(store: Store) -> Iterator[Garbage]:
 
 
 def _annotations(store: Store) -> Iterator[Garbage]:
-    """Copies of annotation files that were replaced since."""
+    """Yield annotation tables that were replaced since."""
     for facts in store.ledger.glob("annotations/*/facts.json"):
         current = str(json.loads(facts.read_text())["annotation_sha256"])[:8]
         for path in facts.parent.glob("*/*.parquet"):
@@ -66,7 +72,7 @@ def _annotations(store: Store) -> Iterator[Garbage]:
 
 def _shards(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Garbage]:
     dropped = _names(con, "SELECT shard FROM dropped")
-    needed = pinned(store) | _names(
+    needed = pinned_shards(store) | _names(
         con,
         "SELECT path FROM shards UNION SELECT shard FROM feature_samples UNION "
         "SELECT shard FROM plans WHERE shard NOT IN (SELECT shard FROM dropped)",
@@ -81,7 +87,7 @@ def _shards(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Garbage]:
         if shard in dropped:
             yield _item(store, path, "of a dropped recipe or feature")
         elif path.suffix == ".tar" and not (store.root / sidecar_of(shard)).is_file():
-            yield _item(store, path, "a shard without sidecar that no plan knows")
+            yield _item(store, path, "a shard without a sidecar that no plan names")
 
 
 def _names(con: duckdb.DuckDBPyConnection, query: str) -> set[str]:

@@ -1,10 +1,10 @@
-"""Task streams made by parameters: class-incremental and domain-incremental."""
+"""Generate task streams from parameters: class-incremental and domain-incremental."""
 
 import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from avstore.manifests.streams import Stream, StreamError, from_table
+from avstore.manifests.streams import StreamError, StreamSpec, from_table
 
 _EVAL_SPLITS = ["test", "eval"]
 _BY = {
@@ -40,17 +40,26 @@ def class_incremental(
     seed: int = 0,
     exclusive: bool = True,
     **parameters: Any,
-) -> Stream:
-    """Tasks of `classes_per_task` classes each; the last one has what is left.
+) -> StreamSpec:
+    """Return a stream of tasks with `classes_per_task` classes each; the last may have fewer.
 
-    order: `id` (as given) or `random` (drawn by `seed`). exclusive: a clip with labels of two
-    tasks is in none, so that no task sees another's classes. parameters:
-    train_clips_per_class, retrieval_clips_per_class. Raises StreamError.
+    Args:
+        name: Name of the stream.
+        dataset: Dataset of the clips.
+        label_ids: Classes to use.
+        classes_per_task: Number of classes per task.
+        order: `id` (as given) or `random` (shuffled by `seed`).
+        seed: Seed of the order and of drawn clips.
+        exclusive: Leave out clips with labels of two tasks, so that no task sees another's classes.
+        parameters: `train_clips_per_class`, `retrieval_clips_per_class`.
+
+    Raises:
+        StreamError: A parameter is out of range.
     """
     if classes_per_task < 1 or order not in {"id", "random"}:
         raise StreamError(
-            f"stream {name!r}: classes_per_task is a number from 1 (it is {classes_per_task!r}), "
-            f"order is 'id' or 'random' (it is {order!r})"
+            f"stream {name!r}: classes_per_task must be at least 1 (it is {classes_per_task!r}), "
+            f"and order 'id' or 'random' (it is {order!r})"
         )
     classes = list(label_ids)
     if order == "random":
@@ -64,10 +73,18 @@ def class_incremental(
 
 def domain_incremental(
     name: str, by: str, domains: Sequence[str], dataset: str | None = None, **parameters: Any
-) -> Stream:
-    """A task a domain, in the order given; `by`: category, subset or dataset.
+) -> StreamSpec:
+    """Return a stream with one task per domain, in the given order.
 
-    Raises StreamError.
+    Args:
+        name: Name of the stream.
+        by: What a domain is: `category`, `subset` or `dataset`.
+        domains: The domains.
+        dataset: Dataset to restrict the clips to.
+        parameters: `train_clips_per_class`, `retrieval_clips_per_class`.
+
+    Raises:
+        StreamError: `by` is unknown.
     """
     if by not in _BY:
         raise StreamError(f"stream {name!r}: by {by!r} is not one of {', '.join(_BY)}")
@@ -79,7 +96,7 @@ def domain_incremental(
 
 def _stream(
     name: str, where: str, tasks: Sequence[dict[str, Any]], parameters: dict[str, Any]
-) -> Stream:
+) -> StreamSpec:
     evaluated = _EVAL.format(where=where)
     queries = {"train": _TRAIN.format(where=where), "eval": evaluated, "retrieval": evaluated}
     if "train_clips_per_class" in parameters:

@@ -1,4 +1,4 @@
-"""Put what finished shards' sidecars say into the manifest."""
+"""Ingest the sidecars of finished shards into the manifest."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ __all__ = ["commit_shards", "ingest_features", "ingest_sidecars", "refresh_statu
 
 @contextmanager
 def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """All or nothing."""
+    """Run the block in one transaction; roll back on any error."""
     con.begin()
     try:
         yield
@@ -35,10 +35,10 @@ _KEYS = {"media": "clip_id", "quality": "clip_id, fingerprint"}
 
 
 def ingest_sidecars(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) -> None:
-    """Add all rows of these sidecars to a manifest that has none of them: what a rebuild does.
+    """Add all rows of sidecars to a manifest that has none of them, as a rebuild does.
 
-    Rows are read in the files' order, which is the shards', so nothing is sorted nor copied.
-    The caller refreshes `status`.
+    Rows are read in the order of the files, so that nothing is sorted or copied. The caller
+    refreshes `status`.
     """
     if not sidecars:
         return
@@ -52,7 +52,7 @@ def ingest_sidecars(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) ->
 
 
 def _insert_shards(con: duckdb.DuckDBPyConnection, source: str) -> None:
-    """Rows of `shards` and `stages`; the planned shards are done."""
+    """Insert rows of `shards` and `stages`, and mark the planned shards as done."""
     con.execute(f"INSERT INTO shards SELECT {_CHOSEN['shards']} FROM {source} WHERE position = 0")
     con.execute(
         f"""
@@ -70,7 +70,7 @@ def _insert_shards(con: duckdb.DuckDBPyConnection, source: str) -> None:
 def _insert_latest(
     con: duckdb.DuckDBPyConnection, table: str, source: str, choose: bool = True
 ) -> None:
-    """Add rows of `media` or `quality`; choose: of each clip's, only the latest extraction's."""
+    """Add rows of `media` or `quality`. choose: only the latest extraction of each clip."""
     latest = (
         f"QUALIFY row_number() OVER (PARTITION BY {_KEYS[table]} "
         "ORDER BY extracted_at DESC, shard DESC) = 1"
@@ -83,10 +83,14 @@ def _insert_latest(
 def commit_shards(
     con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path], hint: tuple[int, int] | None = None
 ) -> None:
-    """One transaction: the rows of finished shards and the status of their clips.
+    """Ingest finished shards and update the status of their clips, in one transaction.
 
-    A clip's later row replaces its earlier one. hint: where in `clips.position` the clips are
-    thought to lie (the plan's range is looked up where it is not given).
+    A clip's later row replaces its earlier one.
+
+    Args:
+        con: Writing connection.
+        sidecars: Sidecars of the shards.
+        hint: Expected first and last `clips.position` of the clips. Default: the plan's.
     """
     if not sidecars:
         return
@@ -95,8 +99,8 @@ def commit_shards(
             "CREATE OR REPLACE TEMP TABLE incoming AS SELECT * FROM read_parquet(?)",
             [[str(path) for path in sidecars]],
         )
-        span = status.locate(con, "incoming", hint or _planned_span(con))
-        before = status.earlier(con, span) if span and _stages_known(con) else None
+        span = status.position_span(con, "incoming", hint or _planned_span(con))
+        before = status.extraction_states(con, span) if span and _stages_known(con) else None
         _remove_earlier(con, before)
         _insert_shards(con, "incoming")
         con.execute(f"INSERT INTO samples SELECT {_SAMPLE} FROM incoming WHERE stored")
@@ -129,7 +133,7 @@ def _stages_known(con: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _remove_earlier(con: duckdb.DuckDBPyConnection, before: set[tuple[bool, str]] | None) -> None:
-    """Delete the rows that `incoming` replaces. before: None where it is not known if any are."""
+    """Delete the rows that `incoming` replaces. before: None if it is unknown which exist."""
     extracted = {own for own, found in before or () if found in ("stored", "rejected")}
     if before is None or (True, "stored") in before:
         con.execute("DELETE FROM shards WHERE path IN (SELECT shard FROM incoming)")
@@ -149,10 +153,14 @@ def _refresh_long(con: duckdb.DuckDBPyConnection, new_stage: bool) -> None:
 
 
 def ingest_features(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) -> None:
-    """Add the rows of companion shards' sidecars; a shard's later rows replace its earlier ones.
+    """Ingest the sidecars of companion shards; a shard's later rows replace its earlier ones.
 
-    Run it inside a transaction; a feature that was dropped and is computed again stands again
-    (then save the table `dropped` in the ledger). Sidecar columns: those of `feature_samples`.
+    Run it inside a transaction. A dropped feature that was computed again is no longer dropped;
+    save the table `dropped` in the ledger afterwards.
+
+    Args:
+        con: Writing connection.
+        sidecars: Sidecars with the columns of `feature_samples`.
     """
     if not sidecars:
         return

@@ -1,4 +1,4 @@
-"""The append-only part of the store: attempts, runs, plans and registered tasks, as Parquet."""
+"""The append-only part of the store: attempts, runs, plans and small tables, as Parquet."""
 
 import json
 import os
@@ -19,8 +19,17 @@ from avstore.manifests.store import Store, committing
 
 
 @dataclass(frozen=True)
-class Run:
-    """One command that writes to the store."""
+class RunRecord:
+    """A command that writes to the store.
+
+    Attributes:
+        run_id: Unique id; it begins with the start time.
+        command: Command and its main arguments.
+        config: Options as JSON.
+        git_commit: Commit of the checkout, or None.
+        host: Facts of the host as JSON.
+        started_at: UTC time.
+    """
 
     run_id: str
     command: str
@@ -31,12 +40,17 @@ class Run:
 
 
 def now() -> datetime:
-    """UTC without a zone, as every timestamp of the manifest."""
+    """Return the current UTC time without a zone, like every timestamp of the manifest."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-def new_run(command: str, config: dict[str, object]) -> Run:
-    """A run that starts now, with the facts of this host and checkout."""
+def new_run(command: str, config: dict[str, object]) -> RunRecord:
+    """Return the record of a run that starts now, with the facts of this host and checkout.
+
+    Args:
+        command: Command and its main arguments.
+        config: Options to record as JSON.
+    """
     started = now()
     host = {
         "node": platform.node(),
@@ -44,7 +58,7 @@ def new_run(command: str, config: dict[str, object]) -> Run:
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
     }
-    return Run(
+    return RunRecord(
         run_id=f"{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
         command=command,
         config=json.dumps(config, sort_keys=True, default=str),
@@ -69,8 +83,8 @@ def _git_commit() -> str | None:
     return found.stdout.strip()
 
 
-def finish_run(con: duckdb.DuckDBPyConnection, store: Store, run: Run, outcome: str) -> None:
-    """Record a run's end in the manifest and in the ledger."""
+def finish_run(con: duckdb.DuckDBPyConnection, store: Store, run: RunRecord, outcome: str) -> None:
+    """Record the end of a run in the manifest and in the ledger."""
     row = [
         run.run_id,
         run.command,
@@ -89,15 +103,15 @@ def finish_run(con: duckdb.DuckDBPyConnection, store: Store, run: Run, outcome: 
 
 
 def save_plan(store: Store, run_id: str, plan: pa.Table) -> None:
-    """Write down which clips go into which shard before any of it is built."""
+    """Save which clips go into which shard, before any of them is built."""
     with committing(store.ledger / f"plans-{run_id}-{uuid.uuid4().hex[:6]}.parquet") as file:
         pq.write_table(
             plan.cast(table_schema("plans", without=("done",))), file, compression="zstd"
         )
 
 
-def dropped_elsewhere(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
-    """Does the ledger know of a drop that the manifest does not (killed in between)?"""
+def has_unapplied_drop(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
+    """Return whether the ledger records a drop that the manifest lacks, as after a kill."""
     dropped, stages = (store.ledger / f"{name}.parquet" for name in ("dropped", "stages"))
     shards = "SELECT 1 FROM read_parquet(?) WHERE shard NOT IN (SELECT shard FROM dropped) LIMIT 1"
     if dropped.is_file() and con.execute(shards, [str(dropped)]).fetchall():
@@ -111,14 +125,14 @@ def dropped_elsewhere(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
 
 
 def save_table(con: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:
-    """Keep a small table (tasks, stages, …) whole in the ledger, so that a rebuild has it."""
+    """Save a small table (tasks, stages, …) whole in the ledger, so that a rebuild restores it."""
     table = con.sql(f"SELECT * FROM {name} ORDER BY ALL").to_arrow_table()
     with committing(store.ledger / f"{name}.parquet") as file:
         pq.write_table(table, file)
 
 
-def load(con: duckdb.DuckDBPyConnection, store: Store) -> None:
-    """Fill an empty manifest with what the ledger holds."""
+def load_ledger(con: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Fill an empty manifest from the ledger."""
     for table in ("attempts", "runs"):
         _insert(con, table, sorted(store.ledger.glob(f"{table}-*.parquet")))
     for table in ("tasks", "stages", "features", "dropped", "statistics"):
@@ -127,10 +141,11 @@ def load(con: duckdb.DuckDBPyConnection, store: Store) -> None:
     _note(con, store.ledger.glob("*-*.parquet"))
 
 
-def load_new(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
-    """Take in ledger files that the manifest does not know; did attempts or plans come of it.
+def load_new_files(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
+    """Ingest ledger files that the manifest lacks, as a killed run or another machine leaves them.
 
-    A killed run leaves such files, and so does a run on another machine.
+    Returns:
+        Whether attempts or plans were added.
     """
     known = {row[0] for row in con.execute("SELECT name FROM ledger_files").fetchall()}
     new = sorted(path for path in store.ledger.glob("*-*.parquet") if path.name not in known)
@@ -146,7 +161,7 @@ def load_new(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
 
 
 def _note(con: duckdb.DuckDBPyConnection, paths: Iterable[Path]) -> None:
-    """Remember that the rows of these files are in the manifest."""
+    """Record that the rows of these files are in the manifest."""
     names = pa.table({"name": pa.array([path.name for path in paths], pa.string())})
     con.register("noted", names)
     con.execute("INSERT INTO ledger_files SELECT name FROM noted EXCEPT FROM ledger_files")
@@ -156,7 +171,7 @@ def _note(con: duckdb.DuckDBPyConnection, paths: Iterable[Path]) -> None:
 def _insert(
     con: duckdb.DuckDBPyConnection, table: str, paths: Sequence[Path], distinct: bool = False
 ) -> None:
-    """Add the files' rows. distinct: only those that are not there yet (of the same run)."""
+    """Insert the rows of files. distinct: only rows that the manifest lacks."""
     if not paths:
         return
     read = "read_parquet(getvariable('ledger_paths'), union_by_name = true)"

@@ -90,7 +90,7 @@ class OpenStore:
         self.url = url
         self.options = options
         self.cache = cache
-        self.manifest = snapshots.path_of(paths, snapshot) if snapshot else paths.manifest
+        self.manifest = snapshots.snapshot_path(paths, snapshot) if snapshot else paths.manifest
         self._con: duckdb.DuckDBPyConnection | None = None
 
     @property
@@ -228,7 +228,7 @@ def _open_remote(
     from avstore.manifests import mirror  # noqa: PLC0415 -- local stores do not need the writer
 
     folder = Path(cache or mirror.cache_directory())
-    local, fs, root = mirror.mirror(url, folder, **options)
+    local, fs, root = mirror.mirror_store(url, folder, **options)
     if snapshot:
         mirror.fetch_snapshot(fs, root, local, snapshot)
     blocks = (str(folder), cache_bytes) if cache_bytes > 0 else None

@@ -1,4 +1,4 @@
-"""One writer a store: who holds it, since when, and whether that process still lives."""
+"""The lock that allows one writer per store, and a note of who holds it."""
 
 import json
 import os
@@ -30,10 +30,14 @@ def _holder(note: Path) -> str:
 
 @contextmanager
 def writing(store: Store, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold the store for writing. The lock is the operating system's: it dies with its holder.
+    """Hold the store's write lock. The operating system releases it when the process ends.
 
-    wait_s: seconds to wait for another writer; negative waits for ever.
-    Raises StoreBusyError, naming the holder, when it is not free in time.
+    Args:
+        store: The store's paths.
+        wait_s: Seconds to wait for another writer; negative waits without limit.
+
+    Raises:
+        StoreBusyError: Another writer still holds the lock; the message names it.
     """
     note = store.lock.with_suffix(".holder")
     lock = FileLock(store.lock)

@@ -163,7 +163,7 @@ def _check_header(header: memoryview, item: ByteRange) -> None:
         return
     if raw[257:262] != b"ustar":
         raise ReadError(
-            "there is no tar header there: the shard is damaged or was rebuilt; run avstore verify",
+            "no tar header in front of it: the shard is damaged or was rebuilt; run avstore verify",
             item.offset,
         )
     name = raw[:100].rstrip(b"\0").decode("utf-8", "replace")
@@ -176,9 +176,9 @@ def _check_header(header: memoryview, item: ByteRange) -> None:
         size = -1
     if len(item.name) <= 100 and (name, size) != (item.name, item.size):
         raise ReadError(
-            f"the shard holds {name} ({size} bytes) there and not {item.name} ({item.size} bytes): "
-            "the store was rebuilt since the list was made, or the shard is damaged; make the list "
-            "again, or run avstore verify",
+            f"the shard holds {name} ({size} bytes) and not {item.name} ({item.size} bytes): "
+            "the store was rebuilt since it was queried, or the shard is damaged; query it again, "
+            "or run avstore verify",
             item.offset,
         )
 

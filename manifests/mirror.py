@@ -1,7 +1,7 @@
-"""A store elsewhere (S3, NFS, any fsspec URL): its manifest is kept in a local cache directory.
+"""Mirror the manifest of a remote store (S3, NFS, any fsspec URL) into a local cache folder.
 
-DuckDB wants a local disk. So sidecars and ledger, which are small and never change once written,
-are mirrored, and the manifest is refreshed from what is new; shards are read where they are.
+DuckDB needs a local disk. The sidecars and the ledger, which are small and do not change once
+written, are copied, and the manifest is updated from new ones; shards are read in place.
 """
 
 import filecmp
@@ -16,25 +16,34 @@ import fsspec
 
 from avstore.manifests import ledger
 from avstore.manifests.catalogue import open_write
-from avstore.manifests.errors import of_a_client
+from avstore.manifests.errors import is_client_error
 from avstore.manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
 from avstore.manifests.lock import writing
-from avstore.manifests.rebuild import rebuild, standing
+from avstore.manifests.rebuild import not_dropped, rebuild
 from avstore.manifests.store import Store, StoreError, shard_of
 from avstore.manifests.tasks import create_task_view
 
 
 def cache_directory() -> Path:
-    """AVSTORE_CACHE, or avstore/ in the user's cache directory."""
+    """Return AVSTORE_CACHE, or the folder avstore in the user's cache directory."""
     if named := os.environ.get("AVSTORE_CACHE"):
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "avstore"
 
 
-def mirror(url: str, cache: Path | None = None, **options: Any) -> tuple[Store, Any, str]:
-    """(local store without shards, file system, root on it) of the store at `url`, refreshed.
+def mirror_store(url: str, cache: Path | None = None, **options: Any) -> tuple[Store, Any, str]:
+    """Create or update the mirror of the store at `url`.
 
-    Raises StoreError where there is no store.
+    Args:
+        url: Root of the store, an fsspec URL.
+        cache: Folder that holds mirrors. Default: `cache_directory()`.
+        options: fsspec options.
+
+    Returns:
+        The local store (without shards), the fsspec file system, and the store's root on it.
+
+    Raises:
+        StoreError: There is no store at `url`, or it cannot be read or mirrored.
     """
     try:
         return _mirror(url, cache, options)
@@ -44,7 +53,7 @@ def mirror(url: str, cache: Path | None = None, **options: Any) -> tuple[Store, 
             "cache folder (AVSTORE_CACHE)"
         ) from error
     except Exception as error:
-        if not of_a_client(error):
+        if not is_client_error(error):
             raise
         raise StoreError(
             f"{url} cannot be read: {error}; check the address, the network and the credentials"
@@ -65,7 +74,7 @@ def _mirror(url: str, cache: Path | None, options: dict[str, Any]) -> tuple[Stor
 
 
 def _fetch_new(fs: Any, root: str, local: Store) -> tuple[bool, bool]:
-    """Copy what changed; (is there anything new, was anything replaced or removed)."""
+    """Copy changed files; return (some are new, some were replaced or removed)."""
     seen_path = local.root / "seen.json"
     seen = json.loads(seen_path.read_text()) if seen_path.is_file() else {}
     now = _listing(fs, root)
@@ -78,13 +87,13 @@ def _fetch_new(fs: Any, root: str, local: Store) -> tuple[bool, bool]:
         temp = seen_path.with_name(".seen.json.tmp")
         temp.write_text(json.dumps(now))
         temp.replace(seen_path)
-    # Files with a run's or a shard's number never change; the others are tables that are replaced.
+    # Files named after a run or a shard never change; the others are tables that get replaced.
     tables = [n for n in different if n.startswith("ledger/") and "-" not in n.rsplit("/", 1)[1]]
     return bool(different), bool(stale or tables or any(name in seen for name in different))
 
 
 def _fetch(fs: Any, path: str, local: Store, name: str) -> bool:
-    """Bring one file here, whole or not at all; does it differ from the one that was here."""
+    """Copy one file, whole or not at all; return whether it differs from the local one."""
     target = local.root / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=local.root) as folder:
@@ -97,7 +106,7 @@ def _fetch(fs: Any, path: str, local: Store, name: str) -> bool:
 
 
 def _listing(fs: Any, root: str) -> dict[str, str]:
-    """Sidecars and ledger files under the root: name within the store to a stamp of its state."""
+    """Return sidecars and ledger files: path within the store to a stamp of its state."""
     fs.invalidate_cache()
     found: dict[str, str] = {}
     for folder in ("ledger", "shards"):
@@ -121,11 +130,11 @@ def _refresh(local: Store, whole: bool) -> None:
             rebuild(writer, local)
         else:
             with transaction(con):
-                if ledger.load_new(con, local):
+                if ledger.load_new_files(con, local):
                     refresh_status(con)
             done = {row[0] for row in con.execute("SELECT path FROM shards").fetchall()}
             done |= {row[0] for row in con.execute("SELECT shard FROM plans WHERE done").fetchall()}
-            for path in standing(con, local, local.sidecars()):
+            for path in not_dropped(con, local, local.sidecars()):
                 if shard_of(path.relative_to(local.root)) not in done:
                     commit_shards(con, [path])
             _features(writer.con, local)
@@ -138,7 +147,7 @@ def _features(con: Any, local: Store) -> None:
     known = {row[0] for row in rows}
     new = [
         path
-        for path in standing(con, local, local.feature_sidecars())
+        for path in not_dropped(con, local, local.feature_sidecars())
         if shard_of(path.relative_to(local.root)) not in known
     ]
     with transaction(con):
@@ -146,7 +155,7 @@ def _features(con: Any, local: Store) -> None:
 
 
 def fetch_snapshot(fs: Any, root: str, local: Store, name: str) -> None:
-    """Copy a named snapshot into the mirror, unless it is there.
+    """Copy a named snapshot into the mirror unless it has it.
 
     Args:
         fs: fsspec file system of the store.

@@ -1,4 +1,4 @@
-"""Make the manifest again from the store: annotations and ledger, then every sidecar."""
+"""Rebuild the manifest from the store: annotations, ledger, then every sidecar."""
 
 from collections.abc import Container
 from pathlib import Path
@@ -13,21 +13,30 @@ from avstore.manifests.store import Store, StoreError, sidecar_of
 
 
 def rebuild(writer: Writer, store: Store, without: Container[Path] = ()) -> int:
-    """Fill the manifest from the store alone; how many sidecars were read. Lock held.
+    """Fill the manifest from the store alone. The lock must be held.
 
-    without: sidecars to leave out. Raises StoreError for one that cannot be read.
+    Args:
+        writer: Writer of the manifest; its tables are cleared first.
+        store: The store's paths.
+        without: Sidecars to leave out.
+
+    Returns:
+        The number of base sidecars read.
+
+    Raises:
+        StoreError: A sidecar cannot be read.
     """
     con = writer.con
     with transaction(con):
         _clear(con)
-        for published in annotations.load_all(store):
-            annotations.ingest(con, published)
-        ledger.load(con, store)
-        sidecars = standing(con, store, [x for x in store.sidecars() if x not in without])
+        for published in annotations.load_annotations(store):
+            annotations.replace_annotations(con, published)
+        ledger.load_ledger(con, store)
+        sidecars = not_dropped(con, store, [x for x in store.sidecars() if x not in without])
         companions = [x for x in store.feature_sidecars() if x not in without]
         try:
             ingest_sidecars(con, sidecars)
-            ingest_features(con, standing(con, store, companions))
+            ingest_features(con, not_dropped(con, store, companions))
         except duckdb.Error as error:
             raise StoreError(
                 f"a sidecar cannot be read: {str(error).splitlines()[0]}; run "
@@ -45,8 +54,8 @@ def _clear(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"DELETE FROM {table}")
 
 
-def standing(con: duckdb.DuckDBPyConnection, store: Store, sidecars: list[Path]) -> list[Path]:
-    """The sidecars whose shards were not dropped."""
+def not_dropped(con: duckdb.DuckDBPyConnection, store: Store, sidecars: list[Path]) -> list[Path]:
+    """Return the sidecars whose shards were not dropped."""
     names = con.execute("SELECT shard FROM dropped").fetchall()
     gone = {store.root / sidecar_of(name) for (name,) in names}
     return [path for path in sidecars if path not in gone]

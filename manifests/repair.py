@@ -1,4 +1,4 @@
-"""Damaged shards out of the way, so that the next build makes them again."""
+"""Move damaged shards away, so that the next build makes them again."""
 
 import os
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ from avstore.manifests.store import Store, shard_of, sidecar_of
 
 
 def set_aside(store: Store, shards: Iterable[str]) -> Path:
-    """Move these shards and their sidecars to STORE/damaged; that folder. Lock held.
+    """Move shards and their sidecars to STORE/damaged; return that folder. The lock must be held.
 
-    Nothing is deleted: what can be read of them can still be read there.
+    Nothing is deleted, so that their readable parts can still be recovered.
     """
     folder = store.root / "damaged"
     for shard in shards:
@@ -25,9 +25,11 @@ def set_aside(store: Store, shards: Iterable[str]) -> Path:
     return folder
 
 
-def unusable(store: Store, sidecars: Iterable[Path]) -> dict[Path, str]:
-    """Of these sidecars those that no manifest can be made from, and why: not readable, or
-    without their shard."""
+def unusable_sidecars(store: Store, sidecars: Iterable[Path]) -> dict[Path, str]:
+    """Return the sidecars that a manifest cannot be built from, with the reason.
+
+    Such a sidecar is unreadable, or its shard is missing.
+    """
     reasons = ((sidecar, _why(store, sidecar)) for sidecar in sidecars)
     return {sidecar: why for sidecar, why in reasons if why}
 
@@ -38,9 +40,9 @@ def _why(store: Store, sidecar: Path) -> str | None:
         file = pq.ParquetFile(sidecar)
         if shard.is_file() or not file.metadata.num_rows:
             return None
-        # A shard of which no clip was usable is a sidecar alone.
-        told = file.schema_arrow.names
-        empty = "stored" in told and not any(file.read(columns=["stored"])["stored"].to_pylist())
+        # A shard without any usable clip has a sidecar and no tar.
+        columns = file.schema_arrow.names
+        empty = "stored" in columns and not any(file.read(columns=["stored"])["stored"].to_pylist())
         return None if empty else f"has no shard {shard.name} beside it"
     except (OSError, pa.ArrowException) as error:
         return f"cannot be read: {str(error).splitlines()[0]}"

@@ -1,26 +1,25 @@
--- The manifest: an index over the store. Every table but `attempts` and `runs` can be rebuilt from
--- the shards' sidecars and the annotations kept in the ledger; those two are ledger files as well.
--- Only the driver process writes here; readers attach read-only.
+-- The manifest: an index of the store, rebuilt at any time from the shards' sidecars and the ledger.
+-- Only the driver process writes to it; readers open it read-only.
 
 CREATE TABLE IF NOT EXISTS meta (schema_version INTEGER NOT NULL);
 
 CREATE TABLE IF NOT EXISTS datasets (
     name VARCHAR NOT NULL,
     version VARCHAR,
-    annotation_source VARCHAR,      -- where the annotation files came from (paths or addresses)
+    annotation_source VARCHAR,      -- paths or URLs of the annotation files
     annotation_sha256 VARCHAR,      -- of all files, in the order given
     licence VARCHAR,
-    clips BIGINT,                   -- published ids that could be read
+    clips BIGINT,                   -- published clip ids
     ingested_at TIMESTAMP
 );
 
--- One row a published clip: the unit of accounting.
+-- One row per published clip, the unit of accounting.
 CREATE TABLE IF NOT EXISTS clips (
     clip_id VARCHAR NOT NULL,       -- <dataset>/<key>
     dataset VARCHAR NOT NULL,
     key VARCHAR NOT NULL,           -- the WebDataset __key__
     source_id VARCHAR,              -- YouTube id, or the dataset's own video name
-    start_s DOUBLE,                 -- in the source video; NULL: the whole file is the clip
+    start_s DOUBLE,                 -- seconds in the source video; NULL: the whole file
     end_s DOUBLE,
     split VARCHAR,
     subsets VARCHAR[],
@@ -29,7 +28,7 @@ CREATE TABLE IF NOT EXISTS clips (
     category VARCHAR,
     captions VARCHAR[],
     extra JSON,
-    position BIGINT                 -- row order in the annotation files: "first 400" means this order
+    position BIGINT                 -- row order in the annotation files
 );
 
 -- The label vocabulary of a dataset.
@@ -41,7 +40,7 @@ CREATE TABLE IF NOT EXISTS labels (
     category VARCHAR
 );
 
--- Labels of a part of a clip (AVE, LLP): seconds within the clip, half-open.
+-- Labels of parts of a clip (AVE, LLP): half-open intervals in seconds from its start.
 CREATE TABLE IF NOT EXISTS segments (
     clip_id VARCHAR NOT NULL,
     modality VARCHAR NOT NULL,      -- audio | visual | both
@@ -51,7 +50,7 @@ CREATE TABLE IF NOT EXISTS segments (
     offset_s DOUBLE
 );
 
--- Annotation rows that could not be used, each with its row number and why.
+-- Annotation rows that could not be used, with the row number and the reason.
 CREATE TABLE IF NOT EXISTS annotation_errors (
     dataset VARCHAR NOT NULL,
     file VARCHAR,
@@ -60,7 +59,7 @@ CREATE TABLE IF NOT EXISTS annotation_errors (
     text VARCHAR
 );
 
--- Facts of the fetched file.
+-- Properties of the fetched files.
 CREATE TABLE IF NOT EXISTS media (
     clip_id VARCHAR NOT NULL,
     path VARCHAR,
@@ -77,16 +76,16 @@ CREATE TABLE IF NOT EXISTS media (
     audio_codec VARCHAR,
     audio_rate INTEGER,
     audio_channels INTEGER,
-    av_offset_ms DOUBLE,            -- first audio instant minus first video instant
+    av_offset_ms DOUBLE,            -- start of audio minus start of video
     fetched_at TIMESTAMP
 );
 
--- Measured signals, per clip and recipe. Thresholds belong to the recipe.
+-- Measured quality signals per clip and recipe; the recipe holds the thresholds.
 CREATE TABLE IF NOT EXISTS quality (
     clip_id VARCHAR NOT NULL,
     fingerprint VARCHAR NOT NULL,
-    verdict VARCHAR,                -- NULL: nothing found
-    detail VARCHAR,                 -- the signal and its value, in words
+    verdict VARCHAR,                -- NULL: no finding
+    detail VARCHAR,                 -- the signal and its value, for people
     silent_fraction DOUBLE,
     still_fraction DOUBLE,
     black_fraction DOUBLE,
@@ -96,7 +95,7 @@ CREATE TABLE IF NOT EXISTS quality (
     extracted_at TIMESTAMP
 );
 
--- Where a clip is: exactly one row per clip and stage.
+-- Status of each clip: exactly one row per clip and stage.
 CREATE TABLE IF NOT EXISTS status (
     clip_id VARCHAR NOT NULL,
     stage VARCHAR NOT NULL,         -- 'fetch', or '<recipe>-<fp8>'
@@ -105,7 +104,7 @@ CREATE TABLE IF NOT EXISTS status (
     attempts INTEGER,
     not_before TIMESTAMP,
     updated_at TIMESTAMP,
-    position BIGINT                 -- clips.position: rows lie in this order, so a shard's are near
+    position BIGINT                 -- clips.position, by which the rows are ordered
 );
 
 CREATE TABLE IF NOT EXISTS attempts (
@@ -118,15 +117,15 @@ CREATE TABLE IF NOT EXISTS attempts (
     error_message VARCHAR,
     tool_version VARCHAR,
     run_id VARCHAR,
-    path VARCHAR,                   -- what was fetched (outcome stored)
-    offset_s DOUBLE,                -- where in that file the clip starts
+    path VARCHAR,                   -- the fetched file (outcome stored)
+    offset_s DOUBLE,                -- start of the clip in that file, in seconds
     not_before TIMESTAMP,           -- earliest next attempt
-    charged BOOLEAN,                -- counts against the clip (a rate limit does not)
+    charged BOOLEAN,                -- counts towards the limit (a rate limit does not)
     sha256 VARCHAR,                 -- of a file that this attempt committed to the store
     bytes BIGINT
 );
 
--- The extraction stages begun: one per dataset, recipe and fingerprint.
+-- Extraction stages: one per dataset, recipe and fingerprint.
 CREATE TABLE IF NOT EXISTS stages (
     stage VARCHAR NOT NULL,         -- <recipe>-<fp8>
     dataset VARCHAR NOT NULL,
@@ -134,7 +133,7 @@ CREATE TABLE IF NOT EXISTS stages (
     fingerprint VARCHAR NOT NULL
 );
 
--- Which clips go into which shard, written down before any work starts.
+-- Clips of each planned shard, saved before any of it is built.
 CREATE TABLE IF NOT EXISTS plans (
     shard VARCHAR NOT NULL,         -- shards.path
     dataset VARCHAR NOT NULL,
@@ -143,7 +142,7 @@ CREATE TABLE IF NOT EXISTS plans (
     number INTEGER NOT NULL,
     clip_ids VARCHAR[],
     done BOOLEAN NOT NULL,          -- its sidecar is in the manifest
-    first_position BIGINT,          -- of its clips, in clips.position (a hint, checked when used)
+    first_position BIGINT,          -- clips.position of its clips (a hint that is checked)
     last_position BIGINT
 );
 
@@ -167,12 +166,12 @@ CREATE TABLE IF NOT EXISTS samples (
     offsets BIGINT[],               -- of each member's content in the tar
     sizes INTEGER[],
     frame_count INTEGER,
-    frame_times FLOAT[],            -- seconds from the clip's start, presentation time of each frame
+    frame_times FLOAT[],            -- presentation time of each frame, in seconds from the start
     fbank_frames INTEGER,
     duration_s DOUBLE,
-    crc32 BIGINT,                   -- of the members' contents, one after the other
-    range_offset BIGINT,            -- where the sample's members, headers included, lie in the tar:
-    range_bytes BIGINT              -- one range read for all of them
+    crc32 BIGINT,                   -- of the members' concatenated contents
+    range_offset BIGINT,            -- range of all members in the tar, headers included
+    range_bytes BIGINT
 );
 
 CREATE TABLE IF NOT EXISTS features (
@@ -184,7 +183,7 @@ CREATE TABLE IF NOT EXISTS features (
     weights_sha256 VARCHAR
 );
 
--- One row a clip in a companion shard of a derived feature.
+-- One row per clip in a companion shard of a derived feature.
 CREATE TABLE IF NOT EXISTS feature_samples (
     shard VARCHAR NOT NULL,         -- the companion shard, relative to the store
     feature VARCHAR NOT NULL,
@@ -195,14 +194,14 @@ CREATE TABLE IF NOT EXISTS feature_samples (
     size BIGINT,
     shape VARCHAR,
     dtype VARCHAR,
-    source_sha256 VARCHAR,          -- of what it was computed from
+    source_sha256 VARCHAR,          -- of the input that it was computed from
     crc32 BIGINT                    -- of the content
 );
 
--- The files of the ledger whose rows are in this manifest.
+-- Ledger files whose rows are in this manifest.
 CREATE TABLE IF NOT EXISTS ledger_files (name VARCHAR NOT NULL);
 
--- A task stream: ordered tasks, each a query over clips that returns clip_id.
+-- Task streams: ordered tasks, each a query that returns clip_id.
 CREATE TABLE IF NOT EXISTS tasks (
     stream VARCHAR NOT NULL,
     position INTEGER NOT NULL,
@@ -222,18 +221,18 @@ CREATE TABLE IF NOT EXISTS runs (
     outcome VARCHAR
 );
 
--- Shards (base and companion) that were dropped: no row points at them, gc removes their files.
+-- Dropped shards, base and companion: no row refers to them, and gc removes their files.
 CREATE TABLE IF NOT EXISTS dropped (
     shard VARCHAR NOT NULL,         -- relative to the store
     dropped_at TIMESTAMP
 );
 
--- Mean and standard deviation of the unnormalised fbank over a set of clips, to normalise by.
+-- Mean and standard deviation of the unnormalised fbanks of a set of clips.
 CREATE TABLE IF NOT EXISTS statistics (
-    name VARCHAR NOT NULL,          -- by which it is asked for
+    name VARCHAR NOT NULL,          -- name to refer to it by
     dataset VARCHAR NOT NULL,
     stage VARCHAR NOT NULL,         -- <recipe>-<fp8>
-    query VARCHAR NOT NULL,         -- the clips
+    query VARCHAR NOT NULL,         -- selects the clips
     clips BIGINT,
     frames BIGINT,
     mean DOUBLE,

@@ -1,4 +1,4 @@
-"""The sidecar of a shard: one Parquet row per planned clip, with everything the manifest needs."""
+"""Write a shard's sidecar: a Parquet row per planned clip with all that the manifest needs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ def _schema() -> pa.Schema:
         schema = table_schema(table)
         types |= {source: schema.field(name).type for name, source in columns.items()}
     shard, sample, media, quality = (columns.values() for columns in SIDECAR_COLUMNS.values())
-    # The order of the sidecars that exist already.
+    # The column order of existing sidecars, which must not change.
     names = dict.fromkeys((*shard, "clip_id", "stored", *_SHARED, *sample, *media, *quality))
     return pa.schema([(name, types[name]) for name in names])
 

@@ -1,7 +1,7 @@
-"""Named, immutable states of the manifest: a paper's, that still opens after later builds.
+"""Named, immutable snapshots of the manifest, such as the state that a paper used.
 
-STORE/snapshots/NAME.duckdb is a whole manifest of its own; NAME.json holds its facts. `gc` keeps
-the shards that any snapshot names.
+STORE/snapshots/NAME.duckdb is a copy of the manifest, NAME.json its facts. `gc` keeps the shards
+that any snapshot names.
 """
 
 import json
@@ -23,7 +23,19 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The facts of a snapshot. sha256: of its DuckDB file. created_at: UTC, ISO."""
+    """Facts of a snapshot.
+
+    Attributes:
+        name: Name of the snapshot.
+        created_at: UTC time in ISO format.
+        note: Free text.
+        clips: Number of published clips.
+        samples: Number of stored samples.
+        shards: Number of base shards.
+        features: Number of derived features.
+        bytes: Size of the DuckDB file.
+        sha256: Hex digest of the DuckDB file.
+    """
 
     name: str
     created_at: str
@@ -37,8 +49,16 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Rows of one kind that two states do not share. Examples are a few of each, by name."""
+class SnapshotDiff:
+    """Rows of one table in which two manifests differ.
+
+    Attributes:
+        what: Table that was compared.
+        added: Rows that only the later manifest has.
+        removed: Rows that only the earlier manifest has.
+        changed: Rows that both have, with other values.
+        examples: Up to three keys of each kind.
+    """
 
     what: str
     added: int
@@ -50,17 +70,28 @@ class Difference:
 def _paths(store: Store, name: str) -> tuple[Path, Path]:
     if not _NAME.fullmatch(name):
         raise StoreError(
-            f"{name!r} cannot name a snapshot: letters, digits, '-', '_' and '.', first a letter "
-            "or a digit"
+            f"{name!r} cannot name a snapshot: use up to 100 letters, digits, '-', '_' and '.', "
+            "and begin with a letter or a digit"
         )
     return store.snapshots / f"{name}.duckdb", store.snapshots / f"{name}.json"
 
 
-def create(store: Store, name: str, note: str = "") -> Snapshot:
-    """Keep the manifest as it is now under this name. Raises StoreError where the name is taken."""
+def create_snapshot(store: Store, name: str, note: str = "") -> Snapshot:
+    """Copy the current manifest under a name.
+
+    Args:
+        store: The store's paths.
+        name: Name of the snapshot.
+        note: Free text to keep with it.
+
+    Raises:
+        StoreError: The name is invalid or taken.
+    """
     file, facts = _paths(store, name)
     if file.exists() or facts.exists():
-        raise StoreError(f"there is a snapshot {name!r} already; snapshots do not change")
+        raise StoreError(
+            f"there is a snapshot {name!r} already; snapshots do not change, choose another name"
+        )
     open_read(store).close()  # an older manifest is migrated first
     with store.manifest.open("rb") as source, committing(file) as target:
         shutil.copyfileobj(source, target, 1 << 22)
@@ -72,36 +103,40 @@ def create(store: Store, name: str, note: str = "") -> Snapshot:
         ).fetchall()[0]
     stamp = now().isoformat(timespec="seconds")
     size, sha256 = file.stat().st_size, file_sha256(file)
-    made = Snapshot(name, stamp, note, clips, samples, shards, features, size, sha256)
+    snapshot = Snapshot(name, stamp, note, clips, samples, shards, features, size, sha256)
     with committing(facts) as out:
-        out.write(json.dumps(asdict(made), indent=1).encode())
+        out.write(json.dumps(asdict(snapshot), indent=1).encode())
     facts.chmod(0o444)
-    return made
+    return snapshot
 
 
-def snapshots(store: Store) -> list[Snapshot]:
-    """Every snapshot, the oldest first."""
+def list_snapshots(store: Store) -> list[Snapshot]:
+    """Return all snapshots, the oldest first."""
     found = [Snapshot(**json.loads(p.read_text())) for p in store.snapshots.glob("*.json")]
     return sorted(found, key=lambda snapshot: (snapshot.created_at, snapshot.name))
 
 
-def path_of(store: Store, name: str) -> Path:
-    """The snapshot's DuckDB file. Raises StoreError where there is none, or it was changed."""
+def snapshot_path(store: Store, name: str) -> Path:
+    """Return the snapshot's DuckDB file, after checking its sha256.
+
+    Raises:
+        StoreError: There is no such snapshot, or its file was changed.
+    """
     file, facts = _paths(store, name)
     if not file.is_file() or not facts.is_file():
-        known = ", ".join(snapshot.name for snapshot in snapshots(store)) or "none"
+        known = ", ".join(snapshot.name for snapshot in list_snapshots(store)) or "none"
         raise StoreError(f"no snapshot {name!r} in {store.root}; there is: {known}")
-    said = json.loads(facts.read_text())["sha256"]
-    if (found := file_sha256(file)) != said:
+    recorded = json.loads(facts.read_text())["sha256"]
+    if (found := file_sha256(file)) != recorded:
         raise StoreError(
             f"snapshot {name!r} was changed or damaged: {file} has sha256 {found[:12]}…, "
-            f"its facts say {said[:12]}…"
+            f"its facts say {recorded[:12]}…"
         )
     return file
 
 
-def pinned(store: Store) -> set[str]:
-    """Shards, base and companion, that a snapshot names."""
+def pinned_shards(store: Store) -> set[str]:
+    """Return the base and companion shards that any snapshot names."""
     names: set[str] = set()
     for file in sorted(store.snapshots.glob("*.duckdb")):
         with duckdb.connect(str(file), read_only=True) as con:
@@ -116,15 +151,15 @@ def pinned(store: Store) -> set[str]:
 
 @contextmanager
 def _both(store: Store, old: str, new: str | None) -> Iterator[duckdb.DuckDBPyConnection]:
-    later = path_of(store, new) if new else store.manifest
+    later = snapshot_path(store, new) if new else store.manifest
     with duckdb.connect() as con:
-        for alias, path in (("old", path_of(store, old)), ("new", later)):
+        for alias, path in (("old", snapshot_path(store, old)), ("new", later)):
             quoted = str(path).replace("'", "''")
             con.execute(f"ATTACH '{quoted}' AS {alias} (READ_ONLY)")
         yield con
 
 
-# what: (its key as text, table, the columns that make it the same)
+# name: (key as text, table, columns that are compared)
 _COMPARED = {
     "clips": ("clip_id", "clips", "split, start_s, end_s, subsets, labels, label_ids, captions"),
     "shards": ("path", "shards", "sha256"),
@@ -135,15 +170,24 @@ _COMPARED = {
 }
 
 
-def diff(store: Store, old: str, new: str | None = None) -> list[Difference]:
-    """What changed from snapshot `old` to snapshot `new` (None: to the manifest of now)."""
+def diff_snapshots(store: Store, old: str, new: str | None = None) -> list[SnapshotDiff]:
+    """Compare two snapshots, table by table.
+
+    Args:
+        store: The store's paths.
+        old: Name of the earlier snapshot.
+        new: Name of the later snapshot, or None for the current manifest.
+
+    Raises:
+        StoreError: There is no such snapshot.
+    """
     with _both(store, old, new) as con:
         return [_difference(con, what, *how) for what, how in _COMPARED.items()]
 
 
 def _difference(
     con: duckdb.DuckDBPyConnection, what: str, key: str, table: str, columns: str
-) -> Difference:
+) -> SnapshotDiff:
     rows = con.execute(
         f"""
         WITH a AS (SELECT {key} AS k, hash({columns}) AS h FROM old.{table}),
@@ -156,6 +200,6 @@ def _difference(
     ).fetchall()
     counts = {how: count for how, count, _ in rows}
     examples = tuple(f"{how} {k}" for how, _, some in sorted(rows) for k in some)
-    return Difference(
+    return SnapshotDiff(
         what, counts.get("added", 0), counts.get("removed", 0), counts.get("changed", 0), examples
     )

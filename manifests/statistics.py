@@ -1,4 +1,4 @@
-"""Statistics of a store's fbanks, by name: kept in the manifest and in the ledger."""
+"""Named statistics of a store's fbanks, kept in the manifest and in the ledger."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,20 @@ from avstore.manifests.store import Store
 
 @dataclass(frozen=True)
 class Statistics:
-    """mean, std: of the unnormalised fbank, over all its values. query: which clips."""
+    """Mean and standard deviation of the fbanks of a set of clips.
+
+    Attributes:
+        name: Name to refer to them by.
+        dataset: Dataset of the clips.
+        stage: Extraction stage, <recipe>-<fp8>.
+        query: SQL query that selects the clips.
+        clips: Number of clips.
+        frames: Number of fbank frames.
+        mean: Mean over all values of the unnormalised fbanks.
+        std: Standard deviation over the same values.
+        samples_sha256: Fingerprint of the sample list.
+        computed_at: UTC time.
+    """
 
     name: str
     dataset: str
@@ -28,8 +41,17 @@ class Statistics:
     computed_at: datetime
 
 
-def save(store: Store, found: Statistics, wait_s: float = 0.0) -> None:
-    """Keep them, in place of earlier ones of the name. Raises StoreBusyError while one writes."""
+def save_statistics(store: Store, found: Statistics, wait_s: float = 0.0) -> None:
+    """Save statistics, replacing earlier ones of the same name.
+
+    Args:
+        store: The store's paths.
+        found: The statistics.
+        wait_s: Seconds to wait for another writer.
+
+    Raises:
+        StoreBusyError: Another process is writing to the store.
+    """
     with writing(store, wait_s), open_write(store) as writer:
         with transaction(writer.con):
             writer.con.execute("DELETE FROM statistics WHERE name = ?", [found.name])
@@ -41,7 +63,7 @@ def save(store: Store, found: Statistics, wait_s: float = 0.0) -> None:
         writer.publish()
 
 
-def load(con: duckdb.DuckDBPyConnection) -> list[Statistics]:
-    """All that the manifest has, by name."""
+def load_statistics(con: duckdb.DuckDBPyConnection) -> list[Statistics]:
+    """Return the manifest's statistics, ordered by name."""
     rows = con.execute("SELECT * FROM statistics ORDER BY name").fetchall()
     return [Statistics(*row) for row in rows]

@@ -1,8 +1,8 @@
-"""Keep the table `status` equal to the view `derived_status`, at the price of what changed.
+"""Keep the table `status` equal to the view `derived_status` by updating only what changed.
 
-`status` lies in the order of `clips.position`, so the rows of clips that were published near one
-another are found by DuckDB's zone maps and not by reading the table: the price of a change does
-not grow with the manifest. What the short ways cannot answer goes the long way, through the view.
+`status` is ordered by `clips.position`, so DuckDB's zone maps find the rows of neighbouring clips
+without scanning the table, and an update's cost does not grow with the manifest. Changes that the
+incremental updates do not cover recompute the rows from the view.
 """
 
 import duckdb
@@ -10,9 +10,11 @@ import pyarrow as pa
 
 
 def refresh_status(con: duckdb.DuckDBPyConnection, clip_ids: pa.Table | None = None) -> None:
-    """Make `status` what the other tables say, for all clips or for these: the long way.
+    """Recompute `status` from the other tables. Run it inside the change's transaction.
 
-    clip_ids: an Arrow table with one column `clip_id`. Run it inside the change's transaction.
+    Args:
+        con: Writing connection.
+        clip_ids: Arrow table with a column `clip_id`; None: all clips.
     """
     if clip_ids is None:
         con.execute("DELETE FROM status")
@@ -27,12 +29,18 @@ def refresh_status(con: duckdb.DuckDBPyConnection, clip_ids: pa.Table | None = N
     con.unregister("changed")
 
 
-def locate(
+def position_span(
     con: duckdb.DuckDBPyConnection, table: str, hint: tuple[int, int] | None = None
 ) -> tuple[int, int] | None:
-    """The range of `clips.position` that holds the clips of `table` (its column clip_id).
+    """Return the first and last `clips.position` of the clips of a table.
 
-    hint: where they are thought to be. None where one of them is not published (any more).
+    Args:
+        con: Connection to the manifest.
+        table: Table with a column `clip_id`.
+        hint: First and last position to try before the whole table is scanned.
+
+    Returns:
+        The closed range of positions, or None if one of the clips is not published.
     """
     (count,) = _one(con, f"SELECT count(DISTINCT clip_id) FROM {table}")
     for low, high in ([hint] if hint else []) + [(0, 2**62)]:
@@ -52,7 +60,12 @@ def _one(con: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
 
 
 def note_attempts(con: duckdb.DuckDBPyConnection, attempts: pa.Table) -> None:
-    """After these rows (columns of `attempts`, stage fetch) were inserted: their clips' status."""
+    """Update `status` after fetch attempts were inserted.
+
+    Args:
+        con: Writing connection.
+        attempts: The rows that were inserted, with the columns of `attempts`.
+    """
     con.register("new_attempts", attempts)
     con.execute(
         """
@@ -66,8 +79,8 @@ def note_attempts(con: duckdb.DuckDBPyConnection, attempts: pa.Table) -> None:
         """
     )
     con.unregister("new_attempts")
-    span = locate(con, "fetched")
-    if span is None or _out_of_order(con, span) or _turns(con, span):
+    span = position_span(con, "fetched")
+    if span is None or _out_of_order(con, span) or _retried_or_rejected(con, span):
         refresh_status(con, con.sql("SELECT clip_id FROM fetched").to_arrow_table())
     else:
         _update_fetched(con, span)
@@ -83,8 +96,8 @@ def _out_of_order(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> bool
     return count > 0
 
 
-def _turns(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> bool:
-    """Whether a clip is given another chance, or is (or was) rejected before extraction."""
+def _retried_or_rejected(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> bool:
+    """Return whether a clip is being retried, or is or was rejected before extraction."""
     (count,) = _one(
         con,
         f"SELECT count(*) FROM status s JOIN fetched f USING (clip_id) "
@@ -122,10 +135,13 @@ def _update_fetched(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> No
     )
 
 
-def earlier(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> set[tuple[bool, str]]:
-    """What the extraction stages say of the clips in `incoming`, before it is taken in.
+def extraction_states(
+    con: duckdb.DuckDBPyConnection, span: tuple[int, int]
+) -> set[tuple[bool, str]]:
+    """Return the extraction statuses of the clips in `incoming`, before it is ingested.
 
-    Pairs of (of incoming's own stage, status).
+    Returns:
+        Pairs (whether the stage is incoming's own, status).
     """
     rows = con.execute(
         f"""
@@ -138,7 +154,7 @@ def earlier(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> set[tuple[
 
 
 def note_extracted(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> None:
-    """After `incoming` was taken in (no clip of it was stored before): its clips' status."""
+    """Update `status` after `incoming` was ingested, none of whose clips was stored before."""
     con.execute(
         f"""
         UPDATE status s SET status = CASE WHEN i.stored THEN 'stored' ELSE 'rejected' END,

@@ -1,4 +1,4 @@
-"""Where things lie in a store, and how files are committed to it."""
+"""Paths of a store, and how files are committed to it."""
 
 import hashlib
 import os
@@ -11,76 +11,88 @@ from typing import BinaryIO
 
 
 class StoreError(Exception):
-    """A store that cannot be used as asked: what was wrong, where, and what to do."""
+    """A request that a store cannot serve: what is wrong, where, and what to do."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """The paths of one store (DESIGN: store layout)."""
+    """Paths of one store (docs/architecture.md, "Store").
+
+    Attributes:
+        root: The store's folder.
+    """
 
     root: Path
 
     @property
     def manifest(self) -> Path:
+        """DuckDB file that readers open."""
         return self.root / "manifest.duckdb"
 
     @property
     def work(self) -> Path:
-        """The writer's own copy of the manifest; `manifest` is what it publishes."""
+        """The writer's working copy of the manifest, which it publishes as `manifest`."""
         return self.root / ".manifest.work.duckdb"
 
     @property
     def lock(self) -> Path:
+        """Lock file that the one writer holds."""
         return self.root / ".lock"
 
     @property
     def shards(self) -> Path:
+        """Folder of shards and their sidecars."""
         return self.root / "shards"
 
     @property
     def ledger(self) -> Path:
+        """Folder of append-only Parquet files."""
         return self.root / "ledger"
 
     @property
     def reports(self) -> Path:
+        """Folder of HTML reports."""
         return self.root / "reports"
 
     @property
     def snapshots(self) -> Path:
+        """Folder of named snapshots of the manifest."""
         return self.root / "snapshots"
 
     def raw(self, dataset: str) -> Path:
+        """Return the folder of a dataset's fetched media."""
         return self.root / "raw" / dataset
 
     def shard(self, dataset: str, stage: str, split: str, number: int) -> str:
-        """The shard's path relative to the store, the value of `shards.path`."""
+        """Return a shard's path relative to the store, the value of `shards.path`."""
         return f"shards/{dataset}/{stage}/{split}-{number:06d}.tar"
 
     def sidecars(self) -> list[Path]:
-        """Sidecars of base shards, in path order (companion shards carry a second dot)."""
+        """Return the sidecars of base shards in path order (companions have a second dot)."""
         found = self.shards.glob("*/*/*.parquet")
         return sorted(path for path in found if path.stem.count(".") == 0)
 
     def feature_sidecars(self) -> list[Path]:
-        """Sidecars of companion shards (derived features), in path order."""
+        """Return the sidecars of companion shards (derived features) in path order."""
         found = self.shards.glob("*/*/*.parquet")
         return sorted(path for path in found if path.stem.count(".") > 0)
 
 
 def sidecar_of(shard: str) -> str:
-    """The sidecar's path relative to the store, from `shards.path`."""
+    """Return the path of a shard's sidecar."""
     return shard.removesuffix(".tar") + ".parquet"
 
 
 def shard_of(sidecar: Path) -> str:
-    """The shard's path relative to the store, from its sidecar's."""
+    """Return the path of the shard that a sidecar describes."""
     return str(sidecar).removesuffix(".parquet") + ".tar"
 
 
 def find_store(path: Path) -> Store:
-    """The store at `path`, or the one it lies in (STORE/shards works too).
+    """Return the store at `path` or above it (STORE/shards works too).
 
-    Raises StoreError where there is no manifest at `path` or in a folder above it.
+    Raises:
+        StoreError: Neither `path` nor a folder above it holds a manifest.
     """
     here = path.resolve()
     for folder in (here, *here.parents):
@@ -94,9 +106,11 @@ def find_store(path: Path) -> Store:
 
 @contextmanager
 def committing(path: Path, keep: Callable[[], bool] = lambda: True) -> Iterator[BinaryIO]:
-    """Write `path` so that it appears whole or not at all: temp file, fsync, rename, fsync.
+    """Write `path` so that it appears whole or not at all: temporary file, fsync, rename, fsync.
 
-    keep: asked at the end; False leaves nothing behind.
+    Args:
+        path: File to write; an existing one is replaced.
+        keep: Called at the end; False discards what was written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -120,7 +134,7 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
+    """Flush a folder's entries, so that a rename in it survives a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -129,7 +143,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_temporaries(store: Store) -> int:
-    """Delete what a killed run left half written; how many. Only with the store's lock held."""
+    """Delete temporary files of killed runs; return their number. The lock must be held."""
     stale = [path for path in store.root.rglob(".*.tmp") if path.is_file()]
     for path in stale:
         path.unlink()
@@ -137,7 +151,12 @@ def remove_temporaries(store: Store) -> int:
 
 
 def file_sha256(path: Path, read: Callable[[int], None] | None = None) -> str:
-    """sha256 of a file, hex; `read` is told of each block's length, for progress."""
+    """Return a file's sha256 as hex digits.
+
+    Args:
+        path: File to read.
+        read: Called with the number of bytes of each block, for progress.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -1,4 +1,4 @@
-"""Task streams as data: a TOML of ordered tasks, each a query with parameters, into plain SQL."""
+"""Parse task streams: a TOML file of ordered tasks with parameterised queries, to plain SQL."""
 
 import re
 import tomllib
@@ -13,25 +13,42 @@ _HEAD = {"name", "title", "dataset", "fidelity", "seed", "source", "notes", "que
 
 
 class StreamError(StoreError):
-    """A stream that cannot be used: which, what was wrong in it, what is allowed."""
+    """A task stream that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One task of a stream. queries: SQL by role, each complete and returning `clip_id`."""
+class TaskSpec:
+    """One task of a stream.
+
+    Attributes:
+        task: Name of the task.
+        queries: SQL by role (train, eval, retrieval); each returns a column `clip_id`.
+    """
 
     task: str
     queries: dict[str, str]
 
 
 @dataclass(frozen=True)
-class Stream:
-    """An ordered list of tasks. fidelity: strict | published (see docs/architecture.md)."""
+class StreamSpec:
+    """An ordered list of tasks.
+
+    Attributes:
+        name: Name of the stream.
+        title: Title for people.
+        dataset: Dataset of all tasks, or None.
+        tasks: The tasks in order.
+        fidelity: `strict` or `published` (docs/architecture.md, "Fidelity").
+        seed: Seed of random choices in the queries.
+        source: Where the stream was published.
+        notes: Free text.
+        parameters: Other top-level keys, available to the queries as `$name`.
+    """
 
     name: str
     title: str
     dataset: str | None
-    tasks: tuple[Task, ...]
+    tasks: tuple[TaskSpec, ...]
     fidelity: str = "strict"
     seed: int = 0
     source: str = ""
@@ -39,21 +56,37 @@ class Stream:
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
-def parse_stream(text: str, where: str = "task stream") -> Stream:
-    """A stream from its TOML. Raises StreamError, `where` and the key named."""
+def parse_stream(text: str, where: str = "task stream") -> StreamSpec:
+    """Parse a stream from TOML.
+
+    Args:
+        text: The TOML document.
+        where: Its name in error messages.
+
+    Raises:
+        StreamError: The TOML is invalid or a key is missing.
+    """
     try:
         return from_table(tomllib.loads(text), where)
     except tomllib.TOMLDecodeError as error:
         raise StreamError(f"{where} is not TOML: {error}") from error
 
 
-def from_table(table: dict[str, Any], where: str) -> Stream:
-    """A stream from parsed TOML. Top-level keys that are not the stream's own are parameters.
+def from_table(table: dict[str, Any], where: str) -> StreamSpec:
+    """Build a stream from parsed TOML. Unknown top-level keys become parameters.
 
-    `[queries]` holds SQL by role; `$name` in it stands for a parameter: the task's own value, or
-    the stream's. A task may replace a query by its own `queries`. For every list of a task there
-    is `$other_<list>`, the items of all other tasks; `$label_tasks` is a relation (label, task) of
-    all tasks' `labels`.
+    `[queries]` holds SQL by role. In it, `$name` is replaced by the task's value of that name, or
+    the stream's. A task may override a query in its own `queries`. For every list of a task,
+    `$other_<list>` holds the items of all other tasks; `$label_tasks` is a relation (label, task)
+    of all tasks' `labels`.
+
+    Args:
+        table: The parsed TOML.
+        where: Its name in error messages.
+
+    Raises:
+        StreamError: A key is missing, a role is unknown, a task is listed twice, or a query names
+            a parameter without a value.
     """
     missing = {"name", "tasks"} - table.keys()
     if missing:
@@ -76,15 +109,15 @@ def from_table(table: dict[str, Any], where: str) -> Stream:
     )
     names = [task.task for task in tasks]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise StreamError(f"{where}: the task {twice!r} is there twice")
+        raise StreamError(f"{where}: the task {twice!r} is listed twice")
     own = {key: table[key] for key in _HEAD & table.keys() - {"queries", "tasks"}}
-    return Stream(
+    return StreamSpec(
         **{"title": own["name"], "dataset": None, **own}, tasks=tasks, parameters=parameters
     )
 
 
 class _Sql(str):
-    """Text that goes into a query as it is."""
+    """SQL text that is inserted without quoting."""
 
 
 def _label_tasks(entries: list[dict[str, Any]]) -> _Sql | None:
@@ -107,7 +140,7 @@ def _others(entry: dict[str, Any], entries: list[dict[str, Any]]) -> dict[str, l
 
 def _task(
     entry: dict[str, Any], queries: dict[str, str], common: dict[str, Any], where: str
-) -> Task:
+) -> TaskSpec:
     if "task" not in entry:
         raise StreamError(f"{where}: the key 'task' (its name) is missing")
     chosen = {**queries, **entry.get("queries", {})}
@@ -119,11 +152,11 @@ def _task(
         for role in ROLES
         if role in chosen
     }
-    return Task(str(entry["task"]), bound)
+    return TaskSpec(str(entry["task"]), bound)
 
 
 def _bind(query: str, values: dict[str, Any], where: str) -> str:
-    """The query with every `$name` replaced by its value as an SQL literal."""
+    """Replace every `$name` in a query by its value as an SQL literal."""
 
     def literal(match: re.Match[str]) -> str:
         if match[1] not in values:
@@ -134,7 +167,7 @@ def _bind(query: str, values: dict[str, Any], where: str) -> str:
 
 
 def sql_literal(value: Any) -> str:
-    """A TOML value as an SQL literal, quotes doubled."""
+    """Return a TOML value as an SQL literal, with quotes doubled."""
     if isinstance(value, _Sql):
         return value
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What a task stream holds: sizes, what is missing and why, overlaps, class balance."""
+"""Report a task stream: sizes, missing clips and reasons, overlaps, class balance."""
 
 import re
 from dataclasses import dataclass
@@ -13,9 +13,18 @@ _PUBLISHED = "(SELECT c.*, NULL::VARCHAR AS verdict FROM clips c)"
 
 @dataclass(frozen=True, slots=True)
 class TaskSize:
-    """One task's role. classes: distinct labels; fewest, most: clips of its rarest and commonest.
+    """Sizes of one role of a task.
 
-    missing: published less stored, where `why` counts the reasons of what is not stored.
+    Attributes:
+        position: Position of the task in the stream.
+        task: Name of the task.
+        role: train, eval or retrieval.
+        published: Number of published clips.
+        stored: Number of stored clips.
+        classes: Number of distinct labels of the stored clips.
+        fewest: Stored clips of the rarest label.
+        most: Stored clips of the most frequent label.
+        why: Reasons of the clips that are not stored, with counts.
     """
 
     position: int
@@ -30,12 +39,20 @@ class TaskSize:
 
     @property
     def missing(self) -> int:
+        """Number of published clips that are not stored."""
         return max(self.published - self.stored, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Clips that two parts of a stream share (kind `clips`), or videos (kind `videos`)."""
+    """Clips or videos that two parts of a stream share.
+
+    Attributes:
+        kind: `clips` or `videos`.
+        first: One part, as task and role.
+        second: The other part.
+        count: Number of shared clips or videos.
+    """
 
     kind: str
     first: str
@@ -45,7 +62,13 @@ class Overlap:
 
 @dataclass(frozen=True)
 class TaskReport:
-    """sizes: in task order. overlaps: between train parts, and of any train with any eval."""
+    """Sizes and overlaps of a stream.
+
+    Attributes:
+        stream: Name of the stream.
+        sizes: Sizes in the order of tasks and roles.
+        overlaps: Overlaps of train parts with each other, and with evaluation parts.
+    """
 
     stream: str
     sizes: tuple[TaskSize, ...]
@@ -53,12 +76,18 @@ class TaskReport:
 
     @property
     def problems(self) -> tuple[Overlap, ...]:
-        """Overlaps that nobody asked for: shared clips. (Shared videos are to know of.)"""
+        """Overlaps that are errors: shared clips. Shared videos are only reported."""
         return tuple(overlap for overlap in self.overlaps if overlap.kind == "clips")
 
 
-def registered(con: duckdb.DuckDBPyConnection, name: str) -> list[tuple[int, str, str, str]]:
-    """(position, task, role, query) of a stream in the manifest. Raises StreamError."""
+def registered_queries(
+    con: duckdb.DuckDBPyConnection, name: str
+) -> list[tuple[int, str, str, str]]:
+    """Return (position, task, role, query) of every part of a registered stream.
+
+    Raises:
+        StreamError: The manifest has no such stream.
+    """
     rows = con.execute(
         "SELECT position, task, role, query FROM tasks WHERE stream = ? "
         "ORDER BY position, list_position(['train', 'eval', 'retrieval'], role)",
@@ -69,20 +98,24 @@ def registered(con: duckdb.DuckDBPyConnection, name: str) -> list[tuple[int, str
             row[0] for row in con.execute("SELECT DISTINCT stream FROM tasks ORDER BY 1").fetchall()
         ]
         raise StreamError(
-            f"there is no stream {name!r} in this store (there are: {', '.join(known) or 'none'}); "
-            f"add it: avstore tasks add {name}"
+            f"the store has no stream {name!r}, only: {', '.join(known) or 'none'}; "
+            f"add it with avstore tasks add {name}"
         )
     return rows
 
 
-def report(con: duckdb.DuckDBPyConnection, name: str) -> TaskReport:
-    """Ask the manifest all of it; only temporary tables are written."""
-    _materialise(con, registered(con, name))
+def report_stream(con: duckdb.DuckDBPyConnection, name: str) -> TaskReport:
+    """Compute the report of a registered stream; only temporary tables are written.
+
+    Raises:
+        StreamError: The manifest has no such stream.
+    """
+    _materialise(con, registered_queries(con, name))
     return TaskReport(name, _sizes(con), _overlaps(con))
 
 
 def _materialise(con: duckdb.DuckDBPyConnection, rows: list[tuple[int, str, str, str]]) -> None:
-    """Temp table `parts`: one row a clip, task and role; stored, or only published."""
+    """Create the temporary table `parts`: a row per clip, task and role, stored or published."""
     con.execute(
         "CREATE OR REPLACE TEMP TABLE parts "
         "(position INTEGER, task VARCHAR, role VARCHAR, stored BOOLEAN, clip_id VARCHAR)"
@@ -135,9 +168,9 @@ def _sizes(con: duckdb.DuckDBPyConnection) -> tuple[TaskSize, ...]:
 
 
 def _overlaps(con: duckdb.DuckDBPyConnection) -> tuple[Overlap, ...]:
-    """Between the train parts of two tasks, and between any train part and any other role.
+    """Return overlaps between train parts of two tasks, and between train and other roles.
 
-    Of published clips, so that an overlap shows before anything is stored.
+    Published clips are compared, so that an overlap is found before anything is stored.
     """
     rows = con.execute("""
         WITH p AS (

@@ -1,12 +1,27 @@
-"""Task streams in the manifest: rows of `tasks`, and the view that answers them."""
+"""Register task streams in the manifest: rows of `tasks` and the view `task_clips`."""
 
 from importlib.resources import files
 
 import duckdb
 
-from avstore.manifests.streams import ROLES, Stream, StreamError, Task, parse_stream, sql_literal
+from avstore.manifests.streams import (
+    ROLES,
+    StreamError,
+    StreamSpec,
+    TaskSpec,
+    parse_stream,
+    sql_literal,
+)
 
-__all__ = ["ROLES", "Stream", "StreamError", "Task", "create_task_view", "parse_stream", "register"]
+__all__ = [
+    "ROLES",
+    "StreamError",
+    "StreamSpec",
+    "TaskSpec",
+    "create_task_view",
+    "parse_stream",
+    "register_stream",
+]
 
 _EMPTY = (
     "SELECT NULL::VARCHAR AS stream, NULL::INTEGER AS position, NULL::VARCHAR AS task, "
@@ -15,16 +30,16 @@ _EMPTY = (
 
 
 def create_base_views(con: duckdb.DuckDBPyConnection) -> None:
-    """The views that task queries choose from."""
+    """Create the views that task queries select from."""
     for name in ("views_tasks.sql", "views_leakage.sql"):
         con.execute(files("avstore.manifests").joinpath(name).read_text())
 
 
-def register(con: duckdb.DuckDBPyConnection, stream: Stream) -> None:
-    """Put a stream's tasks into the table `tasks`, in place of an older one of its name.
+def register_stream(con: duckdb.DuckDBPyConnection, stream: StreamSpec) -> None:
+    """Write a stream's tasks to the table `tasks`, replacing a stream of the same name.
 
-    Raises StreamError, with the task named, for a query that DuckDB does not take or that returns
-    no `clip_id`.
+    Raises:
+        StreamError: A task's query fails or returns no column `clip_id`.
     """
     create_base_views(con)
     rows = [
@@ -49,9 +64,9 @@ def _check(con: duckdb.DuckDBPyConnection, query: str, where: str) -> None:
 
 
 def create_task_view(con: duckdb.DuckDBPyConnection) -> None:
-    """(Re)create view `task_clips` (stream, position, task, role, clip_id) over table `tasks`.
+    """Create or replace the view `task_clips` (stream, position, task, role, clip_id).
 
-    Live: it follows the clips as they are stored. One row a clip, task and role.
+    It has one row per clip, task and role, and follows the clips as they are stored.
     """
     create_base_views(con)
     rows = con.execute("SELECT * FROM tasks ORDER BY ALL").fetchall()

@@ -1,4 +1,4 @@
-"""The closed list of verdicts, and the one policy each of them has."""
+"""The closed list of verdicts and the policy of each."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +9,7 @@ STATUSES: tuple[Status, ...] = ("stored", "rejected", "gone", "retryable", "pend
 
 
 class Verdict(StrEnum):
-    """Why a clip is not usable (or, for the flagged ones, what to know of it)."""
+    """Reason why a clip is not usable, or why a stored clip is flagged."""
 
     PRIVATE = "private"
     REMOVED = "removed"
@@ -40,12 +40,14 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Policy:
+class VerdictPolicy:
     """What a verdict does to a clip.
 
-    status: where the clip goes. retry_after_s: seconds before another attempt (None: never).
-    max_attempts: attempts that count against the clip (None: no limit).
-    pauses_queue: the whole queue waits, and the clip is not charged an attempt.
+    Attributes:
+        status: Status that the clip gets.
+        retry_after_s: Seconds before the next attempt; None: never.
+        max_attempts: Limit of attempts charged to the clip; None: no limit.
+        pauses_queue: Whether the whole queue waits and the clip is charged no attempt.
     """
 
     status: Status
@@ -54,11 +56,11 @@ class Policy:
     pauses_queue: bool = False
 
 
-_GONE = Policy("gone")
-_REJECTED = Policy("rejected")
-_FLAGGED = Policy("stored")
+_GONE = VerdictPolicy("gone")
+_REJECTED = VerdictPolicy("rejected")
+_FLAGGED = VerdictPolicy("stored")
 
-POLICIES: dict[Verdict, Policy] = {
+POLICIES: dict[Verdict, VerdictPolicy] = {
     Verdict.PRIVATE: _GONE,
     Verdict.REMOVED: _GONE,
     Verdict.COPYRIGHT: _GONE,
@@ -67,13 +69,13 @@ POLICIES: dict[Verdict, Policy] = {
     Verdict.MEMBERS_ONLY: _GONE,
     Verdict.LIVE: _GONE,
     Verdict.NOT_FOUND: _GONE,
-    Verdict.RATE_LIMITED: Policy("retryable", 600.0, None, pauses_queue=True),
-    Verdict.BOT_CHECK: Policy("retryable", 3600.0, None, pauses_queue=True),
-    Verdict.TIMEOUT: Policy("retryable", 60.0, 5),
-    Verdict.DNS: Policy("retryable", 60.0, None, pauses_queue=True),
-    Verdict.CONNECTION: Policy("retryable", 30.0, 5),
-    Verdict.HTTP_5XX: Policy("retryable", 60.0, 5),
-    Verdict.DISK_FULL: Policy("retryable", 0.0, None, pauses_queue=True),
+    Verdict.RATE_LIMITED: VerdictPolicy("retryable", 600.0, None, pauses_queue=True),
+    Verdict.BOT_CHECK: VerdictPolicy("retryable", 3600.0, None, pauses_queue=True),
+    Verdict.TIMEOUT: VerdictPolicy("retryable", 60.0, 5),
+    Verdict.DNS: VerdictPolicy("retryable", 60.0, None, pauses_queue=True),
+    Verdict.CONNECTION: VerdictPolicy("retryable", 30.0, 5),
+    Verdict.HTTP_5XX: VerdictPolicy("retryable", 60.0, 5),
+    Verdict.DISK_FULL: VerdictPolicy("retryable", 0.0, None, pauses_queue=True),
     Verdict.NO_VIDEO: _REJECTED,
     Verdict.NO_AUDIO: _REJECTED,
     Verdict.TOO_SHORT: _REJECTED,
@@ -84,5 +86,5 @@ POLICIES: dict[Verdict, Policy] = {
     Verdict.SILENT: _FLAGGED,
     Verdict.STILL: _FLAGGED,
     Verdict.BLACK: _FLAGGED,
-    Verdict.UNKNOWN: Policy("retryable", 300.0, 3),
+    Verdict.UNKNOWN: VerdictPolicy("retryable", 300.0, 3),
 }

@@ -1,17 +1,32 @@
-"""Hold every shard against its checksum, its sidecar and its rows in the manifest."""
+"""Check every shard against its checksum, its sidecar and its rows in the manifest."""
 
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
 
-from avstore.manifests.problem import Problem
 from avstore.manifests.store import Store, file_sha256, shard_of, sidecar_of
-from avstore.manifests.verify_companions import companions
 
-__all__ = ["Problem", "verify"]
+# Members of a companion: offset, size and CRC-32 (None: not read) by name.
+_Places = dict[str, tuple[int, int, int | None]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A disagreement in the store.
+
+    Attributes:
+        where: A path relative to the store, or a clip id.
+        what: The values that disagree.
+    """
+
+    where: str
+    what: str
 
 
 def verify(
@@ -20,9 +35,13 @@ def verify(
     checksums: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Problem]:
-    """Every disagreement in the store. checksums: also read every shard whole.
+    """Yield every disagreement in the store.
 
-    progress: told of each shard that is done.
+    Args:
+        con: Connection to the manifest.
+        store: The store's paths.
+        checksums: Also read every shard and check its sha256, or the CRC-32 of its features.
+        progress: Called with 1 after each base shard.
     """
     yield from _accounts(con)
     yield from _leftovers(con, store)
@@ -32,7 +51,7 @@ def verify(
         yield from _shard(con, store, row, checksums)
         if progress:
             progress(1)
-    yield from companions(con, store, checksums)
+    yield from _companions(con, store, checksums)
 
 
 def _accounts(con: duckdb.DuckDBPyConnection) -> Iterator[Problem]:
@@ -43,9 +62,10 @@ def _accounts(con: duckdb.DuckDBPyConnection) -> Iterator[Problem]:
         WHERE s.status IS DISTINCT FROM d.status OR s.verdict IS DISTINCT FROM d.verdict
         """
     ).fetchall()
-    for clip_id, stage, said, derived in differing:
+    for clip_id, stage, status, derived in differing:
         yield Problem(
-            clip_id, f"at {stage}: status says {said}, the rest of the manifest {derived}"
+            clip_id,
+            f"at {stage}: status is {status}, the other tables give {derived}",
         )
     twice = con.execute(
         "SELECT clip_id, stage, count(*) FROM status GROUP BY ALL HAVING count(*) > 1"
@@ -60,7 +80,7 @@ def _accounts(con: duckdb.DuckDBPyConnection) -> Iterator[Problem]:
 
 
 def _leftovers(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Problem]:
-    """Files that nothing knows of. What a killed or running build has planned is no defect."""
+    """Yield files that the manifest lacks; those that a build has planned are no defect."""
     known = {row[0] for row in con.execute("SELECT path FROM shards").fetchall()}
     known |= {row[0] for row in con.execute("SELECT shard FROM dropped").fetchall()}
     known |= {row[0] for row in con.execute("SELECT shard FROM plans").fetchall()}
@@ -68,7 +88,7 @@ def _leftovers(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Problem
     for sidecar in store.sidecars():
         shard = shard_of(sidecar.relative_to(store.root))
         if shard not in known:
-            yield Problem(shard, "has a sidecar that the manifest does not know (avstore index)")
+            yield Problem(shard, "has a sidecar that is not in the manifest (avstore index)")
     for tar in store.shards.glob("*/*/*.tar"):
         name = str(tar.relative_to(store.root))
         if tar.stem.count(".") == 0 and name not in known:
@@ -76,7 +96,7 @@ def _leftovers(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Problem
 
 
 def _column(paths: Iterable[Path], name: str) -> Iterator[str]:
-    """The values of one text column of these Parquet files."""
+    """Yield the values of a text column of Parquet files."""
     for path in paths:
         yield from pq.read_table(path, columns=[name]).column(0).to_pylist()
 
@@ -87,7 +107,7 @@ def _shard(
     name, size, sha256, clips = row
     path, sidecar = store.root / name, store.root / sidecar_of(name)
     if not path.is_file():
-        yield Problem(name, "is in the manifest and not on disk")
+        yield Problem(name, "is in the manifest but not on disk")
         return
     if path.stat().st_size != size:
         yield Problem(name, f"has {path.stat().st_size} bytes, the manifest says {size}")
@@ -123,7 +143,7 @@ def _sidecar(
 
 
 def _members(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> Iterator[Problem]:
-    """The tar's own members against the rows' names, offsets and sizes."""
+    """Compare the tar's members with the names, offsets and sizes of the rows."""
     try:
         with tarfile.open(path) as tar:
             found = {m.name: (m.offset_data, m.size) for m in tar}
@@ -140,4 +160,83 @@ def _members(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> Iterator[
             expected[f"{key}.{suffix}"] = (offset, size)
     if found != expected:
         wrong = sorted(set(found.items()) ^ set(expected.items()))[:1]
-        yield Problem(name, f"has members that differ from its rows, for one {wrong[0][0]}")
+        yield Problem(name, f"has members that differ from its rows, for example {wrong[0][0]}")
+
+
+def _companions(
+    con: duckdb.DuckDBPyConnection, store: Store, checksums: bool = True
+) -> Iterator[Problem]:
+    """Yield every disagreement of companion shards. checksums: also read every value."""
+    yield from _unknown(con, store)
+    names = con.execute("SELECT DISTINCT shard FROM feature_samples ORDER BY shard").fetchall()
+    for (name,) in names:
+        yield from _companion(con, store, name, checksums)
+
+
+def _unknown(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Problem]:
+    """Yield companions whose sidecar is not in the manifest."""
+    known = con.execute(
+        "SELECT shard FROM feature_samples UNION SELECT shard FROM dropped"
+    ).fetchall()
+    for sidecar in store.feature_sidecars():
+        shard = shard_of(sidecar.relative_to(store.root))
+        if (shard,) not in known and pq.read_metadata(sidecar).num_rows:
+            yield Problem(shard, "has a sidecar that is not in the manifest (avstore index)")
+
+
+def _companion(
+    con: duckdb.DuckDBPyConnection, store: Store, name: str, checksums: bool
+) -> Iterator[Problem]:
+    if not (store.root / name).is_file():
+        yield Problem(name, "is in the manifest but not on disk")
+        return
+    if not (store.root / sidecar_of(name)).is_file():
+        yield Problem(name, f"has no sidecar {sidecar_of(name).rsplit('/', 1)[-1]}")
+    rows = con.execute(
+        'SELECT clip_id, feature, "offset", size, crc32 FROM feature_samples '
+        "WHERE shard = ? ORDER BY position",
+        [name],
+    ).fetchall()
+    yield from _companion_members(store, name, rows, checksums)
+    yield from _base(con, name, [row[0] for row in rows])
+
+
+def _companion_members(
+    store: Store, name: str, rows: list[Any], checksums: bool
+) -> Iterator[Problem]:
+    """Compare the tar's members with the names, offsets, sizes and checksums of the rows."""
+    expected: _Places = {
+        f"{clip_id.split('/', 1)[1]}.{feature}.npy": (offset, size, crc32 if checksums else None)
+        for clip_id, feature, offset, size, crc32 in rows
+    }
+    try:
+        with tarfile.open(store.root / name) as tar:
+            found: _Places = {
+                m.name: (m.offset_data, m.size, _crc32(tar, m) if checksums else None) for m in tar
+            }
+    except (tarfile.TarError, OSError) as error:
+        yield Problem(name, f"is not a readable tar: {error}")
+        return
+    if list(found.items()) != list(expected.items()):
+        differing = sorted(set(found.items()) ^ set(expected.items()))
+        example = differing[0][0] if differing else "their order"
+        yield Problem(name, f"has members that differ from its rows, for example {example}")
+
+
+def _crc32(tar: tarfile.TarFile, member: tarfile.TarInfo) -> int:
+    content = tar.extractfile(member)
+    return zlib.crc32(content.read()) if content else 0
+
+
+def _base(con: duckdb.DuckDBPyConnection, name: str, clip_ids: list[str]) -> Iterator[Problem]:
+    """Compare clips and order with the base shard; a vocabulary's companion has no base."""
+    folder, file = name.rsplit("/", 1)
+    base = f"{folder}/{file.split('.', 1)[0]}.tar"
+    rows = con.execute(
+        "SELECT clip_id FROM samples WHERE shard = ? ORDER BY position", [base]
+    ).fetchall()
+    if rows and [row[0] for row in rows] != clip_ids:
+        yield Problem(
+            name, f"has {len(clip_ids)} clips in another order or number than the {len(rows)} "
+            f"of its base {base} (avstore features stale)"
+        )  # fmt: skip

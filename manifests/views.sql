@@ -1,6 +1,6 @@
--- Views a person would want. All are live: they follow the tables.
+-- Views for users. All follow the tables.
 
--- Clips that can be trained on: one row per stored sample, with every column of clips.
+-- Clips to train on: one row per stored sample, with all columns of clips.
 CREATE OR REPLACE VIEW trainable AS
 SELECT c.*, s.shard, s.fingerprint, h.recipe, s.frame_count, s.fbank_frames, s.duration_s, q.verdict,
        s.members, s.offsets, s.sizes
@@ -9,7 +9,7 @@ JOIN clips c USING (clip_id)
 JOIN shards h ON h.path = s.shard
 LEFT JOIN quality q ON q.clip_id = s.clip_id AND q.fingerprint = s.fingerprint;
 
--- The closed account: per dataset and stage, wanted = stored + rejected + gone + retryable + pending.
+-- The closed summary per dataset and stage: wanted = stored + rejected + gone + retryable + pending.
 CREATE OR REPLACE VIEW account AS
 SELECT c.dataset, t.stage, count(*) AS wanted,
        count(*) FILTER (t.status = 'stored') AS stored,
@@ -20,7 +20,7 @@ SELECT c.dataset, t.stage, count(*) AS wanted,
 FROM status t JOIN clips c USING (clip_id)
 GROUP BY ALL ORDER BY ALL;
 
--- Every clip that is not usable, and why; unknown reasons first.
+-- Clips that are not usable, with the reason; unknown reasons first.
 CREATE OR REPLACE VIEW failures AS
 SELECT t.clip_id, t.stage, t.status, t.verdict, q.detail, t.attempts, t.not_before, t.updated_at,
        c.split, c.labels
@@ -31,7 +31,7 @@ LEFT JOIN quality q ON q.clip_id = t.clip_id AND q.fingerprint = g.fingerprint
 WHERE t.status IN ('rejected', 'gone', 'retryable')
 ORDER BY t.verdict <> 'unknown', t.clip_id, t.stage;
 
--- Per class: how many clips were published, how many are stored.
+-- Published and stored clips per class.
 CREATE OR REPLACE VIEW coverage AS
 SELECT c.dataset, t.stage, u.label, c.split, count(*) AS wanted,
        count(*) FILTER (t.status = 'stored') AS stored,
@@ -42,20 +42,20 @@ WHERE t.stage <> 'fetch'
 GROUP BY c.dataset, t.stage, u.label, c.split
 ORDER BY c.dataset, t.stage, percent, u.label;
 
--- Clips that are wanted and not stored.
+-- Published clips that are not stored.
 CREATE OR REPLACE VIEW missing AS
 SELECT c.clip_id, c.dataset, c.split, c.labels, t.stage, t.status, t.verdict
 FROM clips c JOIN status t USING (clip_id)
 WHERE t.status <> 'stored';
 
--- What changed since a run began: join with runs on run_id, or filter by updated_at.
+-- Statuses that changed since each run began.
 CREATE OR REPLACE VIEW changes AS
 SELECT r.run_id, r.command, r.started_at, t.clip_id, t.stage, t.status, t.verdict, t.updated_at
 FROM runs r JOIN status t ON t.updated_at >= r.started_at
 ORDER BY r.started_at, t.updated_at;
 
--- The fetch attempt that counts for each clip (the latest), and how many were charged to it since
--- it was last given another chance (avstore retry: a row with outcome 'pending').
+-- The latest fetch attempt of each clip, and the number of attempts charged since the last retry
+-- (avstore retry adds a row with outcome 'pending').
 CREATE OR REPLACE VIEW last_fetch AS
 WITH chances AS (
     SELECT clip_id, max(started_at) FILTER (outcome = 'pending') AS given_at
@@ -69,7 +69,7 @@ FROM attempts a JOIN chances g USING (clip_id)
 WHERE a.stage = 'fetch'
 QUALIFY row_number() OVER (PARTITION BY a.clip_id ORDER BY a.started_at DESC) = 1;
 
--- The same for a list of clips: reads only their attempts.
+-- The latest fetch attempt of some clips; reads only their attempts.
 CREATE OR REPLACE MACRO last_fetch_of(ids) AS TABLE
 SELECT clip_id,
        arg_max_null(path, started_at) AS path,
@@ -78,7 +78,7 @@ SELECT clip_id,
 FROM attempts WHERE stage = 'fetch' AND clip_id IN (SELECT unnest(ids))
 GROUP BY clip_id;
 
--- The status of every clip at every stage, derived from the other tables: `status` is kept equal.
+-- Status of every clip at every stage, derived from the other tables; `status` is kept equal to it.
 CREATE OR REPLACE VIEW derived_status AS
 SELECT c.clip_id, 'fetch' AS stage, coalesce(f.outcome, 'pending') AS status,
        f.error_class AS verdict, coalesce(f.attempts, 0)::INTEGER AS attempts,

@@ -1,5 +1,5 @@
--- Source videos that more than one split or dataset uses: what a model may have seen before.
--- One row a video; clips: how many clips are cut from it.
+-- Source videos used by more than one split or dataset: one row per video, with the number of clips
+-- cut from it.
 CREATE OR REPLACE VIEW shared_sources AS
 SELECT source_id,
        list_sort(list(DISTINCT dataset)) AS datasets,
@@ -10,8 +10,8 @@ WHERE source_id IS NOT NULL
 GROUP BY source_id
 HAVING count(DISTINCT dataset || ':' || split) > 1;
 
--- Clips to leave out of training because their video is also in some dataset's evaluation split.
--- A task filters by: clip_id NOT IN (SELECT clip_id FROM leaking_clips).
+-- Clips whose video is also in an evaluation split of some dataset. Exclude them from training by
+-- clip_id NOT IN (SELECT clip_id FROM leaking_clips).
 CREATE OR REPLACE VIEW leaking_clips AS
 SELECT c.clip_id, c.dataset, c.split, c.source_id, e.clip_ids AS evaluated_by
 FROM clips c

@@ -1,5 +1,5 @@
--- Clips that task queries choose from: one row a clip, however many recipes have stored it.
--- verdict: what to know of it (silent, still, black), NULL if nothing.
+-- Clips that task queries select from: one row per clip, even if several recipes stored it.
+-- verdict: flag of the clip (silent, still, black), NULL if none.
 CREATE OR REPLACE VIEW stored_clips AS
 SELECT c.*, t.verdict
 FROM clips c

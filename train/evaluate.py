@@ -2,7 +2,7 @@
 
     python train/evaluate.py --shards data/shards --recipe classify --init runs/…/task-08.pt
 
-Recipes: classify (VGGSound), ave (events by the second), avs (segmentation, with --masks),
+Recipes: classify (VGGSound), ave (events by the second), avs (segmentation),
 retrieval (nothing is trained). One process, one device.
 """
 
@@ -54,7 +54,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     p.add_argument("--recipe", required=True, help=f"{', '.join(downstream_names())}, or a .toml")
     p.add_argument("--init", help="task-*.pt of a run, or published weights")
     p.add_argument("--stream", help="task stream (default: the recipe's, else the first full one)")
-    p.add_argument("--masks", type=Path, help="AVSBench's folder with s4_data (recipe avs)")
     p.add_argument("--seed", type=int)
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="optim.lr=1e-4")
     p.add_argument("--out", type=Path, help="default: runs/downstream/<recipe>-<stream>-seed<seed>")
@@ -84,7 +83,6 @@ def evaluate(args: argparse.Namespace, console: Console, ending: Ending) -> None
         store,
         whole(store, stream, ("train",), task.segments),
         whole(store, stream, task.roles, task.segments),
-        args.masks,
     )
     device = pick_device(args.device)
     seed_everything(config.seed, 0)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from avstore.manifests.errors import machine_words
+from avstore.manifests.errors import describe_os_error
 from avstore.manifests.store import StoreError
 from avstore.train import dist
 from avstore.train.errors import UserError
@@ -90,6 +90,6 @@ def _failed(error: BaseException) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if isinstance(error, OSError):
-        print(f"error: {machine_words(error)}", file=sys.stderr)
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return 4
     raise error

@@ -1,5 +1,5 @@
--- Version 2: status lies in the order of clips.position; a sample's whole range in its tar;
--- companion shards' rows; which ledger files are in the manifest (new tables: schema.sql).
+-- Version 2: status is ordered by clips.position; samples have the range of all members; new tables
+-- feature_samples and ledger_files (schema.sql).
 DROP VIEW IF EXISTS derived_status;
 ALTER TABLE status ADD COLUMN IF NOT EXISTS position BIGINT;
 ALTER TABLE plans ADD COLUMN IF NOT EXISTS first_position BIGINT;

@@ -1,1 +1,1 @@
--- The table `statistics` is new; schema.sql has made it.
+-- Version 4: new table statistics (schema.sql).

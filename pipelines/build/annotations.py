@@ -12,7 +12,7 @@ from avstore.manifests import annotation_sets, ledger
 from avstore.manifests.annotation_sets import AnnotationSet, annotation_set, clips_table
 from avstore.manifests.ingest import refresh_status, transaction
 from avstore.manifests.store import Store
-from avstore.manifests.tasks import create_task_view, register
+from avstore.manifests.tasks import create_task_view, register_stream
 from avstore.pipelines.build.task_streams import load_stream
 
 
@@ -70,9 +70,9 @@ def ingest_annotations(
         AnnotationError: A file cannot be read or has no usable row.
     """
     annotations = read_annotations(spec, paths)
-    annotation_sets.save(store, annotations)
+    annotation_sets.save_annotations(store, annotations)
     with transaction(con):
-        annotation_sets.ingest(con, annotations)
+        annotation_sets.replace_annotations(con, annotations)
         refresh_status(con)
 
 
@@ -80,6 +80,6 @@ def register_streams(con: duckdb.DuckDBPyConnection, store: Store, spec: Dataset
     """Register the dataset's task streams as queries of the manifest."""
     with transaction(con):
         for stream in spec.streams:
-            register(con, load_stream(stream))
+            register_stream(con, load_stream(stream))
         create_task_view(con)
     ledger.save_table(con, store, "tasks")

@@ -11,7 +11,7 @@ from typing import Any
 
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests import ledger
-from avstore.manifests.account import Account, check
+from avstore.manifests.account import Account, check_accounts
 from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.ingest import refresh_status, transaction
 from avstore.manifests.lock import writing
@@ -173,7 +173,7 @@ class _Driver:
         )
         shards = sum(self.fetch_and_extract(source, wanted))
         self.writer.publish()
-        accounts = check(self.writer.con, self.spec.name)
+        accounts = check_accounts(self.writer.con, self.spec.name)
         unmatched = self.unmatched_files(source, wanted)
         return BuildResult(self.stage, accounts, shards, bad_rows, unmatched)
 

@@ -5,7 +5,7 @@ import duckdb
 from avstore.manifests import ledger
 from avstore.manifests.catalogue import Writer
 from avstore.manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
-from avstore.manifests.rebuild import rebuild, standing
+from avstore.manifests.rebuild import not_dropped, rebuild
 from avstore.manifests.store import Store, remove_temporaries, shard_of, sidecar_of
 from avstore.pipelines.fetch.attempt_log import recover_attempts
 
@@ -18,11 +18,11 @@ def recover(writer: Writer, store: Store) -> None:
     remove_temporaries(store)
     recover_attempts(store.root)
     con = writer.con
-    if not store.manifest.is_file() or ledger.dropped_elsewhere(con, store):
+    if not store.manifest.is_file() or ledger.has_unapplied_drop(con, store):
         rebuild(writer, store)
         return
     with transaction(con):
-        if ledger.load_new(con, store):
+        if ledger.load_new_files(con, store):
             refresh_status(con)
     planned = con.execute("SELECT shard FROM plans WHERE NOT done ORDER BY shard").fetchall()
     sidecars = [store.root / sidecar_of(shard) for (shard,) in planned]
@@ -35,7 +35,7 @@ def _ingest_companions(con: duckdb.DuckDBPyConnection, store: Store) -> None:
     known = {row[0] for row in con.execute("SELECT DISTINCT shard FROM feature_samples").fetchall()}
     new = [
         path
-        for path in standing(con, store, store.feature_sidecars())
+        for path in not_dropped(con, store, store.feature_sidecars())
         if shard_of(path.relative_to(store.root)) not in known
     ]
     with transaction(con):

@@ -7,13 +7,13 @@ from typing import Any
 
 from avstore.datasets import registry
 from avstore.manifests.generated_streams import class_incremental, domain_incremental
-from avstore.manifests.streams import Stream, StreamError, Task, from_table
+from avstore.manifests.streams import StreamError, StreamSpec, TaskSpec, from_table
 
 _NOT_LEAKING = """SELECT clip_id FROM ({query}
 ) WHERE clip_id NOT IN (SELECT clip_id FROM leaking_clips)"""
 
 
-def load_stream(name: str | Path, /, **overrides: Any) -> Stream:
+def load_stream(name: str | Path, /, **overrides: Any) -> StreamSpec:
     """Load a task stream.
 
     Besides the keys that `avstore.manifests.streams` reads, a TOML file may have: `extends`, the
@@ -58,7 +58,7 @@ def _text(name: str) -> str:
         raise StreamError(f"stream {name} cannot be read: {error}") from error
 
 
-def _generated(name: str, parameters: dict[str, Any]) -> Stream:
+def _generated(name: str, parameters: dict[str, Any]) -> StreamSpec:
     parameters = dict(parameters)
     kind = parameters.pop("kind", None)
     try:
@@ -75,7 +75,7 @@ def _generated(name: str, parameters: dict[str, Any]) -> Stream:
     )
 
 
-def _composed(table: dict[str, Any], entries: list[dict[str, Any]], where: str) -> Stream:
+def _composed(table: dict[str, Any], entries: list[dict[str, Any]], where: str) -> StreamSpec:
     """Return a stream whose tasks are taken from other streams."""
     tasks = []
     for entry in entries:
@@ -85,11 +85,11 @@ def _composed(table: dict[str, Any], entries: list[dict[str, Any]], where: str) 
             raise StreamError(
                 f"stream {where!r}: from = {entry.get('from')!r} names no task; write 'stream:task'"
             )
-        tasks.append(Task(str(entry.get("task", task_name)), dict(by_name[task_name].queries)))
+        tasks.append(TaskSpec(str(entry.get("task", task_name)), dict(by_name[task_name].queries)))
     if table.get("drop_leaking"):
         for task in tasks:
             task.queries["train"] = _NOT_LEAKING.format(query=task.queries["train"])
-    return Stream(
+    return StreamSpec(
         name=str(table["name"]),
         title=str(table.get("title", table["name"])),
         dataset=None,

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from avstore.datasets.spec import AnnotationError
 from avstore.manifests.account import AccountError
-from avstore.manifests.errors import machine_words, of_a_client
+from avstore.manifests.errors import describe_os_error, is_client_error
 from avstore.manifests.lock import StoreBusyError
 from avstore.manifests.store import StoreError
 from avstore.pipelines.cli import (
@@ -92,13 +92,13 @@ def main() -> None:
         errors.print(f"avstore: {error.filename}: {error.strerror}; name another", markup=False)
         sys.exit(ExitCode.USAGE)
     except OSError as error:
-        errors.print(f"avstore: {machine_words(error)}", markup=False)
+        errors.print(f"avstore: {describe_os_error(error)}", markup=False)
         sys.exit(ExitCode.FAILED)
     except AccountError as error:
         errors.print(f"avstore: {error}", markup=False)
         sys.exit(ExitCode.FAILED)
     except Exception as error:
-        if not of_a_client(error):
+        if not is_client_error(error):
             raise
         errors.print(f"avstore: the remote store cannot be used: {error}", markup=False)
         sys.exit(ExitCode.FAILED)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from avstore.manifests.catalogue import open_read
-from avstore.manifests.gc import collect, garbage
+from avstore.manifests.gc import collect_garbage, find_garbage
 from avstore.manifests.lock import writing
 from avstore.manifests.store import find_store
 from avstore.pipelines.cli.options import DEFAULT_STORE, StoreOption
@@ -28,12 +28,12 @@ def run(
     found = find_store(store)
     with writing(found, wait):
         with open_read(found) as con:
-            items = garbage(con, found)
+            items = find_garbage(con, found)
         for item in items:
             out.print(f"{item.path}  {item.bytes} bytes  {item.why}", markup=False)
         total = sum(item.bytes for item in items)
         if delete:
-            collect(found, items)
+            collect_garbage(found, items)
     kinds = Counter(item.why for item in items)
     out.print(f"{len(items)} files, {total / 1e6:.1f} MB" + (":" if kinds else ""))
     for why, count in sorted(kinds.items()):

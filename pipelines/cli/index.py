@@ -10,7 +10,7 @@ from avstore.manifests import ledger
 from avstore.manifests.catalogue import open_write
 from avstore.manifests.lock import writing
 from avstore.manifests.rebuild import rebuild
-from avstore.manifests.repair import unusable
+from avstore.manifests.repair import unusable_sidecars
 from avstore.manifests.store import Store, StoreError, remove_temporaries
 from avstore.manifests.tasks import create_task_view
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption
@@ -32,7 +32,7 @@ def run(
     if not found.ledger.is_dir():
         raise StoreError(f"{store} is no store: it has no ledger; name one with --store")
     with writing(found, wait):
-        left = unusable(found, [*found.sidecars(), *found.feature_sidecars()])
+        left = unusable_sidecars(found, [*found.sidecars(), *found.feature_sidecars()])
         count = index(found, left)
     for sidecar, reason in left.items():
         out.print(f"[red]{sidecar.relative_to(found.root)}[/red] {reason}; left out")

@@ -18,7 +18,7 @@ def _folder(value: str | Path) -> Path:
 
 def _mirrored(value: str | Path) -> Path:
     """The folder; of an address, that of its manifest's copy here."""
-    return remote.mirror(str(value))[0].root if "://" in str(value) else Path(value)
+    return remote.mirror_store(str(value))[0].root if "://" in str(value) else Path(value)
 
 
 _FOLDER, _ANY = "The store's folder.", "The store's folder, or its address (s3://…)."

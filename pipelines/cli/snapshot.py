@@ -22,7 +22,7 @@ def create(
     note: Annotated[str, typer.Option(help="What it is for: a paper, a run.")] = "",
 ) -> None:
     """Keep the manifest as it is now; gc keeps the shards it names."""
-    made = snapshots.create(find_store(store), name, note)
+    made = snapshots.create_snapshot(find_store(store), name, note)
     console().print(
         f"snapshot {made.name}: {made.clips} clips, {made.samples} samples in {made.shards} shards "
         f"({made.bytes / 1e6:.1f} MB, sha256 {made.sha256[:12]}…)"
@@ -33,7 +33,7 @@ def create(
 def list_(store: StoreOption = DEFAULT_STORE) -> None:
     """Every snapshot, the oldest first."""
     table = Table("name", "created", "clips", "samples", "shards", "sha256", "note", box=None)
-    for s in snapshots.snapshots(find_store(store)):
+    for s in snapshots.list_snapshots(find_store(store)):
         counts = (str(s.clips), str(s.samples), str(s.shards))
         table.add_row(s.name, s.created_at, *counts, s.sha256[:12], s.note)
     console().print(table)
@@ -47,7 +47,7 @@ def diff(
 ) -> None:
     """What was added, removed or changed from one state to another."""
     table = Table("", "added", "removed", "changed", "for example", box=None)
-    for d in snapshots.diff(find_store(store), old, new):
+    for d in snapshots.diff_snapshots(find_store(store), old, new):
         table.add_row(d.what, str(d.added), str(d.removed), str(d.changed), ", ".join(d.examples))
     console().print(table)
 
@@ -59,7 +59,7 @@ def open_(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Ask a snapshot; without a query, its account and the file to open yourself."""
-    path = snapshots.path_of(find_store(store), name)
+    path = snapshots.snapshot_path(find_store(store), name)
     try:
         with duckdb.connect(str(path), read_only=True) as con:
             cursor = con.execute(query)

@@ -13,10 +13,8 @@ from avstore.manifests.catalogue import open_read, open_write
 from avstore.manifests.ingest import transaction
 from avstore.manifests.lock import writing
 from avstore.manifests.store import StoreError, find_store
-from avstore.manifests.task_report import TaskSize, registered
-from avstore.manifests.task_report import report as ask
-from avstore.manifests.tasks import create_task_view
-from avstore.manifests.tasks import register as put
+from avstore.manifests.task_report import TaskSize, registered_queries, report_stream
+from avstore.manifests.tasks import create_task_view, register_stream
 from avstore.pipelines.build.task_streams import load_stream
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption
 from avstore.pipelines.cli.progress import console
@@ -56,10 +54,10 @@ def show(
     """A stream's tasks in order: how many clips each role has, and how many are missing."""
     with open_read(find_store(store)) as con:
         if queries:
-            for position, task, role, query in registered(con, stream):
+            for position, task, role, query in registered_queries(con, stream):
                 console().print(f"-- {position} {task}, {role}\n{query};\n", markup=False)
             return
-        found = ask(con, stream)
+        found = report_stream(con, stream)
     _print(
         ("position", "task", "role", "stored", "published", "classes"),
         [(s.position, s.task, s.role, s.stored, s.published, s.classes) for s in found.sizes],
@@ -70,7 +68,7 @@ def show(
 def check(stream: StreamArgument, store: StoreOption = DEFAULT_STORE) -> None:
     """Sizes, what is missing and why, class balance, overlaps. Exit code 1 where clips overlap."""
     with open_read(find_store(store)) as con:
-        found = ask(con, stream)
+        found = report_stream(con, stream)
     _print(
         ("position", "task", "role", "stored", "missing", "classes", "a class", "why missing"),
         [
@@ -95,7 +93,7 @@ def plot(
     """Draw the sizes of a stream's tasks (default: into the store's reports)."""
     place = find_store(store)
     with open_read(place) as con:
-        found = ask(con, stream)
+        found = report_stream(con, stream)
     path = output or place.reports / f"tasks-{stream}.png"
     plot_tasks(found, path)
     console().print(str(path), markup=False)
@@ -114,7 +112,7 @@ def add(
     place = find_store(store)
     with writing(place, wait), open_write(place) as writer:
         with transaction(writer.con):
-            put(writer.con, loaded)
+            register_stream(writer.con, loaded)
             create_task_view(writer.con)
         ledger.save_table(writer.con, place, "tasks")
         writer.publish()

@@ -78,7 +78,7 @@ def stats(
         samples.fingerprint,
         now(),
     )
-    statistics.save(opened.paths, kept, wait)
+    statistics.save_statistics(opened.paths, kept, wait)
     console().print(
         f"{kept.name}: mean {kept.mean:.4f}, std {kept.std:.4f} over {kept.frames} frames of "
         f"{kept.clips} clips\ntrain/run.py --set data.statistics={kept.name}"

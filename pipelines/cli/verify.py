@@ -8,7 +8,7 @@ from rich.console import Console
 
 from avstore.manifests.catalogue import open_read
 from avstore.manifests.lock import writing
-from avstore.manifests.repair import set_aside, unusable
+from avstore.manifests.repair import set_aside, unusable_sidecars
 from avstore.manifests.store import Store, find_store
 from avstore.manifests.verify import verify
 from avstore.pipelines.cli.index import index
@@ -58,7 +58,7 @@ def _repair(store: Store, damaged: list[str], out: Console) -> None:
     """Set the shards aside and make the manifest again."""
     with writing(store):
         folder = set_aside(store, damaged)
-        left = unusable(store, [*store.sidecars(), *store.feature_sidecars()])
+        left = unusable_sidecars(store, [*store.sidecars(), *store.feature_sidecars()])
         index(store, left)
     out.print(f"{len(damaged)} shards are in {folder} now, and no longer in the manifest.")
     out.print("Run the same build again (of derived features: avstore features build).")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from avstore.datasets.spec import DatasetSpec, MediaName
 from avstore.manifests import ledger
-from avstore.manifests.account import check
+from avstore.manifests.account import check_accounts
 from avstore.manifests.catalogue import open_write
 from avstore.manifests.lock import writing
 from avstore.manifests.store import Store
@@ -58,7 +58,7 @@ def run(store: Store, rate_per_hour: float, workers: int) -> None:
             print(".", end="", flush=True)
         log.close()
         ledger.finish_run(writer.con, store, facts, "done")
-        check(writer.con, "toy")
+        check_accounts(writer.con, "toy")
         writer.publish()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from avstore.manifests.account import accounts, check
+from avstore.manifests.account import accounts, check_accounts
 from avstore.manifests.catalogue import open_read
 from avstore.manifests.store import Store
 from avstore.manifests.verdicts import POLICIES, Verdict
@@ -135,7 +135,7 @@ def _run_to_end(call: list[object]) -> None:
 def check_storm(storm: Storm) -> None:
     """Check that the account closes and that no clip is lost or was tried too often."""
     with open_read(storm.store) as con:
-        check(con, "toy")
+        check_accounts(con, "toy")
         account = next(a for a in accounts(con, "toy") if a.stage == "fetch")
         status = {
             key: (state, verdict, attempts)

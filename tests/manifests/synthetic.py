@@ -1,4 +1,4 @@
-"""A store whose shards are real tar files with made-up members: the manifest without media."""
+"""Write synthetic stores: real tar shards with random members, without media."""
 
 import io
 import json
@@ -25,7 +25,7 @@ STAGE = "toy-12345678"
 
 
 def clip_rows(count: int, dataset: str = "toy", late: int = 0) -> list[dict]:
-    """`count` rows of clips: every fourth is a test clip; two classes."""
+    """Return `count` rows of clips of two classes, every fourth in the test split."""
     return [
         {
             "clip_id": f"{dataset}/k{i:05d}",
@@ -47,24 +47,24 @@ def clip_rows(count: int, dataset: str = "toy", late: int = 0) -> list[dict]:
 
 
 def annotate(writer: Writer, store: Store, rows: list[dict], dataset: str = "toy") -> None:
-    """Take in annotations, and begin the stage."""
+    """Ingest annotations and begin the stage."""
     found = annotations.annotation_set(
         {
             "name": dataset,
             "version": "1",
-            "annotation_source": "made up",
+            "annotation_source": "synthetic",
             "annotation_sha256": f"{len(rows):064d}",
             "licence": "none",
         },
         annotations.clips_table(rows),
         [Label(0, "class 0"), Label(1, "class 1")],
         [Segment(rows[0]["clip_id"], "both", "class 0", 0, 0.0, 1.0)],
-        [BadRow("made up", 7, "wrong column count", "x")],
+        [BadRow("synthetic", 7, "wrong column count", "x")],
     )
     con = writer.con
-    annotations.save(store, found)
+    annotations.save_annotations(store, found)
     with transaction(con):
-        annotations.ingest(con, found)
+        annotations.replace_annotations(con, found)
         if not con.execute("SELECT 1 FROM stages WHERE dataset = ?", [dataset]).fetchone():
             con.execute("INSERT INTO stages VALUES (?, ?, 'toy', ?)", [STAGE, dataset, FINGERPRINT])
         refresh_status(con)
@@ -72,7 +72,7 @@ def annotate(writer: Writer, store: Store, rows: list[dict], dataset: str = "toy
 
 
 def fetch(writer: Writer, store: Store, run_id: str, outcomes: dict[str, str | None]) -> None:
-    """Record an attempt a clip: None is stored, else the verdict of one that is gone."""
+    """Record an attempt per clip: None means stored, a verdict means gone."""
     columns = writer.con.sql("SELECT * FROM attempts LIMIT 0").to_arrow_table().schema
     at = ledger.now()
     rows = [
@@ -95,16 +95,16 @@ def fetch(writer: Writer, store: Store, run_id: str, outcomes: dict[str, str | N
     with committing(store.ledger / f"attempts-{run_id}.parquet") as file:
         pq.write_table(table, file)
     with transaction(writer.con):
-        writer.con.register("made", table)
-        writer.con.execute("INSERT INTO attempts BY NAME SELECT * FROM made")
-        writer.con.unregister("made")
+        writer.con.register("new_attempts", table)
+        writer.con.execute("INSERT INTO attempts BY NAME SELECT * FROM new_attempts")
+        writer.con.unregister("new_attempts")
         note_attempts(writer.con, table)
 
 
 def plan_shards(
     writer: Writer, store: Store, run_id: str, size: int, stage: str = STAGE
 ) -> list[plan.PlannedShard]:
-    """Plan what can be planned; every shard that is not done."""
+    """Plan all fetched clips; return the shards that are not built."""
     con = writer.con
     new = plan.plan_new(con, "toy", stage, size)
     if new.num_rows:
@@ -119,7 +119,7 @@ def npy(array: np.ndarray) -> bytes:
 
 
 def members_of(clip_id: str) -> list[tuple[str, bytes]]:
-    """What a clip's members hold: a function of its id."""
+    """Return the contents of a clip's members, a function of its id."""
     number = int(clip_id.rsplit("k", 1)[1])
     fbank = np.full((4, 3), number, np.float16)
     frames = [(f"f{i:03d}.jpg", b"\xff\xd8" + f"{clip_id} {i}".encode() * 9) for i in range(2)]
@@ -136,11 +136,11 @@ def write_shard(
     shard: plan.PlannedShard,
     rejected: frozenset[str],
     fingerprint: str = FINGERPRINT,
-    tell: bool = True,
+    finish: bool = True,
 ) -> Path:
-    """Commit a shard and its sidecar; clips in `rejected` are silent. The sidecar's path.
+    """Commit a shard and its sidecar, whose path is returned; clips in `rejected` are silent.
 
-    tell: False is a build that was killed after the tar and before its sidecar.
+    finish: False is a build that was killed after the tar and before its sidecar.
     """
     rows, position = [], 0
     keep = set(shard.clip_ids) - rejected
@@ -178,7 +178,7 @@ def write_shard(
         facts = {"shard_clips": len(keep), "shard_bytes": tar.bytes, "shard_sha256": tar.sha256}
         rows = [row | facts for row in rows]
     sidecar = store.root / sidecar_of(shard.path)
-    if tell:
+    if finish:
         write_sidecar(sidecar, rows)
     return sidecar
 
@@ -190,13 +190,13 @@ def build(
     size: int = 4,
     rejected: frozenset[str] = frozenset(),
 ) -> None:
-    """Plan and commit everything that was fetched."""
+    """Plan and commit all fetched clips."""
     for shard in plan_shards(writer, store, run_id, size):
         commit_shards(writer.con, [write_shard(store, shard, rejected)])
 
 
 def add_feature(writer: Writer, store: Store, feature: str, fingerprint: str) -> list[Path]:
-    """Companion shards of a derived feature for every base shard that has none; their sidecars."""
+    """Write companions of a derived feature where they are missing; return their sidecars."""
     con = writer.con
     shards = con.execute(
         "SELECT path, list(clip_id ORDER BY position) FROM shards h JOIN samples s "
@@ -204,7 +204,7 @@ def add_feature(writer: Writer, store: Store, feature: str, fingerprint: str) ->
         "FROM feature_samples WHERE fingerprint = ?) GROUP BY path ORDER BY path",
         [fingerprint],
     ).fetchall()
-    made = []
+    sidecars = []
     for base, clip_ids in shards:
         name = base.removesuffix(".tar") + f".{feature}-{fingerprint[:8]}"
         rows = []
@@ -231,9 +231,9 @@ def add_feature(writer: Writer, store: Store, feature: str, fingerprint: str) ->
         sidecar = store.root / f"{name}.parquet"
         with committing(sidecar) as file:
             pq.write_table(pa.Table.from_pylist(rows), file)
-        made.append(sidecar)
+        sidecars.append(sidecar)
     with transaction(con):
-        ingest_features(con, made)
+        ingest_features(con, sidecars)
         con.execute("DELETE FROM features WHERE fingerprint = ?", [fingerprint])
         con.execute(
             "INSERT INTO features BY NAME SELECT ? AS feature, ? AS fingerprint",
@@ -241,4 +241,4 @@ def add_feature(writer: Writer, store: Store, feature: str, fingerprint: str) ->
         )
     ledger.save_table(con, store, "features")
     ledger.save_table(con, store, "dropped")
-    return made
+    return sidecars

@@ -1,4 +1,4 @@
-"""Snapshots keep their state, gc removes what nothing needs, drop forgets: commands and library."""
+"""Snapshots, gc and drop: the commands and the library."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from avstore.manifests import open_store, snapshots
 from avstore.manifests.catalogue import open_read, open_write
 from avstore.manifests.drop import drop_stage
-from avstore.manifests.gc import garbage
+from avstore.manifests.gc import find_garbage
 from avstore.manifests.lock import writing
 from avstore.manifests.store import Store, StoreError
 from avstore.manifests.verify import verify
@@ -26,7 +26,7 @@ def run(app, *arguments: object) -> str:
 
 @pytest.fixture
 def commands():
-    """The commands as an app of their own."""
+    """Return the commands as one app."""
     import typer
 
     from avstore.pipelines.cli import drop, gc, snapshot
@@ -39,7 +39,7 @@ def commands():
 
 
 def shelve(store: Store) -> None:
-    """Drop the stage, build its clips again in shards of another size."""
+    """Drop the stage and build its clips again in shards of another size."""
     with writing(store), open_write(store) as writer:
         drop_stage(writer, store, "toy", synthetic.STAGE)
         synthetic.annotate(writer, store, synthetic.clip_rows(20))
@@ -67,18 +67,18 @@ def test_a_snapshot_opens_after_later_builds_and_gc(store: Store, commands) -> N
 
 
 def test_snapshots_are_immutable_and_named_with_care(store: Store) -> None:
-    snapshots.create(store, "paper")
+    snapshots.create_snapshot(store, "paper")
     with pytest.raises(StoreError, match="there is a snapshot 'paper' already"):
-        snapshots.create(store, "paper")
+        snapshots.create_snapshot(store, "paper")
     with pytest.raises(StoreError, match="cannot name a snapshot"):
-        snapshots.create(store, "../x")
+        snapshots.create_snapshot(store, "../x")
     with pytest.raises(StoreError, match=r"no snapshot 'nix' in .*; there is: paper"):
-        snapshots.path_of(store, "nix")
+        snapshots.snapshot_path(store, "nix")
     path = store.snapshots / "paper.duckdb"
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(StoreError, match="was changed or damaged"):
-        snapshots.path_of(store, "paper")
+        snapshots.snapshot_path(store, "paper")
 
 
 def test_gc_shows_and_only_removes_when_told(store: Store, commands) -> None:
@@ -94,7 +94,7 @@ def test_gc_shows_and_only_removes_when_told(store: Store, commands) -> None:
     assert set(store.shards.glob("*/*/*")) == new
     with open_read(store) as con:
         assert list(verify(con, store)) == []
-        assert garbage(con, store) == []
+        assert find_garbage(con, store) == []
 
 
 def test_gc_is_refused_while_a_run_is_going_on(store: Store, commands) -> None:
@@ -109,7 +109,7 @@ def test_gc_keeps_what_is_not_told_yet_and_removes_strays(store: Store) -> None:
     for path in (*untold, stray):
         path.write_bytes(b"x")
     with open_read(store) as con:
-        assert [store.root / item.path for item in garbage(con, store)] == [stray]
+        assert [store.root / item.path for item in find_garbage(con, store)] == [stray]
 
 
 def test_a_dropped_feature_is_gone_until_it_is_computed_again(store: Store) -> None:
@@ -122,9 +122,9 @@ def test_a_dropped_feature_is_gone_until_it_is_computed_again(store: Store) -> N
         assert drop_feature(writer.con, store, "clip", FP) == 5
         writer.publish()
         assert writer.con.execute(count).fetchall() == [(0,)]
-        assert len(garbage(writer.con, store)) == 10
+        assert len(find_garbage(writer.con, store)) == 10
         synthetic.add_feature(writer, store, "clip", FP)
-        assert garbage(writer.con, store) == []
+        assert find_garbage(writer.con, store) == []
         writer.publish()
 
 
@@ -134,8 +134,8 @@ def test_drop_names_the_stages_there_are(store: Store, commands) -> None:
 
 
 def test_drop_forgets_a_recipe(store: Store, commands, tmp_path: Path) -> None:
-    said = run(commands, "drop", "toy", synthetic.STAGE, "--store", store.root)
-    assert "5 shards" in said
+    output = run(commands, "drop", "toy", synthetic.STAGE, "--store", store.root)
+    assert "5 shards" in output
     with open_read(store) as con:
         assert con.execute("SELECT count(*) FROM samples").fetchall() == [(0,)]
         assert con.execute("SELECT DISTINCT stage FROM status").fetchall() == [("fetch",)]

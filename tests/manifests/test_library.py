@@ -178,7 +178,7 @@ def _check_elsewhere(url: str, store: Store, cache: Path, **options) -> None:
             "SELECT clip_id, stage, status, verdict FROM derived_status)"
         )
         assert differing.rows() == []
-        # Task streams can be asked there too, as training does.
+        # Task streams can be queried there too, as training does.
         assert opened.query("SELECT * FROM task_clips").arrow().num_columns == 5
 
 
@@ -262,7 +262,7 @@ def test_near_members_are_read_by_one_request(
     assert len(list(read_many(reader, wanted[:7]))) == 7
     assert requests == [("a.tar", 0, wanted[6].offset + wanted[6].size)]
     requests.clear()
-    assert len(list(read_many(reader, [wanted[6], wanted[8]]))) == 2  # 400 kB lie between
+    assert len(list(read_many(reader, [wanted[6], wanted[8]]))) == 2  # 400 kB apart
     assert [path for path, *_ in requests] == ["a.tar", "a.tar"]
     requests.clear()
     monkeypatch.setattr("avstore.manifests.members._MAX_BYTES", 4096)
@@ -276,5 +276,5 @@ def test_a_member_that_is_not_the_named_one_is_refused(shards: Path) -> None:
     first, second = _ranges(shards, "a")[:2]
     with pytest.raises(StoreError, match=r"a\.tar: the shard holds k01.bin .* and not k00.bin"):
         list(read_many(reader, [replace(second, name=first.name)]))
-    with pytest.raises(StoreError, match=r"a\.tar: there is no tar header there"):
+    with pytest.raises(StoreError, match=r"a\.tar: no tar header in front of it"):
         list(read_many(reader, [replace(second, offset=second.offset + 512)]))

@@ -1,4 +1,4 @@
-"""Two builds at once, with real processes: who holds the store, waiting, and a holder that died."""
+"""The write lock with real processes: its holder is named, waited for, and may be killed."""
 
 import os
 import signal

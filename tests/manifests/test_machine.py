@@ -1,6 +1,8 @@
-"""Any order of build, late clips, new recipe, drop, gc, kill, rebuild and snapshot keeps the store
-sound: after every step the account closes, verify passes, a rebuild gives the same manifest, and
-no snapshot has changed."""
+"""Any order of build, late clips, new recipe, drop, gc, kill, rebuild and snapshot is safe.
+
+After every step the summary adds up, verify passes, a rebuild gives the same manifest, and no
+snapshot has changed.
+"""
 
 import shutil
 import tempfile
@@ -12,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from avstore.manifests import open_store, snapshots
-from avstore.manifests.account import check
+from avstore.manifests.account import check_accounts
 from avstore.manifests.catalogue import open_read, open_write
 from avstore.manifests.drop import drop_feature, drop_stage
-from avstore.manifests.gc import collect, garbage
+from avstore.manifests.gc import collect_garbage, find_garbage
 from avstore.manifests.ingest import commit_shards, refresh_status, transaction
 from avstore.manifests.ledger import save_table
 from avstore.manifests.lock import writing
@@ -28,12 +30,12 @@ from tests.manifests.test_manifest import contents
 
 RECIPES = {"toy-12345678": synthetic.FINGERPRINT, "toy-87654321": "87654321" + "cd" * 28}
 FEATURES = ("feedbeef" + "00" * 28, "0badf00d" + "11" * 28)
-MEMORY = Path("/dev/shm")  # no waiting for a disk
+MEMORY = Path("/dev/shm")  # faster than a disk
 VERDICTS = st.sampled_from([None, None, None, "private"])
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """A store, and what was said of it when its snapshots were made."""
+    """A store, and the contents that its snapshots had when they were taken."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,20 +98,20 @@ class StoreMachine(RuleBasedStateMachine):
     def plan(self, writer, size: int):
         return synthetic.plan_shards(writer, self.store, self.run_id(), size, self.stage)
 
-    def write(self, shard, silent: int, tell: bool = True) -> Path:
+    def write(self, shard, silent: int, record: bool = True) -> Path:
         rejected = frozenset(i for i in shard.clip_ids if int(i[-5:]) % 5 == silent)
         fingerprint = RECIPES[self.stage]
-        return synthetic.write_shard(self.store, shard, rejected, fingerprint, tell)
+        return synthetic.write_shard(self.store, shard, rejected, fingerprint, record)
 
-    @rule(size=st.integers(1, 4), told=st.booleans(), manifest=st.booleans())
-    def killed_build(self, size: int, told: bool, manifest: bool) -> None:
-        """Killed after a tar, or after its sidecar, before anything reached the manifest."""
+    @rule(size=st.integers(1, 4), record=st.booleans(), manifest=st.booleans())
+    def killed_build(self, size: int, record: bool, manifest: bool) -> None:
+        """Kill a build after a tar or its sidecar, before the manifest was updated."""
         with writing(self.store), open_write(self.store) as writer:
             recover(writer, self.store)
             self.begin_stage(writer)
             writer.publish()
             for shard in self.plan(writer, size)[:2]:
-                self.write(shard, 9, tell=told)
+                self.write(shard, 9, record=record)
         (self.store.root / ".left.tmp").touch()
         self.verify_passes()
         if manifest:
@@ -138,7 +140,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(publish=st.booleans())
     def drop_stage(self, publish: bool) -> None:
-        """publish: False is a drop that was killed before the manifest knew of it."""
+        """Drop a stage or feature; publish=False is a kill before the manifest was updated."""
         with writing(self.store), open_write(self.store) as writer:
             recover(writer, self.store)
             self.begin_stage(writer)
@@ -153,19 +155,19 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def gc(self) -> None:
         with writing(self.store), open_read(self.store) as con:
-            items = garbage(con, self.store)
-            collect(self.store, items)
-            assert garbage(con, self.store) == []
+            items = find_garbage(con, self.store)
+            collect_garbage(self.store, items)
+            assert find_garbage(con, self.store) == []
 
     @precondition(lambda self: len(self.taken) < 3)
     @rule()
     def snapshot(self) -> None:
         name = f"s{len(self.taken)}"
-        snapshots.create(self.store, name)
+        snapshots.create_snapshot(self.store, name)
         self.taken[name] = self.read_all(name)
 
     def read_all(self, name: str) -> dict[str, bytes]:
-        """Every sample's audio, and every feature's first value, through the snapshot."""
+        """Read every sample's audio and every feature's first value from a snapshot."""
         with open_store(self.store.root, snapshot=name) as opened:
             rows = opened.query("SELECT DISTINCT clip_id, fingerprint FROM samples").rows()
             found = {}
@@ -179,7 +181,7 @@ class StoreMachine(RuleBasedStateMachine):
     def account_closes(self) -> None:
         if self.clips:
             with open_read(self.store) as con:
-                check(con, "toy")
+                check_accounts(con, "toy")
 
     @invariant()
     def verify_passes(self) -> None:
@@ -202,8 +204,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def snapshots_are_unchanged(self) -> None:
-        for name, said in self.taken.items():
-            assert self.read_all(name) == said
+        for name, expected in self.taken.items():
+            assert self.read_all(name) == expected
 
 
 StoreMachine.TestCase.settings = settings(

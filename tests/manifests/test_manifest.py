@@ -1,4 +1,4 @@
-"""The manifest over a store: accounts close, a rebuild is equal, verify finds what is wrong."""
+"""The manifest of a store: summaries add up, a rebuild is equal, verify finds defects."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from avstore.manifests.account import accounts, check
+from avstore.manifests.account import accounts, check_accounts
 from avstore.manifests.catalogue import open_read, open_write
 from avstore.manifests.lock import StoreBusyError, writing
 from avstore.manifests.rebuild import rebuild
@@ -33,7 +33,7 @@ def problems(store: Store) -> list[str]:
 
 def test_account_closes_and_names_every_clip_once(store: Store) -> None:
     with open_read(store) as con:
-        check(con, "toy")
+        check_accounts(con, "toy")
         fetch, extract = accounts(con, "toy")
     assert (fetch.stage, fetch.wanted, fetch.stored, fetch.gone) == ("fetch", 20, 17, 3)
     assert (extract.stored, extract.rejected, extract.gone, extract.pending) == (16, 1, 3, 0)

@@ -10,10 +10,10 @@ import pytest
 from avstore.datasets import registry
 from avstore.datasets.audioset import vocabulary as audioset_vocabulary
 from avstore.manifests import annotation_sets as published
-from avstore.manifests.schema import create
+from avstore.manifests.schema import create_schema
 from avstore.manifests.streams import StreamError, parse_stream
-from avstore.manifests.task_report import report
-from avstore.manifests.tasks import create_task_view, register
+from avstore.manifests.task_report import report_stream
+from avstore.manifests.tasks import create_task_view, register_stream
 from avstore.pipelines.build.annotations import read_annotations
 from avstore.pipelines.build.task_streams import load_stream
 
@@ -24,16 +24,16 @@ VGG8 += ["others_part1", "others_part2"]
 @pytest.fixture
 def con() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
-        create(connection)
+        create_schema(connection)
         yield connection
 
 
 def publish(con: duckdb.DuckDBPyConnection, dataset: str, paths: list[Path]) -> None:
-    published.ingest(con, read_annotations(registry.get(dataset), paths))
+    published.replace_annotations(con, read_annotations(registry.get(dataset), paths))
 
 
 def store_everything(con: duckdb.DuckDBPyConnection, where: str = "true") -> None:
-    """Every clip of the manifest as if it lay in a shard."""
+    """Make every clip of the manifest count as stored."""
     con.execute("INSERT INTO shards SELECT 's', 'd', 'r', 'f', 'x', 0, 0, ''")
     columns = [row[0] for row in con.execute("DESCRIBE samples").fetchall()]
     values = {"clip_id": "clip_id", "shard": "'s'", "fingerprint": "'f'"}
@@ -56,7 +56,7 @@ def test_every_shipped_stream_registers_and_says_what_it_is(
     assert stream.name == name
     assert stream.title != name
     assert stream.fidelity in {"strict", "published"}
-    register(con, stream)
+    register_stream(con, stream)
     create_task_view(con)
     roles = {row[0] for row in con.execute("SELECT role FROM tasks").fetchall()}
     assert {"train", "eval"} <= roles
@@ -92,7 +92,7 @@ def test_vggsound_8_has_the_published_test_rows(
 ) -> None:
     publish(con, "vggsound", [shared_data / "annotations" / "vggsound" / "test.csv"])
     store_everything(con)
-    register(con, load_stream("vggsound-8"))
+    register_stream(con, load_stream("vggsound-8"))
     create_task_view(con)
     found = sizes(con, "vggsound-8")
     evals = [found[task, "eval"] for task in VGG8]
@@ -115,7 +115,7 @@ def test_cap_takes_the_first_valid_clips_in_list_order(con: duckdb.DuckDBPyConne
     con.execute(
         "INSERT INTO quality (clip_id, fingerprint, verdict) VALUES ('vggsound/1', 'f', 'silent')"
     )
-    register(con, load_stream("vggsound-8"))
+    register_stream(con, load_stream("vggsound-8"))
     create_task_view(con)
     keys = con.execute(
         "SELECT position FROM clips WHERE clip_id IN "
@@ -133,7 +133,7 @@ def test_two_recipes_do_not_count_a_clip_twice(con: duckdb.DuckDBPyConnection) -
     store_everything(con)
     con.execute("UPDATE samples SET fingerprint = 'g'")
     store_everything(con)
-    register(con, load_stream("vggsound-8"))
+    register_stream(con, load_stream("vggsound-8"))
     create_task_view(con)
     assert sizes(con, "vggsound-8") == {("sports", "train"): 300}
 
@@ -154,7 +154,7 @@ def test_audioset_7_against_the_rule_worked_out_by_hand(
             if mapped and len(set(mapped)) <= most:
                 expected[most][clip_id] = mapped[0]
     for most, stream in streams.items():
-        register(con, stream)
+        register_stream(con, stream)
         create_task_view(con)
         rows = con.execute(
             "SELECT clip_id, task FROM task_clips WHERE stream = ? AND role = 'eval'",
@@ -170,8 +170,8 @@ def test_retrieval_is_five_a_class_and_the_same_every_time(
 ) -> None:
     publish(con, "vggsound", [shared_data / "annotations" / "vggsound" / "test.csv"])
     store_everything(con)
-    register(con, load_stream("vggsound-8"))
-    register(con, load_stream("vggsound-8", name="other", seed=1))
+    register_stream(con, load_stream("vggsound-8"))
+    register_stream(con, load_stream("vggsound-8", name="other", seed=1))
     create_task_view(con)
     pick = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = 'retrieval' ORDER BY 1"
     first = con.execute(pick, ["vggsound-8"]).fetchall()
@@ -192,8 +192,8 @@ def test_class_incremental_by_parameters(con: duckdb.DuckDBPyConnection) -> None
         "[i % 309], i FROM range(3090) t(i)"
     )
     store_everything(con)
-    register(con, load_stream("vggsound-ci"))
-    found = report(con, "vggsound-ci")
+    register_stream(con, load_stream("vggsound-ci"))
+    found = report_stream(con, "vggsound-ci")
     assert len({size.task for size in found.sizes}) == 31
     assert not found.overlaps
     train = [size.stored for size in found.sizes if size.role == "train"]
@@ -236,9 +236,9 @@ split = "test"
 task = "it's"
 split = "train"
 """)
-    register(con, stream)
+    register_stream(con, stream)
     create_task_view(con)
-    found = report(con, "s")
+    found = report_stream(con, "s")
     train = found.sizes[0]
     assert (train.published, train.stored, train.missing, train.why) == (2, 1, 1, "1 private")
     shared = {(o.kind, o.first, o.second): o.count for o in found.overlaps}
@@ -274,7 +274,7 @@ def test_leakage_views(con: duckdb.DuckDBPyConnection) -> None:
         ("name = 'x'\n[[tasks]]\nlabels = []", "'task'"),
         ("name = 'x'\n[queries]\nfit = 'SELECT 1'\n[[tasks]]\ntask = 'a'", "role 'fit'"),
         ("name = 'x'\n[queries]\ntrain = 'SELECT $n'\n[[tasks]]\ntask = 'a'", r"\$n"),
-        ("name = 'x'\n[[tasks]]\ntask = 'a'\n[[tasks]]\ntask = 'a'", "'a' is there twice"),
+        ("name = 'x'\n[[tasks]]\ntask = 'a'\n[[tasks]]\ntask = 'a'", "'a' is listed twice"),
     ],
 )
 def test_wrong_toml_is_named(text: str, message: str) -> None:
@@ -286,7 +286,7 @@ def test_wrong_toml_is_named(text: str, message: str) -> None:
 def test_wrong_query_is_refused_with_its_task(con: duckdb.DuckDBPyConnection, query: str) -> None:
     stream = parse_stream(f"name = 'x'\n[queries]\ntrain = '{query}'\n[[tasks]]\ntask = 'first'")
     with pytest.raises(StreamError, match="'first', train"):
-        register(con, stream)
+        register_stream(con, stream)
 
 
 def test_unknown_stream_names_the_nearest() -> None:

@@ -1,4 +1,4 @@
-"""A store that an older avstore made opens, and is brought up to date."""
+"""A manifest of an older version opens and is migrated."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ VERSIONS = Path(__file__).parent / "versions"
 
 
 def restore(version: str, root: Path) -> Store:
-    """The store of that version: its manifest, without shards."""
+    """Return a store of that version: its manifest without shards."""
     store, here = Store(root), VERSIONS / version
     root.mkdir()
     with duckdb.connect(str(store.manifest)) as con:
@@ -30,7 +30,7 @@ def test_an_older_store_opens_and_keeps_its_contents(version: str, tmp_path: Pat
     with duckdb.connect(str(store.manifest), read_only=True) as old:
         before = old.execute("SELECT clip_id, stage, status FROM status ORDER BY ALL").fetchall()
     with open_read(store) as con:
-        assert schema.version(con) == schema.VERSION
+        assert schema.schema_version(con) == schema.SCHEMA_VERSION
         after = con.execute("SELECT clip_id, stage, status FROM status ORDER BY ALL").fetchall()
         missing = "SELECT count(*) FROM samples WHERE range_bytes IS NULL OR range_offset IS NULL"
         assert con.execute(missing).fetchone() == (0,)
@@ -55,5 +55,5 @@ def test_a_newer_store_is_refused_with_what_to_do(tmp_path: Path) -> None:
     store = restore("1", tmp_path / "store")
     with duckdb.connect(str(store.manifest)) as con:
         con.execute("UPDATE meta SET schema_version = 99")
-    with pytest.raises(StoreError, match=r"schema version 99.*use the newer avstore"):
+    with pytest.raises(StoreError, match=r"schema version 99.*supports at most 4: update avstore"):
         open_read(store)

@@ -1,6 +1,8 @@
 """`python train/evaluate.py` over small stores of AVE, AVSBench and VGGSound, built for it."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
@@ -15,6 +17,10 @@ from avstore.pipelines.build.driver import BuildOptions, build
 from avstore.pipelines.extract.recipe import load_recipe
 from avstore.train import evaluate
 from avstore.train.config import DataConfig
+from avstore.train.data import batches, open_store, sample_list
+from avstore.train.systems.cavmae.downstream.base import Material
+from avstore.train.systems.cavmae.downstream.config import load_downstream
+from avstore.train.systems.cavmae.downstream.segment import Segment
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.model_config import ModelConfig
 from tests.media import make_clip
@@ -69,7 +75,7 @@ def avs_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         split, name = ("train", "train", "test", "test")[number], f"avs0000000{number}_1"
         lines.append(f"{name},0,helicopter,{split}")
         make_clip(folder / "videos" / f"{name}.mp4", 5.0, seed=number)
-        place = folder / "masks/s4_data/gt_masks" / split / "helicopter" / name
+        place = folder / "s4_data/gt_masks" / split / "helicopter" / name
         place.mkdir(parents=True)
         for frame in range(1, 2 if split == "train" else 6):
             mask = np.zeros((224, 224), np.uint8)
@@ -146,11 +152,8 @@ def test_ave_is_scored_by_the_second(ave_store: Path, weights: Path, tmp_path: P
     assert losses(tmp_path / "b") != losses(tmp_path / "c")
 
 
-def test_avs_is_scored_on_its_masks(
-    avs_store: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    masks = avs_store.parent / "masks"
-    more = ("--init", weights, "--masks", masks)
+def test_avs_is_scored_on_its_masks(avs_store: Path, weights: Path, tmp_path: Path) -> None:
+    more = ("--init", weights)
     assert go(avs_store, "avs", tmp_path / "a", *more, epochs=2) == 0
     found = scores(tmp_path / "a")
     assert found.keys() == {"miou", "f_score", "iou"}
@@ -158,10 +161,43 @@ def test_avs_is_scored_on_its_masks(
     published = {"epochs": 1, "fidelity": "published"}
     assert go(avs_store, "avs", tmp_path / "b", *more, **published) == 0
     assert losses(tmp_path / "b")[0] != losses(tmp_path / "a")[0]
-    assert go(avs_store, "avs", tmp_path / "c", "--init", weights, epochs=1) == 2
-    assert "--masks" in capsys.readouterr().err
-    assert go(avs_store, "avs", tmp_path / "c", "--masks", tmp_path, epochs=1) == 2
-    assert "12 of 12 masks" in capsys.readouterr().err
+
+
+def test_masks_that_the_shards_lack_are_named(
+    avs_store: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = tmp_path / "bare"  # the same annotations and videos, without the masks beside them
+    shutil.copytree(avs_store.parent / "videos", bare / "videos")
+    shutil.copy(avs_store.parent / "s4_meta_data.csv", bare)
+    store = _build("avs", bare, (bare / "s4_meta_data.csv",))
+    assert go(store, "avs", tmp_path / "c", "--init", weights, epochs=1) == 2
+    message = capsys.readouterr().err
+    assert "12 of 12 masks are not in the shards" in message
+    assert "mask_0.png of avs/avs00000000_1" in message
+    assert "--source FOLDER" in message
+
+
+def test_masks_from_the_shards_are_those_of_the_files(avs_store: Path) -> None:
+    """As when they were read from the published folder: cut by the video's shape, then resized."""
+    store = open_store(avs_store)
+    samples = sample_list(store, "SELECT clip_id FROM trainable WHERE split = 'test'")
+    config = load_downstream("avs", {}, [])
+    task = Segment(
+        CAVMAE(SMALL), config.model_copy(update={"model": SMALL}), Material(store, samples, samples)
+    )
+    spec = replace(task.spec(random=False), batch_size=2)
+    (batch,) = batches(samples, spec, seed=0, epoch=0)
+    masks, known = task.truth(batch)
+    folder = avs_store.parent / "s4_data/gt_masks/test/helicopter"
+    for row, clip_id in enumerate(batch.clip_ids):
+        name = clip_id.removeprefix("avs/")
+        for second in range(SMALL.frames):
+            with Image.open(folder / name / f"{name}_{second + 1}.png") as image:
+                whole = torch.from_numpy(np.array(image)).float()
+            cut = whole[:, 37 : 37 + 149]  # 96 x 64: the middle two thirds of 224 columns
+            expected = torch.nn.functional.interpolate(cut[None, None], size=(64, 64))
+            assert torch.equal(masks[row, second], expected[0])
+    assert known.all()
 
 
 def test_retrieval_needs_no_training(two_task_store: Path, weights: Path, tmp_path: Path) -> None:

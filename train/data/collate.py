@@ -222,7 +222,8 @@ def _finish(pieces: Sequence[Piece], spec: BatchSpec) -> FbankFinish | None:
 
 def _masks(pieces: Sequence[Piece], spec: BatchSpec) -> tuple[Tensor, Tensor]:
     """Masks of all pieces, and which seconds have one."""
-    made = [by_second(piece.masks, spec.segments, spec.image_size or 0) for piece in pieces]
+    size = spec.mask_size or spec.image_size or 0
+    made = [by_second(piece.masks, spec.segments, size) for piece in pieces]
     values, known = zip(*made, strict=True)
     return torch.from_numpy(np.stack(values)), torch.from_numpy(np.stack(known))
 

@@ -47,7 +47,10 @@ def decoded(
             doing = f"decode {name}:"
             second = int(name.removeprefix("mask_").removesuffix(".png"))
             piece.masks[second], unknown = masks.decode(
-                content[name], piece.frame, piece.box, spec.image_size or 0
+                content[name],
+                piece.frame if spec.mask_size is None else None,
+                piece.box,
+                spec.mask_size or spec.image_size or 0,
             )
             piece.unknown_colours += unknown
         if request.fbank and not straight:

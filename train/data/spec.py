@@ -87,7 +87,8 @@ class BatchSpec:
     fbank: finished in the worker, or left as it is stored (float16) for `Batch.to`, which masks,
     normalises, adds noise and rolls on the device, with the same choices and noise of its own.
     read: what to read: 'video', 'audio' (fbank), 'waveform', 'masks' (AVSBench's, of seconds up to
-    `segments`), and derived features by the names that the sample list was made with.
+    `segments`; mask_size: side of whole masks; None crops and resizes them with the frames), and
+    derived features by the names that the sample list was made with.
     waveform_samples: length it is cut or padded to.
     fbank_mels: of the fbank of mixed waveforms. feature_rows: rows (time) that derived features
     are cut or padded to; feature_norm: divide each by its L2 norm (UAVM).
@@ -128,6 +129,7 @@ class BatchSpec:
     smoothing: float = 0.0
     segments: int = 10
     background: int | None = None
+    mask_size: int | None = None
     shuffle: Shuffle | None = None
     block: int = 4096
     weighted: bool = False
@@ -139,7 +141,7 @@ class BatchSpec:
         at_least(self, 1, "batch_size", "frames", "fbank_frames", "segments", "block")
         at_least(self, 1, "image_size", "waveform_samples", "feature_rows")
         at_least(self, 4, "fbank_mels")  # Kaldi's filters
-        at_least(self, 1, "classes")
+        at_least(self, 1, "classes", "mask_size")
         if isinstance(self.read, str) or not self.read:
             raise ValueError(
                 f"read is a tuple of names, such as ('video', 'audio'), not {self.read!r}"

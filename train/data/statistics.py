@@ -9,7 +9,7 @@ import numpy as np
 from avstore.manifests.library import OpenStore
 from avstore.manifests.members import read_members
 from avstore.manifests.shard_reader import ByteRange, ReadError
-from avstore.manifests.statistics import load
+from avstore.manifests.statistics import load_statistics
 from avstore.manifests.store import StoreError
 from avstore.train.data.samples import SampleList
 from avstore.train.data.spec import FBANK_STATISTICS
@@ -62,7 +62,7 @@ def known_statistics(store: OpenStore, name: str) -> tuple[float, float]:
     Raises StoreError with the names there are.
     """
     with store.connect() as con:
-        found = {one.name: (one.mean, one.std) for one in load(con)}
+        found = {one.name: (one.mean, one.std) for one in load_statistics(con)}
     known = {**FBANK_STATISTICS, **found}
     if name not in known:
         raise StoreError(

@@ -73,7 +73,7 @@ def test_verify_finds_a_damaged_a_missing_and_an_unknown_companion(
     content[offset] ^= 1
     first.write_bytes(content)
     (damaged,) = problems(store)
-    assert "has members that differ from its rows, for one k0000" in damaged
+    assert "has members that differ from its rows, for example k0000" in damaged
     second.unlink()
     assert sum("not on disk" in what for what in problems(store)) == 1
     with writing(store), open_write(store) as writer:

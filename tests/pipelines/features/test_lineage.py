@@ -166,7 +166,7 @@ def test_dropped_features_can_be_built_again(run, store: Store) -> None:
     assert "3 shards" in run("drop", one)
     assert one not in names(store)
     with open_read(store) as con:
-        garbage = [str(item.path) for item in gc.garbage(con, store)]
+        garbage = [str(item.path) for item in gc.find_garbage(con, store)]
     assert len(garbage) == 6
     assert all(one in path for path in garbage)
     run("build", COLOUR)

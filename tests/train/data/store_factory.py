@@ -143,9 +143,9 @@ def _annotate(writer, store: Store, shape: Shape) -> None:
         segments,
         [],
     )
-    annotations.save(store, found)
+    annotations.save_annotations(store, found)
     with transaction(writer.con):
-        annotations.ingest(writer.con, found)
+        annotations.replace_annotations(writer.con, found)
 
 
 def write_shard(store: Store, number: int, clips: range, shape: Shape, recipe: str = "toy") -> Path:

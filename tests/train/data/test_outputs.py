@@ -14,7 +14,7 @@ from avstore.manifests.catalogue import open_write
 from avstore.manifests.ledger import now
 from avstore.manifests.lock import writing
 from avstore.manifests.rebuild import rebuild
-from avstore.manifests.statistics import Statistics, save
+from avstore.manifests.statistics import Statistics, save_statistics
 from avstore.manifests.store import StoreError
 from avstore.train.data import (
     Augment,
@@ -186,7 +186,7 @@ def test_statistics_are_kept_and_survive_a_rebuild(tmp_path):
     root = toy.make_store(tmp_path / "store")
     store = open_store(root)
     kept = Statistics("toy-train", "toy", "toy-abcdef01", "SELECT 1", 23, 9, -4.5, 3.5, "00", now())
-    save(store.paths, kept)
+    save_statistics(store.paths, kept)
     assert known_statistics(store, "toy-train") == (-4.5, 3.5)
     assert known_statistics(store, "vggsound") == (-5.081, 4.4849)
     with writing(store.paths), open_write(store.paths, fresh=True) as writer:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +13,11 @@ from avstore.train.systems.cavmae.model import CAVMAE
 
 @dataclass(frozen=True)
 class Material:
-    """What a task is made of. masks: folder of AVSBench's, for segmentation."""
+    """What a task is made of."""
 
     store: OpenStore
     train: SampleList
     evaluation: SampleList
-    masks: Path | None = None
 
 
 class Downstream(nn.Module):

@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avstore.train.data import Batch, BatchSpec
-from avstore.train.errors import UserError
-from avstore.train.evaluation.masks import Masks
+from avstore.train.evaluation.masks import MASK_SIZE, MaskFit
 from avstore.train.evaluation.scores import segmentation
 from avstore.train.systems.cavmae.downstream.base import Downstream, Material
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
@@ -27,10 +26,8 @@ class Segment(Downstream):
 
     def __init__(self, model: CAVMAE, config: DownstreamConfig, material: Material) -> None:
         super().__init__(model, config, material)
-        if material.masks is None:
-            raise UserError("segmentation needs --masks: AVSBench's folder with s4_data in it")
-        clip_ids = [*material.train.clip_ids, *material.evaluation.clip_ids]
-        self.masks = Masks(material.store, clip_ids, material.masks, config.mask_fit)
+        lists = (material.train, material.evaluation)
+        self.masks = MaskFit(material.store, lists, config.mask_fit)
         self.head = SegmentationHead(config.model)
 
     def spec(self, *, random: bool) -> BatchSpec:
@@ -40,6 +37,9 @@ class Segment(Downstream):
             frame_choice="times",
             frame_times=tuple(second + FRAME_OF_SECOND for second in range(frames)),
             noise=False,
+            read=("video", "audio", "masks"),
+            segments=frames,
+            mask_size=MASK_SIZE,
         )
 
     def logits(self, batch: Batch) -> Tensor:
@@ -57,9 +57,7 @@ class Segment(Downstream):
 
     def truth(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Masks [B, T, 1, S, S], and which there are [B, T]; in training S4 has the first only."""
-        m = self.config.model
-        masks, known = self.masks.of(batch.clip_ids, m.frames, m.image_size)
-        return masks.to(self.device), known.to(self.device)
+        return self.masks.fit(batch, self.config.model.image_size)
 
     @torch.no_grad()
     def scores(self, *, final: bool) -> dict[str, float]:

@@ -1,7 +1,7 @@
-"""A store's metadata without its media: annotations, ledger and sidecars of N made-up clips.
+"""Write the metadata of a synthetic store: annotations, ledger and sidecars, without media.
 
-Shaped as AudioSet: 527 classes with a long tail, a little over two labels a clip, 80 frames a
-clip (83 members), shards of a thousand, one clip in fifty gone, one in a hundred rejected.
+It has the shape of AudioSet: 527 classes with a long tail, 2.5 labels per clip, 80 frames per clip
+(83 members), shards of 1,000 clips; 1 clip in 50 is gone and 1 in 100 rejected.
 """
 
 import string
@@ -32,8 +32,15 @@ _ALPHABET = np.array(list(string.ascii_letters + string.digits + "-_"))
 
 
 @dataclass(frozen=True)
-class MadeUp:
-    """What was generated. late: sidecars kept back, to be ingested one at a time."""
+class SyntheticStore:
+    """A generated store.
+
+    Attributes:
+        store: Paths of the store.
+        clips: Number of published clips.
+        sidecars: Number of sidecars, late ones included.
+        late: Sidecars outside the shards folder, to be ingested one at a time.
+    """
 
     store: Store
     clips: int
@@ -41,8 +48,15 @@ class MadeUp:
     late: tuple[Path, ...]
 
 
-def generate(root: Path, clips: int, late: int = 20, seed: int = 0) -> MadeUp:
-    """Write the store's metadata. late: how many of the last sidecars go to ROOT/late."""
+def generate(root: Path, clips: int, late: int = 20, seed: int = 0) -> SyntheticStore:
+    """Write a synthetic store's metadata.
+
+    Args:
+        root: The store's folder.
+        clips: Number of clips.
+        late: Number of sidecars to write to ROOT/late instead.
+        seed: Seed of all random values.
+    """
     store = Store(root)
     rng = np.random.default_rng(seed)
     ids = _ids(rng, clips)
@@ -53,17 +67,17 @@ def generate(root: Path, clips: int, late: int = 20, seed: int = 0) -> MadeUp:
     parts = [kept[i : i + SHARD_CLIPS] for i in range(0, len(kept), SHARD_CLIPS)]
     late = min(late, len(parts) // 2)
     _plans(store, parts, np.flatnonzero(~gone))
-    held = []
+    late_paths = []
     for number, part in enumerate(parts):
         shard = store.shard(DATASET, STAGE, "train", number)
         path = store.root / shard.replace(".tar", ".parquet")
         if number >= len(parts) - late:
             path = store.root / "late" / path.name
-            held.append(path)
+            late_paths.append(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(_sidecar(rng, shard, part), path, compression="zstd")
     _stages(store)
-    return MadeUp(store, clips, len(parts), tuple(held))
+    return SyntheticStore(store, clips, len(parts), tuple(late_paths))
 
 
 def _ids(rng: np.random.Generator, count: int) -> list[str]:
@@ -78,7 +92,7 @@ def _annotations(store: Store, rng: np.random.Generator, ids: list[str]) -> None
     count = len(ids)
     lengths = rng.integers(1, 5, size=count)
     ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    # A long tail: the commonest class has about a fifth of all labels.
+    # A long tail: the most frequent class has about 12 % of all labels.
     labels = (CLASSES * rng.random(int(ends[-1])) ** 3).astype(np.int32)
     names = pa.array([f"class {i}" for i in range(CLASSES)]).take(pa.array(labels))
     keys = pa.array([clip_id.split("/", 1)[1] for clip_id in ids])
@@ -104,18 +118,18 @@ def _annotations(store: Store, rng: np.random.Generator, ids: list[str]) -> None
     facts = {
         "name": DATASET,
         "version": "1",
-        "annotation_source": "made up",
+        "annotation_source": "synthetic",
         "annotation_sha256": f"{count:064d}",
         "licence": "none",
     }
     vocabulary = [Label(i, f"class {i}", f"/m/{i}") for i in range(CLASSES)]
-    annotations.save(store, annotations.annotation_set(facts, clips, vocabulary, [], []))
+    annotations.save_annotations(
+        store, annotations.annotation_set(facts, clips, vocabulary, [], [])
+    )
 
 
 def _attempts(store: Store, ids: list[str], gone: np.ndarray) -> None:
-    from avstore.manifests.ledger import new_run
-
-    run_id = new_run("benchmark", {}).run_id
+    run_id = ledger.new_run("benchmark", {}).run_id
     store.ledger.mkdir(parents=True, exist_ok=True)
     for number, start in enumerate(range(0, len(ids), 50_000)):
         part, lost = ids[start : start + 50_000], gone[start : start + 50_000]
@@ -181,7 +195,7 @@ def _sidecar(rng: np.random.Generator, shard: str, ids: np.ndarray) -> pa.Table:
     ends = np.concatenate([[0], np.cumsum(stored * width)]).astype(np.int32)
     frames = np.concatenate([[0], np.cumsum(stored * 80)]).astype(np.int32)
     mask = pa.array(~stored)
-    given: dict[str, object] = {
+    values: dict[str, object] = {
         "shard": pa.repeat(shard, count),
         "dataset": pa.repeat(DATASET, count),
         "recipe": pa.repeat(RECIPE, count),
@@ -209,22 +223,22 @@ def _sidecar(rng: np.random.Generator, shard: str, ids: np.ndarray) -> pa.Table:
     }
     columns = [
         pa.array(value).cast(kind) if not isinstance(value, pa.Array) else value.cast(kind)
-        for value, kind in _columns(given, count)
+        for value, kind in _columns(values, count)
     ]
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
-def _columns(given: dict[str, object], count: int) -> Iterator[tuple[object, pa.DataType]]:
+def _columns(values: dict[str, object], count: int) -> Iterator[tuple[object, pa.DataType]]:
     for field in SCHEMA:
-        yield given.get(field.name, pa.nulls(count, field.type)), field.type
+        yield values.get(field.name, pa.nulls(count, field.type)), field.type
 
 
 def _measured(rng: np.random.Generator, ids: np.ndarray) -> dict[str, object]:
     count = len(ids)
-    words = {"container": "mov", "video_codec": "h264", "audio_codec": "aac"}
+    texts = {"container": "mov", "video_codec": "h264", "audio_codec": "aac"}
     numbers = {"width": 640, "height": 360, "fps": 30.0, "frames": 300, "audio_rate": 44100}
     return {
-        **{f"media_{name}": pa.repeat(value, count) for name, value in words.items()},
+        **{f"media_{name}": pa.repeat(value, count) for name, value in texts.items()},
         **{f"media_{name}": pa.repeat(value, count) for name, value in numbers.items()},
         "media_path": pa.array([f"raw/{clip_id}.mp4" for clip_id in ids]),
         "media_bytes": rng.integers(200_000, 2_000_000, size=count),
