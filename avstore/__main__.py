@@ -1,4 +1,4 @@
-"""`python -m avstore` is the `avstore` command."""
+"""Run the `avstore` command: `python -m avstore` and the installed script start here."""
 
 import logging
 import os
@@ -7,34 +7,36 @@ import sys
 
 
 def main() -> None:
-    """Run the command. Ctrl-C and SIGTERM are one line, whatever was under way: imports, or a
-    shutdown. Exit code 130 and 143."""
-    told: list[int] = []
+    """Run the command; report Ctrl-C and SIGTERM in one line at any time, imports included.
+
+    The exit code is then 130 or 143.
+    """
+    received: list[int] = []
 
     def stop(number: int, _frame: object) -> None:
-        told.append(number)
-        logging.disable()  # of what the workers' end makes libraries say
+        received.append(number)
+        logging.disable()  # libraries log errors when their workers end
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     try:
-        from avstore.pipelines.cli.app import main as run  # noqa: PLC0415 -- takes a second
+        from avstore.pipelines.cli.app import main as run  # noqa: PLC0415 -- takes long to import
 
         run()
     except BaseException as error:
-        if not _interrupted(error):
+        if not _is_interrupt(error):
             raise
-        what, code = ("terminated", 143) if signal.SIGTERM in told else ("interrupted", 130)
-        print(f"\navstore: {what}; run the same command again to go on", file=sys.stderr)
+        word, code = ("terminated", 143) if signal.SIGTERM in received else ("interrupted", 130)
+        print(f"\navstore: {word}; run the same command again to continue", file=sys.stderr)
         sys.stderr.flush()
-        os._exit(code)  # what is half closed would only complain
+        os._exit(code)  # skip exit handlers: they print errors about half-closed workers
 
 
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether it is Ctrl-C, or comes of it."""
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Return whether an error is Ctrl-C, or was caused by it."""
     while error is not None:
-        # DuckDB notices Ctrl-C itself, and says so with an error of its own.
+        # DuckDB handles Ctrl-C itself and raises its own error.
         if isinstance(error, KeyboardInterrupt) or str(error) == "Query interrupted":
             return True
         error = error.__cause__ or error.__context__

@@ -1,1 +1,1 @@
-"""The commands of `avstore`, one file each."""
+"""The commands of `avstore`: one module per command or group of commands, named after it."""

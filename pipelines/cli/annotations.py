@@ -1,4 +1,4 @@
-"""avstore annotations: fetch a dataset's annotation files, and check those that one has."""
+"""avstore annotations: fetch a dataset's annotation files, and check annotation files."""
 
 import shlex
 from collections import Counter
@@ -7,64 +7,72 @@ from typing import Annotated
 
 import typer
 
-from avstore.datasets import registry
-from avstore.manifests.store import StoreError
-from avstore.pipelines.build.annotation_files import annotation_folder, fetch_annotations
-from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption
+from avstore.pipelines.cli.options import DEFAULT_STORE, DatasetArgument, ExitCode, StoreOption
 from avstore.pipelines.cli.progress import console
 
-app = typer.Typer(no_args_is_help=True, help="Annotation files: fetch, check.")
-DatasetArgument = Annotated[str, typer.Argument(help="vggsound, audioset, …")]
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Fetch and check annotation files."
+)
 
 
-@app.command("fetch")
+@app.command("fetch", epilog="Example: avstore annotations fetch ave")
 def fetch(
     dataset: DatasetArgument,
     store: StoreOption = DEFAULT_STORE,
     to: Annotated[
-        Path | None, typer.Option(help="Folder (default: STORE/annotations/DATASET).")
+        Path | None, typer.Option(help="Output folder (default: STORE/annotations/DATASET).")
     ] = None,
-    refresh: Annotated[bool, typer.Option("--refresh", help="Fetch what is there again.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Fetch existing files again.")] = False,
     url: Annotated[
-        list[str] | None, typer.Option(help="Another address than the official one (repeat).")
+        list[str] | None,
+        typer.Option(help="Address to fetch instead of the official ones (repeatable)."),
     ] = None,
 ) -> None:
-    """Fetch annotation files from their official addresses; sha256 and date are recorded."""
+    """Fetch annotation files from their official addresses, and record sha256 and date."""
+    from avstore.datasets import registry
+    from avstore.manifests.store import StoreError
+    from avstore.pipelines.build.annotation_files import annotation_folder, fetch_annotations
+
     spec = registry.get(dataset)
     folder = to or annotation_folder(Path(store), spec.name)
     try:
-        found = fetch_annotations(spec, folder, refresh, urls=tuple(url) if url else None)
+        files = fetch_annotations(spec, folder, refresh, urls=tuple(url) if url else None)
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error.strerror or error}") from error
     out = console()
-    for file in found:
+    for file in files:
         out.print(f"{file.sha256}  {file.path}  ({file.bytes} bytes, {file.fetched_at})")
         if file.before:
-            out.print(f"  changed since the last time: it was {file.before}")
-    names = ",".join(shlex.quote(str(file.path)) for file in found)
+            out.print(f"  changed since the last fetch; sha256 before: {file.before}")
+    names = ",".join(shlex.quote(str(file.path)) for file in files)
     out.print(f"\nNext:\n  make {dataset}-shards SOURCE=/path/to/videos ANNOTATIONS={names}")
 
 
-@app.command("check")
+@app.command("check", epilog="Example: avstore annotations check vggsound vggsound.csv")
 def check(
     dataset: DatasetArgument,
     files: Annotated[list[Path], typer.Argument(help="Annotation files.")],
-    limit: Annotated[int, typer.Option(help="Bad rows to print; 0: all.")] = 20,
+    limit: Annotated[int, typer.Option(help="Bad rows to print; 0 prints all.")] = 20,
 ) -> None:
-    """Read annotation files and say what is in them. Exit code 1 where rows cannot be used."""
-    found = registry.get(dataset).parse(files)
+    """Parse annotation files and count their clips, labels and segments.
+
+    Exit code 1 if rows cannot be used.
+    """
+    from avstore.datasets import registry
+
+    parsed = registry.get(dataset).parse(files)
     out = console()
-    splits = Counter(clip.split for clip in found.clips)
-    subsets = Counter(subset for clip in found.clips for subset in clip.subsets)
-    labels = {label for clip in found.clips for label in clip.labels}
-    out.print(f"{len(found.clips)} clips, {len(labels)} labels, {len(found.segments)} segments")
+    splits = Counter(clip.split for clip in parsed.clips)
+    subsets = Counter(subset for clip in parsed.clips for subset in clip.subsets)
+    labels = {label for clip in parsed.clips for label in clip.labels}
+    out.print(f"{len(parsed.clips)} clips, {len(labels)} labels, {len(parsed.segments)} segments")
     for name, counts in (("split", splits), ("subset", subsets)):
         for value, clips in sorted(counts.items()):
             out.print(f"  {name} {value}: {clips}")
-    shown = found.bad_rows[:limit] if limit else found.bad_rows
+    shown = parsed.bad_rows[:limit] if limit else parsed.bad_rows
     for bad in shown:
         out.print(f"{bad.file} row {bad.row}: {bad.reason}", markup=False)
-    if len(found.bad_rows) > len(shown):
-        out.print(f"… {len(found.bad_rows)} bad rows in all (--limit 0)")
-    if found.bad_rows:
+    if len(parsed.bad_rows) > len(shown):
+        out.print(f"… {len(parsed.bad_rows)} bad rows in total (--limit 0 prints all)")
+    if parsed.bad_rows:
         raise typer.Exit(ExitCode.PROBLEM)

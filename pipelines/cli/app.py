@@ -1,109 +1,142 @@
-"""The `avstore` command."""
+"""The `avstore` command: find the command that is called, run it, and report errors in one line."""
 
 import sys
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
-from avstore.datasets.spec import AnnotationError
-from avstore.manifests.account import AccountError
-from avstore.manifests.errors import describe_os_error, is_client_error
-from avstore.manifests.lock import StoreBusyError
-from avstore.manifests.store import StoreError
-from avstore.pipelines.cli import (
-    build,
-    drop,
-    export,
-    gc,
-    index,
-    report,
-    snapshot,
-    sql,
-    status,
-    verify,
-)
-from avstore.pipelines.cli.annotations import app as annotations_app
-from avstore.pipelines.cli.datasets import app as datasets_app
-from avstore.pipelines.cli.exchange import app as exchange_app
-from avstore.pipelines.cli.features import app as features_app
-from avstore.pipelines.cli.fetching import availability_app, retry
+from avstore import __version__
+from avstore.pipelines import cli
 from avstore.pipelines.cli.options import ExitCode
-from avstore.pipelines.cli.recipe import app as recipe_app
-from avstore.pipelines.cli.tasks import app as tasks_app
-from avstore.pipelines.cli.training import app as batch_app
-from avstore.pipelines.cli.training import stats
-from avstore.pipelines.extract.recipe import RecipeError
-from avstore.pipelines.fetch.guards import FetchStopped
-from avstore.pipelines.fetch.source import MachineError, SourceError
+
+# The first line of each command's help, so that `avstore --help` imports no command. Each command
+# is the Typer app of the module of its name, which is imported when the command is called.
+COMMANDS = {
+    "build": "Build a dataset's shards and manifest.",
+    "sql": "Run a SQL query against the manifest, read-only.",
+    "status": "Show how many clips are stored, per dataset and stage, and why others are not.",
+    "verify": "Check every shard against its checksum, sidecar and manifest rows.",
+    "index": "Rebuild manifest.duckdb from the sidecars and the ledger.",
+    "report": "Write an HTML report of a dataset: summary, reasons, coverage, samples.",
+    "export": "Export the clips of a query as a self-contained dataset.",
+    "gc": "List, or with --delete remove, files that neither manifest nor snapshot needs.",
+    "drop": "Drop a recipe's shards, and features computed from them, from the manifest.",
+    "snapshot": "Create, list, compare and query named, immutable states of the manifest.",
+    "retry": "Mark failed fetches so that the next build tries them again.",
+    "availability": "Export and compare which published clips are available.",
+    "features": "Build, list, compare and drop derived features.",
+    "recipe": "List, show and check extraction recipes.",
+    "tasks": "List, show, check, plot and add task streams.",
+    "annotations": "Fetch and check annotation files.",
+    "datasets": "List datasets and print their data cards.",
+    "batch": "Show the batches of a training run.",
+    "stats": "Compute the mean and standard deviation of a dataset's fbanks.",
+    "exchange": "Import and export third-party formats.",
+}
+
+# The base class of Typer's usage errors, which Typer does not export; its module depends on the
+# version.
+_CallError: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
+
+
+class LazyGroup(TyperGroup):
+    """A group that lists COMMANDS without importing them."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = {name: TyperCommand(name, help=text) for name, text in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Return the called command's name, the command itself, and its arguments."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load_command(name) if name else command, rest
+
+
+def load_command(name: str) -> Any:
+    """Import a command or group of COMMANDS."""
+    return get_command(import_module(f"{cli.__name__}.{name}").app)
+
 
 app = typer.Typer(
+    cls=LazyGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="An audio-visual feature store for continual learning.",
+    epilog="Example: avstore build vggsound --store data",
 )
-app.command("build")(build.run)
-app.command("sql")(sql.run)
-app.command("status")(status.run)
-app.command("verify")(verify.run)
-app.command("index")(index.run)
-app.command("report")(report.run)
-app.command("export")(export.run)
-app.command("gc")(gc.run)
-app.command("drop")(drop.run)
-app.add_typer(snapshot.app, name="snapshot")
-app.command("retry")(retry)
-app.add_typer(availability_app, name="availability")
-app.add_typer(features_app, name="features")
-app.add_typer(recipe_app, name="recipe")
-app.add_typer(tasks_app, name="tasks")
-app.add_typer(annotations_app, name="annotations")
-app.add_typer(datasets_app, name="datasets")
-app.add_typer(batch_app, name="batch")
-app.command("stats")(stats)
-app.add_typer(exchange_app, name="exchange")
 
-# Typer's own click or the installed one, by its version: what its errors have in common.
-_CallError: type[Exception] = next(
-    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
-)
-_USER = (StoreError, AnnotationError, RecipeError, SourceError, ValidationError, LookupError)
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"avstore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Version of avstore.", callback=_print_version),
+    ] = False,
+) -> None:
+    """Declare the options of `avstore` itself."""
 
 
 def main() -> None:
-    """Run the command; what a person did wrong is one line and an exit code, no traceback."""
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    """Run the command; report a user's or the machine's error in one line, with an exit code."""
     try:
         code = app(standalone_mode=False)
     except _CallError as error:
         error.show()  # type: ignore[attr-defined]
         sys.exit(ExitCode.USAGE)
-    except StoreBusyError as error:
-        errors.print(f"avstore: {error}", markup=False)
-        sys.exit(ExitCode.BUSY)
-    except (FetchStopped, MachineError) as error:
-        errors.print(f"avstore: {error}", markup=False)
-        sys.exit(ExitCode.FAILED)
-    except _USER as error:
-        errors.print(f"avstore: {error}", markup=False)
-        sys.exit(ExitCode.USAGE)
-    except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        errors.print(f"avstore: {error.filename}: {error.strerror}; name another", markup=False)
-        sys.exit(ExitCode.USAGE)
-    except OSError as error:
-        errors.print(f"avstore: {describe_os_error(error)}", markup=False)
-        sys.exit(ExitCode.FAILED)
-    except AccountError as error:
-        errors.print(f"avstore: {error}", markup=False)
-        sys.exit(ExitCode.FAILED)
-    except Exception as error:
-        if not is_client_error(error):
-            raise
-        errors.print(f"avstore: the remote store cannot be used: {error}", markup=False)
-        sys.exit(ExitCode.FAILED)
     except typer.Abort as error:
         raise KeyboardInterrupt from error
-    if code == ExitCode.INTERRUPTED:  # so Typer tells of Ctrl-C
+    except Exception as error:
+        message, code = _explain(error)
+        if message is None:
+            raise
+        print(f"avstore: {message}", file=sys.stderr)
+    if code == ExitCode.INTERRUPTED:  # Typer returns it for Ctrl-C
         raise KeyboardInterrupt
     sys.exit(code or ExitCode.OK)
+
+
+def _explain(error: Exception) -> tuple[str | None, int]:
+    """Return an error's message and exit code; no message for a defect of avstore itself."""
+    # Imported here because they bring pydantic and duckdb, and most calls end without an error.
+    from pydantic import ValidationError
+
+    from avstore.datasets.spec import AnnotationError
+    from avstore.manifests.account import AccountError
+    from avstore.manifests.errors import describe_os_error, is_client_error
+    from avstore.manifests.lock import StoreBusyError
+    from avstore.manifests.store import StoreError
+    from avstore.pipelines.extract.recipe import RecipeError
+    from avstore.pipelines.fetch.guards import FetchStopped
+    from avstore.pipelines.fetch.source import MachineError, SourceError
+
+    message, code = str(error), ExitCode.USAGE
+    match error:
+        case StoreBusyError():
+            code = ExitCode.BUSY
+        case FetchStopped() | MachineError() | AccountError():
+            code = ExitCode.FAILED
+        case StoreError() | AnnotationError() | RecipeError() | SourceError():
+            pass
+        case ValidationError() | LookupError():
+            pass
+        case FileExistsError() | FileNotFoundError() | NotADirectoryError() | IsADirectoryError():
+            message = f"{error.filename}: {error.strerror}; choose another path"
+        case OSError():
+            message, code = describe_os_error(error), ExitCode.FAILED
+        case _ if is_client_error(error):
+            message, code = f"the remote store cannot be used: {error}", ExitCode.FAILED
+        case _:
+            return None, ExitCode.FAILED
+    return message, code

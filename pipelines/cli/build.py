@@ -1,57 +1,71 @@
-"""avstore build: from annotation files and media to shards and manifest."""
+"""avstore build: turn annotation files and media into shards and a manifest."""
 
 import shlex
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from avstore.datasets import registry
-from avstore.datasets.sample import SAMPLE, make_sample
 from avstore.datasets.spec import AnnotationError, DatasetSpec
-from avstore.manifests.catalogue import open_read
 from avstore.manifests.store import Store, StoreError
-from avstore.pipelines.build.annotation_files import annotation_folder, fetch_annotations
-from avstore.pipelines.build.driver import BuildOptions, BuildResult, build
-from avstore.pipelines.cli.fetch_options import parse_fetch_options
-from avstore.pipelines.cli.options import DEFAULT_STORE, StoreOption
+from avstore.pipelines.cli.options import DEFAULT_STORE, DatasetArgument, StoreOption, WaitOption
 from avstore.pipelines.cli.progress import bar, console
-from avstore.pipelines.cli.summary import say
-from avstore.pipelines.extract.recipe import load_recipe
-from avstore.pipelines.report.page import write_report
+
+if TYPE_CHECKING:
+    from avstore.pipelines.build.driver import BuildResult
+
+app = typer.Typer(add_completion=False)
 
 
+@app.command("build", epilog="Example: avstore build ave --source AVE_Dataset.zip --store data")
 def run(
-    dataset: Annotated[str, typer.Argument(help="vggsound, audioset, …")],
+    dataset: DatasetArgument,
     store: StoreOption = DEFAULT_STORE,
     source: Annotated[
         str | None,
-        typer.Option(help="Folder, archive, address, or 'youtube'. None: the embedded sample."),
+        typer.Option(
+            help="Videos: folder, archive, address, or 'youtube' (default: the embedded sample)."
+        ),
     ] = None,
     annotations: Annotated[
         list[str] | None,
-        typer.Option(help="Published annotation files (repeat, or separate by commas)."),
+        typer.Option(help="Published annotation files, separated by commas (repeatable)."),
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="Recipe name or TOML file.")] = None,
-    shard_clips: Annotated[int | None, typer.Option(min=1, help="Clips a shard.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Recipe name or TOML file (default: the dataset's)."),
+    ] = None,
+    shard_clips: Annotated[
+        int | None,
+        typer.Option(min=1, help="Clips per shard (default: the dataset's)."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes (default: one per core).")
+    ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler that exists.")
+        str | None,
+        typer.Option(help="Address of a running Dask scheduler (default: local workers)."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N clips.")] = None,
-    wait: Annotated[
-        float, typer.Option(help="Seconds to wait for another writer; -1: for ever.")
-    ] = 0.0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Build only the first N clips.")] = None,
+    wait: WaitOption = 0.0,
     fetch_option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the source (docs/fetching.md).")
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for the source (repeatable; see docs/fetching.md)."),
     ] = None,
 ) -> None:
-    """Build a dataset's shards and manifest; what is done already is not done again."""
+    """Build a dataset's shards and manifest.
+
+    Finished shards are kept: run an interrupted build again to continue it.
+    """
+    from avstore.pipelines.build.driver import BuildOptions, build
+    from avstore.pipelines.cli.fetch_options import parse_fetch_options
+    from avstore.pipelines.extract.recipe import load_recipe
+
     out = console()
     files = _paths(annotations)
-    _refuse_exchange(dataset, source is None and not files, Store(store))
+    _require_same_origin(dataset, source is None and not files, Store(store))
     spec, source, files = _inputs(dataset, store, source, files, out)
     options = BuildOptions(
         store=store,
@@ -65,11 +79,14 @@ def run(
         fetch=parse_fetch_options(fetch_option or []),
     )
     built = build(spec, load_recipe(recipe or spec.recipe), options, partial(bar, out))
-    _conclude(spec, Store(store), built, out)
+    _print_result(spec, Store(store), built, out)
 
 
-def _refuse_exchange(dataset: str, embedded: bool, store: Store) -> None:
-    """The embedded sample and the dataset that it is named after do not replace one another."""
+def _require_same_origin(dataset: str, embedded: bool, store: Store) -> None:
+    """Refuse to replace the embedded sample by the dataset of its name, or the reverse."""
+    from avstore.datasets.sample import SAMPLE
+    from avstore.manifests.catalogue import open_read
+
     if dataset != SAMPLE.name or not store.manifest.is_file():
         return
     with open_read(store) as con:
@@ -79,8 +96,8 @@ def _refuse_exchange(dataset: str, embedded: bool, store: Store) -> None:
         held = version == SAMPLE.version
         if held != embedded:
             raise StoreError(
-                f"{store.root} holds {names[held]}, and {names[embedded]} would take its place: "
-                "build it in another folder (STORE=DIR, or --store DIR)"
+                f"{store.root} holds {names[held]}, and {names[embedded]} would replace it; "
+                "choose another folder (STORE=DIR, or --store DIR)"
             )
 
 
@@ -92,49 +109,57 @@ def _paths(annotations: list[str] | None) -> tuple[Path, ...]:
 def _inputs(
     dataset: str, store: Path, source: str | None, files: tuple[Path, ...], out: Console
 ) -> tuple[DatasetSpec, str, tuple[Path, ...]]:
-    """The dataset, its media and its annotation files; the embedded sample where none is given."""
+    """Return the dataset, its media and its annotation files; without any, the embedded sample."""
+    from avstore.datasets import registry
+    from avstore.datasets.sample import SAMPLE
+
     spec = registry.get(dataset)
     if source is None and not files:
         if dataset != SAMPLE.name:
             raise StoreError(
-                f"{dataset} has no embedded sample: name its videos and its annotation files "
+                f"{dataset} has no embedded sample; give its videos and its annotation files "
                 f"(make {dataset}-shards SOURCE=… ANNOTATIONS=…, see docs/datasets/{dataset}.md)"
             )
         return _sample(store, out)
     if source is None:
         raise StoreError(
-            "annotation files are given and no videos: add SOURCE=/path/to/videos "
+            "annotation files are given, but no videos; add SOURCE=/path/to/videos "
             "(--source), or SOURCE=youtube to fetch them"
         )
     return spec, source, files or _published_files(spec, store, out)
 
 
 def _published_files(spec: DatasetSpec, store: Path, out: Console) -> tuple[Path, ...]:
-    """The annotation files from where they are published, unless they came before."""
+    """Return the annotation files, fetched from their official addresses unless present."""
+    from avstore.pipelines.build.annotation_files import annotation_folder, fetch_annotations
+
     if not spec.annotation_urls:
         raise StoreError(
-            "videos are given and no annotation file: add ANNOTATIONS=/path/to/file "
-            f"(--annotations); {spec.title} publishes its own at {spec.homepage}"
+            "videos are given, but no annotation file; add ANNOTATIONS=/path/to/file "
+            f"(--annotations); {spec.title} publishes them at {spec.homepage}"
         )
     folder = annotation_folder(store, spec.name)
     try:
-        found = fetch_annotations(spec, folder)
+        fetched = fetch_annotations(spec, folder)
     except AnnotationError as error:
         raise AnnotationError(
             f"{error}; give the annotation files with ANNOTATIONS=/path/to/file (--annotations)"
         ) from error
-    out.print(f"annotations: {len(found)} published files in {folder}", markup=False)
-    return tuple(file.path for file in found)
+    out.print(f"annotations: {len(fetched)} published files in {folder}", markup=False)
+    return tuple(file.path for file in fetched)
 
 
 def _sample(store: Path, out: Console) -> tuple[DatasetSpec, str, tuple[Path, ...]]:
+    """Write the embedded sample, unless it is present."""
+    from avstore.datasets.sample import SAMPLE, make_sample
+
     folder = store / "sample"
     done = 0
     with bar(out, "sample", 100, "percent") as advance:
 
-        def progress(made: int, total: int) -> None:
+        def progress(written: int, total: int) -> None:
             nonlocal done
-            percent = 100 * made // total
+            percent = 100 * written // total
             advance(percent - done)
             done = percent
 
@@ -148,22 +173,27 @@ def _sample(store: Path, out: Console) -> tuple[DatasetSpec, str, tuple[Path, ..
     return SAMPLE, str(paths.videos), (paths.csv,)
 
 
-def _conclude(spec: DatasetSpec, store: Store, built: BuildResult, out: Console) -> None:
-    """The account in words, the report, and what to type next."""
+def _print_result(spec: DatasetSpec, store: Store, built: "BuildResult", out: Console) -> None:
+    """Write the report; print the summary and the next commands."""
+    from avstore.datasets.sample import SAMPLE
+    from avstore.manifests.catalogue import open_read
+    from avstore.pipelines.cli.summary import print_summary
+    from avstore.pipelines.report.page import write_report
+
     with open_read(store) as con:
         report = write_report(con, store, spec.name, built.stage)
-        say(con, store, spec, built, out)
-    where = shlex.quote(str(store.root))
+        print_summary(con, store, spec, built, out)
+    folder = shlex.quote(str(store.root))
     shards = shlex.quote(str(store.shards))
     out.print("\nNext:")
     out.print(
-        f'  avstore sql --store {where} "SELECT label, stored, wanted FROM coverage"\n'
+        f'  avstore sql --store {folder} "SELECT label, stored, wanted FROM coverage"\n'
         f"  open {report}\n"
         f"  python train/run.py --shards {shards}"
     )
     if spec is SAMPLE:
         out.print(
-            "This was the embedded sample. The real dataset:\n"
+            "This was the embedded sample. To build the real dataset:\n"
             "  make vggsound-shards SOURCE=/path/to/videos ANNOTATIONS=/path/to/vggsound.csv\n"
             "  make vggsound-shards SOURCE=youtube ANNOTATIONS=/path/to/vggsound.csv"
         )

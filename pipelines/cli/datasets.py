@@ -1,4 +1,4 @@
-"""avstore datasets: which there are, and what is to be known of each."""
+"""avstore datasets: list the datasets, and print a dataset's data card."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,19 +7,20 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from avstore.datasets import registry
 from avstore.datasets.spec import DatasetSpec
-from avstore.manifests.library import open_store
-from avstore.manifests.store import StoreError, write_text
+from avstore.pipelines.cli.options import DatasetArgument
 from avstore.pipelines.cli.progress import console
-from avstore.pipelines.interchange.data_card import manifest_counts, page
 
-app = typer.Typer(no_args_is_help=True, help="Datasets: list, card.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="List datasets and print their data cards."
+)
 
 
-@app.command("list")
-def listing() -> None:
-    """The datasets that are known by name, and their streams."""
+@app.command("list", epilog="Example: avstore datasets list")
+def list_datasets() -> None:
+    """List the known datasets with their recipe and task streams."""
+    from avstore.datasets import registry
+
     table = Table("dataset", "title", "classes", "recipe", "streams", box=None)
     for name in registry.names():
         spec = registry.get(name)
@@ -28,16 +29,24 @@ def listing() -> None:
     console().print(table)
 
 
-@app.command("card")
+@app.command("card", epilog="Example: avstore datasets card vggsound --store data")
 def card(
-    dataset: Annotated[str, typer.Argument(help="A name, or module:NAME.")],
-    store: Annotated[Path | None, typer.Option("--store", help="A store, for counts.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="A file; else it is printed.")] = None,
+    dataset: DatasetArgument,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Store folder, to count stored clips.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Output file (default: standard output).")
+    ] = None,
 ) -> None:
-    """What a dataset is, where from, under which licence, with what defects.
+    """Print a dataset's data card: content, source, licence and known defects.
 
-    With a store, also how many of its clips are there.
+    With a store, the card also counts the clips in it.
     """
+    from avstore.datasets import registry
+    from avstore.manifests.store import write_text
+    from avstore.pipelines.interchange.data_card import page
+
     spec = registry.get(dataset)
     text = page(spec, _counts(store, spec))
     if out is None:
@@ -47,10 +56,15 @@ def card(
 
 
 def _counts(store: Path | None, spec: DatasetSpec) -> Mapping[str, Mapping[str, int]] | None:
+    """Return the store's clips by split and status; None without a store."""
     if store is None:
         return None
+    from avstore.manifests.library import open_store
+    from avstore.manifests.store import StoreError
+    from avstore.pipelines.interchange.data_card import manifest_counts
+
     with open_store(str(store)) as opened:
-        found = manifest_counts(opened, spec.name)
-    if not found:
+        counts = manifest_counts(opened, spec.name)
+    if not counts:
         raise StoreError(f"{store} holds no clips of {spec.name}; build it first")
-    return found
+    return counts

@@ -1,28 +1,40 @@
-"""avstore drop: forget the shards of a recipe; gc then removes their files."""
+"""avstore drop: remove the shards of a recipe from the manifest."""
 
 from typing import Annotated
 
 import typer
 
-from avstore.manifests import ledger
-from avstore.manifests.catalogue import open_write
-from avstore.manifests.drop import drop_stage
-from avstore.manifests.lock import writing
-from avstore.manifests.store import find_store
-from avstore.pipelines.build.recovery import recover
-from avstore.pipelines.cli.options import DEFAULT_STORE, StoreOption
+from avstore.pipelines.cli.options import (
+    DEFAULT_STORE,
+    StoredDatasetArgument,
+    StoreOption,
+    WaitOption,
+)
 from avstore.pipelines.cli.progress import console
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command("drop", epilog="Example: avstore drop vggsound stella-76b14654 --store data")
 def run(
-    dataset: Annotated[str, typer.Argument(help="vggsound, audioset, …")],
-    stage: Annotated[str, typer.Argument(help="<recipe>-<fp8>, as avstore status shows it.")],
+    dataset: StoredDatasetArgument,
+    stage: Annotated[
+        str, typer.Argument(help="Recipe and fingerprint, as `avstore status` shows them.")
+    ],
     store: StoreOption = DEFAULT_STORE,
-    wait: Annotated[
-        float, typer.Option(help="Seconds to wait for another writer; -1: for ever.")
-    ] = 0.0,
+    wait: WaitOption = 0.0,
 ) -> None:
-    """Drop a recipe's shards (and features computed from them) from the manifest."""
+    """Drop a recipe's shards, and features computed from them, from the manifest.
+
+    The files stay until `avstore gc --delete`.
+    """
+    from avstore.manifests import ledger
+    from avstore.manifests.catalogue import open_write
+    from avstore.manifests.drop import drop_stage
+    from avstore.manifests.lock import writing
+    from avstore.manifests.store import find_store
+    from avstore.pipelines.build.recovery import recover
+
     found = find_store(store)
     facts = ledger.new_run("drop", {"dataset": dataset, "stage": stage})
     with writing(found, wait), open_write(found) as writer:

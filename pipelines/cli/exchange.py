@@ -1,31 +1,33 @@
-"""avstore exchange: lists, folders and metadata in the formats of others, and back."""
+"""avstore exchange: import and export third-party formats."""
 
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avstore.datasets import registry
-from avstore.manifests.library import OpenStore, open_store
-from avstore.manifests.store import Store, StoreError, write_text
-from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption
+from avstore.pipelines.cli.options import (
+    DEFAULT_STORE,
+    ClipsRecipeOption,
+    DatasetArgument,
+    ExitCode,
+    StoreOption,
+    WaitOption,
+)
 from avstore.pipelines.cli.progress import bar, console
-from avstore.pipelines.interchange.croissant import write_croissant
-from avstore.pipelines.interchange.data_card import hugging_face_card
-from avstore.pipelines.interchange.export_clips import export_clips
-from avstore.pipelines.interchange.foreign_lists import is_foreign_list, with_foreign_lists
-from avstore.pipelines.interchange.foreign_media import read_items
-from avstore.pipelines.interchange.importer import ImportResult, import_items
-from avstore.pipelines.interchange.layouts import FolderLayout, write_media
-from avstore.pipelines.interchange.lists import LISTS
 
-app = typer.Typer(no_args_is_help=True, help="Formats of others: to, describe, from.")
+if TYPE_CHECKING:
+    from avstore.manifests.library import OpenStore
+    from avstore.pipelines.interchange.importer import ImportResult
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Import and export third-party formats."
+)
 
 
-class To(StrEnum):
-    """Whose lists."""
+class ListFormat(StrEnum):
+    """Formats of clip lists, by the published code that reads them."""
 
     STELLA = "stella"
     CAVMAE = "cavmae"
@@ -33,38 +35,56 @@ class To(StrEnum):
     LLP = "llp"
 
 
-class Audio(StrEnum):
-    """As what the audio is written."""
+class AudioFormat(StrEnum):
+    """Formats of exported audio files."""
 
     FLAC = "flac"
     WAV = "wav"
     MP3 = "mp3"
 
 
-_AUDIO = {To.STELLA: Audio.MP3, To.CAVMAE: Audio.FLAC, To.UAVM: Audio.FLAC, To.LLP: Audio.WAV}
+_DEFAULT_AUDIO = {
+    ListFormat.STELLA: AudioFormat.MP3,
+    ListFormat.CAVMAE: AudioFormat.FLAC,
+    ListFormat.UAVM: AudioFormat.FLAC,
+    ListFormat.LLP: AudioFormat.WAV,
+}
 
 
-@app.command("to")
+@app.command(
+    "to", epilog='Example: avstore exchange to cavmae --sql "FROM trainable" --out lists --media'
+)
 def export_to(
-    form: Annotated[To, typer.Argument(help="stella (FLAVA too), cavmae, uavm or llp (AVVP).")],
-    sql: Annotated[str, typer.Option("--sql", help="A query with a column clip_id (and task).")],
-    out: Annotated[Path, typer.Option("--out", help="A folder.")],
+    form: Annotated[
+        ListFormat, typer.Argument(help="Format: stella (also FLAVA), cavmae, uavm, llp (AVVP).")
+    ],
+    sql: Annotated[
+        str, typer.Option("--sql", help="Query with a column clip_id (optional column: task).")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Output folder.")],
     store: StoreOption = DEFAULT_STORE,
-    name: Annotated[str, typer.Option(help="Of the list.")] = "clips",
+    name: Annotated[str, typer.Option(help="Name of the list.")] = "clips",
     media: Annotated[
-        bool, typer.Option("--media", help="Frames and audio as well, in their layout.")
+        bool, typer.Option("--media", help="Also write frames and audio in the format's layout.")
     ] = False,
-    audio: Annotated[Audio | None, typer.Option(help="Default: what their code reads.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="Where several have the clips.")] = None,
+    audio: Annotated[
+        AudioFormat | None, typer.Option(help="Audio format (default: what the code reads).")
+    ] = None,
+    recipe: ClipsRecipeOption = None,
 ) -> None:
-    """Write a query's clips as the lists that published code reads, and their media."""
-    chosen = (audio or _AUDIO[form]).value
+    """Write a query's clips as the lists, and media, that published code reads."""
+    from avstore.manifests.library import open_store
+    from avstore.pipelines.interchange.export_clips import export_clips
+    from avstore.pipelines.interchange.layouts import FolderLayout, write_media
+    from avstore.pipelines.interchange.lists import LISTS
+
+    chosen = (audio or _DEFAULT_AUDIO[form]).value
     progress = console()
     with open_store(str(store)) as opened:
         clips = export_clips(opened, sql)
         written = LISTS[form.value](opened, clips, out, name, chosen)
         if media:
-            kind = "cavmae" if form is To.UAVM else form.value
+            kind = "cavmae" if form is ListFormat.UAVM else form.value
             with bar(progress, "media", len(clips)) as advance:
                 files = write_media(opened, clips, out, FolderLayout(kind, chosen), recipe, advance)
             progress.print(f"{files} media files of {len(clips)} clips in {out}")
@@ -72,57 +92,75 @@ def export_to(
         progress.print(str(path), markup=False)
 
 
-@app.command("describe")
+@app.command("describe", epilog="Example: avstore exchange describe vggsound --store data")
 def describe(
-    dataset: Annotated[str, typer.Argument(help="vggsound, audioset, …")],
+    dataset: DatasetArgument,
     store: StoreOption = DEFAULT_STORE,
-    out: Annotated[Path | None, typer.Option("--out", help="Default: the store's root.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Output folder (default: the store).")
+    ] = None,
 ) -> None:
     """Write Croissant metadata and a Hugging Face dataset card of a dataset's stored clips."""
+    from avstore.datasets import registry
+    from avstore.manifests.library import open_store
+    from avstore.manifests.store import write_text
+    from avstore.pipelines.interchange.croissant import write_croissant
+    from avstore.pipelines.interchange.data_card import hugging_face_card
+
     spec = registry.get(dataset)
     with open_store(str(store)) as opened:
-        _require_stored(opened, dataset)
+        _require_stored(opened, spec.name)
         written = write_croissant(opened, spec, out or store)
         written.append(write_text((out or store) / "README.md", hugging_face_card(opened, spec)))
     for path in written:
         console().print(str(path), markup=False)
 
 
-def _require_stored(opened: OpenStore, dataset: str) -> None:
+def _require_stored(opened: "OpenStore", dataset: str) -> None:
+    from avstore.manifests.store import StoreError
+
     found = opened.query("SELECT 1 FROM shards WHERE dataset = $d LIMIT 1", {"d": dataset})
     if not found.table.num_rows:
         raise StoreError(f"the store has no shard of {dataset}; build it first")
 
 
-@app.command("from")
+@app.command("from", epilog="Example: avstore exchange from shards/ --dataset vggsound")
 def import_from(
-    source: Annotated[Path, typer.Argument(help="A tar, or a folder of tars or of media.")],
-    dataset: Annotated[str, typer.Option(help="Whose clips these are.")],
+    source: Annotated[Path, typer.Argument(help="A tar, or a folder of tars or media files.")],
+    dataset: Annotated[str, typer.Option(help="Dataset of the clips, a name or module:NAME.")],
     annotations: Annotated[
         list[Path] | None,
-        typer.Option(help="Published files, or a list of CAV-MAE or STELLA (repeat)."),
+        typer.Option(help="Published annotation files, or lists of CAV-MAE or STELLA (repeatable)"),
     ] = None,
-    split: Annotated[str, typer.Option(help="Of a list that does not say it.")] = "train",
+    split: Annotated[str, typer.Option(help="Split of the clips of a list without one.")] = "train",
     store: StoreOption = DEFAULT_STORE,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for another writer.")] = 0.0,
-    shard_clips: Annotated[int | None, typer.Option(min=1, help="Clips a shard.")] = None,
+    wait: WaitOption = 0.0,
+    shard_clips: Annotated[
+        int | None, typer.Option(min=1, help="Clips per shard (default: the dataset's).")
+    ] = None,
 ) -> None:
-    """Take extracted frames and audio into a store: a WebDataset, or the folder layouts."""
+    """Import extracted frames and audio: a WebDataset, or the layouts of published code."""
+    from avstore.datasets import registry
+    from avstore.manifests.store import Store
+    from avstore.pipelines.interchange.foreign_lists import is_foreign_list, with_foreign_lists
+    from avstore.pipelines.interchange.foreign_media import read_items
+    from avstore.pipelines.interchange.importer import import_items
+
     spec = registry.get(dataset)
     paths: Sequence[Path] = annotations or ()
     if paths and all(is_foreign_list(path) for path in paths):
         spec = with_foreign_lists(spec, split)
     done = import_items(Store(store), spec, read_items(source), paths, wait, shard_clips)
-    _say(done)
+    _print_result(done)
     if not done.stored and not done.known:
         raise typer.Exit(ExitCode.PROBLEM)
 
 
-def _say(done: ImportResult) -> None:
+def _print_result(done: "ImportResult") -> None:
     out = console()
     out.print(
         f"{done.stored} clips stored in {done.shards} shards, {done.rejected} rejected, "
-        f"{done.known} there already, {len(done.unknown)} of no published clip"
+        f"{done.known} already stored, {len(done.unknown)} not published"
     )
     for name in done.unknown[:5]:
         out.print(f"  not published: {name}", markup=False)

@@ -1,37 +1,53 @@
-"""avstore export: any query as a data set of its own."""
+"""avstore export: write the clips of a query as a self-contained dataset."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from avstore.manifests.library import open_store
-from avstore.pipelines.cli.options import DEFAULT_STORE
+from avstore.pipelines.cli.options import DEFAULT_STORE, AddressOption, ClipsRecipeOption
 from avstore.pipelines.cli.progress import console
-from avstore.pipelines.interchange.export import ExportFormat, export
+
+app = typer.Typer(add_completion=False)
 
 
+@app.command(
+    "export",
+    epilog='Example: avstore export --sql "FROM trainable" --out subset --features audio,fbank',
+)
 def run(
-    sql: Annotated[str, typer.Option("--sql", help="A query with a column clip_id.")],
-    out: Annotated[str, typer.Option("--out", help="An empty folder, or any fsspec URL.")],
+    sql: Annotated[str, typer.Option("--sql", help="Query with a column clip_id.")],
+    out: Annotated[str, typer.Option("--out", help="Output: an empty folder, or an fsspec URL.")],
     features: Annotated[
-        str, typer.Option(help="By commas: frames, audio, fbank, json, derived features.")
+        str,
+        typer.Option(
+            help="Members to export, separated by commas: frames, audio, fbank, json, derived "
+            "features."
+        ),
     ] = "frames,audio,fbank",
     output: Annotated[
-        ExportFormat, typer.Option("--format", help="webdataset, parquet or folders.")
-    ] = ExportFormat.WEBDATASET,
-    store: Annotated[
-        str, typer.Option(help="The store: a folder or an fsspec URL.", envvar="AVSTORE_STORE")
-    ] = str(DEFAULT_STORE),
-    recipe: Annotated[str | None, typer.Option(help="Where several have the clips.")] = None,
-    shard_clips: Annotated[int, typer.Option(min=1, help="Clips a file.")] = 1000,
-    snapshot: Annotated[str | None, typer.Option(help="Of this state, not the present.")] = None,
+        Literal["webdataset", "parquet", "folders"], typer.Option("--format", help="Output format.")
+    ] = "webdataset",
+    store: AddressOption = str(DEFAULT_STORE),
+    recipe: ClipsRecipeOption = None,
+    shard_clips: Annotated[int, typer.Option(min=1, help="Clips per file.")] = 1000,
+    snapshot: Annotated[
+        str | None, typer.Option(help="Snapshot to export from (default: the manifest).")
+    ] = None,
     skip_missing: Annotated[
-        bool, typer.Option(help="Leave out clips that are not stored, and say how many.")
+        bool, typer.Option(help="Skip and count clips that are not stored.")
     ] = False,
 ) -> None:
-    """Write the clips of a query, with all columns of the query, as a self-contained data set."""
+    """Export the clips of a query as a self-contained dataset.
+
+    All columns of the query are kept.
+    """
+    from avstore.manifests.library import open_store
+    from avstore.pipelines.interchange.export import ExportFormat, export
+
     names = [name.strip() for name in features.split(",") if name.strip()]
     with open_store(store, snapshot=snapshot) as opened:
-        done = export(opened, sql, names, out, output, recipe, shard_clips, skip_missing)
+        done = export(
+            opened, sql, names, out, ExportFormat(output), recipe, shard_clips, skip_missing
+        )
     note = f", {done.skipped} clips left out (not stored)" if done.skipped else ""
     console().print(f"{done.clips} clips in {done.files} files, {done.bytes / 1e6:.1f} MB{note}")

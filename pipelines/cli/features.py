@@ -1,112 +1,138 @@
-"""`avstore features`: compute derived features from shards, and see what they were made of."""
+"""avstore features: build, list, compare and drop derived features."""
 
 import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
 
-from avstore.manifests import ledger
-from avstore.manifests.catalogue import open_read, open_write
-from avstore.manifests.drop import drop_feature
-from avstore.manifests.lock import writing
 from avstore.manifests.store import Store, StoreError, find_store
-from avstore.pipelines.build.recovery import recover
-from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption
+from avstore.pipelines.cli.options import (
+    DEFAULT_STORE,
+    ExitCode,
+    JsonOption,
+    StoreOption,
+    WaitOption,
+)
 from avstore.pipelines.cli.progress import bar, console
-from avstore.pipelines.features.compare import compare_features, find_feature
-from avstore.pipelines.features.driver import FeatureOptions, FeatureResult, build_feature
-from avstore.pipelines.features.extractor import parameters_of
-from avstore.pipelines.features.feature_status import FeatureStatus, feature_statuses
-from avstore.pipelines.features.registry import make_extractor, references
 
-app = typer.Typer(no_args_is_help=True, help="Derived features: build, list, compare, drop.")
+if TYPE_CHECKING:
+    from avstore.pipelines.features.driver import FeatureOptions, FeatureResult
+    from avstore.pipelines.features.feature_status import FeatureStatus
 
-Dataset = Annotated[str | None, typer.Option(help="Which dataset, where the store has several.")]
-Wait = Annotated[float, typer.Option(help="Seconds to wait for another writer; -1: for ever.")]
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Build, list, compare and drop derived features.",
+)
+_VERSION = "A feature and its fingerprint, as `avstore features list` shows them."
 
 
-@app.command("list")
+@app.command("list", epilog="Example: avstore features list --store data")
 def list_features(store: StoreOption = DEFAULT_STORE) -> None:
-    """Every extractor, and what the store has of each (of the store only where there is one)."""
-    name_column = Column("extractor", no_wrap=True)
-    table = Table(name_column, "version", "reads", "shape", "parameters")
+    """List the extractors, and the features in the store if there is one."""
+    from avstore.pipelines.features.extractor import parameters_of
+    from avstore.pipelines.features.registry import make_extractor, references
+
+    table = Table(Column("extractor", no_wrap=True), "version", "reads", "shape", "parameters")
     for name in sorted(references()):
         try:
             extractor = make_extractor(name)
-        except StoreError as error:  # a package that is installed and broken
+        except StoreError as error:  # an installed package that cannot be imported
             table.add_row(name, "", "", "", str(error))
             continue
         settings = ", ".join(f"{key}={value}" for key, value in parameters_of(extractor).items())
-        shape = f"{extractor.dtype} {_shape(extractor.shape)}"
+        shape = f"{extractor.dtype} {_shape_text(extractor.shape)}"
         table.add_row(name, extractor.version, ", ".join(extractor.reads), shape, settings)
     console().print(table)
-    if not (store / "manifest.duckdb").is_file():
-        return
-    there = Table(Column("feature", no_wrap=True), "of", "clips", "value", "weights", "state")
-    for found in _statuses(find_store(store)):
-        there.add_row(
+    if (store / "manifest.duckdb").is_file():
+        console().print(_stored_table(store))
+
+
+def _stored_table(store: Path) -> Table:
+    """Return a table of the features in the store."""
+    table = Table(Column("feature", no_wrap=True), "of", "clips", "value", "weights", "state")
+    for found in _stored_features(find_store(store)):
+        table.add_row(
             found.name,
             found.folder.removeprefix("shards/").rstrip("/"),
             f"{found.clips} of {found.total_clips}",
             found.shape,
-            _weights(found),
+            _weights_text(found),
             found.state,
         )
-    console().print(there)
+    return table
 
 
-def _shape(shape: tuple[int | None, ...]) -> str:
+def _shape_text(shape: tuple[int | None, ...]) -> str:
     return " x ".join("n" if size is None else str(size) for size in shape)
 
 
-def _weights(found: FeatureStatus) -> str:
+def _weights_text(found: "FeatureStatus") -> str:
     if found.lineage is None:
         return "not recorded"
     weights = found.lineage.weights
     return str(weights["origin"] or weights["kind"])
 
 
-@app.command()
+@app.command("build", epilog="Example: avstore features build clap-segments --dataset llp")
 def build(
     features: Annotated[
-        list[str] | None, typer.Argument(help="Names (avstore features list), or module:name.")
+        list[str] | None,
+        typer.Argument(help="Extractor names (avstore features list), or module:NAME."),
     ] = None,
-    dataset: Dataset = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Dataset, if the store has several (default: the only one).")
+    ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="Of which shards: a recipe, or <recipe>-<fp8>.")
+        str | None,
+        typer.Option(help="Recipe, or recipe and fingerprint, of the shards (default: the only)."),
     ] = None,
     extractor: Annotated[
-        list[str] | None, typer.Option(help="An extractor of your own, module:name.")
+        list[str] | None, typer.Option(help="Your extractor, module:NAME (repeatable).")
     ] = None,
-    stale: Annotated[bool, typer.Option("--stale", help="All stale ones, as they were.")] = False,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A parameter, name=value; may be repeated.")
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Rebuild all stale features with their settings.")
+    ] = False,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Parameter of the extractor, NAME=VALUE (repeatable)."),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="A local file or model folder with the weights.")
+        Path | None,
+        typer.Option(help="Local weights, a file or model folder (default: the published ones)."),
     ] = None,
     random_weights: Annotated[
-        int | None, typer.Option(help="Random weights of this seed, for trials.")
+        int | None, typer.Option(help="Seed of random weights, for trials.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
-    batch: Annotated[int | None, typer.Option(min=1, help="Items a batch.")] = None,
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:1.")] = "auto",
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Items per batch (default: the extractor's).")
+    ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; by default one a GPU or core.")
+        int | None, typer.Option(min=1, help="Worker processes (default: one per GPU or core).")
     ] = None,
-    scheduler: Annotated[str | None, typer.Option(help="An existing Dask scheduler.")] = None,
-    wait: Wait = 0.0,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Address of a running Dask scheduler (default: local workers)."),
+    ] = None,
+    wait: WaitOption = 0.0,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Compute what a store lacks of these features, or what is stale of them."""
+    """Compute features of the clips that lack them, or with --stale all stale features.
+
+    Exit code 1 if clips could not be processed.
+    """
+    from avstore.pipelines.features.driver import FeatureOptions, build_feature
+
     base = FeatureOptions(
         store=store,
         dataset=dataset,
         recipe=recipe,
-        parameters=_parameters(set_ or []),
+        parameters=_parse_parameters(parameters or []),
         weights=weights,
         random_seed=random_weights,
         device=device,
@@ -115,43 +141,43 @@ def build(
         scheduler=scheduler,
         wait_s=wait,
     )
-    wanted = [(name, base) for name in [*(features or []), *(extractor or [])]]
+    jobs = [(name, base) for name in [*(features or []), *(extractor or [])]]
     if stale:
-        wanted += [_again(found, base) for found in _stale(find_store(store))]
-    elif not wanted:
-        raise StoreError("name a feature (avstore features list), or give --stale")
-    problems = [
-        _report(build_feature(name, options, partial(bar, console()))) for name, options in wanted
-    ]
+        stored = _stored_features(find_store(store))
+        jobs += [_rebuild_job(each, base) for each in stored if each.reasons and not each.successor]
+    elif not jobs:
+        raise StoreError("no feature is given; give a name (avstore features list), or --stale")
+    progress = partial(bar, console())
+    problems = [_print_built(build_feature(name, options, progress)) for name, options in jobs]
     if any(problems):
         raise typer.Exit(ExitCode.PROBLEM)
 
 
-def _parameters(words: list[str]) -> dict[str, str]:
-    for word in words:
-        if "=" not in word:
-            raise StoreError(f"--set {word!r} must be name=value")
-    return dict(word.split("=", 1) for word in words)
+def _parse_parameters(texts: list[str]) -> dict[str, str]:
+    for text in texts:
+        if "=" not in text:
+            raise StoreError(f"--set {text!r} is not NAME=VALUE")
+    return dict(text.split("=", 1) for text in texts)
 
 
-def _again(found: FeatureStatus, base: FeatureOptions) -> tuple[str, FeatureOptions]:
-    """The build that makes a stale feature anew: same parameters, weights and dataset."""
+def _rebuild_job(found: "FeatureStatus", base: "FeatureOptions") -> "tuple[str, FeatureOptions]":
+    """Return the build that replaces a stale feature: same parameters, weights and dataset."""
     lineage = found.lineage
     if lineage is None:
-        raise StoreError(f"how {found.name} was made is not recorded; build it by its name")
-    kept = lineage.weights
+        raise StoreError(f"the settings of {found.name} are not recorded; build it by its name")
+    weights = lineage.weights
     return lineage.reference, replace(
         base,
         dataset=found.dataset,
         recipe=None if lineage.base == "labels" else lineage.base,
         parameters=dict(lineage.parameters),
-        weights=Path(kept["path"]) if kept["kind"] == "file" else None,
-        random_seed=kept["seed"],
+        weights=Path(weights["path"]) if weights["kind"] == "file" else None,
+        random_seed=weights["seed"],
     )
 
 
-def _report(built: FeatureResult) -> bool:
-    """Say how a build ended; whether something was left undone."""
+def _print_built(built: "FeatureResult") -> bool:
+    """Print the result of a build; return whether there were problems."""
     name = f"{built.feature}-{built.fingerprint[:8]}"
     if built.up_to_date:
         console().print(f"{name}: up to date in {built.folder}")
@@ -162,36 +188,38 @@ def _report(built: FeatureResult) -> bool:
     return bool(built.problems)
 
 
-@app.command()
+@app.command(
+    "diff", epilog="Example: avstore features diff clap-segments-1a2b3c4d clap-segments-5e6f7a8b"
+)
 def diff(
-    old: Annotated[str, typer.Argument(help="<feature>-<fp8>")],
-    new: Annotated[str, typer.Argument(help="<feature>-<fp8>")],
-    clips: Annotated[int, typer.Option(min=0, help="Compare the values of so many clips.")] = 100,
+    old: Annotated[str, typer.Argument(help=_VERSION)],
+    new: Annotated[str, typer.Argument(help="The version to compare it with.")],
+    clips: Annotated[int, typer.Option(min=0, help="Clips whose values are compared.")] = 100,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """What two versions of a feature differ in: their making, and their numbers."""
+    """Compare two versions of a feature: their settings and their values."""
+    from avstore.manifests.catalogue import open_read
+    from avstore.pipelines.features.compare import compare_features
+
     found = find_store(store)
     with open_read(found) as con:
         result = compare_features(con, found, old, new, clips)
     out = console()
-    for line in result.lines or ["made the same way"]:
+    for line in result.lines or ["the settings are the same"]:
         out.print(line, markup=False)
     out.print(
-        f"of {result.clips} clips: {result.equal} the same, {result.other_shape} of another shape; "
+        f"of {result.clips} clips: {result.equal} equal, {result.other_shape} of different shape; "
         f"largest difference {result.largest:.3g}, mean cosine {result.cosine:.6f}"
     )
 
 
-@app.command()
-def stale(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    store: StoreOption = DEFAULT_STORE,
-) -> None:
-    """The features that a build would compute otherwise today, and why.
+@app.command("stale", epilog="Example: avstore features stale --store data --json")
+def stale(as_json: JsonOption = False, store: StoreOption = DEFAULT_STORE) -> None:
+    """List the features that a build would now compute differently, and why.
 
-    Exit status 1 where one has not been replaced yet (avstore features build --stale).
+    Exit code 1 if one has not been replaced yet (avstore features build --stale).
     """
-    found = [each for each in _statuses(find_store(store)) if each.reasons]
+    found = [each for each in _stored_features(find_store(store)) if each.reasons]
     for each in found:
         facts = {
             "feature": each.name,
@@ -199,21 +227,28 @@ def stale(
             "reasons": list(each.reasons),
             "successor": each.successor,
         }
-        words = f"{each.name} of {each.dataset}: {each.state}"
-        typer.echo(json.dumps(facts) if as_json else words)
+        text = f"{each.name} of {each.dataset}: {each.state}"
+        typer.echo(json.dumps(facts) if as_json else text)
     if not found and not as_json:
         typer.echo("no feature is stale")
     if any(each.successor is None for each in found):
         raise typer.Exit(ExitCode.PROBLEM)
 
 
-@app.command()
+@app.command("drop", epilog="Example: avstore features drop clap-segments-1a2b3c4d")
 def drop(
-    feature: Annotated[str, typer.Argument(help="<feature>-<fp8>, as avstore features list.")],
-    wait: Wait = 0.0,
+    feature: Annotated[str, typer.Argument(help=_VERSION)],
+    wait: WaitOption = 0.0,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Forget a feature's companion shards; avstore gc then removes their files."""
+    """Drop a feature from the manifest; `avstore gc --delete` then removes its files."""
+    from avstore.manifests import ledger
+    from avstore.manifests.catalogue import open_write
+    from avstore.manifests.drop import drop_feature
+    from avstore.manifests.lock import writing
+    from avstore.pipelines.build.recovery import recover
+    from avstore.pipelines.features.compare import find_feature
+
     found = find_store(store)
     run = ledger.new_run("features drop", {"feature": feature})
     with writing(found, wait), open_write(found) as writer:
@@ -226,11 +261,9 @@ def drop(
     )
 
 
-def _stale(store: Store) -> list[FeatureStatus]:
-    """What is stale and not replaced."""
-    return [found for found in _statuses(store) if found.reasons and not found.successor]
+def _stored_features(store: Store) -> "list[FeatureStatus]":
+    from avstore.manifests.catalogue import open_read
+    from avstore.pipelines.features.feature_status import feature_statuses
 
-
-def _statuses(store: Store) -> list[FeatureStatus]:
     with open_read(store) as con:
         return feature_statuses(con, store)

@@ -1,4 +1,4 @@
-"""KEY=VALUE words of --fetch-option, checked against the fields of FetchOptions."""
+"""Parse the KEY=VALUE texts of --fetch-option."""
 
 import json
 from collections.abc import Sequence
@@ -10,27 +10,31 @@ from avstore.manifests.store import StoreError
 from avstore.pipelines.fetch.source import FetchOptions
 
 
-def parse_fetch_options(words: Sequence[str]) -> FetchOptions:
-    """FetchOptions from words like `rate_per_hour=200`; values are JSON, or text as it stands.
+def parse_fetch_options(options: Sequence[str]) -> FetchOptions:
+    """Return the FetchOptions that texts such as `rate_per_hour=200` set.
 
-    Raises StoreError naming the word, and what is allowed.
+    Args:
+        options: KEY=VALUE texts. A VALUE is JSON; if it is not valid JSON, it is plain text.
+
+    Raises:
+        StoreError: A text is not KEY=VALUE, its KEY is unknown, or its VALUE is of another type.
     """
     values: dict[str, Any] = {}
     known = FetchOptions.__dataclass_fields__
-    for word in words:
-        key, equals, value = word.partition("=")
+    for option in options:
+        key, equals, value = option.partition("=")
         if not equals or key not in known:
             raise StoreError(
-                f"--fetch-option {word!r} is not KEY=VALUE with a KEY of: {', '.join(known)}"
+                f"--fetch-option {option!r} is not KEY=VALUE with a KEY of: {', '.join(known)}"
             )
         values[key] = _value(value)
     try:
         return TypeAdapter(FetchOptions).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        key = ".".join(map(str, first["loc"]))
         raise StoreError(
-            f"--fetch-option {where}={first['input']!r}: {first['msg'].lower()}"
+            f"--fetch-option {key}={first['input']!r}: {first['msg'].lower()}"
         ) from error
 
 

@@ -1,29 +1,33 @@
-"""avstore gc: remove what no row points at, after showing it."""
+"""avstore gc: list and remove the files that no manifest row or snapshot needs."""
 
 from collections import Counter
 from typing import Annotated
 
 import typer
 
-from avstore.manifests.catalogue import open_read
-from avstore.manifests.gc import collect_garbage, find_garbage
-from avstore.manifests.lock import writing
-from avstore.manifests.store import find_store
-from avstore.pipelines.cli.options import DEFAULT_STORE, StoreOption
+from avstore.pipelines.cli.options import DEFAULT_STORE, StoreOption, WaitOption
 from avstore.pipelines.cli.progress import console
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command("gc", epilog="Example: avstore gc --store data --delete")
 def run(
     store: StoreOption = DEFAULT_STORE,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove it (default: show).")] = False,
-    wait: Annotated[
-        float, typer.Option(help="Seconds to wait for another writer; -1: for ever.")
-    ] = 0.0,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove the files (default: only list them).")
+    ] = False,
+    wait: WaitOption = 0.0,
 ) -> None:
-    """Show, or with --delete remove, files that neither manifest nor snapshot needs.
+    """List, or with --delete remove, files that neither manifest nor snapshot needs.
 
-    Never while a build is going on: it would see files whose rows are not yet told.
+    Refused while a build is running, because its newest files are not in the manifest yet.
     """
+    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.gc import collect_garbage, find_garbage
+    from avstore.manifests.lock import writing
+    from avstore.manifests.store import find_store
+
     out = console()
     found = find_store(store)
     with writing(found, wait):
@@ -39,6 +43,4 @@ def run(
     for why, count in sorted(kinds.items()):
         out.print(f"  {count:>7} {why}")
     if items:
-        out.print(
-            "removed" if delete else "nothing was removed; to remove them: avstore gc --delete"
-        )
+        out.print("removed" if delete else "nothing was removed; to remove: avstore gc --delete")

@@ -1,45 +1,76 @@
-"""Options that several commands share."""
+"""Options, arguments and exit codes that commands share."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from avstore.manifests import mirror as remote
-
 
 def _folder(value: str | Path) -> Path:
     if "://" in str(value):
         raise typer.BadParameter(
-            f"{value} is no folder; this command works on one (sql, status and export read any)"
+            f"{value} is not a folder; this command needs one (sql, status and export also read "
+            "remote stores)"
         )
     return Path(value)
 
 
-def _mirrored(value: str | Path) -> Path:
-    """The folder; of an address, that of its manifest's copy here."""
-    return remote.mirror_store(str(value))[0].root if "://" in str(value) else Path(value)
+def _folder_or_mirror(value: str | Path) -> Path:
+    """Return the folder; for an address, the folder of the local copy of its manifest."""
+    if "://" not in str(value):
+        return Path(value)
+    from avstore.manifests.mirror import mirror_store
+
+    return mirror_store(str(value))[0].root
 
 
-_FOLDER, _ANY = "The store's folder.", "The store's folder, or its address (s3://…)."
+DEFAULT_STORE = Path("data")
 StoreOption = Annotated[
     Path,
-    typer.Option("--store", help=_FOLDER, envvar="AVSTORE_STORE", parser=_folder, metavar="DIR"),
+    typer.Option(
+        "--store", help="Store folder.", envvar="AVSTORE_STORE", parser=_folder, metavar="DIR"
+    ),
 ]
-# For commands that ask only the manifest.
+# For commands that read only the manifest.
 ManifestOption = Annotated[
     Path,
-    typer.Option("--store", help=_ANY, envvar="AVSTORE_STORE", parser=_mirrored, metavar="STORE"),
+    typer.Option(
+        "--store",
+        help="Store folder, or address (s3://…).",
+        envvar="AVSTORE_STORE",
+        parser=_folder_or_mirror,
+        metavar="STORE",
+    ),
 ]
-DEFAULT_STORE = Path("data")
+# For commands that read shards of local and remote stores.
+AddressOption = Annotated[
+    str,
+    typer.Option("--store", help="Store folder, or fsspec URL.", envvar="AVSTORE_STORE"),
+]
+WaitOption = Annotated[
+    float, typer.Option("--wait", help="Seconds to wait for another writer; -1 waits forever.")
+]
+ClipsRecipeOption = Annotated[
+    str | None,
+    typer.Option("--recipe", help="Recipe, where a clip is stored by several (default: the only)."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Output as one JSON object per line.")]
+DatasetArgument = Annotated[
+    str, typer.Argument(help="Dataset name, such as vggsound, or module:NAME.")
+]
+StoredDatasetArgument = Annotated[str, typer.Argument(help="Name of a dataset in the store.")]
 
 
 class ExitCode:
-    """What the shell sees.
+    """Exit codes of every command.
 
-    OK. PROBLEM: the command ran and found something wrong (verify). USAGE: the call or its input
-    is wrong. BUSY: another process writes to the store. FAILED: the machine failed us (disk,
-    permission, cluster). INTERRUPTED: Ctrl-C; rerun to go on.
+    Attributes:
+        OK: The command succeeded.
+        PROBLEM: The command ran and found a problem, such as a damaged shard.
+        USAGE: The call or its input is wrong.
+        BUSY: Another process is writing to the store.
+        FAILED: The machine failed: disk, permission, network or cluster.
+        INTERRUPTED: Ctrl-C was pressed; run the command again to continue.
     """
 
     OK = 0

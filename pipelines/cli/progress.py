@@ -1,4 +1,4 @@
-"""What a person sees while a build runs: a bar a stage on a terminal, a line now and then else."""
+"""Show progress: a bar on a terminal, otherwise a line every ten seconds."""
 
 import sys
 import time
@@ -16,12 +16,22 @@ from rich.progress import (
 )
 
 Advance = Callable[[int], None]
-_EVERY_S = 10.0
+_LINE_EVERY_S = 10.0
 
 
 @contextmanager
 def bar(console: Console, title: str, total: int, unit: str = "clips") -> Iterator[Advance]:
-    """Show work of `total` steps; the block calls what it is given with the steps just done."""
+    """Show the progress of the block.
+
+    Args:
+        console: Console to write to.
+        title: Name of the work, such as "extract".
+        total: Number of units of work.
+        unit: Plural of the unit.
+
+    Yields:
+        A function to call with the number of units just finished.
+    """
     if not console.is_terminal:
         with _lines(console, title, total, unit) as advance:
             yield advance
@@ -41,20 +51,20 @@ def bar(console: Console, title: str, total: int, unit: str = "clips") -> Iterat
 
 @contextmanager
 def _lines(console: Console, title: str, total: int, unit: str) -> Iterator[Advance]:
-    began = last = time.monotonic()
+    started = last = time.monotonic()
     done = 0
 
     def advance(steps: int) -> None:
         nonlocal done, last
         done += steps
-        if time.monotonic() - last >= _EVERY_S:
+        if time.monotonic() - last >= _LINE_EVERY_S:
             last = time.monotonic()
-            console.print(f"{title}: {done} of {total} {unit}, {last - began:.0f} s")
+            console.print(f"{title}: {done} of {total} {unit}, {last - started:.0f} s")
 
     yield advance
-    console.print(f"{title}: {done} of {total} {unit}, {time.monotonic() - began:.1f} s")
+    console.print(f"{title}: {done} of {total} {unit}, {time.monotonic() - started:.1f} s")
 
 
 def console() -> Console:
-    """Where commands speak: standard error stays free for errors."""
+    """Return a console on standard output; standard error is for errors only."""
     return Console(file=sys.stdout, highlight=False, soft_wrap=True)

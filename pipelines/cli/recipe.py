@@ -1,35 +1,39 @@
-"""`avstore recipe`: list the recipes, show one, check a file of one's own."""
+"""avstore recipe: list, show and check extraction recipes."""
 
-import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from avstore.pipelines.extract.recipe import Recipe, RecipeError, load_recipe, recipe_names
+if TYPE_CHECKING:
+    from avstore.pipelines.extract.recipe import Recipe
 
-app = typer.Typer(no_args_is_help=True, help="List, show and check extraction recipes.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="List, show and check extraction recipes."
+)
+_NameOrFile = Annotated[str, typer.Argument(help="Recipe name, or TOML file.")]
 
-BAD_RECIPE = 2
-NameOrFile = Annotated[str, typer.Argument(help="A recipe's name, or a TOML file.")]
 
-
-@app.command("list")
+@app.command("list", epilog="Example: avstore recipe list")
 def list_recipes() -> None:
-    """Every recipe that comes with avstore, with its fingerprint."""
-    table = Table("recipe", "fingerprint", "frames", "audio", "of")
+    """List the shipped recipes with their fingerprints."""
+    from avstore.pipelines.extract.recipe import load_recipe, recipe_names
+
+    table = Table("recipe", "fingerprint", "frames", "audio", "title")
     for name in recipe_names():
         recipe = load_recipe(name)
-        sound = f"{recipe.audio.rate / 1000:g} kHz, {recipe.fbank.mels} mels"
-        table.add_row(name, recipe.fp8, describe_frames(recipe), sound, recipe.title)
+        audio = f"{recipe.audio.rate / 1000:g} kHz, {recipe.fbank.mels} mels"
+        table.add_row(name, recipe.fp8, _frames_text(recipe), audio, recipe.title)
     Console().print(table)
 
 
-@app.command()
-def show(recipe: NameOrFile) -> None:
-    """One recipe in full: where it is from, and every setting, defaults included."""
-    found = _load(recipe)
+@app.command("show", epilog="Example: avstore recipe show stella")
+def show(recipe: _NameOrFile) -> None:
+    """Print a recipe: its source, and every setting, defaults included."""
+    from avstore.pipelines.extract.recipe import load_recipe
+
+    found = load_recipe(recipe)
     typer.echo(f"{found.name}  {found.fingerprint}")
     typer.echo(f"{found.title}\nSource: {found.source}\n{found.notes.strip()}\n")
     for key, value in found.model_dump(exclude={"name", "title", "source", "notes"}).items():
@@ -41,34 +45,28 @@ def show(recipe: NameOrFile) -> None:
             typer.echo(f"{key} = {value}")
 
 
-@app.command()
-def check(recipe: NameOrFile) -> None:
-    """Whether a recipe can be used. Exit status 2, and what is wrong, where it cannot."""
-    found = _load(recipe)
-    typer.echo(f"{found.name} {found.fp8}: {describe_frames(found)}, {found.duration_s:g} s")
+@app.command("check", epilog="Example: avstore recipe check mine.toml")
+def check(recipe: _NameOrFile) -> None:
+    """Check a recipe; exit code 2 and the reason if it is not valid."""
+    from avstore.pipelines.extract.recipe import load_recipe
+
+    found = load_recipe(recipe)
+    typer.echo(f"{found.name} {found.fp8}: {_frames_text(found)}, {found.duration_s:g} s")
 
 
-def describe_frames(recipe: Recipe) -> str:
-    """Sampling and size of a recipe's frames in a few words."""
+def _frames_text(recipe: "Recipe") -> str:
+    """Describe the sampling and the size of a recipe's frames in a few words."""
     frames = recipe.frames
-    how = {
-        "count": f"{frames.count} evenly",
-        "rate": f"{frames.rate} a second",
+    sampling = {
+        "count": f"{frames.count} evenly spaced",
+        "rate": f"{frames.rate} per second",
         "times": f"{len(frames.times)} at given times",
     }[frames.sampling]
     size = frames.size
-    what = {
+    shape = {
         "crop": f"{size} x {size} crop",
         "stretch": f"{size} x {size} stretched",
         "short_side": f"short side {size}",
         "native": "native size",
     }[frames.fit]
-    return f"{how}, {what}"
-
-
-def _load(name_or_file: str) -> Recipe:
-    try:
-        return load_recipe(name_or_file)
-    except RecipeError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(BAD_RECIPE)
+    return f"{sampling}, {shape}"

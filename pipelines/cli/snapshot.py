@@ -2,36 +2,42 @@
 
 from typing import Annotated
 
-import duckdb
 import typer
 from rich.table import Table
 
-from avstore.manifests import snapshots
 from avstore.manifests.store import StoreError, find_store
 from avstore.pipelines.cli.options import DEFAULT_STORE, StoreOption
 from avstore.pipelines.cli.progress import console
 
-app = typer.Typer(no_args_is_help=True, help="Named, immutable states of the manifest.")
-_Name = Annotated[str, typer.Argument(help="The snapshot's name.")]
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Create, list, compare and query named, immutable states of the manifest.",
+)
+_Name = Annotated[str, typer.Argument(help="Name of the snapshot.")]
 
 
-@app.command("create")
+@app.command("create", epilog='Example: avstore snapshot create paper --note "Table 2"')
 def create(
     name: _Name,
     store: StoreOption = DEFAULT_STORE,
-    note: Annotated[str, typer.Option(help="What it is for: a paper, a run.")] = "",
+    note: Annotated[str, typer.Option(help="Purpose, such as a paper or a run.")] = "",
 ) -> None:
-    """Keep the manifest as it is now; gc keeps the shards it names."""
-    made = snapshots.create_snapshot(find_store(store), name, note)
+    """Save the manifest's current state under a name; gc keeps the shards it needs."""
+    from avstore.manifests import snapshots
+
+    new = snapshots.create_snapshot(find_store(store), name, note)
     console().print(
-        f"snapshot {made.name}: {made.clips} clips, {made.samples} samples in {made.shards} shards "
-        f"({made.bytes / 1e6:.1f} MB, sha256 {made.sha256[:12]}…)"
+        f"snapshot {new.name}: {new.clips} clips, {new.samples} samples in {new.shards} shards "
+        f"({new.bytes / 1e6:.1f} MB, sha256 {new.sha256[:12]}…)"
     )
 
 
-@app.command("list")
-def list_(store: StoreOption = DEFAULT_STORE) -> None:
-    """Every snapshot, the oldest first."""
+@app.command("list", epilog="Example: avstore snapshot list --store data")
+def list_snapshots(store: StoreOption = DEFAULT_STORE) -> None:
+    """List the snapshots, oldest first."""
+    from avstore.manifests import snapshots
+
     table = Table("name", "created", "clips", "samples", "shards", "sha256", "note", box=None)
     for s in snapshots.list_snapshots(find_store(store)):
         counts = (str(s.clips), str(s.samples), str(s.shards))
@@ -39,26 +45,36 @@ def list_(store: StoreOption = DEFAULT_STORE) -> None:
     console().print(table)
 
 
-@app.command("diff")
+@app.command("diff", epilog="Example: avstore snapshot diff paper")
 def diff(
     old: _Name,
-    new: Annotated[str | None, typer.Argument(help="Another one; none: the manifest.")] = None,
+    new: Annotated[
+        str | None, typer.Argument(help="Snapshot to compare it with (default: the manifest).")
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """What was added, removed or changed from one state to another."""
+    """Count what was added, removed or changed from one state to another."""
+    from avstore.manifests import snapshots
+
     table = Table("", "added", "removed", "changed", "for example", box=None)
     for d in snapshots.diff_snapshots(find_store(store), old, new):
         table.add_row(d.what, str(d.added), str(d.removed), str(d.changed), ", ".join(d.examples))
     console().print(table)
 
 
-@app.command("open")
-def open_(
+@app.command("open", epilog='Example: avstore snapshot open paper "FROM trainable LIMIT 5"')
+def query_snapshot(
     name: _Name,
-    query: Annotated[str, typer.Argument(help="SQL over that state.")] = "SELECT * FROM account",
+    query: Annotated[
+        str, typer.Argument(help="SQL over the snapshot's tables and views.")
+    ] = "SELECT * FROM account",
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Ask a snapshot; without a query, its account and the file to open yourself."""
+    """Query a snapshot, and print the path of its DuckDB file."""
+    import duckdb
+
+    from avstore.manifests import snapshots
+
     path = snapshots.snapshot_path(find_store(store), name)
     try:
         with duckdb.connect(str(path), read_only=True) as con:

@@ -1,37 +1,64 @@
-"""avstore status: where every published clip is."""
+"""avstore status: count the clips of every dataset and stage."""
 
 from typing import Annotated
 
 import typer
 
-from avstore.manifests.account import accounts, reasons
-from avstore.manifests.catalogue import open_read
-from avstore.manifests.store import StoreError, find_store
-from avstore.pipelines.cli.fetching import eta_lines
+from avstore.manifests.store import Store, StoreError, find_store
 from avstore.pipelines.cli.options import DEFAULT_STORE, ManifestOption
 from avstore.pipelines.cli.progress import console
-from avstore.pipelines.cli.summary import sentence
+
+app = typer.Typer(add_completion=False)
 
 
+@app.command("status", epilog="Example: avstore status vggsound --store data")
 def run(
-    dataset: Annotated[str | None, typer.Argument(help="One dataset; all else.")] = None,
+    dataset: Annotated[str | None, typer.Argument(help="Dataset (default: all).")] = None,
     store: ManifestOption = DEFAULT_STORE,
-    eta: Annotated[bool, typer.Option("--eta", help="When fetching will end.")] = False,
+    eta: Annotated[
+        bool, typer.Option("--eta", help="Show when fetching will end instead.")
+    ] = False,
 ) -> None:
-    """The closed account of every dataset and stage, and why clips are missing."""
+    """Show how many clips are stored, per dataset and stage, and why others are not.
+
+    Every published clip is counted exactly once in each stage.
+    """
+    from avstore.manifests.account import accounts, reasons
+    from avstore.manifests.catalogue import open_read
+    from avstore.pipelines.cli.summary import counts_text
+
     out = console()
     if eta:
-        for line in eta_lines(find_store(store), dataset):
+        for line in _eta_lines(find_store(store), dataset):
             out.print(line, markup=False)
         return
     with open_read(find_store(store)) as con:
-        found = accounts(con, dataset)
-        if not found and dataset:
+        stages = accounts(con, dataset)
+        if not stages and dataset:
             known = [row[0] for row in con.execute("SELECT name FROM datasets").fetchall()]
             raise StoreError(f"{store} holds no {dataset}; it holds: {', '.join(known) or 'none'}")
-        if not found:
-            out.print(f"nothing is in {store} yet")
-        for account in found:
-            out.print(f"[bold]{account.dataset}[/bold] {account.stage}: {sentence(account)}")
-            for status, verdict, clips in reasons(con, account.dataset, account.stage):
-                out.print(f"  {clips:>7} {verdict:<16} {status}")
+        if not stages:
+            out.print(f"{store} holds no dataset yet")
+        for each in stages:
+            out.print(f"[bold]{each.dataset}[/bold] {each.stage}: {counts_text(each)}")
+            for status, reason, clips in reasons(con, each.dataset, each.stage):
+                out.print(f"  {clips:>7} {reason:<16} {status}")
+
+
+def _eta_lines(store: Store, dataset: str | None) -> list[str]:
+    """Describe when fetching of one dataset, or of every dataset, will end."""
+    from avstore.manifests import ledger
+    from avstore.manifests.catalogue import open_read
+    from avstore.pipelines.fetch.eta import describe_forecast, forecast
+
+    now, lines = ledger.now(), []
+    with open_read(store) as con:
+        names = [row[0] for row in con.execute("SELECT name FROM datasets ORDER BY 1").fetchall()]
+        if dataset and dataset not in names:
+            raise StoreError(
+                f"the store holds no dataset {dataset!r}; it holds: {', '.join(names)}"
+            )
+        for name in [dataset] if dataset else names:
+            lines.append(f"{name}:")
+            lines.extend(f"  {line}" for line in describe_forecast(forecast(con, name, now), now))
+    return lines

@@ -1,33 +1,38 @@
-"""The account of a build in words."""
+"""Print the summary of a build: every published clip is counted exactly once."""
 
-import duckdb
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests.account import Account, reasons
 from avstore.manifests.store import Store
-from avstore.pipelines.build.driver import BuildResult
 
-_WHY = {
+if TYPE_CHECKING:
+    import duckdb
+
+    from avstore.pipelines.build.driver import BuildResult
+
+_STATUS_TEXT = {
     "rejected": "not usable",
-    "gone": "not to be had",
+    "gone": "unavailable",
     "retryable": "will be tried again",
-    "stored": "stored, to know of",
+    "stored": "stored, flagged",
 }
 
 
-def say(
-    con: duckdb.DuckDBPyConnection,
+def print_summary(
+    con: "duckdb.DuckDBPyConnection",
     store: Store,
     spec: DatasetSpec,
-    built: BuildResult,
+    built: "BuildResult",
     out: Console,
 ) -> None:
-    """MediaRequest, stored, rejected and why, and where the shards are."""
+    """Print the clips stored and not stored with reasons, unusable rows and files, and shards."""
     account = next(a for a in built.accounts if a.stage == built.stage)
-    out.print(f"\n[bold]{spec.title}[/bold], {spec.version}: {sentence(account)}")
-    for status, verdict, clips in reasons(con, spec.name, built.stage):
-        out.print(f"  {clips:>7} {verdict:<16} {_WHY.get(status, status)}")
+    out.print(f"\n[bold]{spec.title}[/bold], {spec.version}: {counts_text(account)}")
+    for status, reason, clips in reasons(con, spec.name, built.stage):
+        out.print(f"  {clips:>7} {reason:<16} {_STATUS_TEXT.get(status, status)}")
     if built.bad_rows:
         out.print(f"{built.bad_rows} annotation rows could not be used:")
         for file, row, reason in con.execute(
@@ -37,32 +42,36 @@ def say(
         ).fetchall():
             out.print(f"  {file} row {row}: {reason}")
         if built.bad_rows > 5:
-            out.print("  … all of them: SELECT * FROM annotation_errors")
-    if built.unmatched_files:
-        more = len(built.unmatched_files) - 1
-        told = (
-            f"{more + 1} media files in the source carry"
-            if more
-            else ("1 media file in the source carries")
-        )
-        example = f"{', such as' if more else ':'} {built.unmatched_files[0]}"
-        out.print(f"{told} no clip's name{example}", markup=False)
+            out.print("  … to see all: SELECT * FROM annotation_errors")
+    if unmatched := built.unmatched_files:
+        count = len(unmatched)
+        subject = "1 media file in the source matches"
+        if count > 1:
+            subject = f"{count} media files in the source match"
+        example = f"{':' if count == 1 else ', such as'} {unmatched[0]}"
+        out.print(f"{subject} no clip's name{example}", markup=False)
     if orphans := _orphans(con, spec.name):
         out.print(f"{orphans} stored clips are no longer in the annotations; no query returns them")
-    where, size, count = _shards(con, spec.name, built.stage)
-    out.print(f"{count} shards ({size / 1e6:.1f} MB) in {store.root / where}")
+    folder, size, count = _shards(con, spec.name, built.stage)
+    out.print(f"{count} shards ({size / 1e6:.1f} MB) in {store.root / folder}")
     out.print(f"manifest {store.manifest}")
 
 
-def sentence(a: Account) -> str:
-    """One stage's account, with only the parts that are not empty."""
-    parts = [(a.stored, "stored"), (a.rejected, "rejected"), (a.gone, "gone")]
-    parts += [(a.retryable, "to be tried again"), (a.pending, "pending")]
-    named = ", ".join(f"{count} {word}" for count, word in parts if count)
-    return f"{a.wanted} wanted = {named or 'nothing yet'}"
+def counts_text(account: Account) -> str:
+    """Return a stage's counts as text, without the counts that are zero."""
+    counts = [
+        (account.stored, "stored"),
+        (account.rejected, "rejected"),
+        (account.gone, "gone"),
+        (account.retryable, "to be tried again"),
+        (account.pending, "pending"),
+    ]
+    parts = ", ".join(f"{count} {word}" for count, word in counts if count)
+    return f"{account.wanted} wanted = {parts or 'nothing yet'}"
 
 
-def _orphans(con: duckdb.DuckDBPyConnection, dataset: str) -> int:
+def _orphans(con: "duckdb.DuckDBPyConnection", dataset: str) -> int:
+    """Count stored clips that the annotations no longer name."""
     row = con.execute(
         "SELECT count(*) FROM samples s JOIN shards h ON h.path = s.shard "
         "WHERE h.dataset = ? AND s.clip_id NOT IN (SELECT clip_id FROM clips)",
@@ -71,7 +80,8 @@ def _orphans(con: duckdb.DuckDBPyConnection, dataset: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _shards(con: duckdb.DuckDBPyConnection, dataset: str, stage: str) -> tuple[str, int, int]:
+def _shards(con: "duckdb.DuckDBPyConnection", dataset: str, stage: str) -> tuple[str, int, int]:
+    """Return the folder of a stage's shards, their bytes and their number."""
     folder = f"shards/{dataset}/{stage}"
     row = con.execute(
         "SELECT coalesce(sum(bytes), 0), count(*) FROM shards WHERE starts_with(path, ? || '/')",

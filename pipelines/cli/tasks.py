@@ -1,76 +1,76 @@
-"""avstore tasks: what streams there are, what is in them, and whether they are in order."""
+"""avstore tasks: list, show, check, plot and add task streams."""
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from avstore.datasets.registry import stream_names
-from avstore.manifests import ledger
-from avstore.manifests.catalogue import open_read, open_write
-from avstore.manifests.ingest import transaction
-from avstore.manifests.lock import writing
 from avstore.manifests.store import StoreError, find_store
-from avstore.manifests.task_report import TaskSize, registered_queries, report_stream
-from avstore.manifests.tasks import create_task_view, register_stream
-from avstore.pipelines.build.task_streams import load_stream
-from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption
+from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption, WaitOption
 from avstore.pipelines.cli.progress import console
-from avstore.pipelines.report.task_plot import plot_tasks
 
-app = typer.Typer(no_args_is_help=True, help="Task streams: list, show, check, plot, add.")
-StreamArgument = Annotated[str, typer.Argument(help="A stream of the store, by name.")]
+if TYPE_CHECKING:
+    from avstore.manifests.task_report import TaskReport, TaskSize
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="List, show, check, plot and add task streams."
+)
+_StreamArgument = Annotated[str, typer.Argument(help="Name of a stream in the store.")]
 
 
-@app.command("list")
+@app.command("list", epilog="Example: avstore tasks list --store data")
 def list_streams(store: StoreOption = DEFAULT_STORE) -> None:
-    """The streams that are shipped, and those that the store has."""
-    try:
-        with open_read(find_store(store)) as con:
-            there = dict(
-                con.execute(
-                    "SELECT stream, count(DISTINCT position) FROM tasks GROUP BY stream"
-                ).fetchall()
-            )
-    except StoreError:
-        there = {}
+    """List the shipped streams, and the streams in the store."""
+    from avstore.datasets.registry import stream_names
+    from avstore.pipelines.build.task_streams import load_stream
+
+    stored = _task_counts(store)
     shipped = {name: load_stream(name) for name in stream_names()}
     rows = [
-        (name, shipped[name].title, len(shipped[name].tasks), "yes" if name in there else "")
-        for name in shipped
+        (name, stream.title, len(stream.tasks), "yes" if name in stored else "")
+        for name, stream in shipped.items()
     ]
-    rows += [(name, "", there[name], "yes") for name in sorted(there.keys() - shipped.keys())]
+    rows += [(name, "", stored[name], "yes") for name in sorted(stored.keys() - shipped.keys())]
     _print(("stream", "title", "tasks", "in the store"), rows)
 
 
-@app.command("show")
+@app.command("show", epilog="Example: avstore tasks show vggsound-8 --queries")
 def show(
-    stream: StreamArgument,
+    stream: _StreamArgument,
     store: StoreOption = DEFAULT_STORE,
-    queries: Annotated[bool, typer.Option("--queries", help="The SQL of each task.")] = False,
+    queries: Annotated[
+        bool, typer.Option("--queries", help="Print the SQL of each task instead.")
+    ] = False,
 ) -> None:
-    """A stream's tasks in order: how many clips each role has, and how many are missing."""
-    with open_read(find_store(store)) as con:
-        if queries:
+    """Count the stored and published clips of each task and role, in the stream's order."""
+    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.task_report import registered_queries
+
+    if queries:
+        with open_read(find_store(store)) as con:
             for position, task, role, query in registered_queries(con, stream):
                 console().print(f"-- {position} {task}, {role}\n{query};\n", markup=False)
-            return
-        found = report_stream(con, stream)
+        return
     _print(
         ("position", "task", "role", "stored", "published", "classes"),
-        [(s.position, s.task, s.role, s.stored, s.published, s.classes) for s in found.sizes],
+        [
+            (s.position, s.task, s.role, s.stored, s.published, s.classes)
+            for s in _report(store, stream).sizes
+        ],
     )
 
 
-@app.command("check")
-def check(stream: StreamArgument, store: StoreOption = DEFAULT_STORE) -> None:
-    """Sizes, what is missing and why, class balance, overlaps. Exit code 1 where clips overlap."""
-    with open_read(find_store(store)) as con:
-        found = report_stream(con, stream)
+@app.command("check", epilog="Example: avstore tasks check vggsound-8")
+def check(stream: _StreamArgument, store: StoreOption = DEFAULT_STORE) -> None:
+    """Check a stream: missing clips and reasons, class balance, overlaps.
+
+    Exit code 1 if tasks share clips.
+    """
+    found = _report(store, stream)
     _print(
-        ("position", "task", "role", "stored", "missing", "classes", "a class", "why missing"),
+        ("position", "task", "role", "stored", "missing", "classes", "per class", "reasons"),
         [
             (s.position, s.task, s.role, s.stored, s.missing, s.classes, _range(s), s.why)
             for s in found.sizes
@@ -81,45 +81,76 @@ def check(stream: StreamArgument, store: StoreOption = DEFAULT_STORE) -> None:
         out.print(f"{overlap.count} {overlap.kind} in both {overlap.first} and {overlap.second}")
     if found.problems:
         raise typer.Exit(ExitCode.PROBLEM)
-    out.print(f"no clip of {stream} is in two tasks, nor in train and in another role")
+    out.print(f"no clip of {stream} is in two tasks, or in train and another role")
 
 
-@app.command("plot")
+@app.command("plot", epilog="Example: avstore tasks plot vggsound-8 --output sizes.svg")
 def plot(
-    stream: StreamArgument,
+    stream: _StreamArgument,
     store: StoreOption = DEFAULT_STORE,
-    output: Annotated[Path | None, typer.Option(help="PNG, SVG or PDF.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Output file: PNG, SVG or PDF (default: STORE/reports/tasks-STREAM.png)."
+        ),
+    ] = None,
 ) -> None:
-    """Draw the sizes of a stream's tasks (default: into the store's reports)."""
-    place = find_store(store)
-    with open_read(place) as con:
-        found = report_stream(con, stream)
-    path = output or place.reports / f"tasks-{stream}.png"
-    plot_tasks(found, path)
+    """Draw the sizes of a stream's tasks."""
+    from avstore.pipelines.report.task_plot import plot_tasks
+
+    path = output or find_store(store).reports / f"tasks-{stream}.png"
+    plot_tasks(_report(store, stream), path)
     console().print(str(path), markup=False)
 
 
-@app.command("add")
+@app.command("add", epilog="Example: avstore tasks add vggsound-ci")
 def add(
-    stream: Annotated[str, typer.Argument(help="A shipped stream's name, or a TOML file.")],
+    stream: Annotated[str, typer.Argument(help="Name of a shipped stream, or TOML file.")],
     store: StoreOption = DEFAULT_STORE,
-    wait: Annotated[
-        float, typer.Option(help="Seconds to wait for another writer; -1: for ever.")
-    ] = 0.0,
+    wait: WaitOption = 0.0,
 ) -> None:
-    """Put a stream into the store's manifest, in place of an older one of its name."""
+    """Add a stream to the store's manifest; an older stream of its name is replaced."""
+    from avstore.manifests import ledger, tasks
+    from avstore.manifests.catalogue import open_write
+    from avstore.manifests.ingest import transaction
+    from avstore.manifests.lock import writing
+    from avstore.pipelines.build.task_streams import load_stream
+
     loaded = load_stream(stream)
-    place = find_store(store)
-    with writing(place, wait), open_write(place) as writer:
+    found = find_store(store)
+    with writing(found, wait), open_write(found) as writer:
         with transaction(writer.con):
-            register_stream(writer.con, loaded)
-            create_task_view(writer.con)
-        ledger.save_table(writer.con, place, "tasks")
+            tasks.register_stream(writer.con, loaded)
+            tasks.create_task_view(writer.con)
+        ledger.save_table(writer.con, found, "tasks")
         writer.publish()
     console().print(f"stream {loaded.name}: {len(loaded.tasks)} tasks")
 
 
-def _range(size: TaskSize) -> str:
+def _task_counts(store: Path) -> dict[str, int]:
+    """Return the number of tasks of each stream in the store; none where there is no store."""
+    from avstore.manifests.catalogue import open_read
+
+    try:
+        with open_read(find_store(store)) as con:
+            return dict(
+                con.execute(
+                    "SELECT stream, count(DISTINCT position) FROM tasks GROUP BY stream"
+                ).fetchall()
+            )
+    except StoreError:
+        return {}
+
+
+def _report(store: Path, stream: str) -> "TaskReport":
+    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.task_report import report_stream
+
+    with open_read(find_store(store)) as con:
+        return report_stream(con, stream)
+
+
+def _range(size: "TaskSize") -> str:
     return f"{size.fewest}" if size.fewest == size.most else f"{size.fewest} to {size.most}"
 
 

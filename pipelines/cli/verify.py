@@ -1,4 +1,4 @@
-"""avstore verify: is the store what its manifest says?"""
+"""avstore verify: compare the store's shards with its manifest."""
 
 import shlex
 from typing import Annotated
@@ -6,40 +6,41 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from avstore.manifests.catalogue import open_read
-from avstore.manifests.lock import writing
-from avstore.manifests.repair import set_aside, unusable_sidecars
 from avstore.manifests.store import Store, find_store
-from avstore.manifests.verify import verify
-from avstore.pipelines.cli.index import index
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption
 from avstore.pipelines.cli.progress import bar, console
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command("verify", epilog="Example: avstore verify --store data --repair")
 def run(
     store: StoreOption = DEFAULT_STORE,
     checksums: Annotated[
-        bool, typer.Option(help="Read every shard whole and compare its sha256.")
+        bool, typer.Option(help="Read every shard completely and compare its sha256.")
     ] = True,
     repair: Annotated[
-        bool, typer.Option(help="Move damaged shards away, for the next build to make again.")
+        bool, typer.Option(help="Move damaged shards to STORE/damaged and rebuild the manifest.")
     ] = False,
 ) -> None:
-    """Hold every shard against its checksum, sidecar and rows. Exit code 1: something differs.
+    """Check every shard against its checksum, sidecar and manifest rows.
 
-    --repair moves what is damaged to STORE/damaged and makes the manifest again without it.
+    Exit code 1 if anything differs. After --repair, the next build writes the damaged shards again.
     """
+    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.verify import verify
+
     out = console()
     found = find_store(store)
     with open_read(found) as con:
-        counted = con.execute("SELECT count(*), coalesce(sum(clips), 0) FROM shards").fetchall()
-        shards, clips = counted[0]
+        counts = con.execute("SELECT count(*), coalesce(sum(clips), 0) FROM shards").fetchall()
+        shards, clips = counts[0]
         with bar(out, "verify", int(shards), "shards") as advance:
             problems = list(verify(con, found, checksums, advance))
     for problem in problems:
         out.print(f"[red]{problem.where}[/red] {problem.what}")
     if not problems:
-        out.print(f"{shards} shards with {clips} clips: all as the manifest says")
+        out.print(f"{shards} shards with {clips} clips: all match the manifest")
         return
     out.print(f"{len(problems)} problems in {shards} shards")
     damaged = sorted({problem.where for problem in problems if problem.where.endswith(".tar")})
@@ -47,18 +48,22 @@ def run(
         _repair(found, damaged, out)
     elif damaged:
         out.print(
-            "Damaged or missing shards are made again, with the same bytes, by\n"
+            "To write damaged or missing shards again, with the same bytes, run\n"
             f"  avstore verify --repair --store {shlex.quote(str(found.root))}\n"
-            "and then the same build (of derived features: avstore features build)."
+            "and then the same build (for derived features: avstore features build)."
         )
     raise typer.Exit(ExitCode.PROBLEM)
 
 
 def _repair(store: Store, damaged: list[str], out: Console) -> None:
-    """Set the shards aside and make the manifest again."""
+    """Move the damaged shards away and rebuild the manifest without them."""
+    from avstore.manifests.lock import writing
+    from avstore.manifests.repair import set_aside, unusable_sidecars
+    from avstore.pipelines.cli.index import rebuild_manifest
+
     with writing(store):
         folder = set_aside(store, damaged)
-        left = unusable_sidecars(store, [*store.sidecars(), *store.feature_sidecars()])
-        index(store, left)
-    out.print(f"{len(damaged)} shards are in {folder} now, and no longer in the manifest.")
-    out.print("Run the same build again (of derived features: avstore features build).")
+        left_out = unusable_sidecars(store, [*store.sidecars(), *store.feature_sidecars()])
+        rebuild_manifest(store, left_out)
+    out.print(f"{len(damaged)} shards moved to {folder} and removed from the manifest.")
+    out.print("Run the same build again (for derived features: avstore features build).")

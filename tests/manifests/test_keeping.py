@@ -26,15 +26,9 @@ def run(app, *arguments: object) -> str:
 
 @pytest.fixture
 def commands():
-    """Return the commands as one app."""
-    import typer
+    """Return the avstore command."""
+    from avstore.pipelines.cli.app import app
 
-    from avstore.pipelines.cli import drop, gc, snapshot
-
-    app = typer.Typer()
-    app.command("gc")(gc.run)
-    app.command("drop")(drop.run)
-    app.add_typer(snapshot.app, name="snapshot")
     return app
 
 

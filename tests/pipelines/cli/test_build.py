@@ -91,7 +91,7 @@ def ask(store: Path, query: str) -> list[tuple]:
 def test_account_names_what_is_stored_and_what_is_not(built: tuple[Path, str]) -> None:
     store, said = built
     assert "11 wanted = 8 stored, 2 rejected, 1 gone" in said
-    assert re.search(r"1 media file in the source carries no clip's name: /.*/holiday\.mp4", said)
+    assert re.search(r"1 media file in the source matches no clip's name: /.*/holiday\.mp4", said)
     reasons = ask(store, "SELECT clip_id, verdict FROM failures WHERE stage <> 'fetch'")
     assert dict(reasons) == {
         "vggsound/noaudio1234_000001": "no_audio",
@@ -110,7 +110,7 @@ def test_bad_annotation_rows_are_named_with_their_numbers(built: tuple[Path, str
 
 def test_verify_status_sql_and_report_answer(built: tuple[Path, str]) -> None:
     store, _ = built
-    assert "all as the manifest says" in avstore("verify", "--store", store).stdout
+    assert "all match the manifest" in avstore("verify", "--store", store).stdout
     assert "8 stored" in avstore("status", "--store", store).stdout
     rows = json.loads(
         avstore(
@@ -220,7 +220,7 @@ def test_damaged_shards_are_named_set_aside_and_built_again(
 
     said = avstore("build", "vggsound", *arguments(corpus, store), check=False)
     assert said.returncode == 2
-    assert f"{lost.name} is not there" in said.stderr
+    assert f"{lost.name} is missing" in said.stderr
     assert "verify --repair" in said.stderr
     indexed = avstore("index", "--store", shutil.copytree(store, tmp_path / "copy"), check=False)
     assert indexed.returncode == 1
@@ -272,7 +272,7 @@ def test_being_stopped_is_one_line_and_the_rerun_completes(
         pytest.skip("the build was through before")
     what = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[how]
     assert process.returncode == 128 + how
-    assert said.strip() == f"avstore: {what}; run the same command again to go on"
+    assert said.strip() == f"avstore: {what}; run the same command again to continue"
     build(corpus, tmp_path / "data")
     assert shard_hashes(tmp_path / "data") == shard_hashes(built[0])
 
@@ -308,7 +308,7 @@ def test_a_bare_group_shows_its_help(group: str) -> None:
         (["sql", ""], 2, "empty"),
         (["status", "nope"], 2, "holds no nope"),
         (["report", "nope"], 2, "holds no nope"),
-        (["verify", "--store", "s3://bucket/x"], 2, "is no folder"),
+        (["verify", "--store", "s3://bucket/x"], 2, "is not a folder"),
         (["sql", "FROM clips", "--store", "memory://none"], 2, "no store at memory://none"),
         (["build", "vggsound", "--source", "VIDEOS", "--annotations", "VIDEOS"], 2, "a folder"),
     ],

@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from avstore.pipelines.cli.recipe import app
 from avstore.pipelines.extract.recipe import RECIPES, load_recipe, recipe_names
+from tests.pipelines.cli.test_build import avstore
 
 run = CliRunner().invoke
 
@@ -31,7 +32,7 @@ def test_check_of_good_and_bad_files(tmp_path):
     assert run(app, ["check", str(good)]).exit_code == 0
     bad = tmp_path / "bad.toml"
     bad.write_text(good.read_text().replace("count = 80", "count = 0"))
-    done = run(app, ["check", str(bad)])
-    assert done.exit_code == 2
-    assert "frames.count = 0" in done.output
-    assert "Traceback" not in done.output
+    done = avstore("recipe", "check", bad, check=False)
+    assert done.returncode == 2
+    assert "frames.count = 0" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

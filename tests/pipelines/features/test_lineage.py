@@ -152,9 +152,9 @@ def test_diff_compares_lineages_and_values(run, store: Store) -> None:
     two = next(name for name in names(store) if name != one)
     output = run("diff", one, two)
     assert "parameter scale 1.0 -> 3.0" in output
-    assert "of 7 clips: 0 the same, 0 of another shape" in output
+    assert "of 7 clips: 0 equal, 0 of different shape" in output
     assert "mean cosine 1.000000" in output
-    assert "made the same way" in run("diff", one, one)
+    assert "the settings are the same" in run("diff", one, one)
     with pytest.raises(StoreError, match="has several versions; choose one of: mean-colour-"):
         run("diff", "mean-colour", two)
 
@@ -220,8 +220,8 @@ def test_only_libraries_of_what_is_read_count() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("build",), "name a feature"),
-        (("build", COLOUR, "--set", "scale"), "must be name=value"),
+        (("build",), "no feature is given"),
+        (("build", COLOUR, "--set", "scale"), "is not NAME=VALUE"),
         (("drop", "clip-vitl14"), "is not in the store; choose one of: none"),
         (("build", "clip-vitl14", "--weights", "gone"), "no weights at gone"),
     ],

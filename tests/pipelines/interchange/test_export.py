@@ -7,7 +7,6 @@ import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import typer
 import webdataset
 from typer.testing import CliRunner
 
@@ -102,15 +101,13 @@ def test_wrong_queries_are_refused(opened, tmp_path: Path, sql: str, message: st
 
 
 def test_command_skips_missing_clips_and_refuses_a_used_folder(opened, store, tmp_path) -> None:  # noqa: F811
-    app = typer.Typer()
-    app.command()(command.run)
     arguments = ["--sql", "FROM clips", "--features", "audio", "--store", str(store.root)]
     arguments += ["--out", str(tmp_path / "out"), "--skip-missing"]
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(command.app, arguments)
     assert result.exit_code == 0, result.output
     assert "16 clips" in result.output
     assert "4 clips left out" in result.output
-    again = CliRunner().invoke(app, arguments)
+    again = CliRunner().invoke(command.app, arguments)
     assert isinstance(again.exception, StoreError)
     assert "is not empty" in str(again.exception)
 
