@@ -53,6 +53,6 @@ def test_real_clips_are_overfitted(real_store: Path, name: str) -> None:
     told = [stepper.step(batch, number) for number in range(150)]
     assert sum(told[-1].values()) < 0.8 * sum(told[0].values())
     stepper.method.eval()
-    audio, video = stepper.method.evaluated().embed(batch.video, batch.audio)
+    audio, video = stepper.method.eval_model().embed(batch.video, batch.audio)
     scores = retrieval(audio, video, {})["all"]
     assert scores["a2v_r1"] == scores["v2a_r1"] == 100

@@ -76,7 +76,7 @@ def test_progress_tells_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(record=True, force_terminal=False, width=200)
     display = Display(console, total=10, done=0)
     display.meter.started = time.perf_counter() - 40
-    display._told = 0.0  # a line is due
+    display._printed = 0.0  # a line is due
     with display.shown(True):
         display.step("music 1/2", 1.25, 12)
     said = console.export_text()

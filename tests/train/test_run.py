@@ -110,7 +110,7 @@ def test_a_method_of_ones_own_is_trained_from_where_it_is(
         "class Mine(ReplayMethod):\n"
         "    def losses(self, batch):\n"
         "        _, past = self.draw(len(batch) // 2)\n"
-        "        loss = self.cav_with(batch, past).loss.mean()\n"
+        "        loss = self.forward_with_past(batch, past).loss.mean()\n"
         "        self.remember(batch)\n"
         "        return {'cav': loss}\n"
     )

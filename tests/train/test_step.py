@@ -28,7 +28,7 @@ def in_order(rows: int, length: int, device: torch.device) -> torch.Tensor:
 def stepper(micro_batch: int | None = None) -> Stepper:
     """Finetuning without contrast, whose negatives are those of a part."""
     config = Config(
-        recipe="test", micro_batch=micro_batch, optim=OptimConfig(lr=1e-3),
+        name="test", micro_batch=micro_batch, optim=OptimConfig(lr=1e-3),
         model=CONFIG.model_copy(update={"contrast_weight": 0.0}),
     )  # fmt: skip
     found = find_method("finetune")
@@ -96,8 +96,8 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch: pytest.Monkey
     lists = [range(10), range(3)]
     for size, least in ((6, "3 clips"), (8, "3 clips")):
         with pytest.raises(UserError, match=f"batch_size {size} and .*{least}.* 4 processes"):
-            check_split(Config(recipe="test", batch_size=size), lists)  # type: ignore[arg-type]
-    check_split(Config(recipe="test", batch_size=8), lists[:1])  # type: ignore[arg-type]
+            check_split(Config(name="test", batch_size=size), lists)  # type: ignore[arg-type]
+    check_split(Config(name="test", batch_size=8), lists[:1])  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def steps(method: Method, count: int, data: Inputs | None = None) -> list[dict[s
         method.optimizer.zero_grad()
         sum(losses.values()).backward()
         method.optimizer.step()
-        method.stepped()
+        method.after_step()
         told.append({name: float(value) for name, value in losses.items()})
     return told
 
@@ -61,7 +61,7 @@ def test_every_method_trains_remembers_and_evaluates(name: str) -> None:
     for memory in method.memories().values():
         assert len(memory) == min(6, memory.offered)
         assert len(memory) > 0
-    audio, video = method.evaluated().embed(batch().video, batch().audio)
+    audio, video = method.eval_model().embed(batch().video, batch().audio)
     assert audio.shape == video.shape == (4, 32)
 
 
@@ -101,7 +101,7 @@ def test_derpp_penalises_the_drift_of_stored_embeddings() -> None:
     rows = method.memory.state_dict()["rows"]
     torch.manual_seed(2)
     _, past = method.draw(4)
-    out = method.cav_with(batch(seed=2), past)
+    out = method.forward_with_past(batch(seed=2), past)
     expected = 0.5 * ((out.audio[4:] - past["z_a"]) ** 2).mean()
     expected += 0.5 * ((out.video[4:] - past["z_v"]) ** 2).mean()
     torch.manual_seed(2)
@@ -116,10 +116,10 @@ def test_mir_takes_the_candidates_whose_loss_would_rise_most() -> None:
     torch.manual_seed(7)
     chosen = method.most_interfered(batch(seed=9), candidates)
     assert len(chosen["video"]) == 4
-    from avstore.train.methods.virtual import after_step, mask_seed, row_losses
+    from avstore.train.methods.lookahead import look_ahead, mask_seed, row_losses
 
     torch.manual_seed(7)
-    ahead = after_step(method.model, batch(seed=9), method.optimizer)
+    ahead = look_ahead(method.model, batch(seed=9), method.optimizer)
     rows, seed = Inputs(candidates["video"], candidates["audio"]), mask_seed()
     with torch.no_grad():
         rise = row_losses(method.model, ahead, rows, seed)
@@ -129,16 +129,16 @@ def test_mir_takes_the_candidates_whose_loss_would_rise_most() -> None:
 
 
 def test_the_virtual_step_is_the_optimisers_own() -> None:
-    from avstore.train.methods.virtual import after_step
+    from avstore.train.methods.lookahead import look_ahead
 
     method = make("mir")
     steps(method, 2)
     inputs = batch(seed=5)
     torch.manual_seed(11)
-    ahead = after_step(method.model, inputs, method.optimizer)
+    ahead = look_ahead(method.model, inputs, method.optimizer)
     torch.manual_seed(11)
     method.optimizer.zero_grad()
-    method.cav(inputs).loss.mean().backward()
+    method.forward_masked(inputs).loss.mean().backward()
     method.optimizer.step()
     for name, p in method.model.named_parameters():
         assert torch.allclose(p, ahead[name], atol=1e-5), name
@@ -167,7 +167,7 @@ def test_clser_copies_follow_and_the_stable_one_is_evaluated() -> None:
     method = make("clser", plastic_freq=1.0, stable_freq=0.0)
     start = method.stable.video.pos.clone()
     steps(method, 2)
-    assert method.evaluated() is method.stable
+    assert method.eval_model() is method.stable
     assert torch.equal(method.stable.video.pos, start)
     assert not torch.equal(method.plastic.video.pos, start)
 
@@ -254,7 +254,7 @@ def test_a_method_of_ones_own_is_one_file(tmp_path: Path, monkeypatch: pytest.Mo
         "from avstore.train.methods import Method\n\n\n"
         "class Mine(Method):\n"
         "    def losses(self, batch):\n"
-        "        return {'cav': self.cav(batch).loss.mean()}\n"
+        "        return {'cav': self.forward_masked(batch).loss.mean()}\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     method = make("mine:Mine")
@@ -272,5 +272,5 @@ def test_a_method_of_ones_own_is_one_file(tmp_path: Path, monkeypatch: pytest.Mo
 def test_nothing_left_to_predict_is_refused() -> None:
     found = find_method("stella")
     model = CAVMAE(CONFIG.model_copy(update={"mask_ratio": 0.5}))
-    with pytest.raises(UserError, match="none is left to predict"):
+    with pytest.raises(UserError, match="so none is hidden"):
         found(model, found.Options(), Setup())

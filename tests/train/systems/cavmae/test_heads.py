@@ -10,16 +10,12 @@ from PIL import Image
 from torch import nn
 
 from avstore.train.data.transforms.masks import decode
+from avstore.train.evaluation.classification import classification, d_prime
+from avstore.train.evaluation.events import event_accuracy
 from avstore.train.evaluation.masks import crop
-from avstore.train.evaluation.scores import (
-    classification,
-    d_prime,
-    event_accuracy,
-    f_score,
-    segmentation,
-)
-from avstore.train.systems.cavmae.downstream.seconds import one_second, starts
-from avstore.train.systems.cavmae.heads import ClassHead, pooled
+from avstore.train.evaluation.segmentation import f_score, segmentation
+from avstore.train.systems.cavmae.downstream.classify import ClassHead, pooled
+from avstore.train.systems.cavmae.downstream.event import one_second, starts
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.model_config import ModelConfig
 from avstore.train.systems.cavmae.segmentation_head import (

@@ -176,12 +176,12 @@ def test_ours_comes_back_with_its_shape(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "change", "message"),
     [
-        (mae, {"head.weight": torch.zeros(3)}, "nothing here stands for: head.weight"),
+        (mae, {"head.weight": torch.zeros(3)}, "without a place in the model: head.weight"),
         (mae, {"blocks.3.mlp.fc1.bias": torch.zeros(4 * D)}, "not in the model: joint.1"),
         (mae, {"norm.weight": torch.zeros(D + 1)}, "another shape: norms.audio.weight"),
         (cavmae, {"module.blocks_u.1.mlp.fc1.bias": torch.zeros(4 * D)}, "model.joint_depth=2"),
-        (stella, {"surprise": torch.zeros(1)}, "nothing here stands for: surprise"),
-        (lambda: {"fc.weight": torch.zeros(2)}, {}, "neither MAE"),
+        (stella, {"surprise": torch.zeros(1)}, "without a place in the model: surprise"),
+        (lambda: {"fc.weight": torch.zeros(2)}, {}, "is not from MAE"),
     ],
 )
 def test_what_does_not_fit_is_named(

@@ -1,4 +1,4 @@
-"""Tasks that a pre-trained model is finetuned for: what it is worth beyond retrieval."""
+"""Downstream tasks, which a pre-trained model is finetuned for and scored on."""
 
 from avstore.train.systems.cavmae.downstream.base import Downstream
 from avstore.train.systems.cavmae.downstream.classify import Classify
