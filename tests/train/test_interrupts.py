@@ -1,4 +1,4 @@
-"""Being told to stop, and errors: exit codes and last lines."""
+"""Signals and errors: exit codes and last lines."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from tests.conftest import REPO
 
 
 def send(number: signal.Signals) -> None:
-    """To this process, which handles it before the next line."""
+    """Send a signal to this process, which handles it before the next line."""
     os.kill(os.getpid(), number)
 
 
@@ -47,7 +47,7 @@ def test_an_error_of_the_program_is_a_traceback() -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_waits_for_the_end_of_what_is_held(
+def test_a_signal_waits_for_the_end_of_a_deferred_block(
     number: signal.Signals, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done = []
@@ -67,7 +67,7 @@ def test_a_signal_waits_for_the_end_of_what_is_held(
     assert capsys.readouterr().err.endswith("stopped; run it again\n")
 
 
-def test_outside_and_at_the_second_signal_it_ends_at_once() -> None:
+def test_a_signal_outside_and_a_second_one_stop_immediately() -> None:
     signals = SignalHandler()
     with signals.installed():
         with pytest.raises(Interrupted) as whole:
@@ -78,7 +78,9 @@ def test_outside_and_at_the_second_signal_it_ends_at_once() -> None:
     assert not half.value.clean
 
 
-def test_what_a_library_makes_of_it_does_not_matter(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_librarys_error_after_a_signal_is_no_failure(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def program(_signals: SignalHandler) -> None:
         try:
             send(signal.SIGINT)
@@ -89,8 +91,8 @@ def test_what_a_library_makes_of_it_does_not_matter(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == "stopped; run it again\n"
 
 
-def test_a_full_disk_is_a_line_though_torch_hides_it() -> None:
-    """A limit on file sizes stands for the disk: writing beyond it fails in the same place."""
+def test_a_full_disk_is_a_line_although_torch_hides_it() -> None:
+    """A limit on file sizes instead of a full disk: writing fails in the same place."""
     program = (
         "import resource, signal, sys, torch\n"
         "from pathlib import Path\n"
@@ -102,9 +104,9 @@ def test_a_full_disk_is_a_line_though_torch_hides_it() -> None:
         "sys.exit(exit_code(lambda _: save_tensors(Path(sys.argv[1]), state), ''))\n"
     )
     with tempfile.TemporaryDirectory() as folder:
-        told = subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-c", program, str(Path(folder) / "x.pt")],
             cwd=REPO, check=False, capture_output=True, text=True,
         )  # fmt: skip
-    assert told.returncode == 4, told.stderr
-    assert told.stderr == "error: File too large\n"
+    assert done.returncode == 4, done.stderr
+    assert done.stderr == "error: File too large\n"

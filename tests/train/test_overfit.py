@@ -1,4 +1,4 @@
-"""A batch of real clips can be learnt by heart."""
+"""A batch of real clips can be overfitted."""
 
 import csv
 import shutil
@@ -50,8 +50,8 @@ def test_real_clips_are_overfitted(real_store: Path, name: str) -> None:
     stepper = build_stepper(config, found, found.Options(), torch.device("cpu"))
     spec = batch_spec(config, evaluation=True)
     (batch,) = batches(samples, spec, seed=0, epoch=0)
-    told = [stepper.step(batch, number) for number in range(150)]
-    assert sum(told[-1].values()) < 0.8 * sum(told[0].values())
+    history = [stepper.step(batch, number) for number in range(150)]
+    assert sum(history[-1].values()) < 0.8 * sum(history[0].values())
     stepper.method.eval()
     audio, video = stepper.method.eval_model().embed(batch.video, batch.audio)
     scores = retrieval(audio, video, {})["all"]
