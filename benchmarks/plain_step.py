@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from avstore.train.methods import find_method
 from avstore.train.methods.base import Method, Setup
-from avstore.train.methods.stella import STELLA, Choice
+from avstore.train.methods.stella import STELLA, PatchChoice
 from avstore.train.systems.cavmae.decoder import Decoder
 from avstore.train.systems.cavmae.matching import matching_loss, pair_up
 from avstore.train.systems.cavmae.model import CAVMAE, Tower
@@ -112,7 +112,7 @@ class PlainSTELLA(STELLA):
             break
         return pruned.argsort(stable=True)
 
-    def gather(self, patches: Patches, choice: Choice) -> Patches:
+    def gather(self, patches: Patches, choice: PatchChoice) -> Patches:
         """Return the pixels of the chosen patches."""
         parts = []
         for row in range(len(patches)):

@@ -19,7 +19,7 @@ from avstore.train.tasks import load_stream, union
 RECORD = "run.json"
 
 
-def record(
+def run_record(
     config: Config, lists: list[SampleList], store: Path, distributed: bool
 ) -> dict[str, Any]:
     """Return what a run writes when it starts, from which its batches can be found again."""
@@ -31,7 +31,7 @@ def record(
     }
 
 
-def show(run: Path, step: int, store: str | None = None) -> list[dict[str, Any]]:
+def batch_samples(run: Path, step: int, store: str | None = None) -> list[dict[str, Any]]:
     """Return the samples of a step's global batch, in its order.
 
     Args:

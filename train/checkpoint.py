@@ -43,7 +43,7 @@ def save_tensors(path: Path, state: dict[str, Any]) -> None:
             raise error.__context__ or error from None
 
 
-def save(folder: Path, step: int, shared: dict[str, Any], own: dict[str, Any]) -> None:
+def save_checkpoint(folder: Path, step: int, shared: dict[str, Any], own: dict[str, Any]) -> None:
     """Save a checkpoint and remove the ones before it.
 
     Args:
@@ -67,7 +67,7 @@ def save(folder: Path, step: int, shared: dict[str, Any], own: dict[str, Any]) -
     dist.barrier()
 
 
-def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Return the shared state and this process's state of the last checkpoint, None without any.
 
     Raises:

@@ -228,7 +228,7 @@ def load_config(config: str, overrides: dict[str, Any], sets: list[str]) -> Conf
     try:
         return Config.model_validate(table)
     except ValidationError as error:
-        raise UserError(f"config {config!r}: {describe(error)}") from error
+        raise UserError(f"config {config!r}: {validation_message(error)}") from error
 
 
 def apply_overrides(table: dict[str, Any], overrides: dict[str, Any], sets: list[str]) -> None:
@@ -238,7 +238,7 @@ def apply_overrides(table: dict[str, Any], overrides: dict[str, Any], sets: list
         _set(table, text)
 
 
-def describe(error: ValidationError) -> str:
+def validation_message(error: ValidationError) -> str:
     """Return a validation error as one line: key, reason, value."""
     return "; ".join(
         f"{'.'.join(str(part) for part in e['loc']) or 'value'}: {e['msg']} (got {e['input']!r})"

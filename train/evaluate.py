@@ -31,7 +31,7 @@ from avstore.train.experiment import pick_device
 from avstore.train.interrupts import SignalHandler
 from avstore.train.optim import make_optimizer, set_lr
 from avstore.train.progress import Display
-from avstore.train.results import Row, write
+from avstore.train.results import Row, write_results
 from avstore.train.step import DTYPES, seed_everything
 from avstore.train.systems.cavmae.downstream import (
     TASKS,
@@ -276,7 +276,7 @@ class DownstreamRun:
             "headline": self.task.headline,
         }
         checkpoint.save_tensors(self.folder / "head.pt", {"state": self.trained_state()})
-        write(self.folder, self.rows, summary)
+        write_results(self.folder, self.rows, summary)
         table = Table(title=f"{self.config.title or self.config.task}", box=None)
         table.add_column("score")
         table.add_column("value", justify="right")

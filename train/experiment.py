@@ -5,7 +5,7 @@ from pydantic import ValidationError
 from torch.nn.parallel import DistributedDataParallel
 
 from avstore.train import dist
-from avstore.train.config import PUBLISHED_OPTIONS, Config, describe
+from avstore.train.config import PUBLISHED_OPTIONS, Config, validation_message
 from avstore.train.data import BatchSpec
 from avstore.train.errors import UserError
 from avstore.train.methods import Method, Options, Setup
@@ -29,7 +29,9 @@ def check_options(method_class: type[Method], config: Config) -> Options:
     try:
         return method_class.Options.model_validate(options)
     except ValidationError as error:
-        raise UserError(f"options of method {config.method!r}: {describe(error)}") from error
+        raise UserError(
+            f"options of method {config.method!r}: {validation_message(error)}"
+        ) from error
 
 
 def pick_device(name: str | None) -> torch.device:
@@ -48,7 +50,7 @@ def pick_device(name: str | None) -> torch.device:
     return torch.device(name)
 
 
-def build(
+def build_stepper(
     config: Config,
     method_class: type[Method],
     options: Options,

@@ -189,7 +189,9 @@ class TrainingLoop:
             "rows": self.rows,
             **self.stepper.shared_state(),
         }
-        checkpoint.save(self.folder / "checkpoints", self.steps, shared, self.stepper.own_state())
+        checkpoint.save_checkpoint(
+            self.folder / "checkpoints", self.steps, shared, self.stepper.own_state()
+        )
 
     def restore(self, console: Console, allow_changed_data: bool = False) -> None:
         """Continue from the folder's last checkpoint, if there is one.
@@ -201,7 +203,7 @@ class TrainingLoop:
         Raises:
             UserError: The checkpoint has other settings or other clips; names them.
         """
-        found = checkpoint.load(self.folder / "checkpoints")
+        found = checkpoint.load_checkpoint(self.folder / "checkpoints")
         if found is None:
             return
         shared, own = found

@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
                 return 2
             if code := run.main(words):
                 return code
-    comparison = {m: collect(args.out, m, args.seeds) for m in methods}
+    comparison = {m: method_summary(args.out, m, args.seeds) for m in methods}
     write_atomically(args.out / "comparison.json", json.dumps(comparison, indent=2).encode())
     plot_comparison(args.out / "comparison.png", comparison)
     console = Console(highlight=False, soft_wrap=True)
@@ -114,7 +114,7 @@ def equal_rows(args: argparse.Namespace) -> list[str]:
     return [f"batch_size={2 * config.batch_size}", f"epochs={2 * config.epochs}"]
 
 
-def collect(out: Path, method: str, seeds: int) -> dict[str, Any]:
+def method_summary(out: Path, method: str, seeds: int) -> dict[str, Any]:
     """Return a method's measures over seeds, mean of both directions, in percent.
 
     Returns:

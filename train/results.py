@@ -47,7 +47,7 @@ def summaries(rows: list[Row], tasks: list[str]) -> dict[str, Summary]:
     }
 
 
-def write(folder: Path, rows: list[Row], summary: dict[str, Any]) -> None:
+def write_results(folder: Path, rows: list[Row], summary: dict[str, Any]) -> None:
     """Write metrics.parquet, results.duckdb (the same rows as table `metrics`) and results.json.
 
     results.json is written last: its presence marks a complete run.

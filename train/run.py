@@ -27,17 +27,17 @@ import torch
 from rich.console import Console
 
 from avstore.train import checkpoint, dist
-from avstore.train.batch_show import RECORD, record
+from avstore.train.batch_show import RECORD, run_record
 from avstore.train.config import Config, config_names, load_config
 from avstore.train.data import OpenStore, SampleList, known_statistics, open_store
 from avstore.train.errors import UserError, exit_code, make_folder
 from avstore.train.evaluation.forgetting import gap_difference
 from avstore.train.evaluation.retrieval import chance
-from avstore.train.experiment import build, check_options, pick_device
+from avstore.train.experiment import build_stepper, check_options, pick_device
 from avstore.train.interrupts import SignalHandler
 from avstore.train.loop import TrainingLoop
 from avstore.train.methods import METHODS, Options, find_method
-from avstore.train.results import matrix, summaries, summary_table, task_table, write
+from avstore.train.results import matrix, summaries, summary_table, task_table, write_results
 from avstore.train.tasks import Stream, load_stream, union
 from avstore.train.tracking import make_tracker
 
@@ -106,7 +106,7 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
     options = check_options(method_class, config)
     store = open_store(args.shards)
     stream = load_stream(store, config.stream)
-    config = resolve(config, store, stream, options)
+    config = fill_in(config, store, stream, options)
     name = f"{config.name}-{config.method.replace(':', '.')}-{stream.name}-seed{config.seed}"
     folder = args.out or Path("runs") / name
     if finished(folder, config, stream):
@@ -120,12 +120,12 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
     if method_class.union_of_tasks:
         lists = [union(store, stream)]
     check_split(config, lists)
-    stepper = build(config, method_class, options, device, len(lists[0]))
+    stepper = build_stepper(config, method_class, options, device, len(lists[0]))
     tracker = make_tracker(args.track, folder, name)
     loop = TrainingLoop(config, stream, lists, stepper, folder, tracker, signals)
     loop.restore(console, args.allow_changed_data)
     if dist.rank() == 0:
-        content = record(config, lists, store.root, dist.active())
+        content = run_record(config, lists, store.root, dist.active())
         checkpoint.write_atomically(folder / RECORD, json.dumps(content, indent=2).encode())
     parameters = sum(p.numel() for p in stepper.method.model.parameters())
     console.print(
@@ -134,10 +134,10 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
     )
     loop.run(console)
     if dist.rank() == 0:
-        report(loop, console)
+        write_report(loop, console)
 
 
-def resolve(config: Config, store: OpenStore, stream: Stream, options: Options) -> Config:
+def fill_in(config: Config, store: OpenStore, stream: Stream, options: Options) -> Config:
     """Return the configuration with the stream, the options and the named statistics filled in."""
     update: dict[str, Any] = {"stream": stream.name, "options": options}
     if config.data.statistics:
@@ -179,7 +179,7 @@ def check_split(config: Config, lists: list[SampleList]) -> None:
         )
 
 
-def report(loop: TrainingLoop, console: Console) -> None:
+def write_report(loop: TrainingLoop, console: Console) -> None:
     """Write table, plot, JSON and rows; results.json comes last and completes the run."""
     from avstore.train.plots import plot_run  # noqa: PLC0415 -- takes a second to import
 
@@ -198,7 +198,7 @@ def report(loop: TrainingLoop, console: Console) -> None:
         "torch": torch.__version__,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    write(folder, rows, results)
+    write_results(folder, rows, results)
     console.print(task_table(rows, names, level))
     console.print(summary_table(by_metric))
     console.print(f"plot {folder / 'matrix.png'}, rows {folder / 'results.duckdb'}")

@@ -31,7 +31,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """The clips of any step of a run, in order: where they lie, what is read of them."""
-    rows = import_module("avstore.train.batch_show").show(run, step, store)
+    rows = import_module("avstore.train.batch_show").batch_samples(run, step, store)
     if as_json:
         for row in rows:
             typer.echo(json.dumps(row))

@@ -13,8 +13,7 @@ from avstore.pipelines.extract.recipe import load_recipe
 from avstore.train.config import load_config
 from avstore.train.data import batches, open_store, sample_list
 from avstore.train.evaluation.retrieval import retrieval
-from avstore.train.experiment import batch_spec
-from avstore.train.experiment import build as build_stepper
+from avstore.train.experiment import batch_spec, build_stepper
 from avstore.train.methods import find_method
 
 

@@ -7,7 +7,7 @@ from avstore.train import dist
 from avstore.train.config import Config, OptimConfig
 from avstore.train.data import Batch
 from avstore.train.errors import UserError
-from avstore.train.experiment import build
+from avstore.train.experiment import build_stepper
 from avstore.train.methods import find_method
 from avstore.train.run import check_split
 from avstore.train.step import Stepper
@@ -29,7 +29,7 @@ def stepper(micro_batch: int | None = None) -> Stepper:
         model=CONFIG.model_copy(update={"contrast_weight": 0.0}),
     )  # fmt: skip
     found = find_method("finetune")
-    return build(config, found, found.Options(), torch.device("cpu"))
+    return build_stepper(config, found, found.Options(), torch.device("cpu"))
 
 
 def loaded(rows: slice = slice(None)) -> Batch:

@@ -16,7 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from avstore.train.methods.memory import Reservoir, Rows
+from avstore.train.methods.memory import RehearsalMemory, Rows
 from avstore.train.systems.cavmae.model import CAVMAE, Masked
 from avstore.train.systems.cavmae.patches import Patches, all_patches, concat
 
@@ -116,7 +116,7 @@ class Method(nn.Module):
         """Return the model to evaluate."""
         return self.model
 
-    def memories(self) -> Mapping[str, Reservoir]:
+    def memories(self) -> Mapping[str, RehearsalMemory]:
         """Return the memories by name, for checkpoints."""
         return {}
 
@@ -143,9 +143,9 @@ class ReplayMethod(Method):
 
     def __init__(self, model: CAVMAE, options: Any, setup: Setup) -> None:
         super().__init__(model, options, setup)
-        self.memory = Reservoir(options.capacity(setup))
+        self.memory = RehearsalMemory(options.capacity(setup))
 
-    def memories(self) -> Mapping[str, Reservoir]:
+    def memories(self) -> Mapping[str, RehearsalMemory]:
         """Return the reservoir as `memory`."""
         return {"memory": self.memory}
 

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from avstore.train.methods.base import Inputs
 from avstore.train.methods.random import RandomPatches
-from avstore.train.systems.cavmae.patches import Patches, choose
+from avstore.train.systems.cavmae.patches import Patches, select_patches
 
 
 class MATS(RandomPatches):
@@ -22,7 +22,7 @@ class MATS(RandomPatches):
         with torch.no_grad():
             video = change(_embed(self.model.video.patch, patches.video), c.frames)
             audio = change(_embed(self.model.audio.patch, patches.audio), c.audio_steps)
-        return choose(
+        return select_patches(
             patches,
             video.argsort(dim=1, descending=True, stable=True)[:, : self.keep_video],
             audio.argsort(dim=1, descending=True, stable=True)[:, : self.keep_audio],

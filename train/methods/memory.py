@@ -8,8 +8,8 @@ from torch import Tensor
 Rows = dict[str, Tensor]
 
 
-class Reservoir:
-    """Reservoir sampling: every row offered so far is kept with equal probability.
+class RehearsalMemory:
+    """RehearsalMemory sampling: every row offered so far is kept with equal probability.
 
     Rows are float32 (or integers) on the CPU. Item n, from 0, takes slot n while there is room;
     afterwards it takes a slot r drawn from [0, n] if r is below the capacity.

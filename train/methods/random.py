@@ -9,7 +9,7 @@ from avstore.train.methods.base import Inputs, Setup, penalty
 from avstore.train.methods.derpp import DERpp, DERppOptions
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.model_config import ModelConfig
-from avstore.train.systems.cavmae.patches import Patches, choose, concat, shuffle
+from avstore.train.systems.cavmae.patches import Patches, concat, select_patches, shuffle
 
 
 class SelectionOptions(DERppOptions):
@@ -46,7 +46,7 @@ class RandomPatches(DERpp):
     def select(self, batch: Inputs) -> Patches:
         """Return the patches of a batch to train on."""
         c, device = self.model.config, batch.video.device
-        return choose(
+        return select_patches(
             self.patches(batch),
             shuffle(len(batch), c.video_tokens, device)[:, : self.keep_video],
             shuffle(len(batch), c.audio_tokens, device)[:, : self.keep_audio],

@@ -14,7 +14,7 @@ from avstore.train.methods.memory import Rows
 from avstore.train.methods.random import require_hidden
 from avstore.train.systems.cavmae.matching import AudioVideoMatching, Merge, matching_loss, pair_up
 from avstore.train.systems.cavmae.model import CAVMAE
-from avstore.train.systems.cavmae.patches import Patches, choose, concat
+from avstore.train.systems.cavmae.patches import Patches, concat, select_patches
 from avstore.train.systems.cavmae.selection import (
     Alignment,
     forgetting,
@@ -51,7 +51,7 @@ class STELLAOptions(MemoryOptions):
 
 
 @dataclass(frozen=True)
-class Choice:
+class PatchChoice:
     """Order of each row's patches, and the probabilities of pruning them.
 
     Attributes:
@@ -125,17 +125,17 @@ class STELLA(ReplayMethod):
             joint_v = joint_v.index_copy(0, apart, mixed_v.to(joint_v.dtype))
         return alignment, matching_loss(self.avm(joint_a, joint_v), pairing.label)
 
-    def choose_current(self, alignment: Alignment, past: Rows) -> Choice:
+    def choose_current(self, alignment: Alignment, past: Rows) -> PatchChoice:
         """Choose patches of the current rows (steps 3 and 4); the most important without a past."""
         prune_v, prune_a = (
             torch.zeros_like(alignment.importance_v),
             torch.zeros_like(alignment.importance_a),
         )
         if not past:
-            return Choice(alignment.order_v, alignment.order_a, prune_v, prune_a)
+            return PatchChoice(alignment.order_v, alignment.order_a, prune_v, prune_a)
         if self.options.rca:
             prune_v, prune_a = self.correlate(alignment, past)
-        return Choice(
+        return PatchChoice(
             self.order_video(alignment.importance_v, prune_v),
             self.order_audio(alignment.importance_a, prune_a),
             prune_v,
@@ -162,7 +162,7 @@ class STELLA(ReplayMethod):
 
     def choose_past(self, past: Rows) -> Patches:
         """Draw patches of replayed rows by their stored importance and probabilities."""
-        choice = Choice(
+        choice = PatchChoice(
             self.order_video(past["i_v"], past["p_v"]),
             self.order_audio(past["i_a"], past["p_a"]),
             past["p_v"],
@@ -180,12 +180,14 @@ class STELLA(ReplayMethod):
         bands, steps = self.model.config.audio_bands, self.options.num_core_audio_times
         return select_audio(importance, pruned, self.keep_a, bands, steps)
 
-    def gather(self, patches: Patches, choice: Choice) -> Patches:
+    def gather(self, patches: Patches, choice: PatchChoice) -> Patches:
         """Return the pixels of the chosen patches (step 5)."""
-        return choose(patches, choice.order_v[:, : self.keep_v], choice.order_a[:, : self.keep_a])
+        return select_patches(
+            patches, choice.order_v[:, : self.keep_v], choice.order_a[:, : self.keep_a]
+        )
 
     def store(
-        self, batch: Inputs, chosen: Patches, choice: Choice, alignment: Alignment, z: Rows
+        self, batch: Inputs, chosen: Patches, choice: PatchChoice, alignment: Alignment, z: Rows
     ) -> None:
         """Offer pixels, embeddings, queries, probabilities and importance (step 8)."""
         self.remember(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from avstore.train.methods.base import Inputs
 from avstore.train.methods.memory import Rows
-from avstore.train.methods.stella import STELLA, Choice, STELLAOptions
+from avstore.train.methods.stella import STELLA, PatchChoice, STELLAOptions
 from avstore.train.systems.cavmae.patches import Patches
 from avstore.train.systems.cavmae.selection import Alignment, forgetting, mean_query
 from avstore.train.systems.cavmae.selection.draw import sample_order
@@ -30,7 +30,7 @@ class STELLAPlus(STELLA):
 
     Options = STELLAPlusOptions
 
-    def choose_current(self, alignment: Alignment, past: Rows) -> Choice:
+    def choose_current(self, alignment: Alignment, past: Rows) -> PatchChoice:
         """Return the choice of current patches, with the published comparison on request."""
         choice = super().choose_current(alignment, past)
         if not (past and self.options.rca and self.options.core_order == "published"):
@@ -40,7 +40,7 @@ class STELLAPlus(STELLA):
         past_v = past["q_v"][self.partners(alignment, past)]
         prune_a = forgetting(alignment.keys_a, past_v, mixed, alignment.order_a, self.keep_a)
         order_a = self.order_audio(alignment.importance_a, prune_a)
-        return Choice(choice.order_v, order_a, choice.prune_v, prune_a)
+        return PatchChoice(choice.order_v, order_a, choice.prune_v, prune_a)
 
     def order_video(self, importance: Tensor, prune: Tensor) -> Tensor:
         """Return a drawn order [B, L] whose kept patches are in token order."""
@@ -54,7 +54,7 @@ class STELLAPlus(STELLA):
         return Patches(past["video"], past["audio"], past["ids_v"], past["ids_a"])
 
     def store(
-        self, batch: Inputs, chosen: Patches, choice: Choice, alignment: Alignment, z: Rows
+        self, batch: Inputs, chosen: Patches, choice: PatchChoice, alignment: Alignment, z: Rows
     ) -> None:
         """Offer the selected patches of the current rows to the memory."""
         own = chosen.rows(slice(0, len(batch)))

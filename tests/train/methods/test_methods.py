@@ -263,7 +263,7 @@ def test_a_users_method_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     wrong = {
         "nosuch": "finetune",
         "mine:No": "No",
-        "avstore.train.methods.memory:Reservoir": "subclass",
+        "avstore.train.methods.memory:RehearsalMemory": "subclass",
     }
     for name, message in wrong.items():
         with pytest.raises(UserError, match=message):

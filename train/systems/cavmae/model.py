@@ -21,7 +21,7 @@ from avstore.train.systems.cavmae.layers import (
 )
 from avstore.train.systems.cavmae.losses import contrast, hidden_pixels, reconstruction
 from avstore.train.systems.cavmae.model_config import ModelConfig
-from avstore.train.systems.cavmae.patches import Patches, all_patches, choose, shuffle
+from avstore.train.systems.cavmae.patches import Patches, all_patches, select_patches, shuffle
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,8 @@ class CAVMAE(nn.Module):
         a = shuffle(len(patches), patches.audio.shape[1], device)
         seen_v, seen_a = c.video_visible, c.audio_visible
         return (
-            choose(patches, v[:, :seen_v], a[:, :seen_a]),
-            choose(patches, v[:, seen_v:], a[:, seen_a:]),
+            select_patches(patches, v[:, :seen_v], a[:, :seen_a]),
+            select_patches(patches, v[:, seen_v:], a[:, seen_a:]),
         )
 
     def patches(self, video: Tensor, audio: Tensor) -> Patches:

@@ -68,7 +68,7 @@ def take(x: Tensor, index: Tensor) -> Tensor:
     return x.gather(1, shaped.expand(*index.shape, *x.shape[2:]))
 
 
-def choose(patches: Patches, video_index: Tensor, audio_index: Tensor) -> Patches:
+def select_patches(patches: Patches, video_index: Tensor, audio_index: Tensor) -> Patches:
     """Return the patches at index [B, K] of each row, in that order."""
     return Patches(
         take(patches.video, video_index),

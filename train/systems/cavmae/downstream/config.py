@@ -12,8 +12,8 @@ from avstore.train.config import (
     RunConfig,
     apply_overrides,
     config_names,
-    describe,
     read_config,
+    validation_message,
 )
 from avstore.train.errors import UserError
 from avstore.train.systems.cavmae.model_config import ModelConfig
@@ -109,7 +109,7 @@ def load_downstream(
     try:
         return DownstreamConfig.model_validate(table)
     except ValidationError as error:
-        raise UserError(f"config {config!r}: {describe(error)}") from error
+        raise UserError(f"config {config!r}: {validation_message(error)}") from error
 
 
 def init_path(config: str, given: str | None, sets: list[str]) -> Path | None:

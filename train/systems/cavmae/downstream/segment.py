@@ -19,7 +19,7 @@ from avstore.train.systems.cavmae.segmentation_head import SegmentationHead, joi
 FRAME_OF_SECOND = 15 / 16
 
 
-class Segment(Downstream):
+class Segmentation(Downstream):
     """Predicts a mask of each second, from its frame and the first second's audio."""
 
     headline = "miou"
