@@ -75,8 +75,8 @@ def _rows(recorded: dict[str, Any], step: int, place: str) -> list[dict[str, Any
             )
     left = step
     for number, (name, samples) in enumerate(zip(names, lists, strict=True)):
-        whole = len(samples) >= config.batch_size
-        spec = batch_spec(config, drop_last=whole, pad_last=bool(recorded["distributed"]))
+        full = len(samples) >= config.batch_size
+        spec = batch_spec(config, drop_last=full, pad_last=bool(recorded["distributed"]))
         per_epoch = steps_per_epoch(samples, spec)
         if 0 <= left < config.epochs * per_epoch:
             epoch, own = divmod(left, per_epoch)
@@ -90,15 +90,15 @@ def _samples(order: EpochOrder, step: int) -> list[dict[str, Any]]:
     rows = order.rows(step)
     out = []
     for at, index in enumerate(rows.indices.tolist()):
-        asked = request_row(order, rows, at, index, order.spec, DEFAULT_POLICY)
-        first = min(asked.wanted(), key=lambda wanted: wanted.offset)
+        request = request_row(order, rows, at, index, order.spec, DEFAULT_POLICY)
+        first = min(request.wanted(), key=lambda item: item.offset)
         out.append(
             {
-                "clip_id": asked.sample.clip_id,
+                "clip_id": request.sample.clip_id,
                 "labels": order.samples.label_ids(index),
-                "shard": asked.sample.shard.path,
+                "shard": request.sample.shard.path,
                 "offset": int(np.int64(first.offset)),
-                "members": list(asked.members),
+                "members": list(request.members),
             }
         )
     return out

@@ -29,7 +29,7 @@ def _atomic(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file so that it is complete or absent, never partial."""
     with _atomic(path) as file:
         file.write(content)
 

@@ -25,7 +25,7 @@ def make_folder(folder: Path) -> None:
     except (FileExistsError, NotADirectoryError, FileNotFoundError, PermissionError) as error:
         reason = "it is a file" if folder.is_file() else error.strerror
         raise UserError(
-            f"{folder} cannot be made a folder: {reason}; give another --out"
+            f"the folder {folder} cannot be created: {reason}; give another --out"
         ) from error
 
 

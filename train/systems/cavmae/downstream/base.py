@@ -13,7 +13,13 @@ from avstore.train.systems.cavmae.model import CAVMAE
 
 @dataclass(frozen=True)
 class Material:
-    """What a task is made of."""
+    """Store and clips of a downstream run.
+
+    Attributes:
+        store: The store.
+        train: Clips to train on.
+        evaluation: Clips to score.
+    """
 
     store: OpenStore
     train: SampleList
