@@ -39,7 +39,7 @@ from avstore.train.systems.cavmae.downstream import (
     DownstreamConfig,
     load_downstream,
 )
-from avstore.train.systems.cavmae.downstream.base import Material
+from avstore.train.systems.cavmae.downstream.base import DownstreamData
 from avstore.train.systems.cavmae.downstream.config import downstream_names, init_path
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.weights import load_backbone, saved_shape
@@ -100,7 +100,7 @@ def evaluate(args: argparse.Namespace, console: Console, signals: SignalHandler)
     store = open_store(args.shards)
     stream = load_stream(store, config.stream).name
     task = TASKS[config.task]
-    material = Material(
+    clips = DownstreamData(
         store,
         role_clips(store, stream, ("train",), task.segments),
         role_clips(store, stream, task.roles, task.segments),
@@ -110,12 +110,12 @@ def evaluate(args: argparse.Namespace, console: Console, signals: SignalHandler)
     model = CAVMAE(config.model)
     if init:
         load_backbone(model, init)
-    downstream = task(model, config, material).to(device)
+    downstream = task(model, config, clips).to(device)
     name = f"{config.name}-{stream}-seed{config.seed}"
     run = DownstreamRun(config, downstream, args.out or Path("runs/downstream") / name, device)
     origin = str(init) if init else "random weights (--init gives trained ones)"
     console.print(
-        f"{name}: {len(material.train)} clips to train on, {len(material.evaluation)} to score, "
+        f"{name}: {len(clips.train)} clips to train on, {len(clips.evaluation)} to score, "
         f"from {origin}, {device}"
     )
     run.run(console, signals)
@@ -145,8 +145,8 @@ class DownstreamRun:
         self.best: tuple[float, dict[str, Any]] | None = None
         trained = any(p.requires_grad for p in task.parameters())
         self.optimizer = make_optimizer(task, config.optim, config.model.depth) if trained else None
-        material = task.material
-        self.lists = [material.train.fingerprint, material.evaluation.fingerprint]
+        clips = task.clips
+        self.lists = [clips.train.fingerprint, clips.evaluation.fingerprint]
 
     def run(self, console: Console, signals: SignalHandler) -> None:
         """Train the remaining epochs, score, and write the results."""
@@ -158,7 +158,7 @@ class DownstreamRun:
         make_folder(self.folder)
         self.restore(console)
         spec = self.task.spec(random=True)
-        per_epoch = steps_per_epoch(self.task.material.train, spec)
+        per_epoch = steps_per_epoch(self.task.clips.train, spec)
         total = per_epoch * self.config.epochs
         display = Display(console, total, per_epoch * self.epoch)
         with display.shown(True):
@@ -180,9 +180,7 @@ class DownstreamRun:
         """Train one epoch of `per_epoch` steps; the run has `total` steps."""
         c = self.config
         dtype = DTYPES[c.precision]
-        batches = self.task.batches(
-            self.task.spec(random=True), self.task.material.train, self.epoch
-        )
+        batches = self.task.batches(self.task.spec(random=True), self.task.clips.train, self.epoch)
         for step, batch in enumerate(display.meter.timed(batches)):
             number = self.epoch * per_epoch + step
             seed_everything(c.seed, 1 + number)

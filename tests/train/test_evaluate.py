@@ -18,9 +18,9 @@ from avstore.pipelines.extract.recipe import load_recipe
 from avstore.train import evaluate
 from avstore.train.config import DataConfig
 from avstore.train.data import batches, open_store, sample_list
-from avstore.train.systems.cavmae.downstream.base import Material
+from avstore.train.systems.cavmae.downstream.base import DownstreamData
 from avstore.train.systems.cavmae.downstream.config import load_downstream
-from avstore.train.systems.cavmae.downstream.segment import Segment
+from avstore.train.systems.cavmae.downstream.segment import Segmentation
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.model_config import ModelConfig
 from tests.media import make_clip
@@ -182,8 +182,10 @@ def test_masks_from_the_shards_are_those_of_the_files(avs_store: Path) -> None:
     store = open_store(avs_store)
     samples = sample_list(store, "SELECT clip_id FROM trainable WHERE split = 'test'")
     config = load_downstream("avs", {}, [])
-    task = Segment(
-        CAVMAE(SMALL), config.model_copy(update={"model": SMALL}), Material(store, samples, samples)
+    task = Segmentation(
+        CAVMAE(SMALL),
+        config.model_copy(update={"model": SMALL}),
+        DownstreamData(store, samples, samples),
     )
     spec = replace(task.spec(random=False), batch_size=2)
     (batch,) = batches(samples, spec, seed=0, epoch=0)

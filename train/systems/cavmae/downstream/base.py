@@ -12,7 +12,7 @@ from avstore.train.systems.cavmae.model import CAVMAE
 
 
 @dataclass(frozen=True)
-class Material:
+class DownstreamData:
     """Store and clips of a downstream run.
 
     Attributes:
@@ -36,7 +36,7 @@ class Downstream(nn.Module):
         head: Layers on top of the backbone.
         model: The backbone.
         config: The run's configuration.
-        material: Store and clips.
+        clips: Store and clips.
     """
 
     roles: tuple[str, ...] = ("eval", "retrieval")
@@ -44,11 +44,11 @@ class Downstream(nn.Module):
     headline = "accuracy"
     head: nn.Module
 
-    def __init__(self, model: CAVMAE, config: DownstreamConfig, material: Material) -> None:
+    def __init__(self, model: CAVMAE, config: DownstreamConfig, clips: DownstreamData) -> None:
         super().__init__()
         self.model = model.requires_grad_(not config.frozen)
         self.config = config
-        self.material = material
+        self.clips = clips
 
     @property
     def device(self) -> torch.device:

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from avstore.train.data import Batch
 from avstore.train.errors import UserError
 from avstore.train.evaluation.classification import classification
-from avstore.train.systems.cavmae.downstream.base import Downstream, Material
+from avstore.train.systems.cavmae.downstream.base import Downstream, DownstreamData
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
 from avstore.train.systems.cavmae.model import CAVMAE
 
@@ -24,9 +24,9 @@ class Classify(Downstream):
         single: Whether every clip has one label.
     """
 
-    def __init__(self, model: CAVMAE, config: DownstreamConfig, material: Material) -> None:
-        super().__init__(model, config, material)
-        lists = (material.train, material.evaluation)
+    def __init__(self, model: CAVMAE, config: DownstreamConfig, clips: DownstreamData) -> None:
+        super().__init__(model, config, clips)
+        lists = (clips.train, clips.evaluation)
         labels = [samples.label_ids(i) for samples in lists for i in range(len(samples))]
         known = sorted({label for own in labels for label in own})
         if len(known) < 2:
@@ -70,7 +70,7 @@ class Classify(Downstream):
         for spec in specs:
             pairs = [
                 (self.probability(batch), self.targets(batch))
-                for batch in self.batches(spec, self.material.evaluation)
+                for batch in self.batches(spec, self.clips.evaluation)
             ]
             own = torch.cat([scores for scores, _ in pairs])
             targets = torch.cat([truth for _, truth in pairs])

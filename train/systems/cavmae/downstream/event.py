@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from avstore.train.data import Batch, BatchSpec
 from avstore.train.evaluation.events import event_accuracy
-from avstore.train.systems.cavmae.downstream.base import Downstream, Material
+from avstore.train.systems.cavmae.downstream.base import Downstream, DownstreamData
 from avstore.train.systems.cavmae.downstream.classify import ClassHead, pooled
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
 from avstore.train.systems.cavmae.model import CAVMAE
@@ -28,8 +28,8 @@ class Event(Downstream):
 
     segments = "both"
 
-    def __init__(self, model: CAVMAE, config: DownstreamConfig, material: Material) -> None:
-        super().__init__(model, config, material)
+    def __init__(self, model: CAVMAE, config: DownstreamConfig, clips: DownstreamData) -> None:
+        super().__init__(model, config, clips)
         self.head = ClassHead(config.model.width, CLASSES)
 
     def spec(self, *, random: bool) -> BatchSpec:
@@ -73,7 +73,7 @@ class Event(Downstream):
         """Return the accuracy over seconds."""
         pairs = [
             (self.logits(batch).float().cpu(), _labels(batch).cpu())
-            for batch in self.batches(self.spec(random=False), self.material.evaluation)
+            for batch in self.batches(self.spec(random=False), self.clips.evaluation)
         ]
         return event_accuracy(torch.cat([s for s, _ in pairs]), torch.cat([t for _, t in pairs]))
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from avstore.train.data import Batch, BatchSpec
 from avstore.train.evaluation.masks import MASK_SIZE, MaskFit
 from avstore.train.evaluation.segmentation import segmentation
-from avstore.train.systems.cavmae.downstream.base import Downstream, Material
+from avstore.train.systems.cavmae.downstream.base import Downstream, DownstreamData
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
 from avstore.train.systems.cavmae.downstream.event import one_second
 from avstore.train.systems.cavmae.model import CAVMAE
@@ -24,10 +24,10 @@ class Segmentation(Downstream):
 
     headline = "miou"
 
-    def __init__(self, model: CAVMAE, config: DownstreamConfig, material: Material) -> None:
-        super().__init__(model, config, material)
-        lists = (material.train, material.evaluation)
-        self.masks = MaskFit(material.store, lists, config.mask_fit)
+    def __init__(self, model: CAVMAE, config: DownstreamConfig, clips: DownstreamData) -> None:
+        super().__init__(model, config, clips)
+        lists = (clips.train, clips.evaluation)
+        self.masks = MaskFit(clips.store, lists, config.mask_fit)
         self.head = SegmentationHead(config.model)
 
     def spec(self, *, random: bool) -> BatchSpec:
@@ -65,7 +65,7 @@ class Segmentation(Downstream):
     def scores(self, *, final: bool) -> dict[str, float]:
         """Return the scores of the annotated frames."""
         probabilities, truths = [], []
-        for batch in self.batches(self.spec(random=False), self.material.evaluation):
+        for batch in self.batches(self.spec(random=False), self.clips.evaluation):
             masks, known = self.truth(batch)
             probabilities.append(self.logits(batch)[known].float().sigmoid().cpu()[:, 0])
             truths.append(masks[known].cpu()[:, 0])
