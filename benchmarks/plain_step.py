@@ -1,8 +1,8 @@
-"""The straightforward form of a STELLA step, as papers' code tends to be written: to compare with.
+"""A STELLA step in its straightforward form, to compare the trainer's with.
 
-The same mathematics and the same parameters as train/, without its shortcuts: attention maps are
-written out in whole, every patch is embedded before most are dropped, tokens are put back in order
-before decoding, and the selection walks over the batch row by row.
+The same mathematics and parameters as train/ without its shortcuts: attention maps are computed as
+a whole, all patches are embedded before most are dropped, tokens are sorted back before decoding,
+and patches are selected row by row.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from avstore.train.methods import find_method
 from avstore.train.methods.base import Method, Setup
-from avstore.train.methods.stella import STELLA, Choice
+from avstore.train.methods.stella import STELLA, PatchChoice
 from avstore.train.systems.cavmae.decoder import Decoder
 from avstore.train.systems.cavmae.matching import matching_loss, pair_up
 from avstore.train.systems.cavmae.model import CAVMAE, Tower
@@ -20,9 +20,10 @@ from avstore.train.systems.cavmae.selection import Alignment, importance
 
 
 class PlainTower(Tower):
-    """Embeds the whole picture with the convolution, then takes the tokens that are wanted."""
+    """Embeds all patches with the convolution, then picks the tokens."""
 
     def forward(self, patches: Tensor, ids: Tensor) -> Tensor:
+        """Encode patches, as `Tower.forward` does."""
         length = self.pos.shape[1]
         whole = patches.new_zeros(len(patches), length, *patches.shape[2:])
         for row, places in enumerate(ids):
@@ -38,11 +39,12 @@ class PlainTower(Tower):
 
 
 class PlainDecoder(Decoder):
-    """Fills mask tokens in and sorts all of them back to their places before decoding."""
+    """Sorts all tokens into their positions before decoding."""
 
     def forward(
         self, audio: Tensor, video: Tensor, audio_ids: Tensor, video_ids: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Predict hidden pixels, as `Decoder.forward` does."""
         out = []
         for visible, ids, kind in ((audio, audio_ids, "audio"), (video, video_ids, "video")):
             x = self._fill(self.embed(visible), ids, kind)
@@ -56,23 +58,25 @@ class PlainDecoder(Decoder):
 
 
 class PlainSTELLA(STELLA):
-    """Selection a row at a time, attention maps of all heads at once."""
+    """Selects patches row by row, with the attention maps of all heads in memory."""
 
     def align(self, patches: Patches) -> tuple[Alignment, Tensor]:
+        """Score patches, as `STELLA.align` does."""
         before, o = importance._importance, self.options
         importance._importance = whole_maps  # type: ignore[assignment]
         try:
             with torch.no_grad():
                 audio, video = self.model.codes(patches)
                 projected = self.avm.project(*self.model.join(audio, video))
-                found = importance.localise(projected, o.temperature, self.keep_v, self.keep_a)
+                alignment = importance.localise(projected, o.temperature, self.keep_v, self.keep_a)
                 pairing = pair_up(len(patches), audio.device)
                 mixed = self.model.join(audio, video[pairing.video])
-            return found, matching_loss(self.avm(*mixed), pairing.label)
+            return alignment, matching_loss(self.avm(*mixed), pairing.label)
         finally:
             importance._importance = before
 
     def order_video(self, importance: Tensor, prune: Tensor) -> Tensor:
+        """Return a drawn order of video patches [B, Lv]."""
         rows = []
         for own, p in zip(importance, prune, strict=True):
             weight = own * (1 - torch.bernoulli(p))
@@ -81,6 +85,7 @@ class PlainSTELLA(STELLA):
         return torch.stack(rows)
 
     def order_audio(self, importance: Tensor, prune: Tensor) -> Tensor:
+        """Return a drawn order of audio patches [B, La], in chunks of time."""
         bands = self.model.config.audio_bands
         return torch.stack(
             [
@@ -107,7 +112,8 @@ class PlainSTELLA(STELLA):
             break
         return pruned.argsort(stable=True)
 
-    def gather(self, patches: Patches, choice: Choice) -> Patches:
+    def gather(self, patches: Patches, choice: PatchChoice) -> Patches:
+        """Return the pixels of the chosen patches."""
         parts = []
         for row in range(len(patches)):
             v, a = choice.order_v[row, : self.keep_v], choice.order_a[row, : self.keep_a]
@@ -116,13 +122,13 @@ class PlainSTELLA(STELLA):
 
 
 def whole_maps(query: Tensor, key: Tensor, temperature: float) -> Tensor:
-    """Importance from the attention map of every head, all in memory."""
+    """Return importance from the attention maps of all heads, all in memory."""
     maps = query.float() @ key.float().transpose(-2, -1) * query.shape[-1] ** -0.5
     return (maps / temperature).softmax(-1).mean(dim=(1, 2))
 
 
 def plain_method(name: str, config: ModelConfig, memory: int) -> Method:
-    """finetune or stella in the straightforward form."""
+    """Return `finetune` or `stella` in the straightforward form."""
     model = CAVMAE(config.model_copy(update={"attention": "plain", "compile": False}))
     for tower in (model.audio, model.video):
         tower.__class__ = PlainTower
@@ -133,5 +139,5 @@ def plain_method(name: str, config: ModelConfig, memory: int) -> Method:
 
 
 def same_weights(one: nn.Module, other: nn.Module) -> None:
-    """Give `other` the weights of `one`."""
+    """Copy the weights of `one` to `other`."""
     other.load_state_dict(one.state_dict())

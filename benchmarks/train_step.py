@@ -1,10 +1,10 @@
-"""Training steps a second, beside the straightforward form and beside what the machine can do.
+"""Measure training steps a second, beside a straightforward form and the machine's ceiling.
 
     python -m benchmarks.train_step --shards data --size tiny --batch 12
     python -m benchmarks.train_step --shards data --size full --batch 48 --precision bf16   # GPU
 
-Ours and the plain form take turns in one run. Utilisation is the matrix products of a step (counted
-by torch) over the seconds it took, as a share of what one large matrix product reaches here.
+Both forms take turns in one run. Utilisation is the floating-point operations of a step's matrix
+products (counted by torch) a second, as a share of what one large matrix product reaches.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from benchmarks.plain_step import plain_method, same_weights
 
 
 def main() -> None:
+    """Measure the methods, print a table and write the numbers."""
     args = parse()
     device = torch.device(args.device)
     store = open_store(args.shards)
@@ -39,13 +40,18 @@ def main() -> None:
     result["ceiling_flops"] = ceiling = matmul_flops(device, args.precision)
     rows = []
     for method in args.methods.split(","):
-        told = measure(args, method, store, device)
-        told["utilisation"] = told["flops"] / told["ours_s"] / ceiling
-        result[method] = told
+        measured = measure(args, method, store, device)
+        measured["utilisation"] = measured["flops"] / measured["ours_s"] / ceiling
+        result[method] = measured
         rows.append(
             [
-                *(method, args.batch / told["ours_s"], args.batch / told["plain_s"]),
-                *(told["ratio"], told["utilisation"], told["with_data"], told["wait_share"]),
+                *(method, args.batch / measured["ours_s"], args.batch / measured["plain_s"]),
+                *(
+                    measured["ratio"],
+                    measured["utilisation"],
+                    measured["with_data"],
+                    measured["wait_share"],
+                ),
             ]
         )
     table(
@@ -58,23 +64,44 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
+    """Parse the command line."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    p.add_argument("--shards", required=True)
-    p.add_argument("--size", choices=["tiny", "full"], default="tiny")
-    p.add_argument("--methods", default="finetune,stella")
-    p.add_argument("--batch", type=int, default=12)
-    p.add_argument("--steps", type=int, default=10)
-    p.add_argument("--workers", type=int, default=1)
-    p.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    p.add_argument("--compile", action="store_true", help="our form with compiled blocks")
-    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--shards", required=True, help="a store, or its shards folder")
+    p.add_argument(
+        "--size",
+        choices=["tiny", "full"],
+        default="tiny",
+        help="small model or ViT-B (default: tiny)",
+    )
+    p.add_argument(
+        "--methods",
+        default="finetune,stella",
+        help="separated by commas (default: finetune,stella)",
+    )
+    p.add_argument("--batch", type=int, default=12, help="rows of a batch (default: 12)")
+    p.add_argument("--steps", type=int, default=10, help="steps to measure (default: 10)")
+    p.add_argument("--workers", type=int, default=1, help="loader processes (default: 1)")
+    p.add_argument(
+        "--precision",
+        choices=["fp32", "bf16"],
+        default="fp32",
+        help="of the forward pass (default: fp32)",
+    )
+    p.add_argument(
+        "--compile", action="store_true", help="compile the blocks of the trainer's form"
+    )
+    p.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cpu, cuda or cuda:N (default: cuda if available)",
+    )
     return p.parse_args()
 
 
 def measure(
     args: argparse.Namespace, name: str, store: OpenStore, device: torch.device
 ) -> dict[str, Any]:
-    """Seconds a step of both forms on batches that lie ready; of ours from the loader, too."""
+    """Return seconds a step of both forms on loaded batches, and of ours with the loader."""
     config = configuration(args)
     ours = stepper(our_method(name, config, 4 * args.batch), config, device)
     plain_config = config.model_copy(update={"precision": "fp32"})
@@ -85,7 +112,7 @@ def measure(
     ready = [next(loaded) for _ in range(2)]
     flops = count_flops(our_method(name, config, 4 * args.batch), config, ready, device)
     numbers = count()
-    for form in (ours, plain):  # first steps fill the memory and warm up
+    for form in (ours, plain):  # the first steps fill the memory and warm up
         for batch in ready:
             form.step(batch, next(numbers))
     times: dict[str, list[float]] = {"ours": [], "plain": []}
@@ -116,26 +143,28 @@ def measure(
 
 
 def configuration(args: argparse.Namespace) -> Config:
-    """The small model of the recipe tiny, or ViT-B as in the paper."""
-    recipe = "tiny" if args.size == "tiny" else "continual_vs"
+    """Return the config of the small model, or of the paper's ViT-B."""
+    name = "tiny" if args.size == "tiny" else "continual_vs"
     sets = [f"batch_size={args.batch}", f"precision={args.precision}", "data.workers=0"]
-    config = load_config(recipe, {}, [*sets, f"model.compile={str(args.compile).lower()}"])
+    config = load_config(name, {}, [*sets, f"model.compile={str(args.compile).lower()}"])
     return config
 
 
 def our_method(name: str, config: Config, memory: int) -> Method:
+    """Return a method of the trainer with a new model."""
     found = find_method(name)
     sized = {"memory_size": memory} if "memory_size" in found.Options.model_fields else {}
     return found(CAVMAE(config.model), found.Options(**sized), Setup())
 
 
 def stepper(method: Method, config: Config, device: torch.device) -> Stepper:
+    """Return a stepper on the device."""
     method.to(device)
     return Stepper(method, method, make_optimizer(method, config.optim), config, device)
 
 
 def endless(args: argparse.Namespace, config: Config, store: OpenStore) -> Iterator[Batch]:
-    """Whole batches of the store's clips, epoch after epoch; small stores are used repeatedly."""
+    """Yield batches of the store's clips without end, epoch after epoch."""
     samples = sample_list(store, "SELECT clip_id FROM trainable")
     spec = batch_spec(config, drop_last=len(samples) >= args.batch)
     epochs = (
@@ -145,23 +174,23 @@ def endless(args: argparse.Namespace, config: Config, store: OpenStore) -> Itera
 
 
 def count_flops(method: Method, config: Config, ready: list[Batch], device: torch.device) -> int:
-    """Operations in the matrix products of one step with replay, forward and backward.
+    """Return the floating-point operations of one step's matrix products, with replay.
 
-    Attention is counted as the two products that it is, whatever kernel computes it.
+    Attention counts as two matrix products, whatever kernel computes it.
     """
-    told = config.model_copy(update={"precision": "fp32"})
+    full_precision = config.model_copy(update={"precision": "fp32"})
     for module in method.modules():
         if hasattr(module, "plain"):
             module.plain = True  # type: ignore[assignment]
-    made = stepper(method, told, device)
-    made.step(ready[0], 0)
+    counted = stepper(method, full_precision, device)
+    counted.step(ready[0], 0)
     with FlopCounterMode(display=False) as counter:
-        made.step(ready[1], 1)
+        counted.step(ready[1], 1)
     return int(counter.get_total_flops())
 
 
 def timed(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of `work`, with the device's queue empty before and after."""
+    """Return the seconds that `work` takes, with an empty device queue before and after."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     begin = time.perf_counter()
@@ -172,7 +201,7 @@ def timed(work: Callable[[], Any], device: torch.device) -> float:
 
 
 def matmul_flops(device: torch.device, precision: str) -> float:
-    """Floating-point operations a second of one large product: the ceiling of everything here."""
+    """Return the floating-point operations a second of one large product, the ceiling."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     size = 8192 if device.type == "cuda" else 1536
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
@@ -181,6 +210,7 @@ def matmul_flops(device: torch.device, precision: str) -> float:
 
 
 def name_of(device: torch.device) -> str:
+    """Return the device's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} thread(s)"

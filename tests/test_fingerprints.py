@@ -52,7 +52,7 @@ def test_downstream_configs() -> None:
 
 
 def names() -> list[str]:
-    return training.recipe_names()
+    return training.config_names()
 
 
 class LaterAudio(extraction.AudioSettings):

@@ -1,7 +1,4 @@
-"""Any batch of a run again, from the run's folder and the step: which clips, from where, how.
-
-The door to it is `avstore batch show`.
-"""
+"""List the clips of any step of a run, for `avstore batch show`."""
 
 import json
 from pathlib import Path
@@ -22,10 +19,10 @@ from avstore.train.tasks import load_stream, union
 RECORD = "run.json"
 
 
-def record(
+def run_record(
     config: Config, lists: list[SampleList], store: Path, distributed: bool
 ) -> dict[str, Any]:
-    """What a run writes down when it begins, so that its batches can be found again."""
+    """Return what a run writes when it starts, from which its batches can be found again."""
     return {
         "config": config.model_dump(mode="json"),
         "lists": [samples.fingerprint for samples in lists],
@@ -34,66 +31,74 @@ def record(
     }
 
 
-def show(run: Path, step: int, store: str | None = None) -> list[dict[str, Any]]:
-    """One row a sample of the global batch of `step` (from 0), in the batch's order.
+def batch_samples(run: Path, step: int, store: str | None = None) -> list[dict[str, Any]]:
+    """Return the samples of a step's global batch, in its order.
 
-    Keys: task, epoch, clip_id, labels (ids), shard, offset (of the first member that is read),
-    members. Raises StoreError where the run, its store or the step is not there, or the store
-    holds other clips by now.
+    Args:
+        run: The run's folder.
+        step: Step of the whole run, from 0.
+        store: Where the store is now; by default where it was.
+
+    Returns:
+        A row a sample with the keys task, epoch, clip_id, labels (ids), shard, offset (of the first
+        member that is read) and members.
+
+    Raises:
+        StoreError: The run, its store or the step does not exist, or the store holds other clips.
     """
     try:
-        told = json.loads((run / RECORD).read_text())
+        recorded = json.loads((run / RECORD).read_text())
     except (OSError, ValueError) as error:
         raise StoreError(
-            f"{run} is no run's folder: {RECORD} cannot be read ({error}); give the --out of "
-            "train/run.py"
+            f"{run} is not the folder of a run: {RECORD} cannot be read ({error}); give the --out "
+            "of train/run.py"
         ) from error
     try:
-        return _rows(told, step, store or told["store"])
+        return _rows(recorded, step, store or recorded["store"])
     except UserError as error:
         raise StoreError(str(error)) from error
 
 
-def _rows(told: dict[str, Any], step: int, place: str) -> list[dict[str, Any]]:
-    config = Config.model_validate(told["config"])
+def _rows(recorded: dict[str, Any], step: int, place: str) -> list[dict[str, Any]]:
+    config = Config.model_validate(recorded["config"])
     store = open_store(place)
     stream = load_stream(store, config.stream)
     lists = [task.train for task in stream.tasks]
     names = stream.names
     if find_method(config.method).union_of_tasks:
         lists, names = [union(store, stream)], ["joint"]
-    for name, samples, fingerprint in zip(names, lists, told["lists"], strict=True):
+    for name, samples, fingerprint in zip(names, lists, recorded["lists"], strict=True):
         if samples.fingerprint != fingerprint:
-            raise StoreError(f"the store holds other clips of {name} than the run was trained on")
+            raise StoreError(
+                f"{place} holds other clips of task {name} than the run was trained on; give "
+                "--store with the store of that time"
+            )
     left = step
     for number, (name, samples) in enumerate(zip(names, lists, strict=True)):
-        whole = len(samples) >= config.batch_size
-        spec = batch_spec(config, drop_last=whole, pad_last=bool(told["distributed"]))
+        full = len(samples) >= config.batch_size
+        spec = batch_spec(config, drop_last=full, pad_last=bool(recorded["distributed"]))
         per_epoch = steps_per_epoch(samples, spec)
         if 0 <= left < config.epochs * per_epoch:
             epoch, own = divmod(left, per_epoch)
             order = EpochOrder(samples, spec, config.seed, number * config.epochs + epoch)
             return [{"task": name, "epoch": epoch, **row} for row in _samples(order, own)]
         left -= config.epochs * per_epoch
-    raise StoreError(f"step {step} is not one of the run's {step - left}")
+    raise StoreError(f"step {step} is not one of the run's {step - left} steps, from 0")
 
 
 def _samples(order: EpochOrder, step: int) -> list[dict[str, Any]]:
     rows = order.rows(step)
     out = []
     for at, index in enumerate(rows.indices.tolist()):
-        asked = request_row(order, rows, at, index, order.spec, DEFAULT_POLICY)
-        first = min(asked.wanted(), key=lambda wanted: wanted.offset)
+        request = request_row(order, rows, at, index, order.spec, DEFAULT_POLICY)
+        first = min(request.wanted(), key=lambda item: item.offset)
         out.append(
             {
-                "clip_id": asked.sample.clip_id,
+                "clip_id": request.sample.clip_id,
                 "labels": order.samples.label_ids(index),
-                "shard": asked.sample.shard.path,
+                "shard": request.sample.shard.path,
                 "offset": int(np.int64(first.offset)),
-                "members": list(asked.members),
+                "members": list(request.members),
             }
         )
     return out
-
-
-__all__ = ["RECORD", "record", "show"]

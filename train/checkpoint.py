@@ -1,13 +1,15 @@
-"""Checkpoints: a folder a step with one file a process, and a pointer that moves at the end.
+"""Checkpoints: a folder a step with one file a process, and a pointer that is moved last.
 
-A process that dies while writing leaves the pointer where it was.
+A process that dies while it writes leaves the pointer at the checkpoint before.
 """
 
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -15,31 +17,41 @@ from avstore.train import dist
 from avstore.train.errors import UserError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Temporary file beside it, flushed to the disk, then renamed."""
+@contextmanager
+def _atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file; flush it to the disk and rename it at the end of the block."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
-        file.write(content)
+        yield file
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is complete or absent, never partial."""
+    with _atomic(path) as file:
+        file.write(content)
 
 
 def save_tensors(path: Path, state: dict[str, Any]) -> None:
-    """torch.save, atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    """Save with torch.save, atomically."""
+    with _atomic(path) as file:
         try:
             torch.save(state, file)
-        except RuntimeError as error:  # what it makes of a full disk
+        except RuntimeError as error:  # torch's error for a full disk hides the OSError
             raise error.__context__ or error from None
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
-def save(folder: Path, step: int, shared: dict[str, Any], own: dict[str, Any]) -> None:
-    """`shared` is the same on every process (rank 0 writes it), `own` is this one's."""
+def save_checkpoint(folder: Path, step: int, shared: dict[str, Any], own: dict[str, Any]) -> None:
+    """Save a checkpoint and remove the ones before it.
+
+    Args:
+        folder: Folder of the checkpoints.
+        step: Steps done, the checkpoint's name.
+        shared: State that is equal on every process; rank 0 writes it.
+        own: State of this process.
+    """
     place = folder / f"step-{step:08d}"
     place.mkdir(parents=True, exist_ok=True)
     if dist.rank() == 0:
@@ -47,26 +59,30 @@ def save(folder: Path, step: int, shared: dict[str, Any], own: dict[str, Any]) -
     save_tensors(place / f"rank-{dist.rank()}.pt", own)
     dist.barrier()
     if dist.rank() == 0:
-        told = {"folder": place.name, "world_size": dist.world_size()}
-        write_atomically(folder / "latest.json", json.dumps(told).encode())
+        pointer = {"folder": place.name, "world_size": dist.world_size()}
+        write_atomically(folder / "latest.json", json.dumps(pointer).encode())
         for old in folder.glob("step-*"):
             if old != place:
                 shutil.rmtree(old)
     dist.barrier()
 
 
-def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """The last checkpoint, shared part and this process's own; None where there is none."""
-    pointer = folder / "latest.json"
-    if not pointer.is_file():
+def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Return the shared state and this process's state of the last checkpoint, None without any.
+
+    Raises:
+        UserError: The checkpoint was written by another number of processes.
+    """
+    latest = folder / "latest.json"
+    if not latest.is_file():
         return None
-    told = json.loads(pointer.read_text())
-    if told["world_size"] != dist.world_size():
+    pointer = json.loads(latest.read_text())
+    if pointer["world_size"] != dist.world_size():
         raise UserError(
-            f"{folder} was written by {told['world_size']} processes and memories are kept a "
-            f"process; resume with as many, not {dist.world_size()}, or start with another --out"
+            f"{folder} was written by {pointer['world_size']} processes and each keeps its own "
+            f"memory; resume with as many, not {dist.world_size()}, or start with another --out"
         )
-    place = folder / told["folder"]
+    place = folder / pointer["folder"]
     parts = [place / "shared.pt", place / f"rank-{dist.rank()}.pt"]
     shared, own = (torch.load(part, map_location="cpu", weights_only=True) for part in parts)
     return shared, own

@@ -1,38 +1,53 @@
-"""A run's configuration: a recipe (TOML), checked, with overrides from the command line."""
+"""Training configurations: TOML files with overrides from the command line, validated."""
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
 from avstore.manifests.fingerprint import canonical, differences, digest
-from avstore.train import fidelity
 from avstore.train.errors import UserError
 from avstore.train.systems.cavmae.model_config import ModelConfig
 
 TRAINER_VERSION = "1"
 """Raise this when the trainer's code gives other results for the same configuration."""
 
-RECIPES = Path(__file__).parent / "configs"
-_SPEED = {
-    **dict.fromkeys(("title", "steps_per_checkpoint", "eval_batch"), True),
-    "model": {"attention", "checkpointing", "compile"},
-    "data": {"workers"},
+CONFIGS = Path(__file__).parent / "configs"
+
+# What `fidelity = "published"` sets, by the number of the bug in docs/published.md: settings of
+# every run, and options of the methods that have them. A key that the configuration or the command
+# line sets keeps its value.
+PUBLISHED: dict[str, tuple[str, Any]] = {
+    "B10": ("optim.ignore_schedule", True),
+    "B11": ("model.audio_pos", "published"),
+    "B22": ("ties", "published"),
+}
+PUBLISHED_OPTIONS: dict[str, tuple[str, Any]] = {
+    "B7": ("avm_merge", "published"),
+    "B8": ("core_order", "published"),
+    "B23": ("memory_share", 0.2),
 }
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown names are refused."""
+    """A part of a configuration; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DataConfig(Section):
-    """How stored facts become input (spec 2); mean and std are of the unnormalised fbank.
+    """How stored frames and fbanks become input.
 
-    statistics: in their place, by name: a published preset, or what `avstore stats` has kept.
-    finish: 'device' leaves decoding, cropping, masking and noise to the GPU, a batch at a time.
+    Attributes:
+        workers: Loader processes.
+        finish: "device" decodes, crops, masks and adds noise on the GPU, a batch at a time.
+        noise: Whether training adds noise to the fbank and rolls it.
+        seconds: Length of a clip.
+        mean: Mean of the unnormalised fbank.
+        std: Standard deviation of the unnormalised fbank.
+        statistics: Name of a published preset or of what `avstore stats` has kept; replaces `mean`
+            and `std`.
     """
 
     workers: int = Field(default=0, ge=0)
@@ -45,10 +60,18 @@ class DataConfig(Section):
 
 
 class OptimConfig(Section):
-    """Optimiser and schedule. schedule: per step; warm-up is in epochs, whole or not.
+    """Optimiser and learning-rate schedule.
 
-    ignore_schedule: the rate stays `lr`, as in the released continual trainer whatever was asked
-    for (bug B10).
+    Attributes:
+        name: The optimiser.
+        lr: Peak learning rate.
+        betas: Adam's two.
+        weight_decay: Not applied to vectors, position tables and tokens.
+        clip_grad: Largest norm of the gradient; None does not clip.
+        layer_decay: Factor of the learning rate from each level of blocks to the one below it.
+        schedule: Shape after the warm-up, a value a step.
+        warmup_epochs: Linear warm-up; fractions are allowed.
+        ignore_schedule: Keep the rate at `lr`, as the released continual trainer does (bug B10).
     """
 
     name: Literal["adam", "adamw"] = "adam"
@@ -62,22 +85,95 @@ class OptimConfig(Section):
     ignore_schedule: bool = False
 
 
-class Config(Section):
-    """One run. `epochs` are per task; `batch_size` is global, over processes and accumulation.
+class RunConfig(Section):
+    """What configurations of training and of downstream runs share.
 
-    micro_batch: rows of one forward on one device (none: all of them). fidelity: what the paper
-    means, or what the released code computes: see fidelity.py. init: weights to start from.
-    ties: how retrieval ranks equal scores (bug B22). steps_per_checkpoint: beside the one after
-    each task.
+    Attributes:
+        name: Name of the configuration's file.
+        title: For people; does not enter the fingerprint.
+        fidelity: What the papers mean ("strict") or what the released code computes.
+        stream: Task stream; None takes the first whose tasks all have clips.
+        seed: Of weights, order, augmentation and methods.
     """
 
-    recipe: str
+    SPEED: ClassVar[dict[str, Any]] = {}  # keys that do not change the result
+
+    name: str
     title: str = ""
     fidelity: Literal["strict", "published"] = "strict"
-    method: str = "finetune"
-    options: dict[str, Any] | SerializeAsAny[BaseModel] = {}
     stream: str | None = None
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_key_of_name(cls, table: Any) -> Any:
+        """Take the name from `recipe`, the key of runs written before it was renamed."""
+        if isinstance(table, dict) and "recipe" in table:
+            table = {**table, "name": table["recipe"]}
+            del table["recipe"]
+        return table
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The canonical form of everything that decides the result."""
+        return canonical(self, exclude={"title": True, **self.SPEED})
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 (hex) of `settings`.
+
+        The name counts under its first key and version 1 is left out, so that the fingerprints of
+        existing runs stay.
+        """
+        form = {**self.settings, "recipe": self.name}
+        del form["name"]
+        return digest(form if TRAINER_VERSION == "1" else {**form, "trainer": TRAINER_VERSION})
+
+    def other_settings(self, folder: Path, recorded: dict[str, Any]) -> UserError:
+        """Return the error for a folder whose run has another fingerprint, naming what differs.
+
+        Args:
+            folder: The run's folder.
+            recorded: What the run wrote; its key `config` is the configuration as JSON.
+        """
+        try:
+            old = self.recorded(recorded.get("config", {})).settings
+        except ValidationError:  # written by a version with other keys
+            old = recorded.get("config", {})
+        changed = "; ".join(differences(old, self.settings)) or "the trainer's version"
+        return UserError(f"{folder} holds a run with other settings: {changed}; give another --out")
+
+    def recorded(self, table: dict[str, Any]) -> Self:
+        """Return a configuration that an earlier run wrote."""
+        return self.model_validate(table)
+
+
+class Config(RunConfig):
+    """One training run.
+
+    Attributes:
+        method: Name of a continual-learning method, or `module:Class`.
+        options: The method's own settings.
+        epochs: Epochs of each task.
+        batch_size: Global: rows of one step over all processes and accumulated parts.
+        micro_batch: Rows of one forward pass on one device; None takes all of them.
+        precision: Of the forward pass.
+        init: Weights to start from.
+        avm_init: Weights of the matching module to start from.
+        steps_per_checkpoint: Beside the checkpoint after each task.
+        eval_batch: Rows of an evaluation batch.
+        ties: How retrieval ranks equal similarities (bug B22).
+    """
+
+    SPEED: ClassVar[dict[str, Any]] = {
+        "steps_per_checkpoint": True,
+        "eval_batch": True,
+        "model": {"attention", "checkpointing", "compile"},
+        "data": {"workers"},
+    }
+
+    method: str = "finetune"
+    options: dict[str, Any] | SerializeAsAny[BaseModel] = {}
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=48, ge=1)
     micro_batch: int | None = Field(default=None, ge=1)
@@ -91,114 +187,93 @@ class Config(Section):
     optim: OptimConfig = OptimConfig()
     data: DataConfig = DataConfig()
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The canonical form of everything that decides the result, without what decides speed."""
-        return with_version(canonical(self, exclude=_SPEED))
-
-    @property
-    def fingerprint(self) -> str:
-        """The sha256 (hex) of `settings`."""
-        return digest(self.settings)
+    def recorded(self, table: dict[str, Any]) -> Self:
+        """Return a configuration that an earlier run wrote, with its options validated."""
+        old = super().recorded(table)
+        if isinstance(self.options, BaseModel) and old.method == self.method:
+            return old.model_copy(update={"options": self.options.model_validate(old.options)})
+        return old
 
 
-def with_version(form: dict[str, Any]) -> dict[str, Any]:
-    """Return a canonical form with the trainer's version, which version 1 leaves out."""
-    return form if TRAINER_VERSION == "1" else {**form, "trainer": TRAINER_VERSION}
+def config_names(folder: Path = CONFIGS) -> list[str]:
+    """Return the names of the configurations in a folder, sorted."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
 
 
-def other_settings(folder: Path, recorded: dict[str, Any], config: Any) -> UserError:
-    """Return the error for a folder whose run has another fingerprint, naming what differs.
+def load_config(config: str, overrides: dict[str, Any], sets: list[str]) -> Config:
+    """Load a configuration.
 
     Args:
-        folder: The run's folder.
-        recorded: What the run wrote; its key `config` is the configuration as JSON.
-        config: The configuration of this run, a `Config` or `DownstreamConfig`.
+        config: Its name, or the path of a .toml.
+        overrides: Values of top-level keys; None leaves a key alone. A method other than the
+            configuration's own keeps `memory_size` of its options and nothing else.
+        sets: Settings as `key.key=value`, applied last.
+
+    Raises:
+        UserError: Naming the configuration, the key and what is allowed.
     """
-    changed = differences(_settings_of(recorded.get("config", {}), config), config.settings)
-    keys = "; ".join(changed) or "the trainer's version"
-    return UserError(f"{folder} holds a run with other settings: {keys}; give another --out")
-
-
-def _settings_of(recorded: dict[str, Any], config: Any) -> dict[str, Any]:
-    try:
-        old = type(config).model_validate(recorded)
-        options = getattr(config, "options", None)
-        if isinstance(options, BaseModel) and old.method == config.method:
-            own = type(options).model_validate(old.options)
-            old = old.model_copy(update={"options": own})
-    except ValidationError:  # written by a version with other keys
-        return recorded
-    form: dict[str, Any] = old.settings
-    return form
-
-
-def recipe_names() -> list[str]:
-    """The recipes that come with the project."""
-    return sorted(path.stem for path in RECIPES.glob("*.toml"))
-
-
-def load_config(recipe: str, overrides: dict[str, Any], sets: list[str]) -> Config:
-    """A recipe by name or path, with `overrides` and then `key.key=value` settings applied.
-
-    A method other than the recipe's own starts from that method's options. Raises UserError
-    naming the recipe, the key and what is allowed.
-    """
-    table = read_recipe(recipe)
+    table = read_config(config)
     method = overrides.get("method")
     if method is not None and method != table.get("method"):
         kept = table.get("options", {}).get("memory_size")
         table["options"] = {} if kept is None else {"memory_size": kept}
-    apply(table, overrides, sets)
+    apply_overrides(table, overrides, sets)
     if table.get("fidelity") == "published":
-        fidelity.publish(table)
+        for key, value in PUBLISHED.values():
+            *parents, last = key.split(".")
+            place = table
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place.setdefault(last, value)
     try:
         return Config.model_validate(table)
     except ValidationError as error:
-        raise UserError(f"recipe {recipe!r}: {describe(error)}") from error
+        raise UserError(f"config {config!r}: {validation_message(error)}") from error
 
 
-def apply(table: dict[str, Any], overrides: dict[str, Any], sets: list[str]) -> None:
-    """Put overrides (None: not given) and then `key.key=value` settings into a recipe's table."""
-    for key, value in overrides.items():
-        if value is not None:
-            table[key] = value
+def apply_overrides(table: dict[str, Any], overrides: dict[str, Any], sets: list[str]) -> None:
+    """Put overrides (None: not given) and then `key.key=value` settings into a table."""
+    table.update({key: value for key, value in overrides.items() if value is not None})
     for text in sets:
         _set(table, text)
 
 
-def describe(error: ValidationError) -> str:
-    """A validation error in one line: where, what, and the value."""
+def validation_message(error: ValidationError) -> str:
+    """Return a validation error as one line: key, reason, value."""
     return "; ".join(
         f"{'.'.join(str(part) for part in e['loc']) or 'value'}: {e['msg']} (got {e['input']!r})"
         for e in error.errors()
     )
 
 
-def read_recipe(recipe: str, folder: Path = RECIPES) -> dict[str, Any]:
-    """The table of a recipe by name or path, with those that it extends beneath it."""
-    path = Path(recipe) if recipe.endswith(".toml") else folder / f"{recipe}.toml"
+def read_config(config: str, folder: Path = CONFIGS) -> dict[str, Any]:
+    """Return the table of a configuration, merged over the one that it `extends`.
+
+    Raises:
+        UserError: The configuration does not exist or is not TOML.
+    """
+    path = Path(config) if config.endswith(".toml") else folder / f"{config}.toml"
     if not path.is_file():
-        names = ", ".join(sorted(found.stem for found in folder.glob("*.toml")))
-        raise UserError(f"no recipe {recipe!r}; there are: {names}, or a path to a .toml")
+        names = ", ".join(config_names(folder))
+        raise UserError(f"no config {config!r}; there are: {names}, or give the path of a .toml")
     try:
         table = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: not TOML: {error}") from error
+        raise UserError(f"{path} is not TOML: {error}") from error
     parent = table.pop("extends", None)
-    merged = _merge(read_recipe(str(parent), folder), table) if parent else table
-    return {**merged, "recipe": path.stem}
+    merged = _merge(read_config(str(parent), folder), table) if parent else table
+    return {**merged, "name": path.stem}
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
+    other_method = over.get("method", base.get("method")) != base.get("method")
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        # A method's options mean nothing to another method.
-        if key == "options" and over.get("method", base.get("method")) != base.get("method"):
+        if key == "options" and other_method:  # one method's options mean nothing to another
             both = False
         merged[key] = _merge(merged[key], value) if both else value
-    if over.get("method", base.get("method")) != base.get("method") and "options" not in over:
+    if other_method and "options" not in over:
         merged.pop("options", None)
     return merged
 
@@ -206,13 +281,13 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _set(table: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     if not equals:
-        raise UserError(f"--set {text!r}: write key=value, for example optim.lr=1e-4")
+        raise UserError(f"--set {text!r} is not key=value, for example optim.lr=1e-4")
     *parents, last = key.strip().split(".")
     place = table
     for parent in parents:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
-            raise UserError(f"--set {text!r}: {parent} is no section")
+            raise UserError(f"--set {text!r}: {parent!r} is a value, not a section")
     place[last] = _value(value.strip())
 
 

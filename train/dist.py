@@ -1,4 +1,4 @@
-"""One process or many: the little that the trainer needs of torch.distributed."""
+"""One process or several: what the trainer needs of torch.distributed."""
 
 import os
 
@@ -8,48 +8,55 @@ from torch import distributed as td
 
 
 def start(device: str) -> None:
-    """Join the group that torchrun announces; nothing where it did not start us."""
+    """Join the process group if torchrun started this process.
+
+    Args:
+        device: Type of the device, which picks the backend: NCCL for "cuda", else Gloo.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not td.is_initialized():
         td.init_process_group("nccl" if device.startswith("cuda") else "gloo")
 
 
 def stop() -> None:
-    """Leave the group."""
+    """Leave the process group."""
     if td.is_available() and td.is_initialized():
         td.destroy_process_group()
 
 
 def active() -> bool:
-    """Whether there is more than one process."""
+    """Return whether there is a process group."""
     return td.is_available() and td.is_initialized()
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """Return this process's number in the group, from 0."""
     return td.get_rank() if active() else 0
 
 
 def local_rank() -> int:
-    """This process's number on its machine, from 0: which GPU is its own."""
+    """Return this process's number on its machine, from 0."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Return the number of processes."""
     return td.get_world_size() if active() else 1
 
 
 def barrier() -> None:
-    """Wait for every process."""
+    """Wait until every process is here."""
     if active():
         td.barrier()
 
 
 def gather_rows(x: Tensor) -> Tensor:
-    """Rows of all ranks in rank order; only this rank's carry a gradient.
+    """Return the rows of all ranks in rank order; only this rank's rows carry a gradient.
 
-    Ranks may have different numbers of rows (ESMER remembers what it likes): all are padded to
-    the most, and cut again.
+    Ranks may have different numbers of rows (ESMER's memories do), so rows are padded to the
+    largest number for the exchange.
+
+    Args:
+        x: This rank's rows [B, ...].
     """
     if not active():
         return x
@@ -64,7 +71,7 @@ def gather_rows(x: Tensor) -> Tensor:
 
 
 def row_counts(x: Tensor) -> list[int]:
-    """How many rows each rank has of x."""
+    """Return each rank's number of rows of x."""
     if not active():
         return [len(x)]
     counts = [torch.zeros(1, dtype=torch.long, device=x.device) for _ in range(world_size())]
@@ -72,17 +79,8 @@ def row_counts(x: Tensor) -> list[int]:
     return [int(count) for count in counts]
 
 
-def gather_objects(value: object) -> list[object]:
-    """One value of each rank, in rank order, on every rank."""
-    if not active():
-        return [value]
-    out: list[object] = [None] * world_size()
-    td.all_gather_object(out, value)
-    return out
-
-
 def mean(x: Tensor) -> Tensor:
-    """Average over ranks, for reporting."""
+    """Return the average over ranks, without gradient."""
     if not active():
         return x
     total = x.detach().clone()

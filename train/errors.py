@@ -1,16 +1,66 @@
-"""Errors that are the user's to mend: one line, no traceback, exit code 2."""
+"""Errors that the user can mend, and the exit codes of the trainer's programs."""
 
+import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
+
+from avstore.manifests.errors import describe_os_error
+from avstore.manifests.store import StoreError
+from avstore.train.interrupts import Interrupted, SignalHandler
 
 
 class UserError(Exception):
-    """What was wrong, the value, and what to do about it, in one line."""
+    """An error that the user can mend: one line, no traceback, exit code 2."""
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder to write to. Raises UserError where it cannot be."""
+    """Make a folder for results.
+
+    Raises:
+        UserError: The folder cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError, FileNotFoundError, PermissionError) as error:
         reason = "it is a file" if folder.is_file() else error.strerror
-        raise UserError(f"{folder} cannot be a folder: {reason}; name another (--out)") from error
+        raise UserError(
+            f"the folder {folder} cannot be created: {reason}; give another --out"
+        ) from error
+
+
+def exit_code(program: Callable[[SignalHandler], None], how_to_continue: str) -> int:
+    """Run a program and return its exit code.
+
+    Args:
+        program: Called with the handler of SIGINT and SIGTERM.
+        how_to_continue: Printed after an interrupt.
+
+    Returns:
+        0, or 2 for a `UserError` or `StoreError`, 4 for an error of disk or permissions, and 128
+        plus the signal's number after an interrupt: 130 (SIGINT, Ctrl-C) or 143 (SIGTERM).
+    """
+    signals = SignalHandler()
+    with signals.installed():
+        try:
+            program(signals)
+        except (Exception, Interrupted, KeyboardInterrupt) as error:
+            if isinstance(error, KeyboardInterrupt):
+                signals.received = signal.SIGINT
+            if signals.received is None:
+                return _failure(error)
+            # A library that is interrupted may raise an error of its own instead.
+            message = error if isinstance(error, Interrupted) else "stopped"
+            print(f"{message}; {how_to_continue}", file=sys.stderr)
+            return 128 + signals.received
+    return 0
+
+
+def _failure(error: BaseException) -> int:
+    if isinstance(error, UserError | StoreError):
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if isinstance(error, OSError):
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        return 4
+    raise error

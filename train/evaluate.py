@@ -1,9 +1,9 @@
-"""What a pre-trained model is worth: finetune a head for a task, and score it.
+"""Finetune a pre-trained model for a downstream task and score it.
 
-    python train/evaluate.py --shards data/shards --recipe classify --init runs/…/task-08.pt
+    python train/evaluate.py --shards data/shards --config classify --init runs/…/task-08.pt
 
-Recipes: classify (VGGSound), ave (events by the second), avs (segmentation),
-retrieval (nothing is trained). One process, one device.
+Configs: classify (VGGSound), ave (events by the second), avs (segmentation),
+retrieval (without training). One process, one device.
 """
 
 import argparse
@@ -16,23 +16,22 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-if __package__ in (None, ""):  # run as a file: the project's root is its parent's parent
+if __package__ in (None, ""):  # run as a file: import the package from the repository's root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while it is being imported
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback during the imports
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from avstore.train import checkpoint
-from avstore.train.config import other_settings
 from avstore.train.data import open_store, steps_per_epoch
-from avstore.train.errors import UserError, make_folder
+from avstore.train.errors import UserError, exit_code, make_folder
 from avstore.train.experiment import pick_device
-from avstore.train.interrupts import Ending, exit_code
+from avstore.train.interrupts import SignalHandler
 from avstore.train.optim import make_optimizer, set_lr
 from avstore.train.progress import Display
-from avstore.train.results import Row, write
+from avstore.train.results import Row, write_results
 from avstore.train.step import DTYPES, seed_everything
 from avstore.train.systems.cavmae.downstream import (
     TASKS,
@@ -40,68 +39,102 @@ from avstore.train.systems.cavmae.downstream import (
     DownstreamConfig,
     load_downstream,
 )
-from avstore.train.systems.cavmae.downstream.base import Material
+from avstore.train.systems.cavmae.downstream.base import DownstreamData
 from avstore.train.systems.cavmae.downstream.config import downstream_names, init_path
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.weights import load_backbone, saved_shape
-from avstore.train.tasks import load_stream, whole
+from avstore.train.tasks import load_stream, role_clips
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    p = argparse.ArgumentParser(description="Finetune and score a pre-trained model on a task.")
-    p.add_argument("--shards", required=True, help="STORE, STORE/shards, or s3://…")
-    p.add_argument("--recipe", required=True, help=f"{', '.join(downstream_names())}, or a .toml")
-    p.add_argument("--init", help="task-*.pt of a run, or published weights")
-    p.add_argument("--stream", help="task stream (default: the recipe's, else the first full one)")
-    p.add_argument("--seed", type=int)
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="optim.lr=1e-4")
-    p.add_argument("--out", type=Path, help="default: runs/downstream/<recipe>-<stream>-seed<seed>")
-    p.add_argument("--device", help="default: cuda where there is one, else cpu")
+    """Parse the command line."""
+    p = argparse.ArgumentParser(
+        description="Finetune a pre-trained model for a downstream task and score it.",
+        epilog="Example: python train/evaluate.py --shards data/shards --config classify "
+        "--init runs/first/task-04.pt",
+    )
+    p.add_argument("--shards", required=True, help="a store, its shards folder, or s3://…")
+    p.add_argument(
+        "--config",
+        "--recipe",
+        required=True,
+        help=f"{', '.join(downstream_names())}, or the path of a .toml",
+    )
+    p.add_argument(
+        "--init", help="task-*.pt of a run, or published weights (default: random weights)"
+    )
+    p.add_argument(
+        "--stream",
+        help="task stream (default: config's, else the first whose tasks all have clips)",
+    )
+    p.add_argument("--seed", type=int, help="of weights, order and crops (default: config's)")
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of the config, as optim.lr=1e-4; may be repeated",
+    )
+    p.add_argument(
+        "--out", type=Path, help="folder (default: runs/downstream/<config>-<stream>-seed<seed>)"
+    )
+    p.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda if available, else cpu)")
     return p.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The exit code: `avstore.train.interrupts.exit_code`."""
+    """Run the command and return its exit code, as `avstore.train.errors.exit_code` does."""
     args = parse(argv)
     return exit_code(
-        lambda ending: evaluate(args, Console(highlight=False, soft_wrap=True), ending),
-        "the same command continues after the last whole epoch",
+        lambda signals: evaluate(args, Console(highlight=False, soft_wrap=True), signals),
+        "the same command continues from the last complete epoch",
     )
 
 
-def evaluate(args: argparse.Namespace, console: Console, ending: Ending) -> None:
-    """The whole run."""
-    init = init_path(args.recipe, args.init, args.set)
+def evaluate(args: argparse.Namespace, console: Console, signals: SignalHandler) -> None:
+    """Do the whole run: configure, train the head, score, report."""
+    init = init_path(args.config, args.init, args.set)
     shape = saved_shape(init) if init else None
-    settings = {"init": args.init, "stream": args.stream, "seed": args.seed}
-    config = load_downstream(args.recipe, settings, args.set, shape)
+    overrides = {"init": args.init, "stream": args.stream, "seed": args.seed}
+    config = load_downstream(args.config, overrides, args.set, shape)
     store = open_store(args.shards)
     stream = load_stream(store, config.stream).name
     task = TASKS[config.task]
-    material = Material(
+    clips = DownstreamData(
         store,
-        whole(store, stream, ("train",), task.segments),
-        whole(store, stream, task.roles, task.segments),
+        role_clips(store, stream, ("train",), task.segments),
+        role_clips(store, stream, task.roles, task.segments),
     )
     device = pick_device(args.device)
     seed_everything(config.seed, 0)
     model = CAVMAE(config.model)
     if init:
         load_backbone(model, init)
-    downstream = task(model, config, material).to(device)
-    name = f"{config.recipe}-{stream}-seed{config.seed}"
-    run = Run(config, downstream, args.out or Path("runs/downstream") / name, device)
-    origin = str(init) if init else "random weights (give --init for trained ones)"
+    downstream = task(model, config, clips).to(device)
+    name = f"{config.name}-{stream}-seed{config.seed}"
+    run = DownstreamRun(config, downstream, args.out or Path("runs/downstream") / name, device)
+    origin = str(init) if init else "random weights (--init gives trained ones)"
     console.print(
-        f"{name}: {len(material.train)} clips to train on, {len(material.evaluation)} to score, "
+        f"{name}: {len(clips.train)} clips to train on, {len(clips.evaluation)} to score, "
         f"from {origin}, {device}"
     )
-    run.go(console, ending)
+    run.run(console, signals)
 
 
-class Run:
-    """Epochs of training and scoring, with a checkpoint after each."""
+class DownstreamRun:
+    """Epochs of training and scoring, with a checkpoint after each.
+
+    Attributes:
+        config: The configuration.
+        task: Backbone, head, loss and scores.
+        folder: Where results go.
+        device: Where to train.
+        rows: Results so far.
+        epoch: Epochs done.
+        best: Score and weights of the best epoch so far, if `select` is "best".
+        optimizer: Over the trained parameters, None if there are none.
+        lists: Fingerprints of the clips.
+    """
 
     def __init__(
         self, config: DownstreamConfig, task: Downstream, folder: Path, device: torch.device
@@ -112,42 +145,42 @@ class Run:
         self.best: tuple[float, dict[str, Any]] | None = None
         trained = any(p.requires_grad for p in task.parameters())
         self.optimizer = make_optimizer(task, config.optim, config.model.depth) if trained else None
-        material = task.material
-        self.lists = [material.train.fingerprint, material.evaluation.fingerprint]
+        clips = task.clips
+        self.lists = [clips.train.fingerprint, clips.evaluation.fingerprint]
 
-    def go(self, console: Console, ending: Ending) -> None:
-        """Train what is left, then score and write down."""
+    def run(self, console: Console, signals: SignalHandler) -> None:
+        """Train the remaining epochs, score, and write the results."""
         done = self.folder / "results.json"
         if done.is_file():
             self._require_same(json.loads(done.read_text()))
-            console.print(f"{self.folder} is finished already; its results are in {done}")
+            console.print(f"{self.folder} is finished already; see {done}")
             return
         make_folder(self.folder)
         self.restore(console)
         spec = self.task.spec(random=True)
-        per_epoch = steps_per_epoch(self.task.material.train, spec)
+        per_epoch = steps_per_epoch(self.task.clips.train, spec)
         total = per_epoch * self.config.epochs
         display = Display(console, total, per_epoch * self.epoch)
         with display.shown(True):
             while self.optimizer is not None and self.epoch < self.config.epochs:
-                self.train_epoch(display, per_epoch, total)
+                self.train_epoch(self.optimizer, display, per_epoch, total)
                 self.score_epoch(console)
-                with ending.held():
-                    self.save()
+                with signals.deferred():
+                    self.save(self.optimizer)
         if self.config.select == "best" and self.best is not None:
             self.task.load_state_dict(self.best[1], strict=False)
-        found = self.final_scores()
-        with ending.held():
-            self.report(found, console)
+        self.task.eval()
+        scores = self.task.scores(final=True)
+        with signals.deferred():
+            self.report(scores, console)
 
-    def train_epoch(self, display: Display, per_epoch: int, total: int) -> None:
-        """One epoch."""
-        c, optimizer = self.config, self.optimizer
-        assert optimizer is not None
+    def train_epoch(
+        self, optimizer: torch.optim.Optimizer, display: Display, per_epoch: int, total: int
+    ) -> None:
+        """Train one epoch of `per_epoch` steps; the run has `total` steps."""
+        c = self.config
         dtype = DTYPES[c.precision]
-        batches = self.task.batches(
-            self.task.spec(random=True), self.task.material.train, self.epoch
-        )
+        batches = self.task.batches(self.task.spec(random=True), self.task.clips.train, self.epoch)
         for step, batch in enumerate(display.meter.timed(batches)):
             number = self.epoch * per_epoch + step
             seed_everything(c.seed, 1 + number)
@@ -162,26 +195,26 @@ class Run:
             display.step(f"epoch {self.epoch + 1}/{c.epochs}", float(loss.detach()), len(batch))
 
     def score_epoch(self, console: Console) -> None:
-        """Scores after an epoch; the best of the headline's is kept where it is wanted."""
+        """Score after an epoch, and keep the weights of the best one if `select` is "best"."""
         self.task.eval()
-        found = self.task.scores(final=False)
+        scores = self.task.scores(final=False)
         self.epoch += 1
-        self.rows += [self.row(name, value, self.epoch, "epoch") for name, value in found.items()]
-        told = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
-        console.print(f"after epoch {self.epoch}: {told}")
-        score = found.get(self.task.headline, 0.0)
+        self.rows += [self.row(name, value, self.epoch, "epoch") for name, value in scores.items()]
+        listing = ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
+        console.print(f"after epoch {self.epoch}: {listing}")
+        score = scores.get(self.task.headline, 0.0)
         if self.config.select == "best" and (self.best is None or score > self.best[0]):
             self.best = (score, {k: v.clone() for k, v in self.trained_state().items()})
 
     def trained_state(self) -> dict[str, torch.Tensor]:
-        """The head, and the backbone where it is trained."""
+        """Return the state of the head, and of the backbone if it is trained."""
         state = self.task.state_dict()
         if self.config.frozen:
             return {name: x for name, x in state.items() if not name.startswith("model.")}
         return state
 
     def row(self, metric: str, value: float, step: int, task: str | None = None) -> Row:
-        """One row of the results; task: "epoch" or "final" for scores."""
+        """Return one row of the results; scores have the task "epoch" or "final"."""
         return {
             "run": self.folder.name,
             "trained": self.config.task,
@@ -192,25 +225,28 @@ class Run:
         }
 
     def identity(self) -> dict[str, Any]:
-        """What a checkpoint must have in common with this run."""
+        """Return what a checkpoint must have in common with this run."""
         return {"fingerprint": self.config.fingerprint, "lists": self.lists}
 
-    def save(self) -> None:
-        """A checkpoint of everything that the next epoch depends on."""
-        assert self.optimizer is not None
+    def save(self, optimizer: torch.optim.Optimizer) -> None:
+        """Save a checkpoint of everything that the next epoch depends on."""
         state = {
             **self.identity(),
             "config": self.config.model_dump(mode="json"),
             "epoch": self.epoch,
             "state": self.trained_state(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer.state_dict(),
             "best": list(self.best) if self.best else None,
             "rows": self.rows,
         }
         checkpoint.save_tensors(self.folder / "latest.pt", state)
 
     def restore(self, console: Console) -> None:
-        """Continue after the last whole epoch."""
+        """Continue from the last complete epoch, if there is a checkpoint.
+
+        Raises:
+            UserError: The checkpoint has other settings or other clips.
+        """
         path = self.folder / "latest.pt"
         if not path.is_file() or self.optimizer is None:
             return
@@ -224,31 +260,26 @@ class Run:
 
     def _require_same(self, recorded: dict[str, Any]) -> None:
         if recorded["fingerprint"] != self.config.fingerprint:
-            raise other_settings(self.folder, recorded, self.config)
+            raise self.config.other_settings(self.folder, recorded)
         if recorded["lists"] != self.lists:
             raise UserError(f"{self.folder} holds a run on other clips; give another --out")
 
-    def final_scores(self) -> dict[str, float]:
-        """Scores of the weights that are kept."""
-        self.task.eval()
-        return self.task.scores(final=True)
-
-    def report(self, found: dict[str, float], console: Console) -> None:
-        """Final scores: table, rows, JSON."""
-        self.rows += [self.row(name, value, self.epoch, "final") for name, value in found.items()]
-        told = {
+    def report(self, scores: dict[str, float], console: Console) -> None:
+        """Write the final scores as table, rows and JSON."""
+        self.rows += [self.row(name, value, self.epoch, "final") for name, value in scores.items()]
+        summary = {
             **self.identity(),
             "config": self.config.model_dump(mode="json"),
-            "scores": found,
+            "scores": scores,
             "headline": self.task.headline,
         }
         checkpoint.save_tensors(self.folder / "head.pt", {"state": self.trained_state()})
-        write(self.folder, self.rows, told)
+        write_results(self.folder, self.rows, summary)
         table = Table(title=f"{self.config.title or self.config.task}", box=None)
         table.add_column("score")
         table.add_column("value", justify="right")
-        for name, value in found.items():
-            table.add_row(name, f"{value:.4f}" if name in ("auc",) else f"{value:.2f}")
+        for name, value in scores.items():
+            table.add_row(name, f"{value:.4f}" if name == "auc" else f"{value:.2f}")
         console.print(table)
         console.print(f"rows {self.folder / 'results.duckdb'}, head {self.folder / 'head.pt'}")
 

@@ -1,53 +1,71 @@
-"""From a configuration to the parts of a run: device, model, method, optimiser, loader spec."""
-
-from typing import Any
+"""What a run is made of: device, model, method, optimiser, loader spec."""
 
 import torch
 from pydantic import ValidationError
 from torch.nn.parallel import DistributedDataParallel
 
-from avstore.train import dist, fidelity
-from avstore.train.config import Config, describe
+from avstore.train import dist
+from avstore.train.config import PUBLISHED_OPTIONS, Config, validation_message
 from avstore.train.data import BatchSpec
 from avstore.train.errors import UserError
-from avstore.train.methods import Method, Setup
+from avstore.train.methods import Method, Options, Setup
 from avstore.train.optim import make_optimizer
 from avstore.train.step import Stepper, seed_everything
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.weights import load_initial
 
 
-def check_options(method_class: type[Method], config: Config) -> Any:
-    """The method's options, checked."""
+def check_options(method_class: type[Method], config: Config) -> Options:
+    """Return the method's options, validated.
+
+    Raises:
+        UserError: Naming the option and what is allowed.
+    """
     options = dict(config.options)
     if config.fidelity == "published":
-        options = fidelity.publish_options(options, set(method_class.Options.model_fields))
+        known = method_class.Options.model_fields
+        own = {key: value for key, value in PUBLISHED_OPTIONS.values() if key in known}
+        options = {**own, **options}
     try:
         return method_class.Options.model_validate(options)
     except ValidationError as error:
-        raise UserError(f"options of method {config.method!r}: {describe(error)}") from error
+        raise UserError(
+            f"options of method {config.method!r}: {validation_message(error)}"
+        ) from error
 
 
-def pick_device(asked: str | None) -> torch.device:
-    """The device that was asked for, or the GPU of this process, or the CPU."""
-    if asked is None:
-        asked = "cuda" if torch.cuda.is_available() else "cpu"
-    if asked.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device {asked}: no GPU is available here")
-    if asked == "cuda":
+def pick_device(name: str | None) -> torch.device:
+    """Return the device of that name, by default this process's GPU or the CPU.
+
+    Raises:
+        UserError: A GPU is requested and none is available.
+    """
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: no GPU is available; use --device cpu")
+    if name == "cuda":
         torch.cuda.set_device(dist.local_rank())
         return torch.device("cuda", dist.local_rank())
-    return torch.device(asked)
+    return torch.device(name)
 
 
-def build(
+def build_stepper(
     config: Config,
     method_class: type[Method],
-    options: Any,
+    options: Options,
     device: torch.device,
     first_task_clips: int = 0,
 ) -> Stepper:
-    """Model, method and optimiser, the same on every process before the first step."""
+    """Build model, method and optimiser, with equal weights on every process.
+
+    Args:
+        config: The run's configuration.
+        method_class: The continual-learning method.
+        options: The method's options, from `check_options`.
+        device: Where to train.
+        first_task_clips: Clips of the first task, for memories that are a share of it.
+    """
     seed_everything(config.seed, 0, rank=0)
     model = CAVMAE(config.model)
     method = method_class(model, options, Setup(dist.world_size(), first_task_clips))
@@ -63,7 +81,14 @@ def build(
 def batch_spec(
     config: Config, *, evaluation: bool = False, drop_last: bool = False, pad_last: bool = False
 ) -> BatchSpec:
-    """What the loader is asked for."""
+    """Return what the loader must deliver.
+
+    Args:
+        config: The run's configuration.
+        evaluation: Whether to load the middle window without augmentation.
+        drop_last: Whether to leave out the last batch of an epoch if it is not full.
+        pad_last: Whether to fill that batch with repeated rows.
+    """
     m, d = config.model, config.data
     return BatchSpec(
         batch_size=config.eval_batch if evaluation else config.batch_size,

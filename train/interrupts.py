@@ -1,95 +1,75 @@
-"""How a program ends: told to stop (Ctrl-C, SIGTERM) or by an error, with one line and a code."""
+"""SIGINT (Ctrl-C) and SIGTERM: finish the current step, then stop."""
 
 import os
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from avstore.manifests.errors import describe_os_error
-from avstore.manifests.store import StoreError
 from avstore.train import dist
-from avstore.train.errors import UserError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_PATIENCE = b"\nending after this step; once more ends it as it stands\n"
+_NOTICE = b"\nstopping after this step; press Ctrl-C again to stop immediately\n"
 
 
-class StoppedError(BaseException):
-    """Told to stop, the program does. whole: no `held` block was left half done."""
+class Interrupted(BaseException):
+    """Raised where a signal stops the program.
 
-    def __init__(self, where: str = "stopped", *, whole: bool = True) -> None:
-        super().__init__(where)
-        self.whole = whole
+    Attributes:
+        clean: Whether no `SignalHandler.deferred` block was left unfinished.
+    """
+
+    def __init__(self, message: str = "stopped", *, clean: bool = True) -> None:
+        super().__init__(message)
+        self.clean = clean
 
 
-class Ending:
-    """What the program was told, and whether it is in the middle of something."""
+class SignalHandler:
+    """Turns signals into `Interrupted`, between blocks that must not be cut short.
+
+    Attributes:
+        received: The last signal, None before any.
+    """
 
     def __init__(self) -> None:
-        self.told: signal.Signals | None = None
-        self._held = False
+        self.received: signal.Signals | None = None
+        self._deferred = False
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """The block is done whole: a signal waits for its end, where it raises StoppedError. A
-        second one does not wait. Of several processes none waits, for they would be told between
-        different steps and then wait for each other."""
-        self._held = not dist.active()
+    def deferred(self) -> Iterator[None]:
+        """Run a block to its end: the first signal waits for it, a second one does not.
+
+        With several processes no signal waits, because each process would stop at another step
+        and then wait for the others.
+
+        Raises:
+            Interrupted: At the end of the block, if a signal came.
+        """
+        self._deferred = not dist.active()
         try:
             yield
         finally:
-            self._held = False
-        if self.told:
-            raise StoppedError
+            self._deferred = False
+        if self.received:
+            raise Interrupted
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Signals are handled here (in the main thread: Python allows it nowhere else)."""
+    def installed(self) -> Iterator[None]:
+        """Handle signals inside the block; Python allows it in the main thread only."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._hear) for number in _SIGNALS}
+        before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _hear(self, number: int, _frame: object) -> None:
-        again, self.told = self.told, signal.Signals(number)
-        if not self._held:
-            raise StoppedError
+    def _receive(self, number: int, _frame: object) -> None:
+        again, self.received = self.received, signal.Signals(number)
+        if not self._deferred:
+            raise Interrupted
         if again:
-            raise StoppedError(whole=False)
-        os.write(2, _PATIENCE)  # sys.stderr may be in the middle of a line
-
-
-def exit_code(program: Callable[[Ending], None], to_go_on: str) -> int:
-    """Run a program. 0; 2 where the user can mend it; 4 where disk or permission fail; 128 and the
-    signal's number where it was told to stop: 130 (SIGINT, Ctrl-C), 143 (SIGTERM)."""
-    ending = Ending()
-    with ending.listening():
-        try:
-            program(ending)
-        except (Exception, StoppedError, KeyboardInterrupt) as error:
-            if isinstance(error, KeyboardInterrupt):
-                ending.told = signal.SIGINT
-            if ending.told is None:
-                return _failed(error)
-            # Libraries that are interrupted raise what they like.
-            where = error if isinstance(error, StoppedError) else "stopped"
-            print(f"{where}; {to_go_on}", file=sys.stderr)
-            return 128 + ending.told
-    return 0
-
-
-def _failed(error: BaseException) -> int:
-    if isinstance(error, (UserError, StoreError)):
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if isinstance(error, OSError):
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
-        return 4
-    raise error
+            raise Interrupted(clean=False)
+        os.write(2, _NOTICE)  # sys.stderr may be in the middle of a line

@@ -1,4 +1,4 @@
-"""The optimiser's groups and its schedule (spec 4)."""
+"""The optimiser's parameter groups and its learning-rate schedule."""
 
 import math
 from collections.abc import Iterator
@@ -11,11 +11,16 @@ from avstore.train.systems.cavmae.model import CAVMAE
 
 
 def make_optimizer(module: nn.Module, config: OptimConfig, depth: int = 0) -> torch.optim.Optimizer:
-    """Adam or AdamW over what is trainable.
+    """Return Adam or AdamW over the parameters that are trained.
 
-    Vectors (norms, biases), tables and tokens are not decayed. With layer_decay < 1 a parameter
-    of level l of L has lr · decay^(L - l): embeddings 0, block i i + 1, joint blocks after the
-    `depth` own ones, the rest on top.
+    Vectors (norms, biases), position tables and tokens are not decayed. With `layer_decay` below 1,
+    a parameter of level l of L has the rate lr · decay^(L - l): embeddings are level 0, block i of
+    a modality's own encoder is level i + 1, then come the joint blocks, and the rest is on top.
+
+    Args:
+        module: What is trained.
+        config: Optimiser settings.
+        depth: Blocks of each modality's own encoder.
     """
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, p in module.named_parameters():
@@ -41,7 +46,15 @@ def make_optimizer(module: nn.Module, config: OptimConfig, depth: int = 0) -> to
 def set_lr(
     optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, steps: int, per_epoch: int
 ) -> None:
-    """The rate of this step (from 0) of `steps`: linear warm-up, then flat or half a cosine."""
+    """Set the learning rate of a step: linear warm-up, then constant or half a cosine.
+
+    Args:
+        optimizer: From `make_optimizer`.
+        config: Optimiser settings.
+        step: Number of the step in the run, from 0.
+        steps: Steps of the run.
+        per_epoch: Steps of an epoch.
+    """
     if config.ignore_schedule:
         return
     factor = 1.0
@@ -64,6 +77,7 @@ def _scale(name: str, config: OptimConfig, depth: int) -> float:
 
 
 def _levels(depth: int) -> Iterator[list[str]]:
+    """Yield the parts of names that mark each level, from the lowest."""
     yield [f"{tower}.{part}" for tower in ("audio", "video") for part in ("patch", "pos", "modal")]
     for i in range(depth):
         yield [f"audio.blocks.{i}.", f"video.blocks.{i}."]

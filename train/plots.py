@@ -1,4 +1,4 @@
-"""Plots of a run: task × task matrix, retrieval over tasks, forgetting, modality gap."""
+"""Plots of a run and of a comparison of methods, as PNG."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from avstore.train.results import HEADLINE, Row, matrix
 
 
 def plot_run(path: Path, rows: list[Row], tasks: list[str], title: str, chance: float) -> None:
-    """One PNG with four panels: matrix, retrieval, forgetting, modality gap."""
+    """Write a PNG with four panels: matrix, retrieval, forgetting, modality gap."""
     scores = np.mean([matrix(rows, tasks, metric) for metric in HEADLINE], axis=0)
     figure = Figure(figsize=(19, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -25,11 +25,9 @@ def plot_run(path: Path, rows: list[Row], tasks: list[str], title: str, chance: 
     middle.legend(fontsize=8)
     _forgetting(right, scores)
     _curves(last, matrix(rows, tasks, "modality_gap"), tasks)
-    last.set(title="Modality gap", xlabel="tasks trained", ylabel="distance of the centres")
+    last.set(title="Modality gap", xlabel="tasks trained", ylabel="distance of the means")
     figure.suptitle(title)
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=110)
-    temporary.replace(path)
+    _save(figure, path)
 
 
 def _heat(axes: Axes, scores: NDArray[np.float64], tasks: list[str]) -> None:
@@ -52,7 +50,7 @@ def _curves(axes: Axes, scores: NDArray[np.float64], tasks: list[str]) -> None:
 
 
 def _forgetting(axes: Axes, scores: NDArray[np.float64]) -> None:
-    """Best score so far minus the score now, mean over the tasks trained before."""
+    """Plot best score so far minus current score, mean over the tasks trained before."""
     lost = [
         float(np.mean([scores[t : k + 1, t].max() - scores[k, t] for t in range(k)]))
         for k in range(1, min(len(scores), scores.shape[1]))
@@ -64,18 +62,22 @@ def _forgetting(axes: Axes, scores: NDArray[np.float64]) -> None:
     axes.set(title="Forgetting so far", xlabel="tasks trained", ylabel="points of mean recall")
 
 
-def plot_comparison(path: Path, told: dict[str, dict[str, Any]]) -> None:
-    """Average score and forgetting of several methods, bars with the spread over seeds."""
+def plot_comparison(path: Path, methods: dict[str, dict[str, Any]]) -> None:
+    """Write a PNG of average score and forgetting by method, with the deviation over seeds."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, name in zip(figure.subplots(1, 2), ("average", "F(standard)"), strict=True):
-        shown = {method: values for method, values in told.items() if values[name]}
+        shown = {method: values for method, values in methods.items() if values[name]}
         means = [values[f"{name} mean"] for values in shown.values()]
         axes.bar(list(shown), means, yerr=[values[f"{name} std"] for values in shown.values()])
         axes.set(title=name, ylabel="mean recall, %")
         axes.tick_params(axis="x", rotation=30)
         if name == "average":
-            axes.axhline(next(iter(told.values()))["chance"], color="grey", linestyle=":")
+            axes.axhline(next(iter(methods.values()))["chance"], color="grey", linestyle=":")
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     figure.savefig(temporary, format="png", dpi=110)
     temporary.replace(path)

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on."""
+"""Progress of a run: samples a second, time waiting for data, time left."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,13 @@ Item = TypeVar("Item")
 
 
 class Meter:
-    """Counts samples and the time spent waiting for data."""
+    """Counts samples and measures the time spent waiting for data.
+
+    Attributes:
+        samples: Samples so far; the caller adds them.
+        waited: Seconds spent waiting for data.
+        started: Clock time of the start, in seconds.
+    """
 
     def __init__(self) -> None:
         self.samples = 0
@@ -21,7 +27,7 @@ class Meter:
         self.started = time.perf_counter()
 
     def timed(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The same items; the time until each arrives counts as waiting."""
+        """Yield the items, and count the time until each arrives as waiting."""
         iterator = iter(items)
         while True:
             begin = time.perf_counter()
@@ -40,25 +46,31 @@ class Meter:
 
     @property
     def wait_share(self) -> float:
-        """Part of the time that was spent waiting for data, 0 to 1."""
+        """Share of the time spent waiting for data, 0 to 1."""
         return self.waited / max(1e-9, time.perf_counter() - self.started)
 
 
 class Display:
-    """A progress line on a terminal; a line every half minute where there is none."""
+    """A progress bar on a terminal, else a line every 30 seconds.
+
+    Attributes:
+        total: Steps of the run.
+        done: Steps done.
+        meter: Counts samples and waiting time.
+    """
 
     def __init__(self, console: Console, total: int, done: int) -> None:
         self.console = console
         self.total, self.done = total, done
         self.meter = Meter()
         self._first = done
-        self._told = time.perf_counter()
+        self._printed = time.perf_counter()
         self._bar: Progress | None = None
         self._task = TaskID(0)
 
     @contextmanager
     def shown(self, on: bool) -> Iterator["Display"]:
-        """Show while inside."""
+        """Show the bar inside the block, if `on`."""
         if not (on and self.console.is_terminal):
             yield self
             return
@@ -70,16 +82,22 @@ class Display:
             self._bar = None
 
     def step(self, where: str, loss: float, samples: int) -> None:
-        """One step more."""
+        """Count one step and show it.
+
+        Args:
+            where: Task and epoch.
+            loss: The step's loss.
+            samples: Samples of the step, over all processes.
+        """
         self.done += 1
         self.meter.samples += samples
         meter = self.meter
         facts = f"loss {loss:.3f} · {meter.rate:.1f} samples/s · data wait {meter.wait_share:.0%}"
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, description=where, facts=facts)
-        elif time.perf_counter() - self._told > 30:
-            self._told = time.perf_counter()
-            spent = self._told - meter.started
+        elif time.perf_counter() - self._printed > 30:
+            self._printed = time.perf_counter()
+            spent = self._printed - meter.started
             left = spent / max(1, self.done - self._first) * (self.total - self.done)
             self.console.print(
                 f"{where}: step {self.done}/{self.total}, {left:.0f} s left, {facts}"

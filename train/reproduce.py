@@ -1,8 +1,8 @@
-"""Methods side by side on a small stream, over several seeds: `make reproduce-sample`.
+"""Compare methods on a small stream over several seeds: `make reproduce-sample`.
 
     python train/reproduce.py --shards data/shards [--methods finetune,er,…] [--seeds 3]
 
-Each run is one of train/run.py, kept under --out; what is there already is not run again.
+Each run is a run of train/run.py in a folder under --out; finished runs are not repeated.
 """
 
 import argparse
@@ -16,9 +16,9 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-if __package__ in (None, ""):  # run as a file: the project's root is its parent's parent
+if __package__ in (None, ""):  # run as a file: import the package from the repository's root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # between runs there is nothing to save
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback between runs
 
 import numpy as np
 from rich.console import Console
@@ -39,43 +39,62 @@ MEASURES = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code of the first run that fails, else 0."""
-    p = argparse.ArgumentParser(description="Compare methods over seeds on a small stream.")
-    p.add_argument("--shards", required=True)
-    p.add_argument("--methods", default=METHODS)
-    p.add_argument("--seeds", type=int, default=3)
-    p.add_argument("--recipe", default="tiny")
-    p.add_argument("--stream")
-    p.add_argument("--memory", type=int, default=16, help="items that replay may keep")
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    p.add_argument("--out", type=Path, default=Path("runs/reproduce"))
-    args = p.parse_args(argv)
+    """Run the command and return the exit code of the first run that fails, else 0."""
+    args = parse(argv)
     methods = args.methods.split(",")
-    if args.seeds < 1:
-        p.error(f"--seeds {args.seeds}: at least one")
-    began = time.perf_counter()
+    started = time.perf_counter()
     for seed in range(args.seeds):
         for method in methods:
             try:
-                words = command(args, method, seed)
+                words = arguments(args, method, seed)
             except UserError as error:
                 print(f"error: {error}", file=sys.stderr)
                 return 2
             if code := run.main(words):
                 return code
-    told = {m: collect(args.out, m, args.seeds) for m in methods}
-    write_atomically(args.out / "comparison.json", json.dumps(told, indent=2).encode())
-    plot_comparison(args.out / "comparison.png", told)
+    comparison = {m: method_summary(args.out, m, args.seeds) for m in methods}
+    write_atomically(args.out / "comparison.json", json.dumps(comparison, indent=2).encode())
+    plot_comparison(args.out / "comparison.png", comparison)
     console = Console(highlight=False, soft_wrap=True)
-    show(console, told)
-    spent = (time.perf_counter() - began) / 60
-    console.print(f"{spent:.0f} minutes; plot {args.out / 'comparison.png'}")
+    console.print(comparison_table(comparison))
+    minutes = (time.perf_counter() - started) / 60
+    console.print(f"{minutes:.0f} minutes; plot {args.out / 'comparison.png'}")
     return 0
 
 
-def command(args: argparse.Namespace, method: str, seed: int) -> list[str]:
-    """Arguments of one run."""
-    words = ["--shards", args.shards, "--recipe", args.recipe, "--method", method]
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    p = argparse.ArgumentParser(
+        description="Compare methods on a small stream over several seeds.",
+        epilog="Example: python train/reproduce.py --shards data/shards --methods er,stella",
+    )
+    p.add_argument("--shards", required=True, help="a store, its shards folder, or s3://…")
+    p.add_argument("--methods", default=METHODS, help=f"separated by commas (default: {METHODS})")
+    p.add_argument("--seeds", type=int, default=3, help="number of seeds (default: 3)")
+    p.add_argument(
+        "--config", "--recipe", default="tiny", help="as of train/run.py (default: tiny)"
+    )
+    p.add_argument("--stream", help="task stream (default: the first whose tasks all have clips)")
+    p.add_argument("--memory", type=int, default=16, help="items of a memory (default: 16)")
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of the config, as optim.lr=1e-4; may be repeated",
+    )
+    p.add_argument(
+        "--out", type=Path, default=Path("runs/reproduce"), help="folder (default: runs/reproduce)"
+    )
+    args = p.parse_args(argv)
+    if args.seeds < 1:
+        p.error(f"--seeds {args.seeds} is less than 1")
+    return args
+
+
+def arguments(args: argparse.Namespace, method: str, seed: int) -> list[str]:
+    """Return the command-line arguments of one run."""
+    words = ["--shards", args.shards, "--config", args.config, "--method", method]
     words += ["--seed", str(seed), "--out", str(args.out / f"{method}-{seed}")]
     words += ["--stream", args.stream] if args.stream else []
     replays = method not in ("finetune", "joint")
@@ -86,18 +105,26 @@ def command(args: argparse.Namespace, method: str, seed: int) -> list[str]:
 
 
 def equal_rows(args: argparse.Namespace) -> list[str]:
-    """Settings that let joint training see as many rows a step, over as many steps, as replay
-    does (its own and as many replayed ones): twice the batch for twice the epochs."""
-    config = load_config(args.recipe, {}, args.set)
+    """Return settings that give joint training the rows and steps of replay.
+
+    Replay trains on its batch and as many replayed rows, so joint training gets twice the batch
+    for twice the epochs.
+    """
+    config = load_config(args.config, {}, args.set)
     return [f"batch_size={2 * config.batch_size}", f"epochs={2 * config.epochs}"]
 
 
-def collect(out: Path, method: str, seeds: int) -> dict[str, Any]:
-    """Mean and standard deviation over seeds of the mean of both directions, in percent."""
+def method_summary(out: Path, method: str, seeds: int) -> dict[str, Any]:
+    """Return a method's measures over seeds, mean of both directions, in percent.
+
+    Returns:
+        For each measure the values, and under `<measure> mean` and `<measure> std` their mean and
+        standard deviation; `chance` and `seeds`.
+    """
     results = [
         json.loads((out / f"{method}-{s}" / "results.json").read_text()) for s in range(seeds)
     ]
-    told: dict[str, Any] = {"chance": results[0]["chance_avg"], "seeds": seeds}
+    summary: dict[str, Any] = {"chance": results[0]["chance_avg"], "seeds": seeds}
     for name, key in MEASURES.items():
         values = [
             [r["summary"][metric][key] for metric in ("a2v_avg", "v2a_avg")]
@@ -105,18 +132,18 @@ def collect(out: Path, method: str, seeds: int) -> dict[str, Any]:
             if r["summary"]["a2v_avg"][key] is not None
         ]
         means = np.mean(values, axis=1) if values else np.array([])
-        told[name] = means.tolist()
+        summary[name] = means.tolist()
         if len(means):
             spread = float(means.std(ddof=1)) if len(means) > 1 else 0.0
-            told[f"{name} mean"], told[f"{name} std"] = float(means.mean()), spread
-    return told
+            summary[f"{name} mean"], summary[f"{name} std"] = float(means.mean()), spread
+    return summary
 
 
-def show(console: Console, told: dict[str, dict[str, Any]]) -> None:
-    """The comparison for the terminal."""
-    first = next(iter(told.values()))
+def comparison_table(comparison: dict[str, dict[str, Any]]) -> Table:
+    """Return the comparison, for the terminal."""
+    first = next(iter(comparison.values()))
     table = Table(
-        title=f"Mean of R@1, 5, 10 and both ways, % (± std over {first['seeds']} seeds); "
+        title=f"Mean R@1/5/10, both directions, % (± std over {first['seeds']} seeds); "
         f"chance {first['chance']:.1f}",
         box=None,
         header_style="bold",
@@ -124,13 +151,13 @@ def show(console: Console, told: dict[str, dict[str, Any]]) -> None:
     table.add_column("method")
     for name in MEASURES:
         table.add_column(name, justify="right")
-    for method, values in told.items():
+    for method, values in comparison.items():
         cells = [
             f"{values[f'{name} mean']:.1f} ± {values[f'{name} std']:.1f}" if values[name] else "–"
             for name in MEASURES
         ]
         table.add_row(method, *cells)
-    console.print(table)
+    return table
 
 
 if __name__ == "__main__":

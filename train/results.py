@@ -1,4 +1,4 @@
-"""Results of runs: rows in DuckDB and Parquet, a JSON summary, a table for people."""
+"""Results of a run: rows in DuckDB and Parquet, a JSON summary, tables for the terminal."""
 
 import json
 from dataclasses import asdict
@@ -19,8 +19,8 @@ Row = dict[str, Any]
 SCHEMA = pa.schema(
     [
         ("run", pa.string()),
-        ("trained", pa.string()),  # the task that was just trained, or is being trained
-        ("task", pa.string()),  # the task that is evaluated; NULL: of the training itself
+        ("trained", pa.string()),  # the task being trained, or trained last
+        ("task", pa.string()),  # the evaluated task; NULL for losses
         ("step", pa.int64()),
         ("metric", pa.string()),
         ("value", pa.float64()),
@@ -30,7 +30,7 @@ HEADLINE = ("a2v_avg", "v2a_avg")
 
 
 def matrix(rows: list[Row], tasks: list[str], metric: str) -> NDArray[np.float64]:
-    """Scores [trainings, tasks] of one metric, in the order they were made."""
+    """Return the scores of one metric, [trainings, tasks], in the order of training."""
     found = [r for r in rows if r["metric"] == metric and r["task"] in tasks]
     order = list(dict.fromkeys(r["trained"] for r in found))
     value = {(r["trained"], r["task"]): r["value"] for r in found}
@@ -38,7 +38,7 @@ def matrix(rows: list[Row], tasks: list[str], metric: str) -> NDArray[np.float64
 
 
 def summaries(rows: list[Row], tasks: list[str]) -> dict[str, Summary]:
-    """Average and forgetting of every recall that was measured."""
+    """Return average and forgetting of every recall metric."""
     metrics = sorted({r["metric"] for r in rows if r["metric"][:4] in ("a2v_", "v2a_")})
     return {
         metric: summarise(matrix(rows, tasks, metric))
@@ -47,10 +47,10 @@ def summaries(rows: list[Row], tasks: list[str]) -> dict[str, Summary]:
     }
 
 
-def write(folder: Path, rows: list[Row], told: dict[str, Any]) -> None:
-    """metrics.parquet, results.duckdb (the same rows as table `metrics`) and results.json.
+def write_results(folder: Path, rows: list[Row], summary: dict[str, Any]) -> None:
+    """Write metrics.parquet, results.duckdb (the same rows as table `metrics`) and results.json.
 
-    results.json comes last: where it is, the run is complete.
+    results.json is written last: its presence marks a complete run.
     """
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     sink = pa.BufferOutputStream()
@@ -62,16 +62,16 @@ def write(folder: Path, rows: list[Row], told: dict[str, Any]) -> None:
         con.register("rows", table)
         con.execute("CREATE TABLE metrics AS SELECT * FROM rows")
     temporary.replace(folder / "results.duckdb")
-    text = json.dumps(told, indent=2, default=_plain)
+    text = json.dumps(summary, indent=2, default=_plain)
     write_atomically(folder / "results.json", text.encode())
 
 
 def task_table(rows: list[Row], tasks: list[str], chance: float) -> Table:
-    """The task × task matrix of the mean of both directions' recalls, for the terminal."""
+    """Return the task × task matrix of mean recall over both directions, for the terminal."""
     scores = np.mean([matrix(rows, tasks, metric) for metric in HEADLINE], axis=0)
     trained = list(dict.fromkeys(r["trained"] for r in rows if r["task"] in tasks))
     table = Table(
-        title=f"Retrieval after each task: mean of R@1, 5, 10, both ways, %; chance {chance:.1f}",
+        title=f"Retrieval after each task: mean R@1/5/10, both directions, %; chance {chance:.1f}",
         box=None,
         header_style="bold",
     )
@@ -84,15 +84,15 @@ def task_table(rows: list[Row], tasks: list[str], chance: float) -> Table:
     return table
 
 
-def summary_table(found: dict[str, Summary]) -> Table:
-    """Average and forgetting of the headline metrics, for the terminal."""
+def summary_table(by_metric: dict[str, Summary]) -> Table:
+    """Return average and forgetting of the recall metrics, for the terminal."""
     table = Table(box=None, header_style="bold")
     for name in ("metric, %", "average", "forgetting F(code)", "forgetting F(standard)"):
         table.add_column(name, justify="left" if name == "metric, %" else "right")
-    names = {"a2v": "audio → video", "v2a": "video → audio"}
-    for metric, s in found.items():
+    names = {"a2v": "audio→video", "v2a": "video→audio"}
+    for metric, s in by_metric.items():
         direction, _, what = metric.partition("_")
-        recall = "mean of R@1, 5, 10" if what == "avg" else what.replace("r", "R@")
+        recall = "mean R@1/5/10" if what == "avg" else what.replace("r", "R@")
         label = f"{names[direction]} {recall}"
         cells = [s.average, s.forgetting_code, s.forgetting_standard]
         table.add_row(label, *["–" if x is None else f"{x:.2f}" for x in cells])
@@ -104,4 +104,4 @@ def _plain(value: object) -> object:
         return asdict(value)
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"cannot write {type(value)} as JSON")
+    raise TypeError(f"{type(value)} cannot be written as JSON")

@@ -17,7 +17,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def seed_everything(seed: int, step: int, rank: int | None = None) -> None:
-    """Random numbers of a step are a function of (seed, step, rank): nothing to save or restore."""
+    """Seed torch by (seed, step, rank), so that a step's random numbers need no saved state."""
     own = dist.rank() if rank is None else rank
     sequence = np.random.SeedSequence([seed, step, own])
     torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
@@ -25,10 +25,18 @@ def seed_everything(seed: int, step: int, rank: int | None = None) -> None:
 
 @dataclass
 class Stepper:
-    """What a step needs."""
+    """What a step needs.
+
+    Attributes:
+        method: Model and continual-learning method.
+        wrapped: The method, or DistributedDataParallel around it.
+        optimizer: Over the method's parameters.
+        config: The run's configuration.
+        device: Where batches are moved.
+    """
 
     method: Method
-    wrapped: nn.Module  # the method, or DDP around it
+    wrapped: nn.Module
     optimizer: torch.optim.Optimizer
     config: Config
     device: torch.device
@@ -38,27 +46,35 @@ class Stepper:
         self.method.optimizer = self.optimizer
 
     def step(self, batch: Batch, number: int) -> dict[str, float]:
-        """Train on one batch, in parts if it is larger than `micro_batch`; the losses' values."""
+        """Train on one batch, in parts of `micro_batch` rows.
+
+        Args:
+            batch: This process's rows.
+            number: Number of the step in the run, from 0, which seeds it.
+
+        Returns:
+            Losses by name, mean over rows and processes.
+        """
         seed_everything(self.config.seed, number)
         self.method.train()
         batch = batch.to(self.device)
         size = self.config.micro_batch or len(batch)
         starts = range(0, len(batch), size)
         self.optimizer.zero_grad(set_to_none=True)
-        told: dict[str, Tensor] = {}
+        total: dict[str, Tensor] = {}
         for start in starts:
             part = slice(start, min(start + size, len(batch)))
             share = (part.stop - part.start) / len(batch)
             losses = self._backward(batch, part, share, last=start == starts[-1])
             for name, value in losses.items():
-                told[name] = told.get(name, torch.zeros((), device=self.device)) + share * value
+                total[name] = total.get(name, torch.zeros((), device=self.device)) + share * value
         if (limit := self.config.optim.clip_grad) is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.method.parameters(), limit)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.method.stepped()
-        return {name: float(dist.mean(value)) for name, value in told.items()}
+        self.method.after_step()
+        return {name: float(dist.mean(value)) for name, value in total.items()}
 
     def _backward(
         self, batch: Batch, part: slice, share: float, *, last: bool
@@ -66,7 +82,7 @@ class Stepper:
         dtype = DTYPES[self.config.precision]
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             if isinstance(self.wrapped, nn.parallel.DistributedDataParallel) and not last:
-                with self.wrapped.no_sync():
+                with self.wrapped.no_sync():  # gradients are exchanged once, after the last part
                     losses = self.wrapped(batch.video[part], batch.audio[part])
                     self.scaler.scale(share * sum(losses.values())).backward()
                 return _detached(losses)
@@ -75,7 +91,7 @@ class Stepper:
         return _detached(losses)
 
     def shared_state(self) -> dict[str, Any]:
-        """What is the same on every process."""
+        """Return the state that is equal on every process."""
         return {
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -83,11 +99,11 @@ class Stepper:
         }
 
     def own_state(self) -> dict[str, Any]:
-        """What is this process's own: its memories."""
+        """Return this process's state: its memories."""
         return {name: m.state_dict() for name, m in self.method.memories().items()}
 
     def load(self, shared: dict[str, Any], own: dict[str, Any]) -> None:
-        """Continue from a checkpoint."""
+        """Load what `shared_state` and `own_state` returned."""
         self.method.load_state_dict(shared["method"])
         self.optimizer.load_state_dict(shared["optimizer"])
         self.scaler.load_state_dict(shared["scaler"])

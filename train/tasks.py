@@ -1,4 +1,4 @@
-"""The task stream of a run, from the manifest."""
+"""Load a run's task stream from the manifest."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,13 @@ GROUP BY ALL ORDER BY t.stream, t.position, t.role
 
 @dataclass(frozen=True)
 class Task:
-    """One entry of a stream: what is trained on, and what it is evaluated on."""
+    """One task of a stream.
+
+    Attributes:
+        name: The task's name.
+        train: Clips to train on.
+        evaluation: Clips to evaluate on.
+    """
 
     name: str
     train: SampleList
@@ -27,26 +33,34 @@ class Task:
 
 @dataclass(frozen=True)
 class Stream:
-    """Ordered tasks."""
+    """Tasks in order.
+
+    Attributes:
+        name: The stream's name.
+        tasks: Its tasks.
+    """
 
     name: str
     tasks: tuple[Task, ...]
 
     @property
     def names(self) -> list[str]:
+        """Names of the tasks, in order."""
         return [task.name for task in self.tasks]
 
     @property
     def fingerprints(self) -> list[str]:
-        """What a checkpoint remembers, so that changed data are noticed."""
+        """A line a task by which a checkpoint notices changed clips."""
         return [f"{t.train.fingerprint} {t.evaluation.fingerprint}" for t in self.tasks]
 
 
 def load_stream(store: OpenStore, name: str | None) -> Stream:
-    """A stream by name, or the first one all of whose tasks have clips.
+    """Load a stream by name, or the first one whose tasks all have clips.
 
-    Evaluation is on role `retrieval` where a task has one with clips, else on `eval`.
-    Raises UserError listing the streams where it is not there, or not filled.
+    Tasks are evaluated on their role `retrieval` if it has clips, else on `eval`.
+
+    Raises:
+        UserError: The stream does not exist or lacks clips; lists the streams that have some.
     """
     counts: dict[str, dict[int, dict[str, int]]] = {}
     titles: dict[tuple[str, int], str] = {}
@@ -56,12 +70,12 @@ def load_stream(store: OpenStore, name: str | None) -> Stream:
         titles[row["stream"], row["position"]] = row["task"]
     full = [stream for stream, tasks in counts.items() if all(map(_usable, tasks.values()))]
     if not counts:
-        raise UserError(f"{store.root} has no task streams; register one with avstore tasks")
+        raise UserError(f"{store.root} has no task streams; register one with avstore tasks add")
     if name is None and not full:
         raise UserError(
-            f"no stream has clips for all of its tasks: {_listing(counts)}; build the clips that "
-            "are missing (avstore tasks check STREAM names them), or add a stream over those that "
-            "are stored (avstore tasks add mine.toml, docs/datasets.md)"
+            f"no stream has clips for all of its tasks: {_listing(counts)}; build the missing "
+            "clips (avstore tasks check STREAM names them), or add a stream over the stored ones "
+            "(avstore tasks add mine.toml, docs/datasets.md)"
         )
     chosen = name or full[0]
     if chosen not in counts:
@@ -70,7 +84,7 @@ def load_stream(store: OpenStore, name: str | None) -> Stream:
         empty = [titles[chosen, p] for p, roles in counts[chosen].items() if not _usable(roles)]
         raise UserError(
             f"stream {chosen!r} has no stored clips to train or evaluate on for: "
-            f"{', '.join(empty)}; build them first, or take another stream: {_listing(counts)}"
+            f"{', '.join(empty)}; build them first, or choose another stream: {_listing(counts)}"
         )
     tasks = []
     for position, roles in sorted(counts[chosen].items()):
@@ -85,12 +99,16 @@ def load_stream(store: OpenStore, name: str | None) -> Stream:
     return Stream(chosen, tuple(tasks))
 
 
-def whole(
+def role_clips(
     store: OpenStore, stream: str, roles: tuple[str, ...], segments: str | None = None
 ) -> SampleList:
-    """All clips of a stream's first of `roles` that has any, as one list.
+    """Return all clips of a stream in one list, of the first role that has any.
 
-    segments: as `sample_list` takes it.
+    Args:
+        store: The store.
+        stream: The stream's name.
+        roles: Roles to try, in order.
+        segments: Modality of the segment labels, as `sample_list` takes it.
     """
     sql = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = ?"
     counted = f"SELECT count(*) AS n FROM ({sql}) JOIN samples USING (clip_id)"
@@ -99,7 +117,7 @@ def whole(
 
 
 def union(store: OpenStore, stream: Stream) -> SampleList:
-    """All training clips of a stream as one list."""
+    """Return all training clips of a stream in one list."""
     sql = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = 'train'"
     return sample_list(store, sql, [stream.name])
 
@@ -114,4 +132,4 @@ def _listing(counts: dict[str, dict[int, dict[str, int]]]) -> str:
         usable = sum(_usable(roles) for roles in tasks.values())
         if usable:
             parts.append(f"{stream} ({usable} of {len(tasks)} tasks have clips)")
-    return ", ".join(parts) or "none has any"
+    return ", ".join(parts) or "no stream has clips"

@@ -33,7 +33,7 @@ def show(
     """List the clips of one batch in order, with the shard, offset and members read for each."""
     from avstore.train import batch_show
 
-    rows = batch_show.show(run, step, store)
+    rows = batch_show.batch_samples(run, step, store)
     if as_json:
         for row in rows:
             typer.echo(json.dumps(row))

@@ -1,4 +1,4 @@
-"""A small store with two tasks, built by the command once a session."""
+"""A small store with two tasks, built by the command once."""
 
 import subprocess
 import sys

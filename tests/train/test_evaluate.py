@@ -18,9 +18,9 @@ from avstore.pipelines.extract.recipe import load_recipe
 from avstore.train import evaluate
 from avstore.train.config import DataConfig
 from avstore.train.data import batches, open_store, sample_list
-from avstore.train.systems.cavmae.downstream.base import Material
+from avstore.train.systems.cavmae.downstream.base import DownstreamData
 from avstore.train.systems.cavmae.downstream.config import load_downstream
-from avstore.train.systems.cavmae.downstream.segment import Segment
+from avstore.train.systems.cavmae.downstream.segment import Segmentation
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.model_config import ModelConfig
 from tests.media import make_clip
@@ -36,8 +36,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint as a run leaves it after a task."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "task-01.pt"
-    told = {"model": SMALL.model_dump(mode="json"), "data": DataConfig().model_dump(mode="json")}
-    torch.save({"config": told, "model": CAVMAE(SMALL).state_dict()}, path)
+    config = {"model": SMALL.model_dump(mode="json"), "data": DataConfig().model_dump(mode="json")}
+    torch.save({"config": config, "model": CAVMAE(SMALL).state_dict()}, path)
     return path
 
 
@@ -89,14 +89,14 @@ def go(store: Path, recipe: str, out: Path, *more: str | Path, **sets: object) -
     common: dict[str, object] = {"precision": "fp32", "data.workers": 0, "batch_size": 2, **sets}
     words = [word for key, value in common.items() for word in ("--set", f"{key}={value}")]
     return evaluate.main(
-        ["--shards", str(store), "--recipe", recipe, "--out", str(out), "--device", "cpu"]
+        ["--shards", str(store), "--config", recipe, "--out", str(out), "--device", "cpu"]
         + [str(word) for word in more] + words
     )  # fmt: skip
 
 
 def scores(out: Path) -> dict[str, float]:
-    told: dict[str, float] = json.loads((out / "results.json").read_text())["scores"]
-    return told
+    found: dict[str, float] = json.loads((out / "results.json").read_text())["scores"]
+    return found
 
 
 def losses(out: Path) -> list[float]:
@@ -117,24 +117,24 @@ def test_classification_is_scored_and_a_rerun_returns(
     assert go(two_task_store, "classify", tmp_path / "a", *more, **settings) == 0
     assert "finished already" in capsys.readouterr().out
     assert go(two_task_store, "classify", tmp_path / "a", *more, **settings, seed=5) == 2
-    assert "other settings" in capsys.readouterr().err
+    assert "other settings: seed 2021 -> 5; give" in capsys.readouterr().err
 
 
-def test_a_stopped_run_goes_on_to_the_same_numbers(
+def test_a_stopped_run_continues_to_the_same_numbers(
     two_task_store: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more = ("--stream", "two", "--init", weights)
     settings = {"epochs": 3, "frozen": "false", "select": "best", "windows": "[]"}
     assert go(two_task_store, "classify", tmp_path / "whole", *more, **settings) == 0
-    true_save = evaluate.Run.save
+    true_save = evaluate.DownstreamRun.save
 
-    def dies(self: evaluate.Run) -> None:
-        true_save(self)
+    def dies(self: evaluate.DownstreamRun, optimizer: torch.optim.Optimizer) -> None:
+        true_save(self, optimizer)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluate.Run, "save", dies)
+    monkeypatch.setattr(evaluate.DownstreamRun, "save", dies)
     assert go(two_task_store, "classify", tmp_path / "half", *more, **settings) == 130
-    monkeypatch.setattr(evaluate.Run, "save", true_save)
+    monkeypatch.setattr(evaluate.DownstreamRun, "save", true_save)
     assert go(two_task_store, "classify", tmp_path / "half", *more, **settings) == 0
     assert losses(tmp_path / "half") == losses(tmp_path / "whole")
     assert scores(tmp_path / "half") == scores(tmp_path / "whole")
@@ -145,7 +145,7 @@ def test_ave_is_scored_by_the_second(ave_store: Path, weights: Path, tmp_path: P
     found = scores(tmp_path / "a")
     assert 0 <= found["accuracy"] <= 100
     assert mean(losses(tmp_path / "a")[-2:]) < mean(losses(tmp_path / "a")[:2])
-    # Where the published code starts its seconds gives another input, so other numbers (B13).
+    # The published starts of the seconds give another input (B13).
     assert go(ave_store, "ave", tmp_path / "b", "--init", weights, epochs=1) == 0
     published = {"epochs": 1, "fidelity": "published"}
     assert go(ave_store, "ave", tmp_path / "c", "--init", weights, **published) == 0
@@ -157,7 +157,7 @@ def test_avs_is_scored_on_its_masks(avs_store: Path, weights: Path, tmp_path: Pa
     assert go(avs_store, "avs", tmp_path / "a", *more, epochs=2) == 0
     found = scores(tmp_path / "a")
     assert found.keys() == {"miou", "f_score", "iou"}
-    # With the published crops of frames and not of masks (B6) the first loss is another.
+    # Published: frames are cropped at random and masks are not (B6).
     published = {"epochs": 1, "fidelity": "published"}
     assert go(avs_store, "avs", tmp_path / "b", *more, **published) == 0
     assert losses(tmp_path / "b")[0] != losses(tmp_path / "a")[0]
@@ -182,8 +182,10 @@ def test_masks_from_the_shards_are_those_of_the_files(avs_store: Path) -> None:
     store = open_store(avs_store)
     samples = sample_list(store, "SELECT clip_id FROM trainable WHERE split = 'test'")
     config = load_downstream("avs", {}, [])
-    task = Segment(
-        CAVMAE(SMALL), config.model_copy(update={"model": SMALL}), Material(store, samples, samples)
+    task = Segmentation(
+        CAVMAE(SMALL),
+        config.model_copy(update={"model": SMALL}),
+        DownstreamData(store, samples, samples),
     )
     spec = replace(task.spec(random=False), batch_size=2)
     (batch,) = batches(samples, spec, seed=0, epoch=0)
@@ -209,16 +211,16 @@ def test_retrieval_needs_no_training(two_task_store: Path, weights: Path, tmp_pa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--recipe", "nosuch"], "classify"),
-        (["--recipe", "tiny", "--stream", "two", "--init", "/no/such.pt"], "/no/such.pt"),
-        (["--recipe", "tiny", "--stream", "nosuch"], "two"),
-        (["--recipe", "tiny", "--set", "optim.lrr=1"], "lrr"),
+        (["--config", "nosuch"], "classify"),
+        (["--config", "tiny", "--stream", "two", "--init", "/no/such.pt"], "/no/such.pt"),
+        (["--config", "tiny", "--stream", "nosuch"], "two"),
+        (["--config", "tiny", "--set", "optim.lrr=1"], "lrr"),
     ],
 )
 def test_wrong_calls_give_one_line(
     two_task_store: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert evaluate.main(["--shards", str(two_task_store), *words]) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert len(told.strip().splitlines()) == 1
+    stderr = capsys.readouterr().err
+    assert message in stderr
+    assert len(stderr.strip().splitlines()) == 1

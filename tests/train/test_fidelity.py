@@ -90,13 +90,13 @@ def test_b8_weighs_the_new_patches_by_the_old_ones() -> None:
     patches = method.patches(batch(seed=7))
     found, _ = method.align(patches)
     _, past = method.draw(4)
-    told = []
+    choices = []
     for order in ("own", "published"):
         options = method.options.model_copy(update={"core_order": order})
         method.options = options
         torch.manual_seed(3)
-        told.append(method.choose_current(found, past))
-    own, published = told
+        choices.append(method.choose_current(found, past))
+    own, published = choices
     assert torch.equal(own.order_v, published.order_v)
     assert torch.equal(own.prune_v, published.prune_v)
     heads, width = found.query_v.shape[1:]

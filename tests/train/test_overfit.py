@@ -1,4 +1,4 @@
-"""A batch of real clips can be learnt by heart."""
+"""A batch of real clips can be overfitted."""
 
 import csv
 import shutil
@@ -13,8 +13,7 @@ from avstore.pipelines.extract.recipe import load_recipe
 from avstore.train.config import load_config
 from avstore.train.data import batches, open_store, sample_list
 from avstore.train.evaluation.retrieval import retrieval
-from avstore.train.experiment import batch_spec
-from avstore.train.experiment import build as build_stepper
+from avstore.train.experiment import batch_spec, build_stepper
 from avstore.train.methods import find_method
 
 
@@ -50,9 +49,9 @@ def test_real_clips_are_overfitted(real_store: Path, name: str) -> None:
     stepper = build_stepper(config, found, found.Options(), torch.device("cpu"))
     spec = batch_spec(config, evaluation=True)
     (batch,) = batches(samples, spec, seed=0, epoch=0)
-    told = [stepper.step(batch, number) for number in range(150)]
-    assert sum(told[-1].values()) < 0.8 * sum(told[0].values())
+    history = [stepper.step(batch, number) for number in range(150)]
+    assert sum(history[-1].values()) < 0.8 * sum(history[0].values())
     stepper.method.eval()
-    audio, video = stepper.method.evaluated().embed(batch.video, batch.audio)
+    audio, video = stepper.method.eval_model().embed(batch.video, batch.audio)
     scores = retrieval(audio, video, {})["all"]
     assert scores["a2v_r1"] == scores["v2a_r1"] == 100

@@ -1,4 +1,4 @@
-"""The straightforward form that the benchmark compares with is the same model."""
+"""The straightforward form of the benchmark is the same model."""
 
 import pytest
 import torch
@@ -12,12 +12,12 @@ def test_losses_of_both_forms_are_equal() -> None:
     ours = make("finetune")
     plain = plain_method("finetune", CONFIG, 4)
     same_weights(ours, plain)
-    told = []
+    results = []
     for method in (ours, plain):
         torch.manual_seed(3)
-        told.append(method.losses(batch()))
-    for name, value in told[0].items():
-        assert value.item() == pytest.approx(told[1][name].item(), rel=1e-4)
+        results.append(method.losses(batch()))
+    for name, value in results[0].items():
+        assert value.item() == pytest.approx(results[1][name].item(), rel=1e-4)
 
 
 def test_importance_of_whole_maps_is_ours() -> None:

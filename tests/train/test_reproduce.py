@@ -1,4 +1,4 @@
-"""`python train/reproduce.py`, trackers, and what a person sees."""
+"""`python train/reproduce.py`, trackers and progress."""
 
 import json
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from avstore.train import reproduce, run
+from avstore.train import progress, reproduce, run
 from avstore.train.progress import Display, Meter
 from tests.train.test_resume import SMALL
 
@@ -23,10 +23,10 @@ def test_methods_are_compared_over_seeds(
     words = ["--shards", str(two_task_store), "--stream", "two", "--out", str(tmp_path)]
     words += ["--methods", "finetune,er,joint", "--seeds", "2", "--memory", "4", *sets()]
     assert reproduce.main(words) == 0
-    told = json.loads((tmp_path / "comparison.json").read_text())
-    assert set(told) == {"finetune", "er", "joint"}
-    assert len(told["er"]["average"]) == 2
-    assert told["joint"]["F(standard)"] == []
+    comparison = json.loads((tmp_path / "comparison.json").read_text())
+    assert set(comparison) == {"finetune", "er", "joint"}
+    assert len(comparison["er"]["average"]) == 2
+    assert comparison["joint"]["F(standard)"] == []
     assert (tmp_path / "comparison.png").stat().st_size > 1000
     # Joint training has twice the rows a step, and as many steps.
     joint = json.loads((tmp_path / "joint-0" / "results.json").read_text())["config"]
@@ -58,29 +58,32 @@ def test_a_tracker_that_is_not_installed_is_named(
     assert "pip install wandb" in capsys.readouterr().err
 
 
-def test_waiting_for_data_is_measured() -> None:
+def test_waiting_for_data_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: clock[0])
+
     def slow():
         for _ in range(3):
-            time.sleep(0.05)
+            clock[0] += 1.0  # each item arrives after a second
             yield 1
 
     meter = Meter()
     for _ in meter.timed(slow()):
         meter.samples += 4
-        time.sleep(0.05)
-    assert 0.3 < meter.wait_share < 0.7
-    assert 12 / 0.8 < meter.rate < 12 / 0.25
+        clock[0] += 3.0  # and takes three
+    assert meter.wait_share == pytest.approx(3 / 12)
+    assert meter.rate == pytest.approx(12 / 12)
 
 
-def test_progress_tells_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_shows_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(record=True, force_terminal=False, width=200)
     display = Display(console, total=10, done=0)
     display.meter.started = time.perf_counter() - 40
-    display._told = 0.0  # a line is due
+    display._printed = 0.0  # a line is due
     with display.shown(True):
         display.step("music 1/2", 1.25, 12)
-    said = console.export_text()
-    assert "step 1/10" in said
-    assert "s left" in said
-    assert "samples/s" in said
-    assert "data wait" in said
+    text = console.export_text()
+    assert "step 1/10" in text
+    assert "s left" in text
+    assert "samples/s" in text
+    assert "data wait" in text

@@ -1,4 +1,4 @@
-"""A run that was stopped anywhere goes on to exactly the losses of one that was not."""
+"""A stopped run continues to exactly the losses of one that was not stopped."""
 
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +28,12 @@ def start(store: Path, out: Path, method: str, *more: str) -> int:
         [*("--shards", str(store), "--stream", "two", "--out", str(out)),
          *("--method", method, "--device", "cpu"), *sets]
     )  # fmt: skip
+
+
+def reached(out: Path, step: int) -> bool:
+    """Return whether a run has a checkpoint of that step or a later one."""
+    found = (out / "checkpoints").glob("step-*/rank-*.pt")
+    return any(int(path.parent.name.removeprefix("step-")) >= step for path in found)
 
 
 def numbers(out: Path) -> list[tuple[object, ...]]:

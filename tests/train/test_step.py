@@ -1,16 +1,13 @@
-"""A step in parts, over processes and compiled is the same step."""
-
-from pathlib import Path
+"""A step in parts and a compiled step equal the plain step."""
 
 import pytest
 import torch
-from torch import multiprocessing as mp
 
 from avstore.train import dist
 from avstore.train.config import Config, OptimConfig
 from avstore.train.data import Batch
 from avstore.train.errors import UserError
-from avstore.train.experiment import build
+from avstore.train.experiment import build_stepper
 from avstore.train.methods import find_method
 from avstore.train.run import check_split
 from avstore.train.step import Stepper
@@ -21,18 +18,18 @@ from tests.train.systems.cavmae.test_model import TINY, inputs
 
 
 def in_order(rows: int, length: int, device: torch.device) -> torch.Tensor:
-    """Masks that do not depend on who draws them."""
+    """Return masks that do not depend on the process."""
     return torch.arange(length, device=device).expand(rows, -1)
 
 
 def stepper(micro_batch: int | None = None) -> Stepper:
-    """Finetuning without contrast, whose negatives are those of a part."""
+    """Return finetuning without contrast, whose negatives would depend on the parts."""
     config = Config(
-        recipe="test", micro_batch=micro_batch, optim=OptimConfig(lr=1e-3),
+        name="test", micro_batch=micro_batch, optim=OptimConfig(lr=1e-3),
         model=CONFIG.model_copy(update={"contrast_weight": 0.0}),
     )  # fmt: skip
     found = find_method("finetune")
-    return build(config, found, found.Options(), torch.device("cpu"))
+    return build_stepper(config, found, found.Options(), torch.device("cpu"))
 
 
 def loaded(rows: slice = slice(None)) -> Batch:
@@ -54,41 +51,9 @@ def gradients(made: Stepper) -> torch.Tensor:
 def test_accumulated_parts_are_the_whole_batch(monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
     monkeypatch.setattr(cavmae, "shuffle", in_order)
     whole, split = stepper(), stepper(micro_batch=parts)
-    told = [made.step(loaded(), 0) for made in (whole, split)]
-    assert told[0]["mae_video"] == pytest.approx(told[1]["mae_video"], rel=1e-5)
+    results = [made.step(loaded(), 0) for made in (whole, split)]
+    assert results[0]["mae_video"] == pytest.approx(results[1]["mae_video"], rel=1e-5)
     assert torch.allclose(gradients(whole), gradients(split), atol=1e-6)
-
-
-def _rank(rank: int, folder: str) -> None:
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
-    )
-    cavmae.shuffle = in_order
-    made = stepper()
-    made.step(loaded(slice(rank, None, 2)), 0)
-    rows = torch.full((1 + 2 * rank, 2), float(rank), requires_grad=True)
-    gathered = dist.gather_rows(rows)
-    gathered.sum().backward()
-    torch.save((parameters(made), gathered.detach(), rows.grad), f"{folder}/{rank}.pt")
-    dist.stop()
-
-
-def test_two_processes_take_the_step_of_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mp.spawn(_rank, args=(str(tmp_path),), nprocs=2)
-    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
-    assert torch.equal(parts[0][0], parts[1][0])
-    monkeypatch.setattr(cavmae, "shuffle", in_order)
-    one = stepper()
-    one.step(loaded(), 0)
-    # Adam's first step is lr · sign(gradient): an entry near 0 may go the other way.
-    apart = (parameters(one) - parts[0][0]).abs() > 1e-5
-    assert apart.float().mean() < 1e-3
-    # Unequal numbers of rows are gathered in order, and only the own ones carry a gradient.
-    for rank in (0, 1):
-        assert parts[rank][1][:, 0].tolist() == [0.0, 1.0, 1.0, 1.0]
-        assert parts[rank][2].tolist() == [[1.0, 1.0]] * (1 + 2 * rank)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,8 +61,8 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch: pytest.Monkey
     lists = [range(10), range(3)]
     for size, least in ((6, "3 clips"), (8, "3 clips")):
         with pytest.raises(UserError, match=f"batch_size {size} and .*{least}.* 4 processes"):
-            check_split(Config(recipe="test", batch_size=size), lists)  # type: ignore[arg-type]
-    check_split(Config(recipe="test", batch_size=8), lists[:1])  # type: ignore[arg-type]
+            check_split(Config(name="test", batch_size=size), lists)  # type: ignore[arg-type]
+    check_split(Config(name="test", batch_size=8), lists[:1])  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
@@ -105,11 +70,11 @@ def test_compiled_blocks_give_the_same_losses_and_gradients() -> None:
     plain = CAVMAE(TINY)
     compiled = CAVMAE(TINY.model_copy(update={"compile": True}))
     compiled.load_state_dict(plain.state_dict())
-    told = []
+    results = []
     for model in (plain, compiled):
         torch.manual_seed(5)
         out = model(model.patches(*inputs(TINY)))
         out.loss.mean().backward()
-        told.append((out.loss.detach(), model.video.pos.grad))
-    assert torch.allclose(told[0][0], told[1][0], atol=1e-5)
-    assert torch.allclose(told[0][1], told[1][1], atol=1e-6)
+        results.append((out.loss.detach(), model.video.pos.grad))
+    assert torch.allclose(results[0][0], results[1][0], atol=1e-5)
+    assert torch.allclose(results[0][1], results[1][1], atol=1e-6)

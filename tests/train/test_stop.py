@@ -1,4 +1,4 @@
-"""Runs that are killed, told to stop or interrupted: what they say, and that they go on."""
+"""Runs that are killed, terminated or interrupted: what they print, and that they continue."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPO
-from tests.train.test_resume import SMALL, numbers
+from tests.train.test_resume import SMALL, numbers, reached
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 SETTINGS = (*SMALL, "epochs=12", "options.memory_size=4")
@@ -25,26 +25,25 @@ def command(store: Path, out: Path, *more: str) -> list[str]:
 
 
 def stopped(store: Path, out: Path, how: signal.Signals, *more: str) -> tuple[int, str]:
-    """Start a run, send it and all its processes a signal, as a terminal does; its exit code and
-    what it said."""
+    """Start a run and signal its process group, as a terminal does; return exit code and stderr."""
     with subprocess.Popen(
         command(store, out, *more), cwd=REPO, stderr=subprocess.PIPE, text=True,
         stdout=subprocess.DEVNULL, env=ONE_THREAD,
         start_new_session=True,
     ) as run:  # fmt: skip
-        deadline = time.monotonic() + 120
-        while not any((out / "checkpoints").glob("step-0000000[4-9]/shared.pt")):
+        deadline = time.monotonic() + 200
+        while not reached(out, 4):
             assert run.poll() is None, "it ended before it could be stopped"
             assert time.monotonic() < deadline
             time.sleep(0.01)
         os.killpg(run.pid, how)
-        _, said = run.communicate(timeout=60)
-        return run.returncode, said
+        _, stderr = run.communicate(timeout=200)
+        return run.returncode, stderr
 
 
 @pytest.fixture(scope="module")
 def whole(two_task_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody stops."""
+    """A run that is not stopped."""
     out = tmp_path_factory.mktemp("whole") / "run"
     subprocess.run(
         command(two_task_store, out), cwd=REPO, check=True, capture_output=True, env=ONE_THREAD
@@ -62,15 +61,15 @@ def whole(two_task_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         (signal.SIGINT, 130, "stopped after step", ("--workers", "1")),
     ],
 )
-def test_stopped_runs_go_on_to_the_same_numbers(
+def test_stopped_runs_continue_to_the_same_numbers(
     two_task_store: Path, whole: Path, tmp_path: Path,
     how: signal.Signals, code: int, word: str, more: tuple[str, ...],
 ) -> None:  # fmt: skip
     out = tmp_path / "run"
-    returned, said = stopped(two_task_store, out, how, *more)
-    assert returned == code, said
-    assert word in said
-    assert len(said.splitlines()) <= 3, said  # what it does, and what to do
+    returned, stderr = stopped(two_task_store, out, how, *more)
+    assert returned == code, stderr
+    assert word in stderr
+    assert len(stderr.splitlines()) <= 3, stderr  # where it stopped, and how to continue
     again = subprocess.run(
         command(two_task_store, out, *more),
         cwd=REPO, check=False, capture_output=True, text=True, env=ONE_THREAD,

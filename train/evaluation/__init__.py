@@ -1,1 +1,1 @@
-"""What a model has learnt, and what it has forgotten."""
+"""Scores of what a model has learnt and forgotten, one task a file."""

@@ -1,4 +1,4 @@
-"""Average score and average forgetting of a task × task matrix (spec 5.2)."""
+"""Average score and average forgetting of a task × task matrix."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,15 @@ from numpy.typing import NDArray
 
 
 def gap_difference(gaps: NDArray[np.float64]) -> float | None:
-    """How far the modality gap of tasks has shrunk again: mean over t < T of the largest
-    gap[k, t] - gap[T, t] over trainings k (spec 5.3). None for a single training or task."""
+    """Return how much the tasks' modality gaps have shrunk since their largest.
+
+    Args:
+        gaps: gaps[k, t] is the gap of task t after training on task k, [trainings, tasks].
+
+    Returns:
+        The mean over all tasks but the last of max over k of gaps[k, t] − gaps[T, t], as in the
+        STELLA paper; None for a single training or a single task.
+    """
     if len(gaps) < 2 or gaps.shape[1] < 2:
         return None
     return float((gaps.max(0) - gaps[-1])[:-1].mean())
@@ -16,7 +23,14 @@ def gap_difference(gaps: NDArray[np.float64]) -> float | None:
 
 @dataclass(frozen=True)
 class Summary:
-    """In the unit of the matrix. forgetting: None for a single task or a single training."""
+    """Summary of a matrix, in its unit.
+
+    Attributes:
+        average: Mean score over tasks after the last training.
+        forgetting_code: Forgetting as the published numbers compute it; None for a single task or
+            training.
+        forgetting_standard: Forgetting as Chaudhry et al. (ECCV 2018) define it; None likewise.
+    """
 
     average: float
     forgetting_code: float | None
@@ -24,12 +38,14 @@ class Summary:
 
 
 def summarise(matrix: NDArray[np.float64]) -> Summary:
-    """matrix[k, t]: score on task t after training on task k.
+    """Return average score and forgetting of a matrix a.
 
-    average: mean over tasks after the last. forgetting_code: as the published numbers are
-    computed, 1/(T-1) Σ over all t of max over k < T of (a[k,t] - a[T,t]), with the last task and
-    with scores from before t was trained. forgetting_standard: Chaudhry et al., over t < T and
+    `forgetting_code` is 1/(T−1) Σ over all t of max over k < T of (a[k, t] − a[T, t]): it includes
+    the last task and scores from before t was trained. `forgetting_standard` takes t < T and
     t ≤ k < T only.
+
+    Args:
+        matrix: matrix[k, t] is the score on task t after training on task k, [trainings, tasks].
     """
     last = matrix[-1]
     tasks = matrix.shape[1]

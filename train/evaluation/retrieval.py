@@ -1,4 +1,4 @@
-"""Zero-shot retrieval between sound and picture (spec 5.1), and the modality gap (5.3)."""
+"""Zero-shot audio→video and video→audio retrieval, and the modality gap."""
 
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -9,17 +9,20 @@ from torch.nn import functional as F
 
 RECALLS = (1, 5, 10)
 
-
 Ties = Literal["worst", "published"]
 
 
 def ranks(similarity: Tensor, ties: Ties = "worst") -> tuple[Tensor, Tensor]:
-    """(rank from 0 of the true column, the row of each rank) of a similarity [N, N].
+    """Rank the true column of each row, which has the row's own index.
 
-    A row's true column is its own number. "worst": ties count against, for a model that finds
-    everything alike has found nothing. "published": the released code looks the true value up in
-    the sorted row and takes every place where it stands, so that a tie counts for the model and
-    adds a rank (bug B22).
+    Args:
+        similarity: Similarities [N, N].
+        ties: "worst" counts ties against the model. "published" looks the true value up in the
+            sorted row and takes every place that holds it, as the released code does, so that a tie
+            counts for the model and adds a rank (bug B22).
+
+    Returns:
+        Ranks from 0, and the row of each rank.
     """
     true = similarity.diagonal()[:, None]
     if ties == "worst":
@@ -31,20 +34,28 @@ def ranks(similarity: Tensor, ties: Ties = "worst") -> tuple[Tensor, Tensor]:
 def retrieval(
     audio: Tensor, video: Tensor, groups: Mapping[str, Iterable[int]], ties: Ties = "worst"
 ) -> dict[str, dict[str, float]]:
-    """Scores in percent of each group of rows, in a gallery of all rows; and of "all".
+    """Score retrieval in a gallery of all rows.
 
-    audio, video: embeddings [N, D]. Names: `a2v_r1` … `v2a_r10`, `*_avg` (mean of the three),
-    `*_medr` (median rank, from 1).
+    Args:
+        audio: Embeddings [N, D].
+        video: Embeddings of the same clips [N, D].
+        groups: Rows to score together, by name.
+        ties: How equal similarities rank; see `ranks`.
+
+    Returns:
+        For each group and for "all" rows, in percent: R@1, 5 and 10 of audio→video (`a2v_r1` …)
+        and of video→audio (`v2a_r1` …), their means (`a2v_avg`, `v2a_avg`), and the median ranks
+        from 1 (`a2v_medr`, `v2a_medr`).
     """
     a, v = F.normalize(audio, dim=-1), F.normalize(video, dim=-1)
     similarity = a @ v.T
-    found = {"a2v": ranks(similarity, ties), "v2a": ranks(similarity.T, ties)}
+    by_direction = {"a2v": ranks(similarity, ties), "v2a": ranks(similarity.T, ties)}
     everything = {**{name: list(rows) for name, rows in groups.items()}, "all": range(len(a))}
     out: dict[str, dict[str, float]] = {}
     for name, rows in everything.items():
         index = torch.tensor(list(rows), dtype=torch.long)
         scores: dict[str, float] = {}
-        for direction, (rank, row) in found.items():
+        for direction, (rank, row) in by_direction.items():
             own = rank[torch.isin(row, index)].double()
             for k in RECALLS:
                 scores[f"{direction}_r{k}"] = 100 * float((own < k).double().mean())
@@ -55,11 +66,11 @@ def retrieval(
 
 
 def chance(gallery: int) -> float:
-    """The mean of R@1, R@5 and R@10, in percent, of ranking at random."""
+    """Return the mean of R@1, 5 and 10, in percent, of a random ranking of `gallery` clips."""
     return sum(100 * min(1.0, k / gallery) for k in RECALLS) / 3
 
 
 def modality_gap(audio: Tensor, video: Tensor) -> float:
-    """Distance of the centres of the normalised embeddings (Liang et al. 2022)."""
+    """Return the distance of the mean normalised embeddings (Liang et al., NeurIPS 2022)."""
     a, v = F.normalize(audio, dim=-1).mean(0), F.normalize(video, dim=-1).mean(0)
     return float((a - v).norm())

@@ -1,4 +1,4 @@
-"""Continual-learning methods, one file each, by name; `module:Class` gives one of your own."""
+"""Continual-learning methods, one file each, by name or as `module:Class`."""
 
 from avstore.datasets.references import load_object
 from avstore.train.errors import UserError
@@ -35,11 +35,18 @@ __all__ = [
 
 
 def find_method(name: str) -> type[Method]:
-    """The class of a method by its name, or by `module:Class`; a UserError where there is none."""
+    """Return the class of a method.
+
+    Args:
+        name: A name of `METHODS`, or `module:Class`, importable from the current directory.
+
+    Raises:
+        UserError: The method does not exist or is not a subclass of `Method`.
+    """
     target = METHODS.get(name, name)
     if ":" not in target:
         raise UserError(
-            f"no method {name!r}; there are: {', '.join(METHODS)}, or module:Class for your own"
+            f"no method {name!r}; there are: {', '.join(METHODS)}, or give module:Class"
         )
     try:
         found = load_object(target)

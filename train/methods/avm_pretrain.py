@@ -1,4 +1,4 @@
-"""Pre-training of the audio-video matching module on a frozen backbone (spec 3.2 and 4)."""
+"""Pre-training of STELLA's audio-video matching module (Lee et al., ICML 2024)."""
 
 from typing import Any
 
@@ -11,13 +11,17 @@ from avstore.train.systems.cavmae.model import CAVMAE
 
 
 class MatchingOptions(Options):
-    """avm_merge: see avstore.train.systems.cavmae.matching (bug B7)."""
+    """Settings of the matching module.
+
+    Attributes:
+        avm_merge: How heads are merged; see `AudioVideoMatching` (bug B7).
+    """
 
     avm_merge: Merge = "heads"
 
 
 class MatchingPretraining(Method):
-    """Trains the matching module alone; the backbone is as it was."""
+    """Trains the matching module on a frozen backbone."""
 
     Options = MatchingOptions
 
@@ -26,6 +30,7 @@ class MatchingPretraining(Method):
         self.avm = AudioVideoMatching(model.config.width, model.config.heads, options.avm_merge)
 
     def losses(self, batch: Inputs) -> dict[str, Tensor]:
+        """Return the matching loss of half true and half swapped pairs."""
         with torch.no_grad():
             audio, video = self.model.codes(self.patches(batch))
             pairing = pair_up(len(batch), audio.device)

@@ -1,4 +1,4 @@
-"""CLS-ER (Arani et al. 2022): a plastic and a stable copy as short- and long-term memories."""
+"""CLS-ER (Arani et al., ICLR 2022): replay, consistent with a plastic and a stable copy."""
 
 from typing import Any
 
@@ -6,14 +6,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avstore.train.methods.base import Inputs, MemoryOptions, ReplayMethod, Setup, penalty
-from avstore.train.methods.ema import follow, frozen_copy
+from avstore.train.methods.base import (
+    Inputs,
+    MemoryOptions,
+    ReplayMethod,
+    Setup,
+    frozen_copy,
+    penalty,
+    update_average,
+)
 from avstore.train.methods.memory import Rows
 from avstore.train.systems.cavmae.model import CAVMAE, Masked
 
 
 class CLSEROptions(MemoryOptions):
-    """reg_weight: of the consistency; *_freq: how often, *_alpha: how slowly a copy follows."""
+    """Settings of CLS-ER.
+
+    Attributes:
+        reg_weight: Weight of the consistency loss.
+        plastic_freq: Probability a step that the plastic copy is updated.
+        plastic_alpha: Decay of its moving average.
+        stable_freq: The same of the stable copy.
+        stable_alpha: The same of the stable copy.
+    """
 
     reg_weight: float = 0.1
     plastic_freq: float = 0.8
@@ -23,10 +38,16 @@ class CLSEROptions(MemoryOptions):
 
 
 class CLSER(ReplayMethod):
-    """Replay, consistent with whichever copy matches a replayed row's own pair better.
+    """Replays, with embeddings held to those of the copy that matches a row's pair better.
 
-    The paper picks the copy that is surer of the true class; without classes, the copy that
-    gives the true partner in the replayed batch the higher probability. Evaluated: the stable one.
+    The paper picks the copy with the higher probability of the true class. There are no classes
+    here, so it is the probability of the true partner within the replayed batch. The stable copy is
+    evaluated.
+
+    Attributes:
+        plastic: Moving average with the shorter memory.
+        stable: Moving average with the longer memory.
+        steps: Steps done.
     """
 
     Options = CLSEROptions
@@ -38,42 +59,47 @@ class CLSER(ReplayMethod):
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def losses(self, batch: Inputs) -> dict[str, Tensor]:
+        """Return the masked loss and the consistency of replayed rows."""
         _, past = self.draw(len(batch))
         target = self.target(past) if past else None
-        out = self.cav_with(batch, past)
-        found = {"cav": out.loss.mean()}
+        out = self.forward_with_past(batch, past)
+        losses = {"cav": out.loss.mean()}
         if target is not None:
-            found["consistency"] = penalty(self.options.reg_weight, len(batch), out, *target)
+            losses["consistency"] = penalty(self.options.reg_weight, len(batch), out, *target)
         self.remember(batch)
-        return found
+        return losses
 
     @torch.no_grad()
     def target(self, past: Rows) -> tuple[Tensor, Tensor]:
-        """Audio and video embeddings [M, D], each row from the copy that is surer of its pair."""
+        """Return audio and video embeddings [N, D], each row of the copy with the surer pair."""
         rows = self.patches(Inputs(past["video"], past["audio"]))
         stable, plastic = self.stable(rows), self.plastic(rows)
         temperature = self.model.config.temperature
-        (sure_a, sure_v), (less_a, less_v) = (sureness(m, temperature) for m in (stable, plastic))
+        (stable_a, stable_v), (plastic_a, plastic_v) = (
+            pair_probability(out, temperature) for out in (stable, plastic)
+        )
         return (
-            torch.where((sure_a > less_a)[:, None], stable.audio, plastic.audio),
-            torch.where((sure_v > less_v)[:, None], stable.video, plastic.video),
+            torch.where((stable_a > plastic_a)[:, None], stable.audio, plastic.audio),
+            torch.where((stable_v > plastic_v)[:, None], stable.video, plastic.video),
         )
 
-    def stepped(self) -> None:
+    def after_step(self) -> None:
+        """Update the copies, each with its own probability."""
         o, self.steps = self.options, self.steps + 1
         for copy, freq, alpha in (
             (self.plastic, o.plastic_freq, o.plastic_alpha),
             (self.stable, o.stable_freq, o.stable_alpha),
         ):
             if float(torch.rand(())) < freq:
-                follow(copy, self.model, alpha, int(self.steps))
+                update_average(copy, self.model, alpha, int(self.steps))
 
-    def evaluated(self) -> CAVMAE:
+    def eval_model(self) -> CAVMAE:
+        """Return the stable copy."""
         return self.stable
 
 
-def sureness(out: Masked, temperature: float) -> tuple[Tensor, Tensor]:
-    """Probability of the true partner, audio to video and video to audio, [B] each."""
+def pair_probability(out: Masked, temperature: float) -> tuple[Tensor, Tensor]:
+    """Return each row's probability of its true partner, audio→video [B] and video→audio [B]."""
     a, v = F.normalize(out.audio, dim=-1), F.normalize(out.video, dim=-1)
     logits = a @ v.T / temperature
     return logits.softmax(1).diagonal(), logits.softmax(0).diagonal()

@@ -1,4 +1,4 @@
-"""Dark experience replay ++ (Buzzega et al. 2020), with embeddings in the place of logits."""
+"""Dark Experience Replay++ (Buzzega et al., NeurIPS 2020), with embeddings instead of logits."""
 
 from torch import Tensor
 
@@ -6,26 +6,31 @@ from avstore.train.methods.base import Inputs, MemoryOptions, ReplayMethod, pena
 
 
 class DERppOptions(MemoryOptions):
-    """alpha: weight of the embeddings' drift."""
+    """Settings of DER++.
+
+    Attributes:
+        alpha: Weight of the embeddings' drift.
+    """
 
     alpha: float = 0.5
 
 
 class DERpp(ReplayMethod):
-    """Replay, and keep the replayed rows' pooled embeddings where they were when stored.
+    """Replays, and penalises the drift of replayed rows' embeddings since they were stored.
 
-    The paper draws once for the drift and once for the replay; the STELLA paper's throughput
-    and memory of DER++ equal those of ER, so one draw serves both, here as there.
+    The DER++ paper draws once for the drift and once for the replay. In the STELLA paper DER++ has
+    ER's throughput and memory, so one draw serves both, as here.
     """
 
     Options = DERppOptions
 
     def losses(self, batch: Inputs) -> dict[str, Tensor]:
+        """Return the masked loss and the drift of replayed rows."""
         _, past = self.draw(len(batch))
-        out = self.cav_with(batch, past)
-        found = {"cav": out.loss.mean()}
+        out = self.forward_with_past(batch, past)
+        losses = {"cav": out.loss.mean()}
         if past:
             weight = self.options.alpha
-            found["drift"] = penalty(weight, len(batch), out, past["z_a"], past["z_v"])
+            losses["drift"] = penalty(weight, len(batch), out, past["z_a"], past["z_v"])
         self.remember(batch, z_a=out.audio[: len(batch)], z_v=out.video[: len(batch)])
-        return found
+        return losses

@@ -1,4 +1,4 @@
-"""Experience replay (Rolnick et al. 2019; Chaudhry et al. 2019)."""
+"""Experience replay (Rolnick et al., NeurIPS 2019; Chaudhry et al., 2019)."""
 
 from torch import Tensor
 
@@ -6,10 +6,11 @@ from avstore.train.methods.base import Inputs, ReplayMethod
 
 
 class ER(ReplayMethod):
-    """Current rows and as many from memory, in one batch with one contrastive loss."""
+    """Trains on the current rows and as many replayed ones, in one contrastive batch."""
 
     def losses(self, batch: Inputs) -> dict[str, Tensor]:
+        """Return the masked loss of current and replayed rows."""
         _, past = self.draw(len(batch))
-        loss = self.cav_with(batch, past).loss.mean()
+        loss = self.forward_with_past(batch, past).loss.mean()
         self.remember(batch)
         return {"cav": loss}

@@ -1,20 +1,33 @@
-"""ESMER (Sarfraz et al. 2023): learn less from what the stable copy finds surprising."""
+"""ESMER (Sarfraz et al., ICLR 2023): learn less from rows on which the stable copy errs."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from avstore.train.methods.base import Inputs, MemoryOptions, ReplayMethod, Setup, penalty
-from avstore.train.methods.ema import follow, frozen_copy
+from avstore.train.methods.base import (
+    Inputs,
+    MemoryOptions,
+    ReplayMethod,
+    Setup,
+    frozen_copy,
+    penalty,
+    update_average,
+)
 from avstore.train.systems.cavmae.model import CAVMAE
 
 
 class ESMEROptions(MemoryOptions):
-    """loss_margin: how often the running mean a loss may be before it counts less (β).
+    """Settings of ESMER.
 
-    loss_alpha: how slowly the running mean follows; std_margin: losses further than that many
-    deviations above the batch's mean do not enter it. ema_*: the stable copy.
+    Attributes:
+        reg_weight: Weight of the consistency loss.
+        ema_freq: Probability a step that the stable copy is updated.
+        ema_alpha: Decay of its moving average.
+        loss_margin: Multiple of the running mean above which a loss counts less (β).
+        loss_alpha: Decay of the running mean.
+        std_margin: Losses more than this many standard deviations above the batch's mean do not
+            enter the running mean.
     """
 
     reg_weight: float = 0.15
@@ -26,9 +39,14 @@ class ESMEROptions(MemoryOptions):
 
 
 class ESMER(ReplayMethod):
-    """Replay with losses scaled by surprise, and only the unsurprising rows remembered.
+    """Replays, with losses scaled down for rows of high error, which are not remembered.
 
-    Evaluated: the stable copy.
+    The stable copy is evaluated.
+
+    Attributes:
+        stable: Moving average of the model.
+        steps: Steps done.
+        running: Running mean of the stable copy's loss.
     """
 
     Options = ESMEROptions
@@ -42,40 +60,50 @@ class ESMER(ReplayMethod):
         self.register_buffer("running", torch.zeros(()))
 
     def losses(self, batch: Inputs) -> dict[str, Tensor]:
+        """Return the weighted masked loss and the consistency of replayed rows."""
         _, past = self.draw(len(batch))
         with torch.no_grad():
-            surprise = self.stable(self.patches(batch)).loss
+            error = self.stable(self.patches(batch)).loss
             kept = self.stable(self.patches(Inputs(past["video"], past["audio"]))) if past else None
-        weight, ordinary = self.weigh(surprise)
-        out = self.cav_with(batch, past)
+        weight, ordinary = self.weigh(error)
+        out = self.forward_with_past(batch, past)
         replayed = torch.ones(len(out.loss) - len(batch), device=weight.device)
-        found = {"cav": (torch.cat([weight, replayed]) * out.loss).mean()}
+        losses = {"cav": (torch.cat([weight, replayed]) * out.loss).mean()}
         if kept is not None:
             reg = self.options.reg_weight
-            found["consistency"] = penalty(reg, len(batch), out, kept.audio, kept.video)
+            losses["consistency"] = penalty(reg, len(batch), out, kept.audio, kept.video)
         if bool(ordinary.any()):
             self.remember(Inputs(batch.video[ordinary], batch.audio[ordinary]))
-        self.track(surprise)
-        return found
+        self.track(error)
+        return losses
 
-    def weigh(self, surprise: Tensor) -> tuple[Tensor, Tensor]:
-        """Weight of each row [B], and whether it is ordinary enough to be remembered [B]."""
+    def weigh(self, error: Tensor) -> tuple[Tensor, Tensor]:
+        """Weigh rows by the stable copy's loss.
+
+        Args:
+            error: The stable copy's loss of each row [B].
+
+        Returns:
+            The weight of each row [B], and whether it may be remembered [B].
+        """
         if float(self.running) <= 0:
-            return torch.ones_like(surprise), torch.ones_like(surprise, dtype=torch.bool)
-        ordinary = surprise <= self.options.loss_margin * self.running
-        return torch.where(ordinary, 1.0, self.running / surprise), ordinary
+            return torch.ones_like(error), torch.ones_like(error, dtype=torch.bool)
+        ordinary = error <= self.options.loss_margin * self.running
+        return torch.where(ordinary, 1.0, self.running / error), ordinary
 
-    def track(self, surprise: Tensor) -> None:
-        """Move the running mean by the losses that are no outliers in their batch."""
+    def track(self, error: Tensor) -> None:
+        """Update the running mean with the losses [B] that are no outliers in their batch."""
         o, self.steps = self.options, self.steps + 1
-        spread = surprise.std() if len(surprise) > 1 else surprise.new_zeros(())
-        inliers = surprise[surprise <= surprise.mean() + o.std_margin * spread]
+        spread = error.std() if len(error) > 1 else error.new_zeros(())
+        inliers = error[error <= error.mean() + o.std_margin * spread]
         a = min(1 - 1 / (int(self.steps) + 1), o.loss_alpha)
         self.running = a * self.running + (1 - a) * inliers.mean()
 
-    def stepped(self) -> None:
+    def after_step(self) -> None:
+        """Update the stable copy, with its probability."""
         if float(torch.rand(())) < self.options.ema_freq:
-            follow(self.stable, self.model, self.options.ema_alpha, int(self.steps))
+            update_average(self.stable, self.model, self.options.ema_alpha, int(self.steps))
 
-    def evaluated(self) -> CAVMAE:
+    def eval_model(self) -> CAVMAE:
+        """Return the stable copy."""
         return self.stable

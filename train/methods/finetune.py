@@ -1,4 +1,4 @@
-"""Sequential finetuning: train on what comes, remember nothing. The lower bound."""
+"""Sequential finetuning: train on each task in turn, without replay. The lower bound."""
 
 from torch import Tensor
 
@@ -6,10 +6,11 @@ from avstore.train.methods.base import Inputs, Method
 
 
 class Finetune(Method):
-    """MAE and contrastive loss on the current batch."""
+    """Trains reconstruction and contrastive loss on the current batch."""
 
     def losses(self, batch: Inputs) -> dict[str, Tensor]:
-        out = self.cav(batch)
+        """Return the reconstruction losses and the contrastive loss."""
+        out = self.forward_masked(batch)
         return {
             "mae_audio": out.mae_audio.mean(),
             "mae_video": out.mae_video.mean(),

@@ -1,13 +1,13 @@
-"""FLAVA (Lee et al. 2023): the first version of the STELLA paper, under its own names.
+"""FLAVA (Lee et al., arXiv 2310.08204v1, 2023): the first version of the STELLA paper.
 
-Localized audio-video alignment (LAVA) is what STELLA calls LPIS, forget-robust multimodal patch
-selection (FRS) is its RCA, and FLAVA's pruning-probability matrix is its correlation score. The
-published results of FLAVA and STELLA are the same digits, and no code of FLAVA was published: so
-this is the same computation, and a run of the one equals a run of the other.
+Its localized audio-video alignment (LAVA) is STELLA's LPIS, its forget-robust multimodal patch
+selection (FRS) is STELLA's RCA, and its pruning-probability matrix is STELLA's correlation score.
+The published results are equal to the digit and FLAVA's code was not published, so this is the same
+computation: a run of one equals a run of the other.
 """
 
 from avstore.train.methods.stella import STELLA
 
 
 class FLAVA(STELLA):
-    """Localized alignment (`lpis`), forget-robust selection (`rca`), replay with drift."""
+    """STELLA under its first name: LAVA is the option `lpis`, FRS the option `rca`."""

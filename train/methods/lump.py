@@ -1,4 +1,4 @@
-"""LUMP (Madaan et al. 2022): train on mixtures of the current batch with the past."""
+"""LUMP (Madaan et al., ICLR 2022): train on mixtures of current and replayed rows."""
 
 import torch
 from pydantic import Field
@@ -8,27 +8,32 @@ from avstore.train.methods.base import Inputs, MemoryOptions, ReplayMethod
 
 
 class LUMPOptions(MemoryOptions):
-    """alpha: both parameters of the Beta distribution of the mixing share (the authors' 0.4)."""
+    """Settings of LUMP.
+
+    Attributes:
+        alpha: Both parameters of the mixing share's Beta distribution (0.4 in the authors' code).
+    """
 
     alpha: float = Field(default=0.4, gt=0)
 
 
 class LUMP(ReplayMethod):
-    """λ current + (1 − λ) past, pixels and spectrogram alike; no more rows than the batch has."""
+    """Trains on λ · current + (1 − λ) · replayed rows, frames and fbank alike."""
 
     Options = LUMPOptions
 
     def losses(self, batch: Inputs) -> dict[str, Tensor]:
+        """Return the masked loss of the mixed rows [B]."""
         _, past = self.draw(len(batch))
         mixed = batch
         if past:
             alpha = torch.tensor(self.options.alpha)
             share = float(torch.distributions.Beta(alpha, alpha).sample())
-            # While the memory holds fewer rows than the batch, they are used again.
+            # A memory with fewer rows than the batch gives its rows several times.
             partner = torch.arange(len(batch), device=batch.video.device) % len(past["video"])
             mixed = Inputs(
                 share * batch.video + (1 - share) * past["video"][partner],
                 share * batch.audio + (1 - share) * past["audio"][partner],
             )
         self.remember(batch)
-        return {"cav": self.cav(mixed).loss.mean()}
+        return {"cav": self.forward_masked(mixed).loss.mean()}

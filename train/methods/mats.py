@@ -1,4 +1,4 @@
-"""MATS, motion-centric token selection (Hwang et al. 2022): keep what changes over time."""
+"""Motion-centric token selection (MATS, Hwang et al., 2022): keep patches that change."""
 
 import torch
 from torch import Tensor
@@ -6,33 +6,42 @@ from torch.nn import functional as F
 
 from avstore.train.methods.base import Inputs
 from avstore.train.methods.random import RandomPatches
-from avstore.train.systems.cavmae.patches import Patches, choose
+from avstore.train.systems.cavmae.patches import Patches, select_patches
 
 
 class MATS(RandomPatches):
-    """Keeps the patches whose embedding differs most from that of the instant before.
+    """Keeps the patches whose embedding differs most from the one at the time before.
 
-    The paper selects video tokens by motion; the fbank's patches are treated alike along time.
-    Patches of the first instant are compared with the second.
+    The paper selects video tokens by motion; fbank patches are selected alike. Patches of the first
+    time are compared with the second.
     """
 
     def select(self, batch: Inputs) -> Patches:
+        """Return the patches of a batch that change most."""
         c, patches = self.model.config, self.patches(batch)
         with torch.no_grad():
             video = change(_embed(self.model.video.patch, patches.video), c.frames)
             audio = change(_embed(self.model.audio.patch, patches.audio), c.audio_steps)
-        return choose(
+        return select_patches(
             patches,
             video.argsort(dim=1, descending=True, stable=True)[:, : self.keep_video],
             audio.argsort(dim=1, descending=True, stable=True)[:, : self.keep_audio],
         )
 
 
-def change(embedded: Tensor, instants: int) -> Tensor:
-    """Distance of each token [B, L, D], L = instants · places, to the instant before: [B, L]."""
+def change(embedded: Tensor, times: int) -> Tensor:
+    """Return the distance of each token to the same place at the time before.
+
+    Args:
+        embedded: Tokens [B, L, D] with L = times · places, time-major.
+        times: Frames or fbank steps.
+
+    Returns:
+        Distances [B, L].
+    """
     batch, length, width = embedded.shape
-    x = embedded.reshape(batch, instants, length // instants, width)
-    if instants == 1:
+    x = embedded.reshape(batch, times, length // times, width)
+    if times == 1:
         return torch.zeros(batch, length, device=x.device)
     moved = (x[:, 1:] - x[:, :-1]).norm(dim=-1)
     return torch.cat([moved[:, :1], moved], dim=1).reshape(batch, length)

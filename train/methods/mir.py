@@ -1,35 +1,40 @@
-"""Maximally interfered retrieval (Aljundi et al. 2019)."""
+"""Maximally interfered retrieval (Aljundi et al., NeurIPS 2019)."""
 
 import torch
 from torch import Tensor
 
 from avstore.train.methods.base import Inputs, MemoryOptions, ReplayMethod
+from avstore.train.methods.lookahead import look_ahead, mask_seed, require_optimizer, row_losses
 from avstore.train.methods.memory import Rows
-from avstore.train.methods.virtual import after_step, mask_seed, require, row_losses
 
 
 class MIROptions(MemoryOptions):
-    """search_factor: candidates drawn, as a multiple of the batch."""
+    """Settings of MIR.
+
+    Attributes:
+        search_factor: Candidates to draw, as a multiple of the batch.
+    """
 
     search_factor: int = 5
 
 
 class MIR(ReplayMethod):
-    """Replays those of the candidates whose loss the current batch would raise most."""
+    """Replays the candidates whose loss a step on the current batch would raise most."""
 
     Options = MIROptions
 
     def losses(self, batch: Inputs) -> dict[str, Tensor]:
+        """Return the masked loss of current and replayed rows."""
         _, past = self.draw(self.options.search_factor * len(batch))
         if past:
             past = self.most_interfered(batch, past)
-        loss = self.cav_with(batch, past).loss.mean()
+        loss = self.forward_with_past(batch, past).loss.mean()
         self.remember(batch)
         return {"cav": loss}
 
     def most_interfered(self, batch: Inputs, candidates: Rows) -> Rows:
-        """As many candidates as the batch has rows, by the rise of their own loss."""
-        ahead = after_step(self.model, batch, require(self.optimizer))
+        """Return as many candidates as the batch has rows, by the rise of their loss."""
+        ahead = look_ahead(self.model, batch, require_optimizer(self.optimizer))
         rows, seed = Inputs(candidates["video"], candidates["audio"]), mask_seed()
         with torch.no_grad():
             now = row_losses(self.model, None, rows, seed)

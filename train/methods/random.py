@@ -1,4 +1,4 @@
-"""Random patch selection: the ablation's control (DER++ on half of the patches)."""
+"""Random patch selection: DER++ on half of the patches, the control of STELLA's ablation."""
 
 from typing import Any
 
@@ -9,11 +9,16 @@ from avstore.train.methods.base import Inputs, Setup, penalty
 from avstore.train.methods.derpp import DERpp, DERppOptions
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.model_config import ModelConfig
-from avstore.train.systems.cavmae.patches import Patches, choose, concat, shuffle
+from avstore.train.systems.cavmae.patches import Patches, concat, select_patches, shuffle
 
 
 class SelectionOptions(DERppOptions):
-    """core_*_ratio: the share of patches that is dropped, as the published settings name it."""
+    """Settings of methods that select patches, under the names of the published settings.
+
+    Attributes:
+        core_video_ratio: Share of video patches to drop.
+        core_audio_ratio: Share of audio patches to drop.
+    """
 
     core_video_ratio: float = 0.5
     core_audio_ratio: float = 0.5
@@ -30,45 +35,50 @@ class RandomPatches(DERpp):
 
     @property
     def keep_video(self) -> int:
-        """κ_v: video patches that are kept."""
+        """Video patches to keep (κ_v)."""
         return int(self.model.config.video_tokens * (1 - self.options.core_video_ratio))
 
     @property
     def keep_audio(self) -> int:
-        """κ_a: audio patches that are kept."""
+        """Audio patches to keep (κ_a)."""
         return int(self.model.config.audio_tokens * (1 - self.options.core_audio_ratio))
 
     def select(self, batch: Inputs) -> Patches:
-        """The patches of a batch that are trained on."""
+        """Return the patches of a batch to train on."""
         c, device = self.model.config, batch.video.device
-        return choose(
+        return select_patches(
             self.patches(batch),
             shuffle(len(batch), c.video_tokens, device)[:, : self.keep_video],
             shuffle(len(batch), c.audio_tokens, device)[:, : self.keep_audio],
         )
 
     def losses(self, batch: Inputs) -> dict[str, Tensor]:
+        """Return the masked loss of the selected patches and the drift of replayed rows."""
         _, past = self.draw(len(batch))
         chosen = self.select(batch)
         if past:
             chosen = concat(chosen, self.select(Inputs(past["video"], past["audio"])))
-        out = self.cav(chosen)
-        found = {"cav": out.loss.mean()}
+        out = self.forward_masked(chosen)
+        losses = {"cav": out.loss.mean()}
         if past:
             weight = self.options.alpha
-            found["drift"] = penalty(weight, len(batch), out, past["z_a"], past["z_v"])
+            losses["drift"] = penalty(weight, len(batch), out, past["z_a"], past["z_v"])
         self.remember(batch, z_a=out.audio[: len(batch)], z_v=out.video[: len(batch)])
-        return found
+        return losses
 
 
 def require_hidden(config: ModelConfig, keep_video: int, keep_audio: int) -> None:
-    """Of the kept patches some must be left to predict. Raises UserError."""
+    """Check that some of the kept patches are hidden, so that there is something to predict.
+
+    Raises:
+        UserError: All kept patches of a modality are visible.
+    """
     for name, keep, seen in (
         ("video", keep_video, config.video_visible),
         ("audio", keep_audio, config.audio_visible),
     ):
         if keep <= seen:
             raise UserError(
-                f"{keep} {name} patches are kept and {seen} of them visible, so none is left to "
-                "predict: raise model.mask_ratio or lower the method's dropped share"
+                f"{keep} {name} patches are kept and {seen} of them visible, so none is hidden; "
+                "raise model.mask_ratio or lower the share that the method drops"
             )

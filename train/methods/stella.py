@@ -1,4 +1,7 @@
-"""STELLA (Lee et al. 2024): train on patches that are aligned and not about to be forgotten."""
+"""STELLA (Lee et al., ICML 2024): train on aligned patches that do not cause forgetting.
+
+The numbered steps are those of the released training code.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +14,7 @@ from avstore.train.methods.memory import Rows
 from avstore.train.methods.random import require_hidden
 from avstore.train.systems.cavmae.matching import AudioVideoMatching, Merge, matching_loss, pair_up
 from avstore.train.systems.cavmae.model import CAVMAE
-from avstore.train.systems.cavmae.patches import Patches, choose, concat
+from avstore.train.systems.cavmae.patches import Patches, concat, select_patches
 from avstore.train.systems.cavmae.selection import (
     Alignment,
     forgetting,
@@ -22,10 +25,18 @@ from avstore.train.systems.cavmae.selection import (
 
 
 class STELLAOptions(MemoryOptions):
-    """The published settings (spec 3.3); core_*_ratio is the share that is dropped.
+    """The published settings.
 
-    lpis and rca switch the two parts off for the ablation: without lpis all patches count the
-    same; without rca nothing is pruned. avm_merge: see systems/cavmae/matching.py (B7).
+    Attributes:
+        alpha: Weight of the embeddings' drift.
+        core_video_ratio: Share of video patches to drop.
+        core_audio_ratio: Share of audio patches to drop.
+        num_core_audio_times: Time steps of a chunk of audio patches.
+        temperature: Of the attention that gives importance.
+        matching_loss_weight: Weight of the matching module's loss.
+        lpis: Whether to score patches; without it all are equally important.
+        rca: Whether to prune patches that are correlated with the past.
+        avm_merge: How the matching module merges heads; see `AudioVideoMatching` (bug B7).
     """
 
     alpha: float = 0.5
@@ -40,8 +51,15 @@ class STELLAOptions(MemoryOptions):
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Order of the patches of each row, and the probabilities of pruning them."""
+class PatchChoice:
+    """Order of each row's patches, and the probabilities of pruning them.
+
+    Attributes:
+        order_v: Video patches [B, Lv]; the first κ_v are trained on.
+        order_a: Audio patches [B, La]; the first κ_a are trained on.
+        prune_v: Probabilities of the video patches [B, Lv].
+        prune_a: Probabilities of the audio patches [B, La].
+    """
 
     order_v: Tensor
     order_a: Tensor
@@ -50,7 +68,13 @@ class Choice:
 
 
 class STELLA(ReplayMethod):
-    """LPIS scores patches, RCA prunes, the rest is drawn and trained on with replay."""
+    """Scores patches (LPIS), prunes (RCA), draws from the rest and trains with replay.
+
+    Attributes:
+        avm: The matching module.
+        keep_v: Video patches to keep (κ_v).
+        keep_a: Audio patches to keep (κ_a).
+    """
 
     Options = STELLAOptions
 
@@ -63,74 +87,82 @@ class STELLA(ReplayMethod):
         require_hidden(c, self.keep_v, self.keep_a)
 
     def losses(self, batch: Inputs) -> dict[str, Tensor]:
+        """Return masked loss, matching loss and the drift of replayed rows."""
         patches = self.patches(batch)
-        found, matching = self.align(patches)
+        alignment, matching = self.align(patches)
         _, past = self.draw(len(batch))
-        choice = self.choose_current(found, past)
+        choice = self.choose_current(alignment, past)
         chosen = self.gather(patches, choice)
         if past:
             chosen = concat(chosen, self.choose_past(past))
-        out = self.cav(chosen)
+        out = self.forward_masked(chosen)
         losses = {"cav": out.loss.mean(), "matching": self.options.matching_loss_weight * matching}
         if past:
             weight = self.options.alpha
             losses["drift"] = penalty(weight, len(batch), out, past["z_a"], past["z_v"])
         z = {"z_a": out.audio[: len(batch)], "z_v": out.video[: len(batch)]}
-        self.store(batch, chosen, choice, found, z)
+        self.store(batch, chosen, choice, alignment, z)
         return losses
 
     def align(self, patches: Patches) -> tuple[Alignment, Tensor]:
-        """Steps 1 and 2: importance of each patch, and the matching module's own loss.
+        """Return the importance of each patch and the matching loss (steps 1 and 2).
 
-        The backbone sees all patches and is not trained by this.
+        The backbone sees all patches, without gradient.
         """
         with torch.no_grad():
             codes_a, codes_v = self.model.codes(patches)
             joint_a, joint_v = self.model.join(codes_a, codes_v)
             projected = self.avm.project(joint_a, joint_v)
             o = self.options
-            found = localise(projected, o.temperature, self.keep_v, self.keep_a, flat=not o.lpis)
+            alignment = localise(
+                projected, o.temperature, self.keep_v, self.keep_a, flat=not o.lpis
+            )
             pairing = pair_up(len(patches), codes_a.device)
-            # Rows that keep their video are joined already.
+            # Rows that keep their own video have passed the joint blocks already.
             apart = pairing.negatives
             mixed_a, mixed_v = self.model.join(codes_a[apart], codes_v[pairing.video[apart]])
             joint_a = joint_a.index_copy(0, apart, mixed_a.to(joint_a.dtype))
             joint_v = joint_v.index_copy(0, apart, mixed_v.to(joint_v.dtype))
-        return found, matching_loss(self.avm(joint_a, joint_v), pairing.label)
+        return alignment, matching_loss(self.avm(joint_a, joint_v), pairing.label)
 
-    def choose_current(self, found: Alignment, past: Rows) -> Choice:
-        """Steps 3 and 4 for the current rows; with no past, simply the most important patches."""
+    def choose_current(self, alignment: Alignment, past: Rows) -> PatchChoice:
+        """Choose patches of the current rows (steps 3 and 4); the most important without a past."""
         prune_v, prune_a = (
-            torch.zeros_like(found.importance_v),
-            torch.zeros_like(found.importance_a),
+            torch.zeros_like(alignment.importance_v),
+            torch.zeros_like(alignment.importance_a),
         )
         if not past:
-            return Choice(found.order_v, found.order_a, prune_v, prune_a)
+            return PatchChoice(alignment.order_v, alignment.order_a, prune_v, prune_a)
         if self.options.rca:
-            prune_v, prune_a = self.correlate(found, past)
-        return Choice(
-            self.order_video(found.importance_v, prune_v),
-            self.order_audio(found.importance_a, prune_a),
+            prune_v, prune_a = self.correlate(alignment, past)
+        return PatchChoice(
+            self.order_video(alignment.importance_v, prune_v),
+            self.order_audio(alignment.importance_a, prune_a),
             prune_v,
             prune_a,
         )
 
-    def correlate(self, found: Alignment, past: Rows) -> tuple[Tensor, Tensor]:
-        """Step 3: current row n against replayed row n (again from the first, if fewer)."""
-        partner = self.partners(found, past)
+    def correlate(self, alignment: Alignment, past: Rows) -> tuple[Tensor, Tensor]:
+        """Return the pruning probabilities of video [B, Lv] and audio [B, La] (step 3)."""
+        partner = self.partners(alignment, past)
         past_a, past_v = past["q_a"][partner], past["q_v"][partner]
         return (
-            forgetting(found.keys_v, past_a, found.query_a, found.order_v, self.keep_v),
-            forgetting(found.keys_a, past_v, found.query_v, found.order_a, self.keep_a),
+            forgetting(alignment.keys_v, past_a, alignment.query_a, alignment.order_v, self.keep_v),
+            forgetting(alignment.keys_a, past_v, alignment.query_v, alignment.order_a, self.keep_a),
         )
 
-    def partners(self, found: Alignment, past: Rows) -> Tensor:
-        """Which replayed row each current row is compared with."""
-        return torch.arange(len(found.order_v), device=found.order_v.device) % len(past["q_a"])
+    def partners(self, alignment: Alignment, past: Rows) -> Tensor:
+        """Return the replayed row to compare each current row with [B]: row n with row n.
+
+        Fewer replayed rows than current ones are used several times.
+        """
+        return torch.arange(len(alignment.order_v), device=alignment.order_v.device) % len(
+            past["q_a"]
+        )
 
     def choose_past(self, past: Rows) -> Patches:
-        """Replayed rows are drawn anew, from their stored importance and probabilities."""
-        choice = Choice(
+        """Draw patches of replayed rows by their stored importance and probabilities."""
+        choice = PatchChoice(
             self.order_video(past["i_v"], past["p_v"]),
             self.order_audio(past["i_a"], past["p_a"]),
             past["p_v"],
@@ -139,28 +171,32 @@ class STELLA(ReplayMethod):
         return self.gather(self.patches(Inputs(past["video"], past["audio"])), choice)
 
     def order_video(self, importance: Tensor, prune: Tensor) -> Tensor:
+        """Return a drawn order of video patches [B, Lv]."""
         return select_video(importance, torch.rand_like(prune) < prune)
 
     def order_audio(self, importance: Tensor, prune: Tensor) -> Tensor:
+        """Return a drawn order of audio patches [B, La], in chunks of time."""
         pruned = torch.rand_like(prune) < prune
         bands, steps = self.model.config.audio_bands, self.options.num_core_audio_times
         return select_audio(importance, pruned, self.keep_a, bands, steps)
 
-    def gather(self, patches: Patches, choice: Choice) -> Patches:
-        """Step 5: the pixels of the chosen patches."""
-        return choose(patches, choice.order_v[:, : self.keep_v], choice.order_a[:, : self.keep_a])
+    def gather(self, patches: Patches, choice: PatchChoice) -> Patches:
+        """Return the pixels of the chosen patches (step 5)."""
+        return select_patches(
+            patches, choice.order_v[:, : self.keep_v], choice.order_a[:, : self.keep_a]
+        )
 
     def store(
-        self, batch: Inputs, chosen: Patches, choice: Choice, found: Alignment, z: Rows
+        self, batch: Inputs, chosen: Patches, choice: PatchChoice, alignment: Alignment, z: Rows
     ) -> None:
-        """Step 8: offer pixels, embeddings, queries, probabilities and importance."""
+        """Offer pixels, embeddings, queries, probabilities and importance (step 8)."""
         self.remember(
             batch,
-            q_a=found.query_a,
-            q_v=found.query_v,
+            q_a=alignment.query_a,
+            q_v=alignment.query_v,
             p_v=choice.prune_v,
             p_a=choice.prune_a,
-            i_v=found.importance_v,
-            i_a=found.importance_a,
+            i_v=alignment.importance_v,
+            i_a=alignment.importance_a,
             **z,
         )

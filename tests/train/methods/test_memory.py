@@ -5,23 +5,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avstore.train.methods.memory import Reservoir
+from avstore.train.methods.memory import RehearsalMemory
 
 
-def fill(memory: Reservoir, count: int, batch: int) -> None:
+def fill(memory: RehearsalMemory, count: int, batch: int) -> None:
     for start in range(0, count, batch):
         number = torch.arange(start, min(count, start + batch))
         memory.add({"x": number.float()[:, None].expand(-1, 3), "id": number})
 
 
-def contents(memory: Reservoir) -> list[int]:
+def contents(memory: RehearsalMemory) -> list[int]:
     return memory.state_dict()["rows"]["id"].tolist()
 
 
 @settings(max_examples=30, deadline=None)
 @given(capacity=st.integers(1, 9), count=st.integers(1, 40), batch=st.integers(1, 7))
 def test_rows_stay_whole_and_distinct(capacity: int, count: int, batch: int) -> None:
-    memory = Reservoir(capacity)
+    memory = RehearsalMemory(capacity)
     fill(memory, count, batch)
     assert len(memory) == min(capacity, count)
     ids = contents(memory)
@@ -38,7 +38,7 @@ def test_every_row_is_kept_as_often() -> None:
     torch.manual_seed(0)
     kept = torch.zeros(20)
     for _ in range(3000):
-        memory = Reservoir(5)
+        memory = RehearsalMemory(5)
         fill(memory, 20, 6)
         kept[contents(memory)] += 1
     # Binomial(3000, 1/4): the standard deviation of the share is 0.0079.
@@ -46,10 +46,10 @@ def test_every_row_is_kept_as_often() -> None:
 
 
 def test_state_comes_back_and_edits_are_kept() -> None:
-    memory = Reservoir(4)
+    memory = RehearsalMemory(4)
     fill(memory, 9, 2)
     memory.write(torch.tensor([1]), {"x": torch.full((1, 3), -1.0)})
-    other = Reservoir(4)
+    other = RehearsalMemory(4)
     other.load_state_dict(memory.state_dict())
     assert contents(other) == contents(memory)
     assert other.state_dict()["rows"]["x"][1].tolist() == [-1.0] * 3
@@ -59,6 +59,6 @@ def test_state_comes_back_and_edits_are_kept() -> None:
     fill(other, 5, 5)
     assert contents(other) == contents(memory)
     with pytest.raises(ValueError, match="same memory size"):
-        Reservoir(5).load_state_dict(memory.state_dict())
+        RehearsalMemory(5).load_state_dict(memory.state_dict())
     with pytest.raises(ValueError, match="not 0"):
-        Reservoir(0)
+        RehearsalMemory(0)

@@ -1,4 +1,4 @@
-"""The MAE decoder: predicts the pixels of the patches that the encoder did not see."""
+"""The MAE decoder, which predicts the pixels of hidden patches."""
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +8,9 @@ from avstore.train.systems.cavmae.model_config import ModelConfig
 
 
 class Decoder(nn.Module):
-    """Linear to the decoder's width, mask tokens, position, modality, blocks, norm, a head each.
+    """Linear to the decoder's width, mask tokens, positions, modality, blocks, norm, two heads.
 
-    Attention does not care for the order of its tokens, so those stay in the order of the
-    shuffle, visible first: nothing is sorted back.
+    Tokens stay in the order of the shuffle, visible ones first: attention does not depend on it.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -38,10 +37,17 @@ class Decoder(nn.Module):
     def forward(
         self, audio: Tensor, video: Tensor, audio_ids: Tensor, video_ids: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Visible tokens [B, visible, D] and all ids [B, K], visible ones first.
+        """Predict the pixels of hidden patches.
 
-        Returns the predicted pixels of the hidden patches: [B, Ka - visible, q*q] and
-        [B, Kv - visible, 3*p*p], each vector in the order row, column, channel.
+        Args:
+            audio: Visible audio tokens [B, visible_a, D].
+            video: Visible video tokens [B, visible_v, D].
+            audio_ids: Positions of all audio patches, visible ones first, [B, Ka].
+            video_ids: Positions of all video patches, visible ones first, [B, Kv].
+
+        Returns:
+            Pixels of hidden audio patches [B, Ka - visible_a, q*q] and of hidden video patches
+            [B, Kv - visible_v, 3*p*p], each vector in the order row, column, channel.
         """
         a = self._fill(self.embed(audio), audio_ids, "audio")
         v = self._fill(self.embed(video), video_ids, "video")

@@ -1,4 +1,4 @@
-"""Transformer blocks: pre-norm, qkv bias, exact GELU, no dropout (spec 3.1)."""
+"""Transformer blocks (pre-norm, qkv bias, exact GELU, no dropout) and position tables."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ ROUTES: tuple[Route, ...] = ("joint", "audio", "video")
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention [B, N, D] -> [B, N, D]; `plain` writes the softmax out."""
+    """Multi-head self-attention [B, N, D] -> [B, N, D]; kind "plain" computes the whole softmax."""
 
     def __init__(self, width: int, heads: int, kind: str) -> None:
         super().__init__()
@@ -21,6 +21,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Attend within each row of x [B, N, D]."""
         batch, length, width = x.shape
         qkv = self.qkv(x).reshape(batch, length, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
@@ -34,7 +35,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Linear, GELU, Linear."""
+    """Linear, GELU, Linear: [B, N, D] -> [B, N, D]."""
 
     def __init__(self, width: int, ratio: float) -> None:
         super().__init__()
@@ -42,12 +43,13 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(int(width * ratio), width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Transform each token of x [B, N, D]."""
         out: Tensor = self.fc2(F.gelu(self.fc1(x)))
         return out
 
 
 class Block(nn.Module):
-    """One transformer block of one stream."""
+    """A transformer block."""
 
     def __init__(self, width: int, heads: int, ratio: float, eps: float, kind: str) -> None:
         super().__init__()
@@ -57,12 +59,13 @@ class Block(nn.Module):
         self.mlp = Mlp(width, ratio)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Transform tokens x [B, N, D]."""
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
 
 
 class JointBlock(nn.Module):
-    """A block with shared attention and MLP and one pair of norms a route."""
+    """A block with one pair of norms for each route (joint, audio, video)."""
 
     def __init__(self, width: int, heads: int, ratio: float, eps: float, kind: str) -> None:
         super().__init__()
@@ -72,26 +75,34 @@ class JointBlock(nn.Module):
         self.mlp = Mlp(width, ratio)
 
     def forward(self, x: Tensor, route: Route) -> Tensor:
+        """Transform tokens x [B, N, D] with the norms of a route."""
         x = x + self.attn(self.norm1[route](x))
         return x + self.mlp(self.norm2[route](x))  # type: ignore[no-any-return]
 
 
 def sincos_1d(width: int, positions: Tensor) -> Tensor:
-    """[N] positions -> [N, width]: sines then cosines, frequencies 1 / 10000^(2i/width)."""
+    """Return sines then cosines of positions [N] -> [N, width], frequencies 10000^(-2i/width)."""
     rates = 10000.0 ** -(torch.arange(width // 2, dtype=torch.float64) / (width / 2))
     angles = positions.double()[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=1).float()
 
 
 def sincos_audio(width: int, steps: int, bands: int, order: str) -> Tensor:
-    """[steps * bands, width] for time-major tokens; "published": rows frequency-major (B11)."""
+    """Return the table [steps * bands, width] of time-major tokens.
+
+    Args:
+        width: Width of a token.
+        steps: Patches along time.
+        bands: Patches along frequency.
+        order: "time", or "published" for frequency-major rows as in the released code (bug B11).
+    """
     if order == "published":
         return sincos_2d(width, bands, steps)
     return sincos_2d(width, steps, bands)
 
 
 def sincos_2d(width: int, rows: int, columns: int) -> Tensor:
-    """[rows * columns, width], row-major as in MAE: half for the column, half for the row."""
+    """Return the row-major table [rows * columns, width] of MAE: half for column, half for row."""
     row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     halves = [sincos_1d(width // 2, column.flatten()), sincos_1d(width // 2, row.flatten())]
     return torch.cat(halves, dim=1)

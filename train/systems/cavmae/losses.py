@@ -1,4 +1,4 @@
-"""The losses of the backbone, each a row at a time: [B]."""
+"""Losses of the backbone, one value a row [B]."""
 
 import torch
 from torch import Tensor
@@ -8,9 +8,14 @@ from avstore.train import dist
 
 
 def hidden_pixels(patches: Tensor, normalise: bool) -> Tensor:
-    """Targets [B, K, p*p*C] from patches [B, K, C, p, p], in the order row, column, channel.
+    """Return the targets of hidden patches, in the order row, column, channel.
 
-    With `normalise` each patch has mean 0 and (unbiased) variance 1, as in MAE.
+    Args:
+        patches: Pixels [B, K, C, p, p].
+        normalise: Whether each patch gets mean 0 and (unbiased) variance 1, as in MAE.
+
+    Returns:
+        Targets [B, K, p*p*C], float32.
     """
     flat = patches.float().permute(0, 1, 3, 4, 2).flatten(2)
     if not normalise:
@@ -20,16 +25,30 @@ def hidden_pixels(patches: Tensor, normalise: bool) -> Tensor:
 
 
 def reconstruction(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error over a row's hidden patches; 0 where nothing is hidden."""
+    """Return the mean squared error of each row [B]; 0 if it has no hidden patches.
+
+    Args:
+        predicted: Pixels [B, K, P].
+        target: Pixels [B, K, P].
+    """
     if target.shape[1] == 0:
         return target.new_zeros(len(target))
     return (predicted.float() - target).square().mean(dim=(1, 2))
 
 
 def contrast(audio: Tensor, video: Tensor, temperature: float, both_ways: bool = True) -> Tensor:
-    """InfoNCE on cosine similarity, negatives from all ranks, no gradient through remote ones.
+    """Return InfoNCE on cosine similarity, with negatives of all ranks.
 
-    audio, video [B, D] -> [B]: ½ (CE video→audio + CE audio→video), or the first alone.
+    Rows of other ranks carry no gradient.
+
+    Args:
+        audio: Embeddings [B, D].
+        video: Embeddings [B, D].
+        temperature: Of the softmax.
+        both_ways: Whether to average video→audio and audio→video; else video→audio alone.
+
+    Returns:
+        Losses [B].
     """
     a, v = F.normalize(audio, dim=-1), F.normalize(video, dim=-1)
     all_a, all_v = dist.gather_rows(a), dist.gather_rows(v)

@@ -1,4 +1,4 @@
-"""Audio-video matching: does this sound belong to this picture? (spec 3.2)"""
+"""STELLA's audio-video matching module (Lee et al., ICML 2024): do audio and video match?"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,16 @@ Merge = Literal["heads", "published"]
 
 @dataclass(frozen=True)
 class Projected:
-    """Queries, keys and values of both modalities, each [B, H, L, D_h]."""
+    """Queries, keys and values of both modalities.
+
+    Attributes:
+        q_a: Audio queries [B, H, La, D_h].
+        k_a: Audio keys [B, H, La, D_h].
+        v_a: Audio values [B, H, La, D_h].
+        q_v: Video queries [B, H, Lv, D_h].
+        k_v: Video keys [B, H, Lv, D_h].
+        v_v: Video values [B, H, Lv, D_h].
+    """
 
     q_a: Tensor
     k_a: Tensor
@@ -23,10 +32,13 @@ class Projected:
 
 
 class AudioVideoMatching(nn.Module):
-    """Cross-attention both ways over joint tokens, then a two-layer score.
+    """Cross-attention in both directions over joint tokens, then a score of two layers.
 
-    merge: "heads" puts each head's output side by side; "published" reshapes without moving the
-    head axis, as the released code does (bug B7).
+    Args:
+        width: Width of a token.
+        heads: Attention heads.
+        merge: "heads" concatenates the heads' outputs; "published" reshapes without moving the head
+            axis, as the released code does (bug B7).
     """
 
     def __init__(self, width: int, heads: int, merge: Merge = "heads") -> None:
@@ -44,13 +56,13 @@ class AudioVideoMatching(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def project(self, audio: Tensor, video: Tensor) -> Projected:
-        """Joint tokens [B, La, D] and [B, Lv, D], before the final norm, to heads."""
+        """Project joint tokens [B, La, D] and [B, Lv, D], before the final norm, to heads."""
         q_a, k_a, v_a = self._split(self.qkv_audio(self.norm_audio(audio)))
         q_v, k_v, v_v = self._split(self.qkv_video(self.norm_video(video)))
         return Projected(q_a, k_a, v_a, q_v, k_v, v_v)
 
     def forward(self, audio: Tensor, video: Tensor) -> Tensor:
-        """Logit that row n's audio and video belong together, [B]."""
+        """Return the logits that audio [B, La, D] and video [B, Lv, D] match, [B]."""
         p = self.project(audio, video)
         y_a = self._merge(F.scaled_dot_product_attention(p.q_a, p.k_v, p.v_v))
         y_v = self._merge(F.scaled_dot_product_attention(p.q_v, p.k_a, p.v_a))
@@ -73,9 +85,12 @@ class AudioVideoMatching(nn.Module):
 
 @dataclass(frozen=True)
 class Pairing:
-    """Which video goes with each audio row, and whether that is its own (1) or not (0).
+    """A video for each row's audio.
 
-    negatives: the rows whose video is another's.
+    Attributes:
+        video: Index of the video of each row [B].
+        label: 1 if it is the row's own, else 0, [B].
+        negatives: Rows with another row's video [N].
     """
 
     video: Tensor
@@ -84,11 +99,14 @@ class Pairing:
 
 
 def pair_up(batch: int, device: torch.device) -> Pairing:
-    """Half of the rows keep their video; the others' videos are deranged among themselves.
+    """Let half of the rows keep their video and derange the videos of the others.
 
-    Two rows or fewer, or a single row left over, stay positive: one row has nobody to swap with.
-    The derangement is a rotation of a random order: no fixed point, and no loop that may not end
-    (bug B9).
+    In a batch of two rows or fewer all keep their own. The derangement is a rotation of a random
+    order, which has no fixed point; the released code's loop may not end (bug B9).
+
+    Args:
+        batch: Rows B.
+        device: Where to put the pairing.
     """
     order = torch.randperm(batch, device=device)
     negatives = order[batch // 2 :] if batch > 2 else order[:0]
@@ -100,5 +118,5 @@ def pair_up(batch: int, device: torch.device) -> Pairing:
 
 
 def matching_loss(logits: Tensor, label: Tensor) -> Tensor:
-    """Binary cross-entropy, mean over rows."""
+    """Return the mean binary cross-entropy of logits [B] and labels [B]."""
     return F.binary_cross_entropy_with_logits(logits.float(), label)

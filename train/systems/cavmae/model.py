@@ -1,4 +1,7 @@
-"""CAV-MAE in STELLA's form: two encoders, joint blocks, a decoder, MAE and contrastive loss."""
+"""CAV-MAE in STELLA's form: two encoders, joint blocks, a decoder, two kinds of loss.
+
+Gong et al., ICLR 2023 (CAV-MAE); Lee et al., ICML 2024 (STELLA).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,12 +21,20 @@ from avstore.train.systems.cavmae.layers import (
 )
 from avstore.train.systems.cavmae.losses import contrast, hidden_pixels, reconstruction
 from avstore.train.systems.cavmae.model_config import ModelConfig
-from avstore.train.systems.cavmae.patches import Patches, all_patches, choose, shuffle
+from avstore.train.systems.cavmae.patches import Patches, all_patches, select_patches, shuffle
 
 
 @dataclass(frozen=True)
 class Masked:
-    """What a masked forward gives, row by row: losses [B] and pooled embeddings [B, D]."""
+    """Output of a masked forward pass, by row.
+
+    Attributes:
+        mae_audio: Reconstruction loss of hidden audio patches [B].
+        mae_video: Reconstruction loss of hidden video patches [B].
+        contrast: Contrastive loss, times its weight, [B].
+        audio: Pooled audio embeddings [B, D].
+        video: Pooled video embeddings [B, D].
+    """
 
     mae_audio: Tensor
     mae_video: Tensor
@@ -33,12 +44,12 @@ class Masked:
 
     @property
     def loss(self) -> Tensor:
-        """[B]: the sum that is trained (the contrastive part already has its weight)."""
+        """The sum that is trained [B]."""
         return self.mae_audio + self.mae_video + self.contrast
 
 
 class Tower(nn.Module):
-    """One modality's encoder: patches and their places in, codes [B, K, D] out."""
+    """Encoder of one modality."""
 
     def __init__(self, config: ModelConfig, channels: int, side: int, table: Tensor) -> None:
         super().__init__()
@@ -55,9 +66,17 @@ class Tower(nn.Module):
         )
 
     def forward(self, patches: Tensor, ids: Tensor) -> Tensor:
-        """Codes after the own blocks plus the intermediate positions, ready to be joined."""
-        # A convolution whose stride is its kernel is a matrix product on the patches that are
-        # there, so hidden patches cost nothing.
+        """Encode patches.
+
+        Args:
+            patches: Pixels [B, K, C, p, p].
+            ids: Positions in the full sequence [B, K].
+
+        Returns:
+            Codes with the intermediate positions added [B, K, D].
+        """
+        # A convolution with stride = kernel is a matrix product of the given patches, so hidden
+        # patches cost nothing.
         weight = self.patch.weight.flatten(1)
         x = nn.functional.linear(patches.flatten(2), weight, self.patch.bias)
         x = x + self.modality + self.pos[0][ids]
@@ -67,7 +86,7 @@ class Tower(nn.Module):
 
 
 class CAVMAE(nn.Module):
-    """The backbone. `forward` trains; `embed`, `join` and `features` look."""
+    """The backbone: `forward` for training, `embed` and `features` for evaluation."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -91,25 +110,27 @@ class CAVMAE(nn.Module):
             self.compile_blocks()
 
     def compile_blocks(self) -> None:
-        """Compile block by block: one small graph a shape, whatever a method does around it."""
+        """Compile each block by itself: small graphs that fit every method."""
         for module in self.modules():
             if isinstance(module, Block | JointBlock):
                 module.compile(dynamic=False)
 
-    # --- the parts -----------------------------------------------------------------------------
-
     def codes(self, patches: Patches) -> tuple[Tensor, Tensor]:
-        """Each modality's own encoder: audio [B, Ka, D], video [B, Kv, D]."""
+        """Encode each modality by itself: audio [B, Ka, D], video [B, Kv, D]."""
         audio = self.audio(patches.audio, patches.audio_ids)
         return audio, self.video(patches.video, patches.video_ids)
 
     def join(self, audio: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
-        """Joint blocks over audio and video together, before the final norm: o_a, o_v."""
+        """Run the joint blocks on audio [B, Ka, D] and video [B, Kv, D] together.
+
+        Returns:
+            Joint tokens before the final norm, o_a [B, Ka, D] and o_v [B, Kv, D].
+        """
         x = self._joint(torch.cat([audio, video], dim=1), "joint")
         return x[:, : audio.shape[1]], x[:, audio.shape[1] :]
 
     def single(self, codes: Tensor, route: Route) -> Tensor:
-        """Joint blocks over one modality with its own norms, and its final norm: c_m."""
+        """Run the joint blocks on one modality, with its norms, c_m [B, K, D]."""
         out: Tensor = self.norms[route](self._joint(codes, route))
         return out
 
@@ -118,13 +139,11 @@ class CAVMAE(nn.Module):
             x = maybe_checkpoint(self.config.checkpointing and self.training, block, x, route)
         return x
 
-    # --- training ------------------------------------------------------------------------------
-
     def forward(self, patches: Patches) -> Masked:
-        """Mask at random, encode what is left, predict the rest (spec 3.1 and 3.3, step 6).
+        """Mask at random, encode the visible patches and predict the hidden ones.
 
-        However few patches take part, as many stay visible as of the full sequence; all
-        others that take part are targets.
+        The number of visible patches is that of the full sequence even if a method has selected
+        fewer patches; all others that it has selected are hidden.
         """
         shown, hidden = self.split(patches)
         audio, video = self.codes(shown)
@@ -147,42 +166,40 @@ class CAVMAE(nn.Module):
         )
 
     def split(self, patches: Patches) -> tuple[Patches, Patches]:
-        """Visible patches and hidden ones, by a random order of each row."""
+        """Return visible and hidden patches, by a random order of each row."""
         c, device = self.config, patches.video.device
         v = shuffle(len(patches), patches.video.shape[1], device)
         a = shuffle(len(patches), patches.audio.shape[1], device)
         seen_v, seen_a = c.video_visible, c.audio_visible
         return (
-            choose(patches, v[:, :seen_v], a[:, :seen_a]),
-            choose(patches, v[:, seen_v:], a[:, seen_a:]),
+            select_patches(patches, v[:, :seen_v], a[:, :seen_a]),
+            select_patches(patches, v[:, seen_v:], a[:, seen_a:]),
         )
 
     def patches(self, video: Tensor, audio: Tensor) -> Patches:
-        """All patches of a batch."""
+        """Return all patches of video [B, T, 3, S, S] and fbank [B, 1, frames, mels]."""
         return all_patches(video, audio, self.config)
-
-    # --- looking -------------------------------------------------------------------------------
 
     @torch.no_grad()
     def embed(self, video: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled embeddings of unmasked input, audio [B, D] and video [B, D], not normalised."""
+        """Return pooled embeddings of unmasked input, unnormalised: audio [B, D], video [B, D]."""
         codes_a, codes_v = self.codes(self.patches(video, audio))
         a = self.single(codes_a, "audio").float().mean(1)
         return a, self.single(codes_v, "video").float().mean(1)
 
     def features(self, video: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Joint tokens after the final norm: audio [B, La, D], video [B, Lv, D]."""
+        """Return joint tokens after the final norm: audio [B, La, D], video [B, Lv, D]."""
         joint_a, joint_v = self.join(*self.codes(self.patches(video, audio)))
         return self.norms["joint"](joint_a), self.norms["joint"](joint_v)
 
     @staticmethod
     def undecayed(name: str) -> bool:
-        """Tables and tokens that weight decay leaves alone (spec 3.1)."""
+        """Return whether a parameter is a table or token, which weight decay leaves alone."""
         return name.rsplit(".", 1)[-1].startswith(("pos", "inter_pos", "modality", "mask_token"))
 
 
 def maybe_checkpoint(on: bool, block: Callable[..., Tensor], *args: Tensor | Route) -> Tensor:
-    """Run a block, keeping its activations or computing them again in the backward pass."""
+    """Run a block, with activation checkpointing if `on` and gradients are enabled."""
     if on and torch.is_grad_enabled():
         out: Tensor = checkpoint(block, *args, use_reentrant=False)
         return out

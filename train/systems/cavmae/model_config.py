@@ -1,4 +1,4 @@
-"""The shape of a model: everything that decides its parameters and its token counts."""
+"""The shape of a model: what decides its parameters and token counts."""
 
 from typing import Literal
 
@@ -6,23 +6,53 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ModelConfig(BaseModel):
-    """CAV-MAE in STELLA's form; the defaults are ViT-B with 4 frames (spec 3.1).
+    """CAV-MAE in STELLA's form; the defaults are the paper's ViT-B with 4 frames.
 
-    Options that change no result beyond rounding: `attention`, `checkpointing`, `compile`.
+    `attention`, `checkpointing` and `compile` change results by rounding only.
+
+    Attributes:
+        width: Width of an encoder token.
+        heads: Attention heads of the encoder.
+        depth: Blocks of each modality's own encoder.
+        joint_depth: Blocks that both modalities share.
+        mlp_ratio: Hidden width of an MLP, as a multiple of the token's.
+        decoder_width: Width of a decoder token.
+        decoder_depth: Blocks of the decoder.
+        decoder_heads: Attention heads of the decoder.
+        patch: Side of a video patch, pixels.
+        audio_patch: Side of an audio patch, fbank frames and mel bins.
+        frames: Frames of a clip.
+        image_size: Side of a frame, pixels.
+        fbank_frames: Length of an fbank.
+        mel_bins: Height of an fbank.
+        mask_ratio: Share of patches to hide in training.
+        norm_pix: Whether targets are normalised patch by patch.
+        contrast_weight: Weight of the contrastive loss.
+        temperature: Of the contrastive loss.
+        bidirectional: Whether the contrastive loss goes both ways; else video→audio alone.
+        inter_pos: Whether position tables are added before the joint blocks.
+        learned_pos: Whether position tables are trained.
+        audio_pos: Initial order of the audio tables: as the tokens ("time"), or frequency-major as
+            in the released code ("published", bug B11).
+        decode: Whether the decoder sees the modalities apart or together.
+        norm_eps: Epsilon of the layer norms.
+        attention: Fused ("sdpa"), or with the softmax computed as a whole ("plain").
+        checkpointing: Whether activations are computed again in the backward pass.
+        compile: Whether blocks are compiled.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     width: int = 768
     heads: int = 12
-    depth: int = Field(default=10, ge=1, description="blocks of each modality's own encoder")
-    joint_depth: int = Field(default=2, ge=1, description="blocks that both modalities share")
+    depth: int = Field(default=10, ge=1)
+    joint_depth: int = Field(default=2, ge=1)
     mlp_ratio: float = 4.0
     decoder_width: int = 512
     decoder_depth: int = Field(default=8, ge=1)
     decoder_heads: int = 16
-    patch: int = Field(default=16, description="side of a video patch, pixels")
-    audio_patch: int = Field(default=16, description="side: fbank frames, mel bins")
+    patch: int = 16
+    audio_patch: int = 16
     frames: int = 4
     image_size: int = 224
     fbank_frames: int = 1024
@@ -31,13 +61,10 @@ class ModelConfig(BaseModel):
     norm_pix: bool = True
     contrast_weight: float = 0.1
     temperature: float = Field(default=0.05, gt=0.0)
-    bidirectional: bool = Field(default=True, description="False: video to audio only")
-    inter_pos: bool = Field(default=True, description="position tables before the joint blocks")
+    bidirectional: bool = True
+    inter_pos: bool = True
     learned_pos: bool = True
-    audio_pos: Literal["time", "published"] = Field(
-        default="time",
-        description="published: tables start frequency-major, tokens are time-major (bug B11)",
-    )
+    audio_pos: Literal["time", "published"] = "time"
     decode: Literal["separate", "joint"] = "separate"
     norm_eps: float = 1e-5
     attention: Literal["sdpa", "plain"] = "sdpa"
@@ -56,7 +83,7 @@ class ModelConfig(BaseModel):
             ("decoder_width by 4", self.decoder_width, 4),
         ):
             if whole % part:
-                raise ValueError(f"cannot divide {name}: {whole} / {part}")
+                raise ValueError(f"cannot divide {name}: {whole} / {part} is not a whole number")
         return self
 
     @property
@@ -66,7 +93,7 @@ class ModelConfig(BaseModel):
 
     @property
     def video_tokens(self) -> int:
-        """Frame-major, then row, then column."""
+        """Number of video tokens, which are frame-major, then row, then column."""
         return self.frames * self.video_grid**2
 
     @property
@@ -81,12 +108,12 @@ class ModelConfig(BaseModel):
 
     @property
     def audio_tokens(self) -> int:
-        """Time-major: index = step * bands + band."""
+        """Number of audio tokens, which are time-major: index = step * bands + band."""
         return self.audio_steps * self.audio_bands
 
     @property
     def video_visible(self) -> int:
-        """Video tokens that the encoder sees in training, also of a selection of patches."""
+        """Video tokens that the encoder sees in training, also if a method selects patches."""
         return max(1, int(self.video_tokens * (1 - self.mask_ratio)))
 
     @property

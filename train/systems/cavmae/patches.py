@@ -1,4 +1,4 @@
-"""Pictures and spectrograms as patches, and the choice of some of them."""
+"""Cut frames and fbanks into patches, and select some of them."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,13 @@ from avstore.train.systems.cavmae.model_config import ModelConfig
 
 @dataclass(frozen=True)
 class Patches:
-    """Pixels of the patches that take part, and where each of them belongs.
+    """Pixels of some patches, and their positions.
 
-    video [B, Kv, 3, p, p], audio [B, Ka, 1, q, q]; ids: position in the full sequence, [B, K].
+    Attributes:
+        video: Video patches [B, Kv, 3, p, p].
+        audio: Audio patches [B, Ka, 1, q, q].
+        video_ids: Positions in the full sequence of video tokens [B, Kv].
+        audio_ids: Positions in the full sequence of audio tokens [B, Ka].
     """
 
     video: Tensor
@@ -24,21 +28,29 @@ class Patches:
         return self.video.shape[0]
 
     def rows(self, index: Tensor | slice) -> "Patches":
-        """Some rows of the batch."""
+        """Return some rows of the batch."""
         return Patches(
             self.video[index], self.audio[index], self.video_ids[index], self.audio_ids[index]
         )
 
 
 def patchify(images: Tensor, side: int) -> Tensor:
-    """[B, T, C, H, W] -> [B, T * (H/side) * (W/side), C, side, side], frame- then row-major."""
+    """Return patches of images, frame-major, then row, then column.
+
+    Args:
+        images: Pixels [B, T, C, H, W].
+        side: Side of a patch.
+
+    Returns:
+        Patches [B, T * (H/side) * (W/side), C, side, side].
+    """
     batch, frames, channels, height, width = images.shape
     grid = images.reshape(batch, frames, channels, height // side, side, width // side, side)
     return grid.permute(0, 1, 3, 5, 2, 4, 6).reshape(batch, -1, channels, side, side)
 
 
 def all_patches(video: Tensor, audio: Tensor, config: ModelConfig) -> Patches:
-    """Every patch of video [B, T, 3, S, S] and fbank [B, 1, frames, mels], in token order."""
+    """Return all patches of video [B, T, 3, S, S] and fbank [B, 1, frames, mels]."""
     v = patchify(video, config.patch)
     a = patchify(audio.unsqueeze(1), config.audio_patch)
     batch = video.shape[0]
@@ -51,13 +63,13 @@ def all_patches(video: Tensor, audio: Tensor, config: ModelConfig) -> Patches:
 
 
 def take(x: Tensor, index: Tensor) -> Tensor:
-    """Rows of x [B, L, ...] by index [B, K] -> [B, K, ...]."""
+    """Return the entries of x [B, L, ...] at index [B, K], as [B, K, ...]."""
     shaped = index.reshape(*index.shape, *([1] * (x.dim() - 2)))
     return x.gather(1, shaped.expand(*index.shape, *x.shape[2:]))
 
 
-def choose(patches: Patches, video_index: Tensor, audio_index: Tensor) -> Patches:
-    """The patches at index [B, K] of each row, in that order."""
+def select_patches(patches: Patches, video_index: Tensor, audio_index: Tensor) -> Patches:
+    """Return the patches at index [B, K] of each row, in that order."""
     return Patches(
         take(patches.video, video_index),
         take(patches.audio, audio_index),
@@ -67,7 +79,7 @@ def choose(patches: Patches, video_index: Tensor, audio_index: Tensor) -> Patche
 
 
 def concat(*parts: Patches) -> Patches:
-    """Batches below one another."""
+    """Concatenate batches along their rows."""
     return Patches(
         torch.cat([p.video for p in parts]),
         torch.cat([p.audio for p in parts]),
@@ -77,5 +89,5 @@ def concat(*parts: Patches) -> Patches:
 
 
 def shuffle(batch: int, length: int, device: torch.device) -> Tensor:
-    """A random order of each row, [B, length]; which tokens are masked is its tail."""
+    """Return a random order of each row, [B, length]."""
     return torch.rand(batch, length, device=device).argsort(dim=1)

@@ -1,4 +1,4 @@
-"""The head that marks what sounds: AVSBench's decoder on the joint blocks (spec 5.3)."""
+"""Segmentation head: AVSBench's decoder (Zhou et al., ECCV 2022) on the joint blocks."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ DILATIONS = (3, 6, 12, 18)
 
 
 class Dilated(nn.Module):
-    """The sum of convolutions of several reaches, [N, C, H, W] -> [N, out, H, W]."""
+    """The sum of convolutions of several dilations."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
@@ -22,14 +22,15 @@ class Dilated(nn.Module):
             nn.init.normal_(branch.weight, std=0.01)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map x [N, C, H, W] -> [N, out, H, W]."""
         return torch.stack([branch(x) for branch in self.branches]).sum(0)
 
 
 class PixelAudioFusion(nn.Module):
-    """TPAVI (Zhou et al. 2022): every pixel of every frame attends to the clip with its sound.
+    """TPAVI (Zhou et al., ECCV 2022): every pixel attends to the clip's frames and audio.
 
-    Dot-product attention over time and place without a softmax, so that it can be summed over
-    places first: linear in the number of pixels, and equal to the quadratic form.
+    Dot-product attention without a softmax is summed over pixels first, which is linear in their
+    number and equal to the quadratic form.
     """
 
     def __init__(self, channels: int, audio: int) -> None:
@@ -43,7 +44,7 @@ class PixelAudioFusion(nn.Module):
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, audio: Tensor) -> Tensor:
-        """x [B, T, C, H, W], audio [B, T, A] -> [B, T, C, H, W]."""
+        """Fuse x [B, T, C, H, W] and audio [B, T, A] -> [B, T, C, H, W]."""
         batch, frames, _, height, width = x.shape
         flat = x.flatten(0, 1)
         sound = self.align(audio).flatten(0, 1)[:, :, None, None].expand(-1, -1, height, width)
@@ -60,8 +61,7 @@ class PixelAudioFusion(nn.Module):
 
 
 class Refine(nn.Module):
-    """A residual unit, the coarser map added where there is one, another unit, and twice the size
-    (the fusion block of RefineNet, as AVSBench uses it)."""
+    """The fusion block of RefineNet, as AVSBench uses it: residual units and upsampling."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -74,14 +74,15 @@ class Refine(nn.Module):
         )
 
     def forward(self, x: Tensor, coarser: Tensor | None = None) -> Tensor:
+        """Add a coarser map to x, both [N, C, H, W], refine -> [N, C, 2H, 2W]."""
         if coarser is not None:
             x = coarser + x + self.first(x)
         x = x + self.second(x)
-        return twice(x)
+        return upsample(x)
 
 
 class SegmentationHead(nn.Module):
-    """Hidden activations of the last two joint blocks and the clip's sound to a mask a frame."""
+    """Maps hidden activations of the last two joint blocks and the audio to a mask a frame."""
 
     def __init__(self, config: ModelConfig, channels: int = 256, audio: int = 128) -> None:
         super().__init__()
@@ -99,8 +100,15 @@ class SegmentationHead(nn.Module):
         )
 
     def forward(self, hidden: tuple[Tensor, Tensor], audio: Tensor) -> Tensor:
-        """hidden: of the last block but one and of the last, [B, Lv, H] each; audio tokens
-        [B, La, D]. Logits [B, T, 1, S, S]."""
+        """Return the logits of masks.
+
+        Args:
+            hidden: Hidden activations of the last two joint blocks, each [B, Lv, H].
+            audio: Joint audio tokens [B, La, D].
+
+        Returns:
+            Logits [B, T, 1, S, S].
+        """
         sound = self.audio(audio.float().mean(1))[:, None].expand(-1, self.frames, -1)
         maps = []
         # The earlier block gives the finer map: 4 times the token grid; the later one 2 times.
@@ -112,7 +120,7 @@ class SegmentationHead(nn.Module):
             fused = self.fuse[number](image.reshape(-1, self.frames, *image.shape[1:]), sound)
             maps.append(fused.flatten(0, 1))
         merged = self.refine[0](maps[0], self.refine[1](maps[1]))
-        logits = self.last(twice(self.narrow(merged)))
+        logits = self.last(upsample(self.narrow(merged)))
         if logits.shape[-1] != self.image_size:
             size = (self.image_size, self.image_size)
             logits = F.interpolate(logits, size=size, mode="bilinear")
@@ -120,20 +128,31 @@ class SegmentationHead(nn.Module):
         return out
 
 
-def twice(x: Tensor) -> Tensor:
-    """[N, C, H, W] at twice the size, bilinear."""
+def upsample(x: Tensor) -> Tensor:
+    """Upsample x [N, C, H, W] -> [N, C, 2H, 2W], bilinear."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
 
 
 def joint_hidden(
     model: CAVMAE, video: Tensor, audio: Tensor
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """What enters the second layer of the last two joint blocks' MLPs, of the video tokens, and
-    the joint audio tokens. With a single joint block that one counts twice."""
-    found: list[Tensor] = []
+    """Return the input of the second MLP layer of the last two joint blocks, and audio tokens.
+
+    A model with a single joint block gives that block twice.
+
+    Args:
+        model: The backbone.
+        video: Frames [B, T, 3, S, S].
+        audio: Fbanks [B, 1, frames, mels].
+
+    Returns:
+        Hidden activations of the video tokens, two of [B, Lv, H], and joint audio tokens
+        [B, La, D].
+    """
+    hidden: list[Tensor] = []
     blocks = [model.joint[max(0, len(model.joint) - 2)], model.joint[len(model.joint) - 1]]
     hooks = [
-        block.mlp.fc2.register_forward_pre_hook(lambda _m, args: found.append(args[0]))  # type: ignore[union-attr]
+        block.mlp.fc2.register_forward_pre_hook(lambda _m, args: hidden.append(args[0]))  # type: ignore[union-attr]
         for block in dict.fromkeys(blocks)
     ]
     try:
@@ -141,5 +160,5 @@ def joint_hidden(
     finally:
         for hook in hooks:
             hook.remove()
-    own = [x[:, tokens.shape[1] :] for x in found]
+    own = [x[:, tokens.shape[1] :] for x in hidden]
     return (own[0], own[-1]), tokens

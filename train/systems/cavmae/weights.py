@@ -1,41 +1,32 @@
-"""Weights from elsewhere: MAE ViT-B, CAV-MAE, STELLA, or a run of ours. Every key is accounted for.
+"""Load weights into a model: from a run, or from a published file.
 
-Each adapter turns a published state dict into ours and says what it left out and why; loading
-then fails on any key that is missing, unknown or of another shape, naming it.
+Loading fails on any key that is missing, unknown or of another shape, and names it.
 """
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from avstore.manifests.errors import first_sentence
 from avstore.train.errors import UserError
 from avstore.train.methods.base import Method
-from avstore.train.systems.cavmae.layers import ROUTES
 from avstore.train.systems.cavmae.model import CAVMAE
-from avstore.train.systems.cavmae.model_config import ModelConfig
-
-State = dict[str, Tensor]
-
-
-@dataclass
-class Adapted:
-    """Ours; keys of theirs that are used; theirs left out, ours kept as initialised, with why."""
-
-    state: State = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
-    left_out: dict[str, str] = field(default_factory=dict)
-    kept: dict[str, str] = field(default_factory=dict)
+from avstore.train.systems.cavmae.published_weights import Adapted, State, adapter_of, some_of
 
 
 def load_initial(method: Method, init: str | None, avm_init: str | None) -> None:
-    """Load `init` into the backbone and `avm_init` into the matching module, where given."""
+    """Load weights into a method's backbone, its copies and its matching module.
+
+    Args:
+        method: The method.
+        init: File for the backbone, None for none.
+        avm_init: File for the matching module, None for none.
+
+    Raises:
+        UserError: A file does not fit.
+    """
     if init:
         load_backbone(method.model, Path(init))
         for name in ("plastic", "stable"):
@@ -44,177 +35,61 @@ def load_initial(method: Method, init: str | None, avm_init: str | None) -> None
     if avm_init:
         avm = getattr(method, "avm", None)
         if not isinstance(avm, nn.Module):
-            raise UserError("avm_init is given, but this method has no matching module")
+            raise UserError(
+                f"avm_init = {avm_init!r}, but this method has no matching module; leave it out or "
+                "use stella, stella_plus, flava or avm"
+            )
         state = _read(Path(avm_init), ("avm", "method", "model", "state_dict"))
         own = {k.removeprefix("avm."): v for k, v in state.items() if k.startswith("avm.")}
         _load(avm, own or state, Path(avm_init))
 
 
 def load_backbone(model: CAVMAE, path: Path) -> Adapted:
-    """Load a file of any of the known kinds. Raises UserError naming what does not fit."""
+    """Load a file of any known kind.
+
+    Raises:
+        UserError: Naming the keys that do not fit.
+    """
     state = _read(path)
-    adapted = _adapter(state, path)(state, model.config)
-    forgotten = state.keys() - adapted.used - adapted.left_out.keys()
-    if forgotten:
-        raise UserError(f"{path}: keys that nothing here stands for: {_some(forgotten)}")
+    adapted = adapter_of(state, path)(state, model.config)
+    unmatched = state.keys() - adapted.used - adapted.left_out.keys()
+    if unmatched:
+        raise UserError(f"{path} has keys without a place in the model: {some_of(unmatched)}")
     own = {key: value for key, value in model.state_dict().items() if key in adapted.kept}
     _load(model, {**adapted.state, **own}, path)
     return adapted
 
 
-def _adapter(state: State, path: Path) -> Callable[[State, ModelConfig], Adapted]:
-    if "audio.patch.weight" in state:
-        return from_ours
-    if "inter_pos_embed_v" in state:
-        return from_stella
-    if "pos_embed_a" in state:
-        return from_cavmae
-    if "pos_embed" in state and "decoder_pos_embed" in state:
-        return from_mae
-    raise UserError(
-        f"{path}: neither MAE ViT (with decoder), CAV-MAE, STELLA nor a checkpoint of this "
-        f"trainer; it starts with {_some(state.keys())}"
-    )
-
-
-def from_ours(state: State, config: ModelConfig) -> Adapted:
-    """A checkpoint of this trainer."""
-    return Adapted(dict(state), set(state))
-
-
-def from_mae(state: State, config: ModelConfig) -> Adapted:
-    """ImageNet MAE with decoder (`mae_pretrain_vit_*_full.pth`), as STELLA adapts it (spec 4).
-
-    Its first blocks become both encoders, the last ones the joint blocks, their norms all three
-    routes'. The patch convolution summed over colours becomes the audio one; the first rows of
-    the pixel head the audio head. Audio tables stay sines and cosines.
-    """
-    out = Adapted()
-    c = config
-    out.left_out |= {key: "class token" for key in ("cls_token",) if key in state}
-    rows = c.audio_patch**2
-    weight = state["patch_embed.proj.weight"]
-    _give(out, state, "patch_embed.proj.weight", ["video.patch.weight"])
-    _give(out, state, "patch_embed.proj.bias", ["video.patch.bias", "audio.patch.bias"])
-    audio = weight.sum(1, keepdim=True)
-    out.state["audio.patch.weight"] = _resize_kernel(audio, c.audio_patch)
-    tables = {"pos_embed": ["video.pos"], "decoder_pos_embed": ["decoder.pos_video"]}
-    if c.inter_pos:
-        tables["pos_embed"].append("video.inter_pos")
-    for theirs, ours in tables.items():
-        table = _resize_table(state[theirs][:, 1:], c.video_grid).repeat(1, c.frames, 1)
-        out.state |= {name: table.clone() for name in ours}
-        out.used.add(theirs)
-    _give(out, state, "mask_token", ["decoder.mask_token_audio", "decoder.mask_token_video"])
-    for part in ("weight", "bias"):
-        _give(out, state, f"decoder_pred.{part}", [f"decoder.head_video.{part}"])
-        out.state[f"decoder.head_audio.{part}"] = state[f"decoder_pred.{part}"][:rows].clone()
-        _give(out, state, f"norm.{part}", [f"norms.{route}.{part}" for route in ROUTES])
-        _give(out, state, f"decoder_embed.{part}", [f"decoder.embed.{part}"])
-        _give(out, state, f"decoder_norm.{part}", [f"decoder.norm.{part}"])
-    for key in state:
-        if match := re.fullmatch(r"blocks\.(\d+)\.(.+)", key):
-            _give(out, state, key, _mae_block(int(match[1]), match[2], c))
-        elif match := re.fullmatch(r"decoder_blocks\.(.+)", key):
-            _give(out, state, key, [f"decoder.blocks.{match[1]}"])
-    audio_tables = ["audio.pos", "decoder.pos_audio", *(["audio.inter_pos"] if c.inter_pos else [])]
-    out.kept |= dict.fromkeys(audio_tables, "sines and cosines")
-    tokens = [f"{m}.modality" for m in ("audio", "video")]
-    tokens += [f"decoder.modality_{m}" for m in ("audio", "video")]
-    out.kept |= dict.fromkeys(tokens, "MAE has one modality")
-    return out
-
-
-def from_stella(state: State, config: ModelConfig) -> Adapted:
-    """A STELLA or FLAVA checkpoint (`model_checkpoint_*.pth`): names change, values do not."""
-    out = Adapted()
-    for key in state:
-        ours = _rename(
-            key,
-            {
-                "mae_score_audio.decoder": "decoder.head_audio",
-                "mae_score_video.decoder": "decoder.head_video",
-            },
-        )
-        if re.match(r"(blocks_[av]|decoder_blocks)\.\d+\.norm[12]_[av]\.", key):
-            out.left_out[key] = "a route's norm that these blocks never use"
-            continue
-        if ours is None:
-            if re.match(r"(vacls_|avm|cross_attn|va_)", key):
-                out.left_out[key] = "a head beside the backbone"
-            continue
-        _give(out, state, key, ours)
-    return out
-
-
-def from_cavmae(state: State, config: ModelConfig) -> Adapted:
-    """A CAV-MAE checkpoint (`cav-mae-*.pth`).
-
-    Its audio tokens run frequency-major and ours time-major, so its audio tables are reordered;
-    its spectrogram is frequency by time and ours time by frequency, so the audio kernel and the
-    audio head's pixels are transposed. One picture's tables are repeated over the frames.
-    It must have as many own and joint blocks as the model (11 + 1 as published). Tables between
-    the two, which it does not have, start at zero.
-    """
-    out = Adapted()
-    c = config
-    expected = (len(_numbers(state, "blocks_a")), len(_numbers(state, "blocks_u")))
-    if expected != (c.depth, c.joint_depth):
-        raise UserError(
-            f"this CAV-MAE has {expected[0]} own and {expected[1]} joint blocks, the model "
-            f"{c.depth} and {c.joint_depth}: set model.depth={expected[0]} and "
-            f"model.joint_depth={expected[1]}"
-        )
-    special = {"decoder_pred_a": "decoder.head_audio", "decoder_pred_v": "decoder.head_video"}
-    for key, value in state.items():
-        if re.match(r"blocks_[av]\.\d+\.norm[12]_[av]\.", key):
-            out.left_out[key] = "a route's norm that own blocks never use"
-        elif re.match(r"decoder_blocks\.\d+\.norm[12]_[av]\.", key):
-            out.left_out[key] = "a route's norm that the decoder never uses"
-        elif key == "mask_token":
-            _give(out, state, key, ["decoder.mask_token_audio", "decoder.mask_token_video"])
-        elif re.match(r"mlp_head\.", key):
-            out.left_out[key] = "a classification head"
-        elif (ours := _rename(key, special)) is not None:
-            out.used.add(key)
-            for name in ours:
-                out.state[name] = _reorder(name, value, c)
-    if c.inter_pos:
-        out.state |= {
-            f"{m}.inter_pos": torch.zeros_like(out.state[f"{m}.pos"]) for m in ("audio", "video")
-        }
-    return out
-
-
 def saved_shape(path: Path) -> dict[str, Any] | None:
-    """The model's configuration that a checkpoint of this trainer carries; None of others."""
+    """Return the model configuration in a checkpoint of this trainer, None for other files.
+
+    Raises:
+        UserError: The file does not exist.
+    """
     if not path.is_file():
-        raise UserError(f"no weights at {path}")
+        raise UserError(f"{path} does not exist; give the file of the weights")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # whatever is wrong with it, `load_backbone` says so
+    except Exception:  # `load_backbone` reports what is wrong with it
         return None
     config = loaded.get("config") if isinstance(loaded, dict) else None
     shape = config.get("model") if isinstance(config, dict) else None
     return dict(shape) if isinstance(shape, dict) else None
 
 
-# --- the pieces --------------------------------------------------------------------------------
-
-
 def _read(path: Path, wrappers: tuple[str, ...] = ("model", "state_dict", "method")) -> State:
-    """The state dict in a file, by itself or under the first of `wrappers` that there is."""
+    """Return the state dict of a file, at its top or under one of the keys `wrappers`."""
     if not path.is_file():
-        raise UserError(f"no weights at {path}")
+        raise UserError(f"{path} does not exist; give the file of the weights")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch reports broken files by many kinds of error
+    except Exception as error:  # torch raises many kinds for broken files
         raise UserError(f"{path} cannot be read as weights: {first_sentence(error)}") from error
     if isinstance(loaded, dict):
         inside = (loaded[name] for name in wrappers if isinstance(loaded.get(name), dict))
         loaded = next(inside, loaded)
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise UserError(f"{path} holds no state dict of tensors")
+        raise UserError(f"{path} is not a state dict of tensors")
     prefixes = ("module.", "backbone.")
     for prefix in prefixes:
         if any(key.startswith(prefix) for key in loaded):
@@ -232,99 +107,8 @@ def _load(module: nn.Module, state: State, path: Path) -> None:
     for what, keys in (
         ("not in the file", own.keys() - state.keys()),
         ("not in the model", state.keys() - own.keys()),
-        ("of another shape", shapes),
+        ("another shape", shapes),
     ):
         if keys:
-            raise UserError(f"{path} does not fit: {what}: {_some(keys)}")
+            raise UserError(f"{path} does not fit: {what}: {some_of(keys)}")
     module.load_state_dict(state)
-
-
-def _some(keys: object, most: int = 6) -> str:
-    names = sorted(str(key) for key in keys)  # type: ignore[attr-defined]
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def _give(out: Adapted, state: State, theirs: str, ours: list[str]) -> None:
-    for name in ours:
-        out.state[name] = state[theirs].clone()
-    out.used.add(theirs)
-
-
-def _mae_block(number: int, rest: str, c: ModelConfig) -> list[str]:
-    if number < c.depth:
-        return [f"audio.blocks.{number}.{rest}", f"video.blocks.{number}.{rest}"]
-    if norm := re.fullmatch(r"(norm[12])\.(weight|bias)", rest):
-        routes = ("joint", "audio", "video")
-        return [f"joint.{number - c.depth}.{norm[1]}.{route}.{norm[2]}" for route in routes]
-    return [f"joint.{number - c.depth}.{rest}"]
-
-
-_SIDES = {"a": "audio", "v": "video", None: "joint"}
-
-
-# Patterns of the CAV-MAE family's keys and what we call them; {side} is the letter, in words.
-_NAMES: tuple[tuple[str, str], ...] = (
-    (r"pos_embed_(?P<side>[av])", "{side}.pos"),
-    (r"inter_pos_embed_(?P<side>[av])", "{side}.inter_pos"),
-    (r"modality_(?P<side>[av])", "{side}.modality"),
-    (r"decoder_pos_embed_(?P<side>[av])", "decoder.pos_{side}"),
-    (r"decoder_modality_(?P<side>[av])", "decoder.modality_{side}"),
-    (r"mask_token_(?P<side>[av])", "decoder.mask_token_{side}"),
-    (r"patch_embed_(?P<side>[av])\.proj\.(?P<rest>.+)", "{side}.patch.{rest}"),
-    (r"blocks_(?P<side>[av])\.(?P<rest>.+)", "{side}.blocks.{rest}"),
-    (
-        r"blocks_u\.(?P<n>\d+)\.(?P<norm>norm[12])(_(?P<side>[av]))?\.(?P<rest>.+)",
-        "joint.{n}.{norm}.{side}.{rest}",
-    ),
-    (r"blocks_u\.(?P<rest>.+)", "joint.{rest}"),
-    (r"norm(_(?P<side>[av]))?\.(?P<rest>weight|bias)", "norms.{side}.{rest}"),
-    (r"decoder_(?P<part>blocks|norm|embed)\.(?P<rest>.+)", "decoder.{part}.{rest}"),
-)
-
-
-def _rename(key: str, special: dict[str, str]) -> list[str] | None:
-    """Our name of a key of the CAV-MAE family, or None where it is none of these."""
-    head, _, rest = key.rpartition(".")
-    if head in special:
-        return [f"{special[head]}.{rest}"]
-    for pattern, ours in _NAMES:
-        if match := re.fullmatch(pattern, key):
-            found = match.groupdict()
-            return [ours.format(**{**found, "side": _SIDES[found.get("side")]})]
-    return None
-
-
-def _reorder(name: str, value: Tensor, c: ModelConfig) -> Tensor:
-    """A CAV-MAE tensor in our order of tokens and pixels."""
-    if name in ("audio.pos", "decoder.pos_audio"):
-        by_band = value.reshape(1, c.audio_bands, c.audio_steps, -1)
-        return by_band.transpose(1, 2).reshape(value.shape)
-    if name in ("video.pos", "decoder.pos_video"):
-        return _resize_table(value, c.video_grid).repeat(1, c.frames, 1)
-    if name == "audio.patch.weight":
-        return value.transpose(2, 3).contiguous()
-    if name.startswith("decoder.head_audio"):
-        side = c.audio_patch
-        return value.reshape(side, side, -1).transpose(0, 1).reshape(value.shape)
-    return value.clone()
-
-
-def _numbers(state: State, name: str) -> set[str]:
-    return {key.split(".")[1] for key in state if key.startswith(f"{name}.")}
-
-
-def _resize_table(table: Tensor, grid: int) -> Tensor:
-    """A square position table [1, n², D] at another grid, bicubic; as it is where it fits."""
-    side = round(table.shape[1] ** 0.5)
-    if side == grid:
-        return table
-    square = table.reshape(1, side, side, -1).permute(0, 3, 1, 2)
-    resized = F.interpolate(square, size=(grid, grid), mode="bicubic", align_corners=False)
-    return resized.permute(0, 2, 3, 1).reshape(1, grid * grid, -1)
-
-
-def _resize_kernel(kernel: Tensor, side: int) -> Tensor:
-    if kernel.shape[-1] == side:
-        return kernel
-    return F.interpolate(kernel, size=(side, side), mode="bicubic", align_corners=False)

@@ -1,4 +1,4 @@
-"""Heads and scores: shapes of the spec, and each score against its definition written out."""
+"""Heads by their published shapes, and each score against its definition written out."""
 
 import io
 import math
@@ -10,16 +10,12 @@ from PIL import Image
 from torch import nn
 
 from avstore.train.data.transforms.masks import decode
+from avstore.train.evaluation.classification import classification, d_prime
+from avstore.train.evaluation.events import event_accuracy
 from avstore.train.evaluation.masks import crop
-from avstore.train.evaluation.scores import (
-    classification,
-    d_prime,
-    event_accuracy,
-    f_score,
-    segmentation,
-)
-from avstore.train.systems.cavmae.downstream.seconds import one_second, starts
-from avstore.train.systems.cavmae.heads import ClassHead, pooled
+from avstore.train.evaluation.segmentation import f_score, segmentation
+from avstore.train.systems.cavmae.downstream.classify import ClassHead, pooled
+from avstore.train.systems.cavmae.downstream.event import one_second, starts
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.model_config import ModelConfig
 from avstore.train.systems.cavmae.segmentation_head import (
@@ -30,7 +26,7 @@ from avstore.train.systems.cavmae.segmentation_head import (
 from tests.train.systems.cavmae.test_model import TINY, inputs
 
 
-def test_class_head_has_the_layers_of_the_spec() -> None:
+def test_class_head_has_the_published_layers() -> None:
     head = ClassHead(768, 160)
     both = 1536
     expected = 2 * (both * both + both) + 2 * both + both * 160 + 160
@@ -89,14 +85,14 @@ def test_segmentation_head_learns_one_mask() -> None:
     mask = torch.zeros(2, 4, 1, 32, 32)
     mask[0, :, :, 8:24, 8:24] = 1  # the second clip has no sounding object
     optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
-    told = []
+    losses = []
     for _ in range(60):
         loss = nn.functional.binary_cross_entropy_with_logits(head((hidden, hidden), audio), mask)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        told.append(float(loss.detach()))
-    assert told[-1] < 0.3 * told[0]
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.3 * losses[0]
     probability = head((hidden, hidden), audio).detach().sigmoid().flatten(0, 1)[:, 0]
     assert segmentation(probability, mask.flatten(0, 1)[:, 0])["miou"] > 80
 

@@ -1,4 +1,4 @@
-"""The backbone: tokens and parameters of the spec, losses by hand, options that change nothing."""
+"""The backbone: published sizes, losses by hand, options that change no result."""
 
 import math
 
@@ -40,7 +40,7 @@ def test_token_counts_are_those_of_the_paper() -> None:
 
 
 def test_parameters_of_the_full_model_add_up() -> None:
-    """Counted from the description in the spec, part by part."""
+    """Counted part by part from the published description."""
     d, dec = 768, 512
     norm = 2 * d
     attention = d * 3 * d + 3 * d + d * d + d
@@ -120,14 +120,14 @@ def test_options_change_neither_losses_nor_gradients(option: dict, decode: str) 
     plain = CAVMAE(TINY.model_copy(update={"decode": decode}))
     other = CAVMAE(TINY.model_copy(update={"decode": decode, **option}))
     other.load_state_dict(plain.state_dict())
-    told = []
+    results = []
     for model in (plain, other):
         torch.manual_seed(5)
         out = model(model.patches(*inputs(TINY)))
         out.loss.mean().backward()
-        told.append((out.loss.detach(), model.video.pos.grad))
-    assert torch.allclose(told[0][0], told[1][0], atol=1e-5)
-    assert torch.allclose(told[0][1], told[1][1], atol=1e-6)
+        results.append((out.loss.detach(), model.video.pos.grad))
+    assert torch.allclose(results[0][0], results[1][0], atol=1e-5)
+    assert torch.allclose(results[0][1], results[1][1], atol=1e-6)
 
 
 def test_bf16_is_near() -> None:

@@ -1,4 +1,4 @@
-"""Weights of others: every key has a place or a reason, and what is loaded computes the same."""
+"""Published weights: every key has a place or a reason, and the model computes the same."""
 
 import re
 from collections.abc import Callable
@@ -99,7 +99,7 @@ def saved(state: State, folder: Path) -> Path:
     return folder / "weights.pth"
 
 
-def test_mae_is_adapted_as_the_spec_says(tmp_path: Path) -> None:
+def test_mae_is_adapted_as_in_stella(tmp_path: Path) -> None:
     state, model = mae(), CAVMAE(CONFIG)
     sines = model.audio.pos.clone()
     adapted = load_backbone(model, saved(state, tmp_path))
@@ -160,11 +160,11 @@ def test_stella_keeps_every_value(tmp_path: Path) -> None:
     assert torch.equal(model.decoder.mask_token_audio, state["mask_token_a"])
 
 
-def test_ours_comes_back_with_its_shape(tmp_path: Path) -> None:
+def test_a_checkpoint_of_a_run_loads_with_its_shape(tmp_path: Path) -> None:
     model, other = CAVMAE(CONFIG), CAVMAE(CONFIG)
     path = tmp_path / "task-01.pt"
-    told = {"model": CONFIG.model_dump(mode="json")}
-    torch.save({"config": told, "model": model.state_dict()}, path)
+    config = {"model": CONFIG.model_dump(mode="json")}
+    torch.save({"config": config, "model": model.state_dict()}, path)
     load_backbone(other, path)
     assert all(
         torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True)
@@ -176,12 +176,12 @@ def test_ours_comes_back_with_its_shape(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "change", "message"),
     [
-        (mae, {"head.weight": torch.zeros(3)}, "nothing here stands for: head.weight"),
+        (mae, {"head.weight": torch.zeros(3)}, "without a place in the model: head.weight"),
         (mae, {"blocks.3.mlp.fc1.bias": torch.zeros(4 * D)}, "not in the model: joint.1"),
         (mae, {"norm.weight": torch.zeros(D + 1)}, "another shape: norms.audio.weight"),
         (cavmae, {"module.blocks_u.1.mlp.fc1.bias": torch.zeros(4 * D)}, "model.joint_depth=2"),
-        (stella, {"surprise": torch.zeros(1)}, "nothing here stands for: surprise"),
-        (lambda: {"fc.weight": torch.zeros(2)}, {}, "neither MAE"),
+        (stella, {"surprise": torch.zeros(1)}, "without a place in the model: surprise"),
+        (lambda: {"fc.weight": torch.zeros(2)}, {}, "is not from MAE"),
     ],
 )
 def test_what_does_not_fit_is_named(

@@ -1,16 +1,16 @@
-"""Tasks that a pre-trained model is finetuned for: what it is worth beyond retrieval."""
+"""Downstream tasks, which a pre-trained model is finetuned for and scored on."""
 
 from avstore.train.systems.cavmae.downstream.base import Downstream
 from avstore.train.systems.cavmae.downstream.classify import Classify
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig, load_downstream
 from avstore.train.systems.cavmae.downstream.event import Event
 from avstore.train.systems.cavmae.downstream.retrieve import Retrieve
-from avstore.train.systems.cavmae.downstream.segment import Segment
+from avstore.train.systems.cavmae.downstream.segment import Segmentation
 
 TASKS: dict[str, type[Downstream]] = {
     "classify": Classify,
     "event": Event,
-    "segment": Segment,
+    "segment": Segmentation,
     "retrieval": Retrieve,
 }
 

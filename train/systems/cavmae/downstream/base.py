@@ -1,4 +1,4 @@
-"""What a downstream task is: its batches, its loss, its scores."""
+"""The interface of a downstream task: its batches, its loss, its scores."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,8 +12,14 @@ from avstore.train.systems.cavmae.model import CAVMAE
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a task is made of."""
+class DownstreamData:
+    """Store and clips of a downstream run.
+
+    Attributes:
+        store: The store.
+        train: Clips to train on.
+        evaluation: Clips to score.
+    """
 
     store: OpenStore
     train: SampleList
@@ -21,31 +27,46 @@ class Material:
 
 
 class Downstream(nn.Module):
-    """A backbone and a head. A task gives `head`, `spec`, `loss` and `scores`."""
+    """A backbone and a head. Subclasses give `head`, `loss`, `scores` and, if needed, `spec`.
 
-    roles: tuple[str, ...] = ("eval", "retrieval")  # what it is evaluated on: the first there is
-    segments: str | None = None  # modality of the labels of parts that its lists need
+    Attributes:
+        roles: Roles of the stream to evaluate on; the first that has clips is taken.
+        segments: Modality of the segment labels that the lists need, None without.
+        headline: The score that picks the best epoch.
+        head: Layers on top of the backbone.
+        model: The backbone.
+        config: The run's configuration.
+        clips: Store and clips.
+    """
+
+    roles: tuple[str, ...] = ("eval", "retrieval")
+    segments: str | None = None
     headline = "accuracy"
     head: nn.Module
 
-    def __init__(self, model: CAVMAE, config: DownstreamConfig, material: Material) -> None:
+    def __init__(self, model: CAVMAE, config: DownstreamConfig, clips: DownstreamData) -> None:
         super().__init__()
         self.model = model.requires_grad_(not config.frozen)
         self.config = config
-        self.material = material
+        self.clips = clips
 
     @property
     def device(self) -> torch.device:
+        """The backbone's device."""
         return next(self.model.parameters()).device
 
     def train(self, mode: bool = True) -> "Downstream":
-        """A frozen backbone is never in training mode."""
+        """Set the training mode; a frozen backbone stays in evaluation mode."""
         super().train(mode)
         self.model.train(mode and not self.config.frozen)
         return self
 
     def spec(self, *, random: bool) -> BatchSpec:
-        """What the loader is asked for."""
+        """Return what the loader must deliver.
+
+        Args:
+            random: Whether to draw and augment as in training; else the middle window.
+        """
         c = self.config
         return BatchSpec(
             batch_size=c.batch_size if random else c.eval_batch,
@@ -63,21 +84,25 @@ class Downstream(nn.Module):
         )
 
     def batches(self, spec: BatchSpec, samples: SampleList, epoch: int = 0) -> Iterator[Batch]:
-        """Batches on the device."""
+        """Yield the batches of an epoch, on the device."""
         c = self.config
         for batch in batches(samples, spec, seed=c.seed, epoch=epoch, workers=c.data.workers):
             yield batch.to(self.device)
 
     def loss(self, batch: Batch) -> Tensor:
-        """What is trained, a scalar."""
+        """Return the loss to train, a scalar."""
         raise NotImplementedError
 
     def scores(self, *, final: bool) -> dict[str, float]:
-        """On the evaluation list; final: of the model that is reported."""
+        """Return scores on the evaluation list.
+
+        Args:
+            final: Whether they are the run's result; else scores after an epoch.
+        """
         raise NotImplementedError
 
     def at_window(self, start: float) -> BatchSpec:
-        """Evaluation with the frames of one window, a second apart."""
+        """Return the spec of evaluation on frames a second apart, from `start` seconds."""
         spec = self.spec(random=False)
         times = tuple(start + k for k in range(spec.frames))
         return replace(spec, frame_choice="times", frame_times=times)

@@ -1,52 +1,60 @@
-"""Finetuned classification: one feature a clip (spec 5.3)."""
+"""Finetuned classification of clips."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avstore.train.data import Batch
 from avstore.train.errors import UserError
-from avstore.train.evaluation.scores import classification
-from avstore.train.systems.cavmae.downstream.base import Downstream, Material
+from avstore.train.evaluation.classification import classification
+from avstore.train.systems.cavmae.downstream.base import Downstream, DownstreamData
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
-from avstore.train.systems.cavmae.heads import ClassHead, pooled
 from avstore.train.systems.cavmae.model import CAVMAE
 
 
 class Classify(Downstream):
-    """The classes that the two lists have, numbered through (the released code keeps the numbers
-    of the whole vocabulary and fails on a part of it, bug B21).
+    """Classifies clips into the classes that the two lists have, numbered from 0.
 
-    One label a clip: cross-entropy; several: a binary one of each class, and mAP is what counts.
+    The released code keeps the numbers of the whole vocabulary and fails on a part of it (bug B21).
+    With one label a clip the loss is a cross-entropy and the headline the accuracy; with several it
+    is a binary cross-entropy of each class and the mAP.
+
+    Attributes:
+        place: Label id -> number of the class.
+        single: Whether every clip has one label.
     """
 
-    def __init__(self, model: CAVMAE, config: DownstreamConfig, material: Material) -> None:
-        super().__init__(model, config, material)
-        lists = (material.train, material.evaluation)
+    def __init__(self, model: CAVMAE, config: DownstreamConfig, clips: DownstreamData) -> None:
+        super().__init__(model, config, clips)
+        lists = (clips.train, clips.evaluation)
         labels = [samples.label_ids(i) for samples in lists for i in range(len(samples))]
         known = sorted({label for own in labels for label in own})
         if len(known) < 2:
-            raise UserError(f"classification needs clips of at least two classes, not {len(known)}")
+            raise UserError(
+                f"the clips have {len(known)} class(es); classification needs at least 2: choose "
+                "another --stream"
+            )
         self.place = {label: number for number, label in enumerate(known)}
         self.single = all(len(own) == 1 for own in labels)
         self.headline = "accuracy" if self.single else "map"
         self.head = ClassHead(config.model.width, len(known))
 
     def loss(self, batch: Batch) -> Tensor:
+        """Return the cross-entropy."""
         logits, targets = self.logits(batch), self.targets(batch).to(self.device)
         if self.single:
             return F.cross_entropy(logits, targets)
         return F.binary_cross_entropy_with_logits(logits, targets)
 
     def logits(self, batch: Batch) -> Tensor:
-        """[B, classes]."""
+        """Return logits [B, classes]."""
         with torch.set_grad_enabled(not self.config.frozen and torch.is_grad_enabled()):
             features = pooled(*self.model.features(batch.video, batch.audio))
         out: Tensor = self.head(features)
         return out
 
     def targets(self, batch: Batch) -> Tensor:
-        """[B, classes] of 0 and 1."""
+        """Return targets of 0 and 1, [B, classes]."""
         out = torch.zeros(len(batch), len(self.place))
         for row, label_ids in enumerate(batch.labels):
             out[row, [self.place[int(label)] for label in label_ids]] = 1
@@ -54,22 +62,58 @@ class Classify(Downstream):
 
     @torch.no_grad()
     def scores(self, *, final: bool) -> dict[str, float]:
-        """final: probabilities averaged over the windows; else of the middle one."""
+        """Return scores of the middle window; final ones of probabilities averaged over windows."""
         specs = [self.spec(random=False)]
         if final and self.config.windows:
             specs = [self.at_window(start) for start in self.config.windows]
         summed: Tensor | None = None
         for spec in specs:
-            found = [
+            pairs = [
                 (self.probability(batch), self.targets(batch))
-                for batch in self.batches(spec, self.material.evaluation)
+                for batch in self.batches(spec, self.clips.evaluation)
             ]
-            own = torch.cat([scores for scores, _ in found])
-            targets = torch.cat([truth for _, truth in found])
+            own = torch.cat([scores for scores, _ in pairs])
+            targets = torch.cat([truth for _, truth in pairs])
             summed = own if summed is None else summed + own
         assert summed is not None
         return classification(summed / len(specs), targets)
 
     def probability(self, batch: Batch) -> Tensor:
+        """Return probabilities [B, classes], on the CPU."""
         logits = self.logits(batch).float()
         return (logits.softmax(-1) if self.single else logits.sigmoid()).cpu()
+
+
+class ClassHead(nn.Module):
+    """Linear, tanh, Linear, LayerNorm, GELU, Linear to the classes, as in STELLA.
+
+    Args:
+        width: Width of a token; features have twice that.
+        classes: Number of classes.
+    """
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        both = 2 * width
+        self.layers = nn.Sequential(
+            nn.Linear(both, both),
+            nn.Tanh(),
+            nn.Linear(both, both),
+            nn.LayerNorm(both),
+            nn.GELU(),
+            nn.Linear(both, classes),
+        )
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits [..., classes] of pooled features [..., 2 * width]."""
+        out: Tensor = self.layers(features)
+        return out
+
+
+def pooled(audio: Tensor, video: Tensor) -> Tensor:
+    """Return the means of joint tokens [B, La, D] and [B, Lv, D], concatenated, [B, 2 * D]."""
+    return torch.cat([audio.float().mean(1), video.float().mean(1)], dim=-1)

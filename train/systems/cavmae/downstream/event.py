@@ -1,4 +1,4 @@
-"""AVE: what is seen and heard in each second of a clip (spec 1.5, 2.2 and 5.3)."""
+"""Audio-visual event localisation: the event of each second (AVE, Tian et al., ECCV 2018)."""
 
 from dataclasses import replace
 
@@ -7,34 +7,35 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avstore.train.data import Batch, BatchSpec
-from avstore.train.evaluation.scores import event_accuracy
-from avstore.train.systems.cavmae.downstream.base import Downstream, Material
+from avstore.train.evaluation.events import event_accuracy
+from avstore.train.systems.cavmae.downstream.base import Downstream, DownstreamData
+from avstore.train.systems.cavmae.downstream.classify import ClassHead, pooled
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
-from avstore.train.systems.cavmae.downstream.seconds import one_second, starts
-from avstore.train.systems.cavmae.heads import ClassHead, pooled
 from avstore.train.systems.cavmae.model import CAVMAE
 
 SECONDS = 10
 CLASSES = 29
 BACKGROUND = 28
+FRAMES = 98  # fbank frames of one second: windows of 25 ms every 10 ms
 
 
 class Event(Downstream):
-    """Each second is a picture of its own `frames` frames and its own second of sound.
+    """Classifies each second by its own frames and its own second of audio.
 
-    The released code has neither head nor loss for it (bug B4); ours is the classification head
-    on each second and its cross-entropy.
+    The released code has neither head nor loss for it (bug B4); here it is the classification head
+    on each second, with cross-entropy.
     """
 
     segments = "both"
 
-    def __init__(self, model: CAVMAE, config: DownstreamConfig, material: Material) -> None:
-        super().__init__(model, config, material)
+    def __init__(self, model: CAVMAE, config: DownstreamConfig, clips: DownstreamData) -> None:
+        super().__init__(model, config, clips)
         self.head = ClassHead(config.model.width, CLASSES)
 
     def spec(self, *, random: bool) -> BatchSpec:
+        """Return a spec with all frames, the whole fbank and the labels of segments."""
         spec = super().spec(random=random)
-        # The whole of the stored fbank: seconds are cut out of it afterwards.
+        # The whole stored fbank, from which `logits` cuts the seconds.
         return replace(
             spec,
             frame_choice="even",
@@ -48,7 +49,7 @@ class Event(Downstream):
         )
 
     def logits(self, batch: Batch) -> Tensor:
-        """[B, 10, 29]."""
+        """Return logits [B, 10, 29]."""
         m, d = self.config.model, self.config.data
         video = batch.video.reshape(-1, m.frames, *batch.video.shape[2:])
         first = starts(SECONDS, batch.audio.shape[2], self.config.audio_windows)
@@ -62,20 +63,60 @@ class Event(Downstream):
         return out
 
     def loss(self, batch: Batch) -> Tensor:
+        """Return the mean cross-entropy of the seconds."""
         targets = _labels(batch)
-        shares = targets / targets.sum(-1, keepdim=True)  # a second with two labels has half each
+        shares = targets / targets.sum(-1, keepdim=True)  # two labels count half each
         return F.cross_entropy(self.logits(batch).flatten(0, 1), shares.flatten(0, 1))
 
     @torch.no_grad()
     def scores(self, *, final: bool) -> dict[str, float]:
-        found = [
+        """Return the accuracy over seconds."""
+        pairs = [
             (self.logits(batch).float().cpu(), _labels(batch).cpu())
-            for batch in self.batches(self.spec(random=False), self.material.evaluation)
+            for batch in self.batches(self.spec(random=False), self.clips.evaluation)
         ]
-        return event_accuracy(torch.cat([s for s, _ in found]), torch.cat([t for _, t in found]))
+        return event_accuracy(torch.cat([s for s, _ in pairs]), torch.cat([t for _, t in pairs]))
 
 
 def _labels(batch: Batch) -> Tensor:
     if not isinstance(batch.labels, Tensor):
-        raise TypeError("the loader was not asked for labels by segment")
+        raise TypeError("the batch has labels of clips; load it with the spec of `Event.spec`")
     return batch.labels
+
+
+def starts(seconds: int, frames: int, where: str) -> list[int]:
+    """Return the first fbank frame (10 ms each) of each second of a clip.
+
+    Args:
+        seconds: Number of seconds.
+        frames: Fbank frames of the clip.
+        where: "seconds" begins second k at k. "published" spreads the seconds evenly up to 1.1 s
+            before the end, as the released code does, so that they drift from the frames' seconds
+            by up to 0.1 s (bug B13).
+    """
+    if where == "published":
+        last = frames / 100 - 1.1
+        return [round(100 * float(x)) for x in torch.linspace(0, last, seconds)]
+    return [100 * second for second in range(seconds)]
+
+
+def one_second(audio: Tensor, start: int, length: int, silence: float) -> Tensor:
+    """Return one second of an fbank in the middle of silence.
+
+    The second of a clip's fbank equals the fbank of the second alone, because its windows are
+    within the second and each has its offset removed.
+
+    Args:
+        audio: Fbanks [B, 1, N, mels].
+        start: First frame; the second is [start, start + 98).
+        length: Frames of the result.
+        silence: Value of silence, normalised.
+
+    Returns:
+        Fbanks [B, 1, length, mels].
+    """
+    own = audio[:, :, start : start + FRAMES]
+    own = F.pad(own, (0, 0, 0, FRAMES - own.shape[2]), value=silence)[:, :, :length]
+    before = (length - own.shape[2]) // 2
+    after = length - own.shape[2] - before
+    return F.pad(own, (0, 0, before, after), value=silence)

@@ -1,4 +1,4 @@
-"""AVS: which pixels sound (spec 1.6, 2.2 and 5.3)."""
+"""Segmentation of sounding objects (AVSBench, Zhou et al., ECCV 2022)."""
 
 from dataclasses import replace
 
@@ -8,29 +8,30 @@ from torch.nn import functional as F
 
 from avstore.train.data import Batch, BatchSpec
 from avstore.train.evaluation.masks import MASK_SIZE, MaskFit
-from avstore.train.evaluation.scores import segmentation
-from avstore.train.systems.cavmae.downstream.base import Downstream, Material
+from avstore.train.evaluation.segmentation import segmentation
+from avstore.train.systems.cavmae.downstream.base import Downstream, DownstreamData
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
-from avstore.train.systems.cavmae.downstream.seconds import one_second
+from avstore.train.systems.cavmae.downstream.event import one_second
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.segmentation_head import SegmentationHead, joint_hidden
 
-# AVSBench takes the last of 16 equal parts of each second.
+# AVSBench takes the start of the last of 16 equal parts of each second.
 FRAME_OF_SECOND = 15 / 16
 
 
-class Segment(Downstream):
-    """Masks of the first seconds, one a frame; the sound is that of the first second."""
+class Segmentation(Downstream):
+    """Predicts a mask of each second, from its frame and the first second's audio."""
 
     headline = "miou"
 
-    def __init__(self, model: CAVMAE, config: DownstreamConfig, material: Material) -> None:
-        super().__init__(model, config, material)
-        lists = (material.train, material.evaluation)
-        self.masks = MaskFit(material.store, lists, config.mask_fit)
+    def __init__(self, model: CAVMAE, config: DownstreamConfig, clips: DownstreamData) -> None:
+        super().__init__(model, config, clips)
+        lists = (clips.train, clips.evaluation)
+        self.masks = MaskFit(clips.store, lists, config.mask_fit)
         self.head = SegmentationHead(config.model)
 
     def spec(self, *, random: bool) -> BatchSpec:
+        """Return a spec with the annotated frame of each second."""
         frames = self.config.model.frames
         return replace(
             super().spec(random=random),
@@ -43,7 +44,7 @@ class Segment(Downstream):
         )
 
     def logits(self, batch: Batch) -> Tensor:
-        """[B, T, 1, S, S]."""
+        """Return logits [B, T, 1, S, S]."""
         m, d = self.config.model, self.config.data
         audio = one_second(batch.audio, 0, m.fbank_frames, (0.0 - d.mean) / d.std)
         with torch.set_grad_enabled(not self.config.frozen and torch.is_grad_enabled()):
@@ -52,18 +53,20 @@ class Segment(Downstream):
         return out
 
     def loss(self, batch: Batch) -> Tensor:
+        """Return the binary cross-entropy of the annotated frames."""
         masks, known = self.truth(batch)
         return F.binary_cross_entropy_with_logits(self.logits(batch)[known], masks[known])
 
     def truth(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Masks [B, T, 1, S, S], and which there are [B, T]; in training S4 has the first only."""
+        """Return masks [B, T, 1, S, S] and which frames have one [B, T]; S4 trains on the first."""
         return self.masks.fit(batch, self.config.model.image_size)
 
     @torch.no_grad()
     def scores(self, *, final: bool) -> dict[str, float]:
-        guesses, truths = [], []
-        for batch in self.batches(self.spec(random=False), self.material.evaluation):
+        """Return the scores of the annotated frames."""
+        probabilities, truths = [], []
+        for batch in self.batches(self.spec(random=False), self.clips.evaluation):
             masks, known = self.truth(batch)
-            guesses.append(self.logits(batch)[known].float().sigmoid().cpu()[:, 0])
+            probabilities.append(self.logits(batch)[known].float().sigmoid().cpu()[:, 0])
             truths.append(masks[known].cpu()[:, 0])
-        return segmentation(torch.cat(guesses), torch.cat(truths))
+        return segmentation(torch.cat(probabilities), torch.cat(truths))

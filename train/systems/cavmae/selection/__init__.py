@@ -1,4 +1,4 @@
-"""Which patches are trained on: importance, forget-robust pruning, and the draw."""
+"""STELLA's selection of patches: importance, pruning and the draw."""
 
 from avstore.train.systems.cavmae.selection.draw import sample_order, select_audio, select_video
 from avstore.train.systems.cavmae.selection.importance import (

@@ -1,14 +1,20 @@
-"""The draw of patches by importance, with the pruned ones left out (spec 3.3, step 4)."""
+"""Draw patches by importance, without the pruned ones (STELLA, Lee et al., ICML 2024)."""
 
 import torch
 from torch import Tensor
 
 
 def sample_order(weight: Tensor) -> Tensor:
-    """A draw without replacement of all L entries of each row, with odds `weight` [B, L].
+    """Draw all entries of each row without replacement, with odds `weight`.
 
-    Gumbel top-k: sorting log-weight plus Gumbel noise is the same as drawing one after the
-    other, and weight 0 is legal: it comes last.
+    Gumbel top-k: sorting log-weight plus Gumbel noise equals drawing one after the other. Entries
+    of weight 0 come last.
+
+    Args:
+        weight: Odds [B, L], 0 or more.
+
+    Returns:
+        Order [B, L].
     """
     uniform = torch.rand(weight.shape, device=weight.device).clamp_min(1e-20)
     noise = -(-uniform.log()).clamp_min(1e-20).log()
@@ -16,20 +22,40 @@ def sample_order(weight: Tensor) -> Tensor:
 
 
 def select_video(importance: Tensor, pruned: Tensor) -> Tensor:
-    """Order [B, L] of video patches; the first κ are trained on. pruned: bool [B, L]."""
+    """Draw an order of video patches; the first κ are trained on.
+
+    Args:
+        importance: Odds [B, L].
+        pruned: Patches to put last, bool [B, L].
+
+    Returns:
+        Order [B, L].
+    """
     return sample_order(importance.masked_fill(pruned, 0.0))
 
 
 def select_audio(
     importance: Tensor, pruned: Tensor, keep: int, bands: int, steps_per_chunk: int
 ) -> Tensor:
-    """Order [B, L] of audio patches; the first `keep` are trained on, in whole chunks of time.
+    """Draw an order of audio patches, in chunks of time; the first `keep` are trained on.
 
-    Tokens are time-major, so a chunk of `steps_per_chunk` time steps is a run of consecutive
-    tokens. Chunks are drawn by importance until `keep` tokens that are not pruned are together.
-    The chunk that makes it too many gives back the excess at its far side: at its end where the
-    chunk before it is selected and the one after it is not, at its start the other way round,
-    else at either by a coin.
+    Tokens are time-major, so a chunk of time is a run of consecutive tokens. Chunks are drawn by
+    importance until they have `keep` tokens that are not pruned. The last chunk gives up the excess
+    at its end if only the chunk before it is selected, at its start if only the one after it is,
+    else at a random side.
+
+    Args:
+        importance: Odds [B, L].
+        pruned: Patches to leave out, bool [B, L].
+        keep: Patches to keep.
+        bands: Tokens of a time step.
+        steps_per_chunk: Time steps of a chunk.
+
+    Returns:
+        Order [B, L].
+
+    Raises:
+        ValueError: L is not a multiple of a chunk's tokens.
     """
     batch, length = importance.shape
     size = bands * steps_per_chunk
@@ -45,7 +71,7 @@ def select_audio(
     last = (total < keep).sum(1, keepdim=True).clamp_max(chunks - 1)
     place = torch.arange(chunks, device=importance.device).expand(batch, -1)
     full = torch.zeros_like(place, dtype=torch.bool).scatter(1, chunk_order, place < last)
-    edge = chunk_order.gather(1, last)  # the chunk that is cut, [B, 1]
+    edge = chunk_order.gather(1, last)  # the chunk to cut, [B, 1]
     room = keep - (total.gather(1, last) - count.gather(1, edge))
 
     from_end = _cut_at_end(full, edge)
@@ -60,7 +86,7 @@ def select_audio(
 
 
 def _cut_at_end(full: Tensor, edge: Tensor) -> Tensor:
-    """Whether the excess leaves the edge chunk at its end, [B, 1]."""
+    """Return whether the edge chunk gives up tokens at its end, [B, 1]."""
     padded = torch.nn.functional.pad(full, (1, 1))
     before, after = padded.gather(1, edge), padded.gather(1, edge + 2)
     coin = torch.rand(edge.shape, device=edge.device) < 0.5

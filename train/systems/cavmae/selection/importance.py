@@ -1,6 +1,6 @@
-"""Localized patch importance (LPIS; in FLAVA: LAVA) and replay-guided correlation (RCA; FRS).
+"""Localized patch importance scoring (LPIS) and replay-guided correlation assessment (RCA).
 
-Spec 3.3, steps 1 and 3. Everything is computed for the whole batch at once.
+STELLA, Lee et al., ICML 2024; FLAVA calls them LAVA and FRS.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,20 @@ from avstore.train.systems.cavmae.patches import take
 
 @dataclass(frozen=True)
 class Alignment:
-    """What the matching module finds important, per modality.
+    """Importance of patches for the other modality, by the matching module.
 
-    importance [B, L] (rows sum to 1); order [B, L], most important first; keys [B, H, K, Dh] of
-    the K core patches in that order; query [B, H, Dh], their importance-weighted mean query.
-    queries_v [B, H, L, Dh]: of all video patches.
+    The core patches are the first K of the order.
+
+    Attributes:
+        importance_v: Importance of video patches [B, Lv]; rows sum to 1.
+        importance_a: Importance of audio patches [B, La]; rows sum to 1.
+        order_v: Video patches, most important first, [B, Lv].
+        order_a: Audio patches, most important first, [B, La].
+        keys_v: Keys of the core video patches, in order, [B, H, Kv, Dh].
+        keys_a: Keys of the core audio patches, in order, [B, H, Ka, Dh].
+        query_v: Mean query of the core video patches, weighted by importance, [B, H, Dh].
+        query_a: Mean query of the core audio patches, weighted by importance, [B, H, Dh].
+        queries_v: Queries of all video patches [B, H, Lv, Dh].
     """
 
     importance_v: Tensor
@@ -35,9 +44,14 @@ class Alignment:
 def localise(
     p: Projected, temperature: float, keep_v: int, keep_a: int, *, flat: bool = False
 ) -> Alignment:
-    """Importance of each patch for the other modality, and the core patches' keys and queries.
+    """Score each patch by the attention that the other modality pays to it (LPIS).
 
-    flat: all patches are as important, in random order (the ablation without this part).
+    Args:
+        p: Queries and keys of the matching module.
+        temperature: Of the attention.
+        keep_v: Core video patches.
+        keep_a: Core audio patches.
+        flat: Make all patches equally important, in random order (the ablation without LPIS).
     """
     if flat:
         importance_v, order_v = _flat(p.k_v)
@@ -64,11 +78,20 @@ def localise(
 def forgetting(
     keys: Tensor, past_query: Tensor, current_query: Tensor, order: Tensor, keep: int
 ) -> Tensor:
-    """Probability that training on a patch pulls it away from the past: P [B, L] in [0, 1].
+    """Return the probability of pruning each patch, by its correlation with the past (RCA).
 
-    Each core key [B, H, K, Dh] is compared with a past and the current query [B, H, Dh] of the
-    other modality: mean over heads of softmax over the two, the past's share. Patches that are
-    not core have P = 0.
+    The probability is the past's share in the softmax over the past and the current query, mean
+    over heads. Patches outside the core have probability 0.
+
+    Args:
+        keys: Keys of the core patches [B, H, K, Dh].
+        past_query: Mean query of the other modality of replayed rows [B, H, Dh].
+        current_query: Mean query of the other modality of the current rows [B, H, Dh].
+        order: Patches, most important first, [B, L].
+        keep: Core patches K.
+
+    Returns:
+        Probabilities [B, L].
     """
     scale = keys.shape[-1] ** -0.5
     past = torch.einsum("bhkd,bhd->bhk", keys, past_query) * scale
@@ -78,7 +101,7 @@ def forgetting(
 
 
 def _importance(query: Tensor, key: Tensor, temperature: float) -> Tensor:
-    # A head at a time: the whole [B, H, Lq, Lk] at once is gigabytes at full size.
+    # One head at a time: [B, H, Lq, Lk] takes gigabytes at full size.
     scale = query.shape[-1] ** -0.5 / temperature
     heads = query.shape[1]
     total = torch.zeros(key.shape[0], key.shape[2], device=key.device)
@@ -99,8 +122,18 @@ def _core(x: Tensor, core: Tensor) -> Tensor:
 
 
 def mean_query(query: Tensor, importance: Tensor, core: Tensor, weighed: Tensor) -> Tensor:
-    """Mean over patches `core` [B, K] of queries [B, H, L, Dh], weighed by the importance of the
-    patches `weighed` [B, K]: the same ones, but in the released STELLA+ (bug B8)."""
+    """Return the weighted mean query of the core patches.
+
+    Args:
+        query: Queries [B, H, L, Dh].
+        importance: Importance [B, L].
+        core: Patches to average [B, K].
+        weighed: Patches whose importance is the weight [B, K]: `core`, except in the released
+            STELLA+ (bug B8).
+
+    Returns:
+        Mean queries [B, H, Dh].
+    """
     weight = importance.gather(1, weighed)
     weight = weight / weight.sum(1, keepdim=True)
     return torch.einsum("bhkd,bk->bhd", _core(query, core), weight)

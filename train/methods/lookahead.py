@@ -1,4 +1,4 @@
-"""The step that is only looked at: what the current batch would do to the parameters."""
+"""Look-ahead step of MIR and GMED: the parameters after a step that is not taken."""
 
 from typing import Any
 
@@ -13,8 +13,14 @@ from avstore.train.systems.cavmae.model import CAVMAE, Masked
 Parameters = dict[str, Tensor]
 
 
-def after_step(model: CAVMAE, batch: Inputs, optimizer: Optimizer) -> Parameters:
-    """Parameters after the optimiser's step on this batch; neither model nor optimiser changes."""
+def look_ahead(model: CAVMAE, batch: Inputs, optimizer: Optimizer) -> Parameters:
+    """Return the parameters after an optimiser step on a batch, without changing anything.
+
+    Args:
+        model: The model.
+        batch: The batch.
+        optimizer: Adam or AdamW; of another optimiser, a plain gradient step is taken.
+    """
     own = {name: p for name, p in model.named_parameters() if p.requires_grad}
     loss = model(model.patches(batch.video, batch.audio)).loss.mean()
     gradients = torch.autograd.grad(loss, list(own.values()), allow_unused=True)
@@ -26,7 +32,7 @@ def after_step(model: CAVMAE, batch: Inputs, optimizer: Optimizer) -> Parameters
 
 
 def _moved(p: Tensor, g: Tensor, group: dict[str, Any], state: dict[str, Any]) -> Tensor:
-    """Adam's or AdamW's update from its state; of another optimiser, a plain step."""
+    """Return the parameter after Adam's or AdamW's update, else after a plain step."""
     if "betas" not in group:
         plain: Tensor = p - group["lr"] * g
         return plain
@@ -44,12 +50,17 @@ def _moved(p: Tensor, g: Tensor, group: dict[str, Any], state: dict[str, Any]) -
     return moved
 
 
-def row_losses(
-    model: CAVMAE, parameters: Parameters | None, batch: Inputs, state: Tensor
-) -> Tensor:
-    """[B] losses under other parameters; `state` fixes the masks, so that two calls compare."""
+def row_losses(model: CAVMAE, parameters: Parameters | None, batch: Inputs, seed: Tensor) -> Tensor:
+    """Return the loss of each row [B].
+
+    Args:
+        model: The model.
+        parameters: Parameters to use instead of the model's own.
+        batch: The rows.
+        seed: Of the masks, so that two calls compare the same ones.
+    """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(state))
+        torch.manual_seed(int(seed))
         patches = model.patches(batch.video, batch.audio)
         if parameters is None:
             out: Masked = model(patches)
@@ -59,12 +70,12 @@ def row_losses(
 
 
 def mask_seed() -> Tensor:
-    """A seed for `row_losses`, drawn from the step's own random numbers."""
+    """Draw a seed for `row_losses` from the step's random numbers."""
     return torch.randint(2**31, ())
 
 
-def require(optimizer: Optimizer | None) -> Optimizer:
-    """The trainer's optimiser; these methods cannot look ahead without one."""
+def require_optimizer(optimizer: Optimizer | None) -> Optimizer:
+    """Return the trainer's optimiser, which a look-ahead step needs."""
     if optimizer is None:
         raise RuntimeError("set method.optimizer before the first step")
     return optimizer

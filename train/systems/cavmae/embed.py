@@ -1,4 +1,4 @@
-"""Embeddings of evaluation clips: unmasked, middle window, no augmentation."""
+"""Embed evaluation clips without mask."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,20 @@ from avstore.train.systems.cavmae.model import CAVMAE
 
 @dataclass(frozen=True)
 class Gallery:
-    """Embeddings [N, D] on the CPU, and whose they are."""
+    """Embeddings of clips, on the CPU.
+
+    Attributes:
+        audio: Audio embeddings [N, D].
+        video: Video embeddings [N, D].
+        clip_ids: The clip of each row.
+    """
 
     audio: Tensor
     video: Tensor
     clip_ids: list[str]
 
     def rows(self, clip_ids: list[str]) -> list[int]:
-        """Places of some clips."""
+        """Return the rows of some clips."""
         place = {clip_id: index for index, clip_id in enumerate(self.clip_ids)}
         return [place[clip_id] for clip_id in clip_ids]
 
@@ -27,7 +33,15 @@ class Gallery:
 def embed_all(
     model: CAVMAE, lists: list[SampleList], spec: BatchSpec, device: torch.device, workers: int = 0
 ) -> Gallery:
-    """Each clip once, in the order of the lists, whatever lists it is in."""
+    """Embed every clip of some lists once, in the order of the lists.
+
+    Args:
+        model: The backbone.
+        lists: Clips; one may be in several lists.
+        spec: What the loader delivers.
+        device: The model's device.
+        workers: Loader processes.
+    """
     was_training = model.training
     model.eval()
     audio, video, ids = [], [], []
@@ -37,8 +51,8 @@ def embed_all(
             new = [i for i, clip_id in enumerate(batch.clip_ids) if clip_id not in seen]
             if not new:
                 continue
-            there = batch.to(device)
-            a, v = model.embed(there.video[new], there.audio[new])
+            moved = batch.to(device)
+            a, v = model.embed(moved.video[new], moved.audio[new])
             audio.append(a.cpu())
             video.append(v.cpu())
             ids += [batch.clip_ids[i] for i in new]
