@@ -28,19 +28,6 @@ def card(*words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", registry.own_names())
-def test_the_page_of_a_dataset_is_its_card(name: str) -> None:
-    page = (REPO / f"docs/datasets/{name}.md").read_text()
-    assert page == card(name), f"avstore datasets card {name} --out docs/datasets/{name}.md"
-    for fact in ("Source:", "Licence:", "Known defects:"):
-        assert f"**{fact}**" in page
-    assert f"(datasets/{name}.md)" in PAGE
-
-
-def test_every_shipped_stream_is_on_the_page() -> None:
-    assert [name for name in registry.stream_names() if f"`{name}`" not in PAGE] == []
-
-
 def test_the_list_has_them_all() -> None:
     done = CliRunner().invoke(app, ["list"])
     assert [name for name in registry.own_names() if name not in done.stdout] == []
