@@ -109,7 +109,7 @@ def _option(option: Any) -> tuple[str, str, str, str]:
     text = cell(option.help or "")
     if option.envvar:
         text += f" Environment: `{option.envvar}`."
-    if option.multiple:
+    if option.multiple and "repeat" not in text:
         text += " May be repeated."
     default = "required" if option.required else _default(option)
     return names, _value(option), default, text
@@ -174,7 +174,7 @@ def _argparse_default(action: argparse.Action) -> str:
 
 
 def _prose(text: str) -> str:
-    """Return help text as Markdown; paragraphs after click's \\b mark keep their lines."""
+    """Return help text as Markdown; paragraphs after click's backspace mark keep their lines."""
     parts = re.split(r"\n\s*\n", inspect.cleandoc(text.replace("\f", "")))
     return "\n\n".join(
         "```\n" + inspect.cleandoc(part.replace("\b", "").strip("\n")) + "\n```"

@@ -1,6 +1,9 @@
 """Generate the reference of every configuration key from the classes that check them."""
 
+from dataclasses import replace
+
 from avstore.manifests import generated_streams, streams
+from avstore.pipelines.build.task_streams import load_stream
 from avstore.pipelines.extract.recipe import Recipe
 from avstore.pipelines.fetch.source import FetchOptions
 from avstore.train.config import Config
@@ -8,7 +11,16 @@ from avstore.train.data import BatchSpec, Loader, PlanSpec, Policy
 from avstore.train.data.spec import Augment
 from avstore.train.methods import METHODS, find_method
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
-from docs.tools.docstrings import Setting, cell, parameters_of, settings_of, summary, table
+from docs.tools.docstrings import (
+    Setting,
+    cell,
+    described,
+    parameters_of,
+    settings_of,
+    summary,
+    table,
+    value_text,
+)
 
 DOCUMENTED = (
     Recipe,
@@ -58,14 +70,35 @@ def _model(title: str, intro: str, kind: type) -> list[str]:
 def _streams() -> list[str]:
     lines = ["## Task stream", "", "Files of `av_datasets/streams/` and of `avstore tasks add`; "
              "see [task streams](../datasets.md#task-streams).", ""]  # fmt: skip
-    lines += [summary(streams.from_table), "", *_table(settings_of(streams.StreamSpec))]
+    for function in (load_stream, streams.from_table):
+        lines += [summary(function).partition("\n\n")[2], ""]
+    lines += _table(_stream_keys())
     for kind, function in (
         ("class-incremental", generated_streams.class_incremental),
         ("domain-incremental", generated_streams.domain_incremental),
     ):
         lines += [f'### Task stream: `[generate]`, kind = "{kind}"', "", summary(function), ""]
-        lines += _table([s for s in parameters_of(function) if s.name != "name"])
+        keys = [s for s in parameters_of(function) if s.name not in ("name", "label_ids")]
+        extra = described(function).get("**parameters") or described(function).get("parameters")
+        lines += _table([*keys, Setting("other keys", "", "none", extra or "")])
     return lines
+
+
+def _stream_keys() -> list[Setting]:
+    """Return a stream's keys, with the defaults of a stream that has only the required ones."""
+    required = {"name": "NAME", "tasks": []}
+    example = streams.from_table(required, "example")
+    keys = [
+        replace(
+            setting,
+            default=None
+            if setting.name in required
+            else value_text(getattr(example, setting.name)),
+        )
+        for setting in settings_of(type(example))
+        if setting.name != "parameters"
+    ]
+    return [*keys, Setting("other keys", "any", "none", described(type(example))["parameters"])]
 
 
 def _methods() -> list[str]:

@@ -17,6 +17,7 @@ _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "multi
 _NAMES = {
     "NoneType": "none",
     "Path": "path",
+    "Sequence": "list",
     "bool": "true or false",
     "dict": "table",
     "float": "number",
@@ -93,6 +94,7 @@ def parameters_of(function: Any) -> list[Setting]:
             texts.get(name, ""),
         )
         for name, given in inspect.signature(function).parameters.items()
+        if given.kind is not given.VAR_KEYWORD
     ]
 
 
