@@ -118,7 +118,8 @@ def _inputs(
         if dataset != SAMPLE.name:
             raise StoreError(
                 f"{dataset} has no embedded sample; give its videos and its annotation files "
-                f"(make {dataset}-shards SOURCE=… ANNOTATIONS=…, see docs/datasets/{dataset}.md)"
+                f"(make {dataset}-shards SOURCE=… ANNOTATIONS=…; see avstore datasets card "
+                f"{dataset})"
             )
         return _sample(store, out)
     if source is None:
