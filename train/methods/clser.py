@@ -26,8 +26,8 @@ class CLSEROptions(MemoryOptions):
         reg_weight: Weight of the consistency loss.
         plastic_freq: Probability a step that the plastic copy is updated.
         plastic_alpha: Decay of its moving average.
-        stable_freq: The same of the stable copy.
-        stable_alpha: The same of the stable copy.
+        stable_freq: Probability a step that the stable copy is updated.
+        stable_alpha: Decay of its moving average.
     """
 
     reg_weight: float = 0.1
