@@ -42,7 +42,7 @@ def augment(
                 f"{sample.clip_id} and {partner.clip_id} cannot be mixed: {error}; set image_size, "
                 "feature_rows, and a frame_choice that takes as many frames of each"
             ) from error
-    elif spec.mixing:
+    elif request.mixing:
         _convert_like_mixed(sample)
     if "audio" in spec.read and sample.fbank is None and sample.waveform is not None:
         mono = waveform.remove_mean(sample.waveform)

@@ -84,7 +84,7 @@ def decode(
         BadSampleError: If a member is damaged.
     """
     sample = DecodedSample(request.sample.clip_id, request.sample.index)
-    member = request.sample.key
+    member = ""
     try:
         if request.frames:
             member = ", ".join(frame.name for frame in request.frames)

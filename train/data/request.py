@@ -46,6 +46,7 @@ class SampleRequest:
         features: Derived features.
         members: Byte ranges to read of the base shard: those above, or all to check them.
         crc32: Expected CRC-32 of `members` together; None if it is not checked.
+        mixing: Whether samples of the batch may be mixed, so that none is written to it directly.
         partner: The sample to mix it with.
         share: This sample's part of the mixture.
     """
@@ -59,6 +60,7 @@ class SampleRequest:
     features: tuple[FeatureRequest, ...]
     members: tuple[ByteRange, ...]
     crc32: int | None
+    mixing: bool = False
     partner: "SampleRequest | None" = None
     share: float = 1.0
 
@@ -100,15 +102,17 @@ def request_sample(
         BadSampleError: If a sample lacks what the spec reads.
     """
     samples, random = order.samples, row_key(order, rows, row)
-    generator = random.generator(Purpose.MIXUP) if spec.mixing else None
-    if generator is None or generator.random() >= spec.augment.mixup:
+    if not spec.mixing:
         return _request(samples, index, spec, policy, random)
+    generator = random.generator(Purpose.MIXUP)
+    if generator.random() >= spec.augment.mixup:
+        return replace(_request(samples, index, spec, policy, random), mixing=True)
     own = _request(samples, index, spec, policy, random, mixed=True)
     pool = order.pool(rows, row)
     other = int(pool[generator.integers(len(pool))])
     share = float(generator.beta(spec.augment.mixup_beta, spec.augment.mixup_beta))
     partner = _request(samples, other, spec, policy, random.partner(), mixed=True)
-    return replace(own, partner=partner, share=share)
+    return replace(own, mixing=True, partner=partner, share=share)
 
 
 def _request(

@@ -173,7 +173,7 @@ def load_sample(
         BadSampleError: If it, or the partner that it is mixed with, cannot be read or decoded.
     """
     # What may be mixed is not written to the batch before it is.
-    sample = _read_and_decode(request, spec, reader, None if spec.mixing else out)
+    sample = _read_and_decode(request, spec, reader, None if request.mixing else out)
     partner = _read_and_decode(request.partner, spec, reader) if request.partner else None
     return augment(sample, partner, request, spec, out)
 
