@@ -1,6 +1,5 @@
 """Decide what to read of a sample before anything is read: its random choices and byte ranges."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from avstore.manifests.shard_reader import BadSample, BadSampleError, ByteRange
@@ -134,20 +133,21 @@ def _request(
         waveform = _waveform_name(sample) if mix_waveforms or "waveform" in spec.read else ()
         masks = tuple(n for n in names if n.startswith("mask_")) if "masks" in spec.read else ()
         suffixes = (*frames, *fbank, *waveform, *masks)
-        ranges = dict(zip(suffixes, sample.byte_ranges(suffixes), strict=True))
+        members = sample.byte_ranges(suffixes)
     except (StoreError, ValueError) as error:
         raise BadSampleError(
             BadSample(sample.clip_id, sample.shard.path, None, str(error))
         ) from error
+    after_frames = iter(members[len(frames) :])
     return SampleRequest(
         sample=sample,
         random=random,
-        frames=tuple(ranges[name] for name in frames),
-        fbank=_only(ranges, fbank),
-        waveform=_only(ranges, waveform),
-        masks=tuple((_second(name), ranges[name]) for name in masks),
+        frames=members[: len(frames)],
+        fbank=next(after_frames) if fbank else None,
+        waveform=next(after_frames) if waveform else None,
+        masks=tuple(zip(map(_second, masks), after_frames, strict=True)),
         features=features,
-        members=sample.byte_ranges(names) if checked else tuple(ranges[n] for n in suffixes),
+        members=sample.byte_ranges(names) if checked else members,
         crc32=sample.crc32 if checked and sample.crc32 != _UNKNOWN_CRC else None,
     )
 
@@ -174,10 +174,6 @@ def _waveform_name(sample: SampleRow) -> tuple[str]:
 def _second(mask: str) -> int:
     """Return the second of a member `mask_<second>.png`."""
     return int(mask.removeprefix("mask_").removesuffix(".png"))
-
-
-def _only(ranges: dict[str, ByteRange], names: Iterable[str]) -> ByteRange | None:
-    return next((ranges[name] for name in names), None)
 
 
 def _features(
