@@ -1,4 +1,4 @@
-"""The least that any loader does for a frame and an fbank: a loop over ranges known beforehand."""
+"""Measure the least work for a frame and an fbank: a loop over byte ranges known beforehand."""
 
 import os
 import random
@@ -20,8 +20,8 @@ _HEADER = 128  # of an .npy file
 
 
 @dataclass(frozen=True)
-class _Material:
-    """(file, offset of the fbank, offset and size of the frame) a clip; room for a batch."""
+class _BareBatches:
+    """(file, fbank offset, frame offset, frame size) of each clip; memory of one batch."""
 
     rows: list[tuple[int, int, int, int]]
     pictures: NDArray[np.uint8]
@@ -33,8 +33,10 @@ class _Material:
 def bare_loops(
     samples: SampleList, mean: float, std: float
 ) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
-    """Two loops over all samples in random order: fbank as stored, and float32 normalised. Frames
-    are of one size, fbanks [1024, 128] of float16."""
+    """Yield two loops over all samples in random order: fbank as stored, and float32 normalised.
+
+    Frames have one size; fbanks are float16 [1024, 128].
+    """
     with ExitStack() as stack:
         files = {
             shard.path: stack.enter_context(Path(samples.url, shard.path).open("rb", 0)).fileno()
@@ -47,32 +49,32 @@ def bare_loops(
             rows.append((files[sample.shard.path], fbank + _HEADER, frame, size))
         file, _, frame, size = rows[0]
         picture = simplejpeg.decode_jpeg(os.pread(file, size, frame))
-        material = _Material(
+        batches = _BareBatches(
             rows,
             np.zeros((_BATCH, *picture.shape), np.uint8),
             np.zeros((_BATCH, *_FBANK), np.float16),
             np.zeros((_BATCH, *_FBANK), np.float32),
         )
-        yield partial(_as_stored, material), partial(_float32, material, mean, std)
+        yield partial(_as_stored, batches), partial(_float32, batches, mean, std)
 
 
-def _as_stored(m: _Material) -> None:
+def _as_stored(m: _BareBatches) -> None:
     for at, (file, fbank, frame, size) in enumerate(m.rows):
         row = at % _BATCH
         simplejpeg.decode_jpeg(os.pread(file, size, frame), buffer=m.pictures[row])
         os.preadv(file, [m.stored[row].reshape(-1).view(np.uint8)], fbank)
 
 
-def _float32(m: _Material, mean: float, std: float) -> None:
+def _float32(m: _BareBatches, mean: float, std: float) -> None:
     halves, wide = np.empty(_FBANK, np.float16), np.empty(_FBANK, np.float32)
-    # So few rows at once that torch starts no threads for them.
+    # torch starts no threads for so few rows.
     parts = zip(*(torch.split(torch.from_numpy(x), 256) for x in (halves, wide)), strict=True)
     pairs = list(parts)
     for at, (file, fbank, frame, size) in enumerate(m.rows):
         row = at % _BATCH
         simplejpeg.decode_jpeg(os.pread(file, size, frame), buffer=m.pictures[row])
         os.preadv(file, [halves.reshape(-1).view(np.uint8)], fbank)
-        for some, widened in pairs:
-            widened.copy_(some)
+        for stored, widened in pairs:
+            widened.copy_(stored)
         np.subtract(wide, np.float32(mean), wide)
         np.divide(wide, np.float32(std), m.fbanks[row])

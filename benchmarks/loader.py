@@ -1,9 +1,9 @@
-"""The loader beside its ceilings and beside stock webdataset, every ratio within one run.
+"""Measure the loader against upper bounds and against stock webdataset, in one run.
 
     python -m benchmarks.loader --sample data --store DIR [--clips 2000] [--plan-clips 2100000]
 
---sample: the store of `make vggsound-shards`, whose clips are repeated. Everything is in one
-process unless it says otherwise, the page cache warm unless it says cold.
+--sample: the store of `make vggsound-shards`, whose clips are repeated. Measurements are of one
+process and a warm page cache unless they say otherwise.
 """
 
 import argparse
@@ -25,8 +25,8 @@ ONE = "SELECT clip_id FROM clips JOIN samples USING (clip_id) WHERE label_ids[1]
 
 def main() -> None:
     """Measure, print the table, write the JSON."""
-    asked = _arguments()
-    store = repeat(asked.sample, asked.store / f"r{asked.clips}", asked.clips)
+    args = _arguments()
+    store = repeat(args.sample, args.store / f"r{args.clips}", args.clips)
     samples = sample_list(open_store(store.root), ALL)
     shards = [str(store.root / shard.path) for shard in samples.shards]
     found: dict[str, Any] = {"clips": len(samples), "GB": sum(map(os.path.getsize, shards)) / 1e9}
@@ -35,9 +35,9 @@ def main() -> None:
     found |= one_percent(store, shards)
     found |= resume(store)
     found |= memory(samples)
-    if asked.plan_clips:
-        found |= plan(asked.store / f"m{asked.plan_clips}", asked.plan_clips)
-    found |= loader_remote.measure(repeat(asked.sample, asked.store / "r600", 600).root)
+    if args.plan_clips:
+        found |= plan(args.store / f"m{args.plan_clips}", args.plan_clips)
+    found |= loader_remote.measure(repeat(args.sample, args.store / "r600", 600).root)
     table("loader", ("what", "value"), found.items())
     print(write("loader", found))
 
@@ -52,7 +52,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def drop_cache(paths: list[str]) -> None:
-    """Forget the files' pages."""
+    """Drop the files' pages from the page cache."""
     for path in paths:
         with open(path, "rb") as file:
             os.fsync(file.fileno())
@@ -60,7 +60,7 @@ def drop_cache(paths: list[str]) -> None:
 
 
 def raw(samples: SampleList, shards: list[str]) -> dict[str, float]:
-    """Whole shards as samples, against reading the same bytes from end to end."""
+    """Measure whole shards as samples, against reading the same bytes sequentially."""
 
     def plain() -> None:
         buffer = bytearray(8 << 20)
@@ -88,7 +88,7 @@ def raw(samples: SampleList, shards: list[str]) -> dict[str, float]:
 
 
 def one_percent(store: Store, shards: list[str]) -> dict[str, float]:
-    """One clip in a hundred, from all shards: a query, against filtering the stream."""
+    """Measure one clip in a hundred from all shards: a query, against filtering the stream."""
 
     def ours() -> None:
         for _ in raw_samples(sample_list(open_store(store.root), ONE)):
@@ -107,7 +107,7 @@ def one_percent(store: Store, shards: list[str]) -> dict[str, float]:
 
 
 def resume(store: Store) -> dict[str, float]:
-    """From nothing to the first batch in the middle of an epoch, with two workers."""
+    """Measure the time to the first batch in the middle of an epoch, with two workers."""
     state = Loader(sample_list(open_store(store.root), ALL), FLOAT).state_dict() | {"step": 9}
 
     def first() -> None:
@@ -121,7 +121,7 @@ def resume(store: Store) -> dict[str, float]:
 
 
 def memory(samples: SampleList) -> dict[str, float]:
-    """Proportional memory of four workers at the end of the second and of the sixth epoch."""
+    """Measure the proportional memory of four workers in the second and sixth epoch."""
     import psutil
 
     sizes = []
@@ -149,7 +149,7 @@ def _proportional(process: Any) -> int:
 
 
 def plan(root: Path, clips: int) -> dict[str, float]:
-    """A four-task plan over a manifest of so many clips (metadata alone)."""
+    """Measure a four-task plan over a manifest of `clips` clips, without shards."""
     from avstore.manifests.catalogue import open_write
     from avstore.manifests.rebuild import rebuild
     from avstore.train.data import PlanSpec, compile_plan
@@ -168,9 +168,9 @@ def plan(root: Path, clips: int) -> dict[str, float]:
     spec = PlanSpec(batch_size=256, replay=64, memory=10_000)
 
     def compiled() -> None:
-        made = compile_plan(open_store(root), tasks, spec, 0, ranges=False)
-        assert len(made.fingerprint) == 64
-        made.rows(len(made) // 2)
+        plan = compile_plan(open_store(root), tasks, spec, 0, ranges=False)
+        assert len(plan.fingerprint) == 64
+        plan.rows(len(plan) // 2)
 
     return {f"plan of 4 tasks over {clips:,} clips, s (target 3)": seconds(compiled)}
 

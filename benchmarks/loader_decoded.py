@@ -1,4 +1,4 @@
-"""One random frame and the fbank of every clip: ours, stock webdataset, and the decodes alone."""
+"""Measure one random frame and the fbank of every clip: ours, webdataset, the decodes alone."""
 
 import random
 from dataclasses import replace
@@ -11,7 +11,7 @@ import simplejpeg
 import webdataset
 
 from avstore.train.data import BatchSpec, Loader, SampleList
-from avstore.train.data.transforms.spectrograms import load_npy
+from avstore.train.data.transforms.features import load_npy
 from benchmarks.bare_loop import bare_loops
 from benchmarks.common import alternately, cpu_of, seconds
 
@@ -24,7 +24,7 @@ TRAINING = BatchSpec(batch_size=64)
 
 
 def decoded(samples: SampleList, shards: list[str]) -> dict[str, float]:
-    """Frame and fbank by one core; what training takes besides."""
+    """Measure frame and fbank on one core, and training batches."""
     found: dict[str, float] = {}
     for name, spec in (("float32", FLOAT), ("as stored", STORED)):
         theirs = partial(stock, shards, widen=spec is FLOAT)
@@ -41,12 +41,13 @@ def decoded(samples: SampleList, shards: list[str]) -> dict[str, float]:
 
 
 def ours(samples: SampleList, spec: BatchSpec, threads: int = 1) -> None:
+    """Load one epoch."""
     for _ in Loader(samples, spec, threads=threads):
         pass
 
 
 def stock(shards: list[str], widen: bool = True) -> None:
-    """webdataset, decoding no more than is asked for."""
+    """Load by stock webdataset, which decodes only what is needed."""
     pick = partial(_pick, widen)
     for _ in webdataset.WebDataset(shards, shardshuffle=False).map(pick).batched(64):
         pass
@@ -59,7 +60,7 @@ def _pick(widen: bool, sample: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def floor(samples: SampleList) -> dict[str, float]:
-    """What a bare loop takes: a floor for the CPU of any loader."""
+    """Measure a bare loop, the lower bound for any loader's CPU time."""
     with bare_loops(samples, FLOAT.mean, FLOAT.std) as loops:
         works = (partial(decode_all, frames_of(samples)), *loops)
         alone, stored, widened = alternately(5, *(partial(cpu_of, work) for work in works))
@@ -70,7 +71,7 @@ def floor(samples: SampleList) -> dict[str, float]:
 
 
 def training(samples: SampleList) -> dict[str, float]:
-    """STELLA's training batches: four frames cropped to 224 x 224, the fbank noisy and rolled."""
+    """Measure STELLA's training batches: four frames cropped to 224 x 224, a noisy fbank."""
     there = replace(TRAINING, fbank="device", pixels="uint8")
     works = [
         partial(ours, samples, TRAINING),
@@ -88,7 +89,7 @@ def training(samples: SampleList) -> dict[str, float]:
 
 
 def own_decode(samples: SampleList, shards: list[str]) -> dict[str, float]:
-    """webdataset's own way, which decodes every frame: of two shards, and as much of ours."""
+    """Measure webdataset's own `.decode()` of every frame, over two shards."""
     first = {shard.path for shard in samples.shards[:2]}
     few = sum(samples.sample(index).shard.path in first for index in range(len(samples)))
 
@@ -105,7 +106,7 @@ def own_decode(samples: SampleList, shards: list[str]) -> dict[str, float]:
 
 
 def frames_of(samples: SampleList) -> list[bytes]:
-    """One random frame of every clip, in memory."""
+    """Return one random frame of every clip, undecoded."""
     chance = random.Random(0)
     found = []
     for index in range(len(samples)):
@@ -118,5 +119,6 @@ def frames_of(samples: SampleList) -> list[bytes]:
 
 
 def decode_all(frames: list[bytes]) -> None:
+    """Decode JPEGs."""
     for frame in frames:
         simplejpeg.decode_jpeg(frame)

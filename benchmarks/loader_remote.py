@@ -1,4 +1,4 @@
-"""Raw samples from a real S3 server on this machine, with latency put in front of it."""
+"""Measure raw samples from a real S3 server on this machine, with artificial latency."""
 
 import multiprocessing
 import os
@@ -16,7 +16,7 @@ LATENCIES_S = (0.0, 0.02, 0.1)
 
 
 def measure(store: Path) -> dict[str, float]:
-    """Bytes a second at each latency, over those of fetching the same shards whole without any."""
+    """Return the bandwidth at each latency, relative to whole shards without latency."""
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "testing")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "testing")
     context = multiprocessing.get_context("spawn")
@@ -32,7 +32,7 @@ def measure(store: Path) -> dict[str, float]:
 
 
 def _serve(latency: Any, send: Any) -> None:
-    """moto's S3, each answer after the latency."""
+    """Serve S3 by moto, with each answer delayed by the latency."""
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -65,16 +65,16 @@ def _measure(store: Path, options: dict[str, Any], latency: Any) -> dict[str, fl
         samples = sample_list(opened, "SELECT clip_id FROM samples")
 
         def whole() -> float:
-            began = time.perf_counter()
+            start = time.perf_counter()
             for path in shards:
                 fs.cat_file(path)
-            return time.perf_counter() - began
+            return time.perf_counter() - start
 
         def ours() -> float:
-            began = time.perf_counter()
+            start = time.perf_counter()
             for _ in raw_samples(samples):
                 pass
-            return time.perf_counter() - began
+            return time.perf_counter() - start
 
         found = {}
         whole()

@@ -1,4 +1,4 @@
-"""A larger store out of a small one: its clips again and again, real members under new names."""
+"""Make a larger store of a small one: its clips repeated, with their members under new names."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ SHARD_CLIPS = 50
 
 
 def repeat(source: Path, target: Path, clips: int) -> Store:
-    """A store of `clips` clips at `target`, unless it is there. source: a built store."""
+    """Make a store of `clips` clips at `target` from a built store, unless it exists."""
     store = Store(target)
     if store.manifest.is_file():
         return store
@@ -39,7 +39,7 @@ def repeat(source: Path, target: Path, clips: int) -> Store:
 
 
 def _members(store: Store) -> list[tuple[dict[str, Any], list[tuple[str, bytes]]]]:
-    """Every stored clip's sidecar row and its members."""
+    """Return every stored clip's sidecar row and its members."""
     found = []
     for sidecar in store.sidecars():
         for row in pq.read_table(sidecar).to_pylist():

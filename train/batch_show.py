@@ -9,7 +9,7 @@ import numpy as np
 from avstore.manifests.store import StoreError
 from avstore.train.config import Config
 from avstore.train.data import EpochOrder, SampleList, open_store, steps_per_epoch
-from avstore.train.data.request import request_row
+from avstore.train.data.request import request_sample
 from avstore.train.data.spec import DEFAULT_POLICY
 from avstore.train.errors import UserError
 from avstore.train.experiment import batch_spec
@@ -90,15 +90,17 @@ def _samples(order: EpochOrder, step: int) -> list[dict[str, Any]]:
     rows = order.rows(step)
     out = []
     for at, index in enumerate(rows.indices.tolist()):
-        request = request_row(order, rows, at, index, order.spec, DEFAULT_POLICY)
-        first = min(request.wanted(), key=lambda item: item.offset)
+        request = request_sample(order, rows, at, index, order.spec, DEFAULT_POLICY)
+        first = min(request.members, key=lambda item: item.offset)
         out.append(
             {
                 "clip_id": request.sample.clip_id,
                 "labels": order.samples.label_ids(index),
                 "shard": request.sample.shard.path,
                 "offset": int(np.int64(first.offset)),
-                "members": list(request.members),
+                "members": [
+                    item.name.removeprefix(f"{request.sample.key}.") for item in request.members
+                ],
             }
         )
     return out

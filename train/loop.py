@@ -16,7 +16,8 @@ from rich.console import Console
 from avstore.train import checkpoint, dist
 from avstore.train.batch_show import RECORD
 from avstore.train.config import Config
-from avstore.train.data import Batch, Remembered, SampleList, batches, steps_per_epoch
+from avstore.train.data import Batch, SampleList, batches, steps_per_epoch
+from avstore.train.data.resume_check import SampleListRecord
 from avstore.train.errors import UserError
 from avstore.train.evaluation.retrieval import modality_gap, retrieval
 from avstore.train.experiment import batch_spec
@@ -184,7 +185,7 @@ class TrainingLoop:
         shared = {
             "fingerprint": self.config.fingerprint,
             "lists": self.stream.fingerprints,
-            "clips": [asdict(Remembered.of(task.train)) for task in self.stream.tasks],
+            "clips": [asdict(SampleListRecord.of(task.train)) for task in self.stream.tasks],
             "position": [self.task, self.epoch, self.step, self.steps],
             "rows": self.rows,
             **self.stepper.shared_state(),
@@ -232,8 +233,8 @@ class TrainingLoop:
             tasks, shared["lists"], self.stream.fingerprints, shared["clips"], strict=True
         ):
             if old != new:
-                remembered = Remembered(**clips)
-                same = remembered.fingerprint == task.train.fingerprint
-                difference = "evaluation" if same else remembered.difference(task.train)
+                record = SampleListRecord(**clips)
+                same = record.fingerprint == task.train.fingerprint
+                difference = "evaluation" if same else record.difference(task.train)
                 lines.append(f"{task.name}, {difference}")
         return lines

@@ -1,24 +1,35 @@
-"""From a query over the manifest to batches: which sample comes when is a pure function."""
+"""Load batches of stored samples: query, order, read, decode, collate.
+
+Which samples a step holds is a pure function of (sample list, settings, seed, epoch, step). The
+examples in this package assume a store in the folder `data`, and
+
+    from avstore.train.data import *
+
+    samples = sample_list(open_store("data"), "SELECT clip_id FROM clips")
+"""
 
 from avstore.manifests.library import OpenStore, open_store
 from avstore.manifests.shard_reader import BadSample, BadSampleError
 from avstore.train.data.batch import Batch
-from avstore.train.data.collate import Steps
 from avstore.train.data.loader import Loader
-from avstore.train.data.loading import LoaderError, batches, stream
-from avstore.train.data.mixture import Mixture, Stretch
-from avstore.train.data.order import EpochOrder, Order, Rows, steps_per_epoch
-from avstore.train.data.plan import ContinualPlan, PlanSpec
+from avstore.train.data.mixture import Mixture, QuerySource, WeightPhase, sources
+from avstore.train.data.order import (
+    EpochOrder,
+    Order,
+    Rows,
+    class_balanced,
+    steps_per_epoch,
+    with_weights,
+)
+from avstore.train.data.plan import ContinualPlan, PlanSpec, compile_plan
 from avstore.train.data.query import sample_list
 from avstore.train.data.raw import raw_samples
-from avstore.train.data.resume_check import ChangedDataError, Remembered
+from avstore.train.data.resume_check import ChangedDataError
 from avstore.train.data.samples import SampleList
-from avstore.train.data.sources import Source, sources
-from avstore.train.data.spec import FBANK_STATISTICS, Augment, BatchSpec, Policy
+from avstore.train.data.spec import FBANK_STATISTICS, Augment, BatchSpec, ErrorPolicy
 from avstore.train.data.statistics import fbank_statistics, known_statistics
-from avstore.train.data.step_stream import StepStream
-from avstore.train.data.stream_plan import compile_plan
-from avstore.train.data.weights import class_balanced, with_weights
+from avstore.train.data.steps import Steps, StepStream
+from avstore.train.data.workers import LoaderError, batches, stream
 
 __all__ = [
     "FBANK_STATISTICS",
@@ -30,20 +41,19 @@ __all__ = [
     "ChangedDataError",
     "ContinualPlan",
     "EpochOrder",
+    "ErrorPolicy",
     "Loader",
     "LoaderError",
     "Mixture",
     "OpenStore",
     "Order",
     "PlanSpec",
-    "Policy",
-    "Remembered",
+    "QuerySource",
     "Rows",
     "SampleList",
-    "Source",
     "StepStream",
     "Steps",
-    "Stretch",
+    "WeightPhase",
     "batches",
     "class_balanced",
     "compile_plan",

@@ -1,4 +1,4 @@
-"""A batch: tensors and what they are of."""
+"""Hold a batch: tensors, and which samples they come from."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -8,27 +8,53 @@ from torch import Tensor
 
 from avstore.manifests.shard_reader import BadSample
 from avstore.manifests.store import StoreError
-from avstore.train.data.device import DamagedFrameError, Jpegs
-from avstore.train.data.fbank_finish import FbankFinish
-from avstore.train.data.transforms import pictures
+from avstore.train.data.device_transform import DamagedFrameError, DeviceFbank, DeviceFrames
+from avstore.train.data.transforms.frames import normalise
+
+
+def _no_integers() -> Tensor:
+    return torch.zeros(0, dtype=torch.int64)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's samples, or one rank's part of them; B rows.
+    """The samples of one step, or one rank's part of them: B rows, T frames, S pixels.
 
-    video: float32 [B, T, 3, S, S], ImageNet-normalised (uint8 where the spec says so, until `to`).
-    audio: float32 [B, 1, frames, mels], normalised (as stored where the spec says so, until `to`).
-    labels: as the spec says.
-    step, epoch: where in the run. indices: into the sample list. origin: number of the source.
-    padded: rows that only fill the batch up. audio_frames, video_frames: how many frames of each
-    row are no padding (masks: `audio_mask`, `video_mask`). audio_roll: int64 [B], by how many
-    frames the fbank is rolled in time. waveform: float32 [B, samples] in
-    [-1, 1]. masks: uint8 [B, segments, S, S]; mask_known: bool [B, segments]; mask_unknown:
-    int64 [B], pixels of AVSS's masks whose colour is none of its palette (background here).
-    features: derived features, [B, …] each. mixed_with: clip ids of mixup's partners
-    (None: not mixed); share: float32 [B], the part of the row's own sample.
-    problems: samples that were skipped or replaced.
+    Attributes:
+        video: float32 [B, T, 3, S, S], normalised by ImageNet's statistics; before `to`, uint8 with
+            pixels='uint8' and empty with decode='device'.
+        audio: float32 [B, 1, frames, mels], the normalised fbank; before `to`, as stored with
+            fbank='device'.
+        labels: As `BatchSpec.labels` says.
+        clip_ids: Clip id of each row.
+        step: Step of the order.
+        epoch: Epoch.
+        indices: int64 [B], into the sample list.
+        origin: int16 [B], number of the source; in a plan 0 is the task and 1 the replay.
+        padded: bool [B], True for rows that only fill up the batch.
+        audio_frames: int64 [B], fbank frames that are no padding (see `audio_mask`).
+        audio_roll: int64 [B], roll of the fbank in time, in frames.
+        video_frames: int64 [B], video frames that are no padding (see `video_mask`).
+        waveform: float32 [B, samples] in [-1, 1].
+        masks: uint8 [B, segments, S, S].
+        mask_known: bool [B, segments], True for seconds with a mask.
+        mask_unknown: int64 [B], pixels of AVSS's masks whose colour is not in its palette; they are
+            background.
+        features: Derived features, [B, …] by name.
+        mixed_with: Clip id of each row's mixup partner; None if it is not mixed.
+        share: float32 [B], share of the row's own sample in the mixture.
+        problems: Samples that were skipped or replaced.
+        jpegs: Frames for the device to decode.
+        normalise_pixels: Whether `to` normalises `video`.
+        device_fbank: What `to` does to `audio`.
+
+    Example:
+        >>> batch = next(iter(Loader(samples, BatchSpec(batch_size=4, frames=2, image_size=24))))
+        >>> isinstance(batch, Batch), len(batch), batch.epoch, batch.step
+        (True, 4, 0, 0)
+        >>> batch = batch.to("cpu")
+        >>> tuple(batch.video.shape), tuple(batch.audio.shape)
+        ((4, 2, 3, 24, 24), (4, 1, 1024, 16))
     """
 
     video: Tensor
@@ -37,12 +63,12 @@ class Batch:
     clip_ids: list[str]
     step: int
     epoch: int = 0
-    indices: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    indices: Tensor = field(default_factory=_no_integers)
     origin: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int16))
     padded: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
-    audio_frames: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
-    audio_roll: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
-    video_frames: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    audio_frames: Tensor = field(default_factory=_no_integers)
+    audio_roll: Tensor = field(default_factory=_no_integers)
+    video_frames: Tensor = field(default_factory=_no_integers)
     waveform: Tensor | None = None
     masks: Tensor | None = None
     mask_known: Tensor | None = None
@@ -51,18 +77,18 @@ class Batch:
     mixed_with: list[str | None] = field(default_factory=list)
     share: Tensor = field(default_factory=lambda: torch.zeros(0))
     problems: tuple[BadSample, ...] = ()
-    jpegs: Jpegs | None = None
+    jpegs: DeviceFrames | None = None
     normalise_pixels: bool = False
-    finish: FbankFinish | None = None
+    device_fbank: DeviceFbank | None = None
 
     def __len__(self) -> int:
         return len(self.clip_ids)
 
     @property
     def audio_mask(self) -> Tensor:
-        """bool [B, frames]: True where fbank is no padding, wherever a roll has put it."""
+        """Mask bool [B, frames]: True where the fbank is no padding, after its roll."""
         frames = self.audio.shape[2]
-        kept = _mask(self.audio_frames, frames)
+        kept = _length_mask(self.audio_frames, frames)
         if not len(self.audio_roll):
             return kept
         times = torch.arange(frames, device=kept.device)
@@ -70,45 +96,48 @@ class Batch:
 
     @property
     def video_mask(self) -> Tensor:
-        """bool [B, T]: True where a frame is no padding."""
-        return _mask(self.video_frames, self.video.shape[1])
+        """Mask bool [B, T]: True where a frame is no padding."""
+        return _length_mask(self.video_frames, self.video.shape[1])
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same on a device, decoded and normalised there where the spec left it for it."""
+        """Return the batch on a device; decode and normalise there what the spec leaves to it.
+
+        Raises:
+            StoreError: If a frame cannot be decoded.
+        """
         moved: dict[str, Any] = {
             name: value.to(device, non_blocking=True)
             for name, value in vars(self).items()
             if isinstance(value, Tensor)
         }
         features = {name: x.to(device, non_blocking=True) for name, x in self.features.items()}
-        video = self._frames(self.jpegs, device) if self.jpegs else moved["video"]
-        if self.normalise_pixels:
-            video = pictures.normalise(video)
-        moved["video"] = video
-        if self.finish:
-            moved["audio"] = self.finish.apply(moved["audio"])
-        done = replace(self, jpegs=None, normalise_pixels=False, finish=None)
-        return replace(done, **moved, features=features)
+        video = self._decode(self.jpegs, device) if self.jpegs else moved["video"]
+        moved["video"] = normalise(video) if self.normalise_pixels else video
+        if self.device_fbank:
+            moved["audio"] = self.device_fbank.apply(moved["audio"])
+        finished = replace(self, jpegs=None, normalise_pixels=False, device_fbank=None)
+        return replace(finished, **moved, features=features)
 
-    def _frames(self, jpegs: Jpegs, device: torch.device | str) -> Tensor:
-        """Decoded there. Raises StoreError naming the clip of a damaged frame."""
+    def _decode(self, jpegs: DeviceFrames, device: torch.device | str) -> Tensor:
         try:
             return jpegs.decode(device)
         except DamagedFrameError as error:
             raise StoreError(
                 f"{self.clip_ids[error.row]}, frame {error.frame} of the {jpegs.frames} chosen, "
-                f"cannot be decoded on {device}: {error}; run avstore verify, or decode in the "
-                "workers, where a policy can skip or replace it"
+                f"cannot be decoded on {device}: {error}; run avstore verify, or use "
+                "decode='worker', where an ErrorPolicy can skip or replace it"
             ) from error
 
     def pin_memory(self) -> "Batch":
-        """The same in page-locked memory; called by DataLoader(pin_memory=True)."""
+        """Return the batch in page-locked memory; DataLoader(pin_memory=True) calls this."""
         pinned: dict[str, Any] = {
-            n: x.pin_memory() for n, x in vars(self).items() if isinstance(x, Tensor)
+            name: value.pin_memory()
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
         }
         features = {name: value.pin_memory() for name, value in self.features.items()}
         return replace(self, **pinned, features=features)
 
 
-def _mask(lengths: Tensor, longest: int) -> Tensor:
+def _length_mask(lengths: Tensor, longest: int) -> Tensor:
     return torch.arange(longest, device=lengths.device)[None] < lengths[:, None]

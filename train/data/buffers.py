@@ -1,50 +1,153 @@
-"""Memory of large arrays used again: fresh pages cost more than what is written to them."""
+"""Provide the memory of large arrays: rows of the batch itself, used again when nobody holds it."""
 
 import os
 import sys
 import threading
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import DTypeLike, NDArray
+from torch import Tensor
 
-_MOST = 4
+from avstore.manifests.store import StoreError
+
+# Arrays over stored bytes are read-only and only read from. torch warns of the first one in a
+# process: here, where nobody sees it.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    torch.from_numpy(np.frombuffer(b"\0", np.uint8))
+
+# torch works on no more values than this in the calling thread; for more it would start others.
+SERIAL_VALUES = 32_768
+_MAX_RECYCLED = 4
 _ARRAYS: list[NDArray[Any]] = []
 _LOCK = threading.Lock()
 
 
-def _holders(arrays: list[NDArray[Any]], place: int) -> int:
+def _references(arrays: list[NDArray[Any]], place: int) -> int:
     return sys.getrefcount(arrays[place])
 
 
-# What an array counts that only the list holds; measured, for Python versions count differently.
-_IDLE = _holders([np.empty(0)], 0)
+# References to an array that only the list holds; measured, because Python versions differ.
+_IDLE_REFERENCES = _references([np.empty(0)], 0)
 
 
 def recycled(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """An array of this shape with any content: one that nobody holds any more, or a new one.
+    """Return an array with arbitrary content: one that nobody holds any more, or a new one.
 
-    Tensors, views and memoryviews of an array hold it, so that what was given out is never
-    written to while it can be seen. At most 4 arrays are kept.
+    Fresh pages cost more than what is written to them. Tensors, views and memoryviews of an array
+    hold it, so no array is returned while it can be seen. At most 4 are kept.
     """
-    wanted = np.dtype(dtype)
+    dtype = np.dtype(dtype)
     with _LOCK:
         for place in range(len(_ARRAYS)):
-            alike = _ARRAYS[place].shape == shape and _ARRAYS[place].dtype == wanted
-            if alike and _holders(_ARRAYS, place) == _IDLE:
+            alike = _ARRAYS[place].shape == shape and _ARRAYS[place].dtype == dtype
+            if alike and _references(_ARRAYS, place) == _IDLE_REFERENCES:
                 return _ARRAYS[place]
-        made: NDArray[Any] = np.empty(shape, wanted)
-        _ARRAYS.append(made)
-        del _ARRAYS[:-_MOST]
-        return made
+        array: NDArray[Any] = np.empty(shape, dtype)
+        _ARRAYS.append(array)
+        del _ARRAYS[:-_MAX_RECYCLED]
+        return array
 
 
-def _forget() -> None:
-    """A forked process begins anew: another thread may have held the lock."""
-    global _LOCK  # noqa: PLW0603 -- one a process
+def _reset_after_fork() -> None:
+    """Replace the lock: another thread may have held it when the process was forked."""
+    global _LOCK  # noqa: PLW0603 -- one for the process
     _LOCK = threading.Lock()
     _ARRAYS.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_reset_after_fork)
+
+
+class _ThreadScratch(threading.local):
+    def __init__(self) -> None:
+        self.array: NDArray[np.float32] = np.empty((0, 0), np.float32)
+
+
+_SCRATCH = _ThreadScratch()
+
+
+def scratch(shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return this thread's float32 array, valid until the next call; it stays in the CPU cache."""
+    if _SCRATCH.array.shape != shape:
+        _SCRATCH.array = np.empty(shape, np.float32)
+    return _SCRATCH.array
+
+
+class BatchBuffer:
+    """The memory of one field of a batch; threads may write its rows at the same time.
+
+    The first row sets the shape and dtype of all.
+
+    Args:
+        rows: Rows of the batch.
+        field: What they hold, for errors.
+    """
+
+    def __init__(self, rows: int, field: str) -> None:
+        self._rows, self._field = rows, field
+        self._array: NDArray[Any] | None = None
+        self._given: dict[int, NDArray[Any]] = {}
+        self._lock = threading.Lock()
+
+    def row(self, number: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return the memory of a row; a separate array if shape or dtype differ from the first."""
+        with self._lock:
+            if self._array is None:
+                self._array = recycled((self._rows, *shape), dtype)
+        if self._array.shape[1:] != shape or self._array.dtype != dtype:
+            return np.empty(shape, dtype)
+        row: NDArray[Any] = self._array[number]
+        self._given[number] = row
+        return row
+
+    def stack(self, arrays: Sequence[NDArray[Any] | None]) -> Tensor:
+        """Stack arrays to a tensor [len(arrays), …]; those already in their row are not copied.
+
+        Arrays in another place (mixed, rolled, or moved up after a skipped row) are copied.
+
+        Returns:
+            The tensor; an empty one if all arrays are None.
+
+        Raises:
+            StoreError: If the arrays differ in shape or dtype.
+        """
+        known = [array for array in arrays if array is not None]
+        if not known:
+            return torch.empty(0)
+        shape, dtype = known[0].shape, known[0].dtype
+        if any(array.shape != shape or array.dtype != dtype for array in known):
+            kinds = sorted({(array.shape, str(array.dtype)) for array in known})
+            listed = " and ".join(f"{dtype} {list(shape)}" for shape, dtype in kinds)
+            raise StoreError(
+                f"{self._field} of one batch must be alike, and are {listed}: read one recipe at a "
+                "time (recipe=), and set image_size"
+            )
+        target, given = self._array, self._given
+        if target is None or target.shape[1:] != shape or target.dtype != dtype:
+            target, given = recycled((self._rows, *shape), dtype), {}
+        for number, array in enumerate(known):
+            if given.get(number) is not array:
+                target[number] = array
+        return torch.from_numpy(target[: len(known)])
+
+
+@dataclass(frozen=True, slots=True)
+class OutputBuffers:
+    """Where a sample's large arrays are written.
+
+    Attributes:
+        row: Row of the batch.
+        frames: Memory of the batch's frames.
+        fbanks: Memory of the batch's fbanks.
+    """
+
+    row: int
+    frames: BatchBuffer
+    fbanks: BatchBuffer

@@ -1,140 +1,187 @@
-"""One sample from bytes to arrays: read, check, decode; nothing mixed yet."""
+"""Decode one sample: from the bytes of its members to arrays, before mixing and noise."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avstore.manifests.members import invalidate, read_members
-from avstore.manifests.shard_reader import (
-    BadSample,
-    BadSampleError,
-    ByteRange,
-    Reader,
-    ReadError,
-)
-from avstore.train.data.decoded_sample import Piece, Places
-from avstore.train.data.fbanks import fbank_of, read_fbank
-from avstore.train.data.request import Request
+from avstore.manifests.shard_reader import BadSample, BadSampleError
+from avstore.train.data.buffers import OutputBuffers
+from avstore.train.data.request import SampleRequest
 from avstore.train.data.rng import Purpose
 from avstore.train.data.spec import BatchSpec
-from avstore.train.data.transforms import features, masks, pictures, sound, spectrograms
+from avstore.train.data.transforms import features, masks, waveform
+from avstore.train.data.transforms.fbank import (
+    FbankChoices,
+    fit,
+    fit_in_scratch,
+    mask_and_normalise,
+    mask_choices,
+)
+from avstore.train.data.transforms.frames import Box, crop_box, decode_frames, frame_size
 
-# A checksum that is not known, or not asked for.
-_UNCHECKED = -1
+
+@dataclass
+class DecodedSample:
+    """The arrays of one sample; T frames, S pixels.
+
+    Attributes:
+        clip_id: Clip id.
+        index: Index in the list.
+        frames: [T, S, S, 3] in [0, 255], uint8, or float32 if mixed; or float32, normalised.
+        normalised: Whether `frames` are normalised.
+        jpegs: The frames undecoded, if the device decodes them.
+        box: Crop of the stored frames.
+        frame_size: (width, height) of the stored frames; None without frames.
+        fbank: float32 [frames, mels], masked and normalised; as stored if the device does that.
+        fbank_frames: Frames of `fbank` that are no padding.
+        choices: Random choices for the fbank.
+        waveform: float32 [samples] in [-1, 1].
+        rate: Sampling rate of `waveform` in Hz.
+        features: Derived features [rows, …] by name.
+        masks: uint8 [S, S] by second.
+        unknown_colours: Pixels of the masks that became background.
+        mixed_with: (index, clip id) of the sample that it was mixed with.
+        share: The sample's own share of the mixture.
+    """
+
+    clip_id: str
+    index: int
+    frames: NDArray[Any] | None = None
+    normalised: bool = False
+    jpegs: list[memoryview] = field(default_factory=list)
+    box: Box = (0, 0, 0, 0)
+    frame_size: tuple[int, int] | None = None
+    fbank: NDArray[Any] | None = None
+    fbank_frames: int = 0
+    choices: FbankChoices = field(default_factory=FbankChoices)
+    waveform: NDArray[np.float32] | None = None
+    rate: int = 0
+    features: dict[str, NDArray[Any]] = field(default_factory=dict)
+    masks: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    unknown_colours: int = 0
+    mixed_with: tuple[int, str] | None = None
+    share: float = 1.0
 
 
-def decoded(
-    request: Request,
+def decode(
+    request: SampleRequest,
+    contents: Mapping[str, memoryview],
     spec: BatchSpec,
-    reader: Reader,
-    places: Places | None = None,
-    first: bool = True,
-) -> Piece:
-    """What the bytes hold; nothing mixed yet. first: what proves wrong may be read once more."""
-    sample = request.sample
-    piece = Piece(sample.clip_id, sample.index)
-    straight = read_fbank(piece, request, spec, reader, places)
-    content = read_checked(request, reader, without=request.fbank if straight else None)
-    doing = "read"
+    out: OutputBuffers | None = None,
+) -> DecodedSample:
+    """Decode the contents of a request's members.
+
+    Args:
+        request: The request.
+        contents: Contents by the members' names (`read`).
+        spec: Settings.
+        out: Where to write frames and fbank; None for a sample that may be mixed.
+
+    Raises:
+        BadSampleError: If a member is damaged.
+    """
+    sample = DecodedSample(request.sample.clip_id, request.sample.index)
+    member = ""
     try:
         if request.frames:
-            doing = f"decode a frame of {', '.join(request.frames)}:"
-            files = [content[name] for name in request.frames]
-            _pictures(piece, files, request, spec, places)
-        for name in request.masks:
-            doing = f"decode {name}:"
-            second = int(name.removeprefix("mask_").removesuffix(".png"))
-            piece.masks[second], unknown = masks.decode(
-                content[name],
-                piece.frame if spec.mask_size is None else None,
-                piece.box,
+            member = ", ".join(frame.name for frame in request.frames)
+            jpegs = [contents[frame.name] for frame in request.frames]
+            _decode_frames(sample, jpegs, request, spec, out)
+        for second, mask in request.masks:
+            member = mask.name
+            sample.masks[second], unknown = masks.decode(
+                contents[member],
+                sample.frame_size if spec.mask_size is None else None,
+                sample.box,
                 spec.mask_size or spec.image_size or 0,
             )
-            piece.unknown_colours += unknown
-        if request.fbank and not straight:
-            doing = f"decode {request.fbank}:"
-            stored = spectrograms.load_npy(content[request.fbank])
-            piece.fbank = fbank_of(stored, piece, request, spec, places)
-        if request.sound:
-            doing = f"decode {request.sound}:"
-            piece.waveform, piece.rate = sound.decode(content[request.sound])
-        for name, wanted in request.features:
-            doing = f"decode {name}:"
-            array = spectrograms.load_npy(content[wanted.name])
-            piece.features[name] = features.fit(array, spec.feature_rows, spec.feature_norm)
-    except (ValueError, OSError, KeyError) as error:
-        if first and invalidate(reader, request.wanted()):
-            return decoded(request, spec, reader, places, first=False)
-        offset = sample.range(request.members[0])[0] if request.members else None
-        problem = BadSample(sample.clip_id, sample.shard.path, offset, f"cannot {doing} {error}")
+            sample.unknown_colours += unknown
+        if request.fbank:
+            member = request.fbank.name
+            set_fbank(sample, features.load_npy(contents[member]), request, spec, out)
+        if request.waveform:
+            member = request.waveform.name
+            sample.waveform, sample.rate = waveform.decode(contents[member])
+        for feature in request.features:
+            member = feature.member.name
+            array = features.load_npy(contents[member])
+            sample.features[feature.name] = features.fit(
+                array, spec.feature_rows, spec.feature_norm
+            )
+    except (ValueError, OSError) as error:
+        offset = request.members[0].offset if request.members else None
+        reason = f"cannot decode {member}: {error}"
+        problem = BadSample(sample.clip_id, request.sample.shard.path, offset, reason)
         raise BadSampleError(problem) from error
-    return piece
+    return sample
 
 
-def read_checked(
-    request: Request, reader: Reader, without: str | None = None
-) -> Mapping[str, memoryview]:
-    """Contents by suffix (of features: by whole name), checked as the request says; without: a
-    member that was read already."""
-    content: dict[str, memoryview] = {}
-    names = [name for name in request.members if name != without]
-    wanted = [request.member(name) for name in names]
-    crc = request.sample.crc32 if request.whole else _UNCHECKED
-    found = _read_checked(request, reader, wanted, crc)
-    content.update(zip(names, found, strict=True))
-    for (_, feature), known in zip(request.features, request.feature_crcs, strict=True):
-        crc = known if request.whole else _UNCHECKED
-        (content[feature.name],) = _read_checked(request, reader, [feature], crc)
-    return content
-
-
-def _read_checked(
-    request: Request, reader: Reader, wanted: list[ByteRange], crc: int
-) -> list[memoryview]:
-    """Contents of members of one shard, whose CRC-32 together is `crc`."""
-    shard = wanted[0].shard if wanted else request.sample.shard
-    try:
-        return read_members(reader, wanted, None if crc == _UNCHECKED else crc)
-    except ReadError as error:
-        clip_id = request.sample.clip_id
-        raise BadSampleError(BadSample(clip_id, shard.path, error.offset, error.reason)) from error
-
-
-def _pictures(
-    piece: Piece,
+def _decode_frames(
+    sample: DecodedSample,
     jpegs: list[memoryview],
-    request: Request,
+    request: SampleRequest,
     spec: BatchSpec,
-    places: Places | None = None,
+    out: OutputBuffers | None,
 ) -> None:
-    """Decode, crop and resize frames; one crop for all of them."""
-    choices = None
-    if spec.random and spec.augment.crop and spec.image_size:
-        choices = request.draw.generator(Purpose.CROP)
-    width, height = size = pictures.jpeg_size(jpegs[0])
-    box = pictures.crop_box(*size, spec.image_size or min(size), choices)
-    piece.frame, piece.box = size, box
+    """Decode, crop and resize the frames, by one crop for all of them."""
+    size = spec.image_size
+    cropped = spec.random and spec.augment.crop and size
+    generator = request.random.generator(Purpose.CROP) if cropped else None
+    width, height = sample.frame_size = frame_size(jpegs[0])
+    sample.box = crop_box(width, height, size or min(width, height), generator)
     if spec.decode == "device":
-        piece.jpegs = jpegs
+        sample.jpegs = jpegs
         return
-    shape = (len(jpegs), spec.image_size or height, spec.image_size or width, 3)
-    # What is to be mixed does not go into the batch as it is; of 'all' clips have their own number.
-    if places is None or spec.mixing or spec.chosen_frames == "all":
-        out: NDArray[Any] = np.empty(shape, np.uint8)
+    shape = (len(jpegs), size or height, size or width, 3)
+    # With 'all', clips have different numbers of frames, so they are stacked later.
+    if out is None or spec.frame_choice == "all":
+        sample.frames = np.empty(shape, np.uint8)
     else:
-        piece.normalised = spec.pixels == "float"
-        out = places.pictures(shape, np.float32 if piece.normalised else np.uint8)
-    whole = box == (0, 0, width, height) and shape[1:3] == (height, width)
-    for row, jpeg in zip(out, jpegs, strict=True):
-        if whole and not piece.normalised:
-            pictures.decode(jpeg, row)
-            continue
-        pixels = pictures.decode(jpeg)
-        pixels = pixels if whole else pictures.resize(pixels, box, shape[1])
-        if piece.normalised:
-            pictures.normalise_into(np.ascontiguousarray(pixels), row)
-        else:
-            row[:] = pixels
-    piece.pictures = out
+        sample.normalised = spec.pixels == "float"
+        dtype = np.float32 if sample.normalised else np.uint8
+        sample.frames = out.frames.row(out.row, shape, dtype)
+    decode_frames(jpegs, (width, height), sample.box, sample.frames, sample.normalised)
+
+
+def set_fbank(
+    sample: DecodedSample,
+    stored: NDArray[Any],
+    request: SampleRequest,
+    spec: BatchSpec,
+    out: OutputBuffers | None = None,
+) -> None:
+    """Cut or pad, mask and normalise an fbank; set the sample's fbank and its choices.
+
+    Args:
+        sample: The sample.
+        stored: [n, mels], as stored or computed.
+        request: Its request.
+        spec: Settings. With fbank='device', masks are only chosen.
+        out: Where to write the fbank; None for a sample that may be mixed.
+
+    Raises:
+        ValueError: If `stored` has another shape.
+    """
+    sample.fbank_frames = min(len(stored), spec.fbank_frames)
+    shape = (spec.fbank_frames, *stored.shape[1:])
+    direct = out is not None and stored.ndim == 2
+    if spec.fbank == "device":
+        row = out.fbanks.row(out.row, shape, stored.dtype) if out and direct else None
+        sample.fbank = fit(stored, spec.fbank_frames, row)
+    elif direct:
+        sample.fbank = fit_in_scratch(stored, spec.fbank_frames)
+    else:
+        sample.fbank = fit(stored, spec.fbank_frames)
+    augment = spec.augment
+    if spec.random and (augment.freq_mask or augment.time_mask):
+        generator = request.random.generator(Purpose.MASK)
+        sample.choices = mask_choices(shape, augment.freq_mask, augment.time_mask, generator)
+    if spec.fbank == "device":
+        return
+    # Noise is added on the way to the row, so that a noisy fbank stays in the scratch memory.
+    noisy = spec.random and spec.noise and augment.noise
+    row = out.fbanks.row(out.row, shape, np.float32) if out and not noisy else None
+    sample.fbank = mask_and_normalise(sample.fbank, sample.choices, spec.mean, spec.std, row)

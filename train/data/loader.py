@@ -1,4 +1,4 @@
-"""A loader that knows where it is: state_dict and load_state_dict as torchdata's has them."""
+"""Iterate over batches with a position that can be saved and restored, as torchdata's loaders."""
 
 from collections.abc import Iterator
 from numbers import Integral
@@ -6,26 +6,54 @@ from typing import Any
 
 from avstore.manifests.store import StoreError
 from avstore.train.data.batch import Batch
-from avstore.train.data.collate import Steps
-from avstore.train.data.loading import stream
 from avstore.train.data.order import EpochOrder, Order
-from avstore.train.data.resume_check import Remembered
+from avstore.train.data.resume_check import SampleListRecord
 from avstore.train.data.samples import SampleList
-from avstore.train.data.spec import DEFAULT_POLICY, BatchSpec, Policy
+from avstore.train.data.spec import DEFAULT_POLICY, BatchSpec, ErrorPolicy
+from avstore.train.data.steps import Steps
+from avstore.train.data.workers import stream
 
-_VERSION = 1
+_STATE_VERSION = 1
 
 
 class Loader:
-    """This rank's batches: of a list, an epoch each time it is gone through; or of an order
-    (a plan, a mixture), once: what was given out is not given out again.
+    """This rank's batches: of a list, one epoch for each pass; or of an order, once.
 
-    Its position is (epoch, step) of the batch that comes next, and holds for any number of ranks
-    and workers: a state saved with one number of either is loaded with another. `epoch` may be set
-    by hand. A pass over a list that is left early is over: the next one is of the next epoch.
-    Settings of `spec` that say which samples a batch holds are for lists; an order has its own.
-    workers: processes that make batches (0: this one); threads: of each of them (0: as many as
-    there are cores, at most 4, without workers, else one).
+    The position is (epoch, step) of the next batch and holds for any number of ranks and workers:
+    a state saved with one number of either can be loaded with another. `epoch` can be set. A pass
+    over a list that is left early has ended its epoch. An order (a plan, a mixture) is passed
+    once: batches that were yielded are not yielded again, and the settings of `spec` that choose
+    samples do not apply.
+
+    Args:
+        source: A list, or an order.
+        spec: Settings.
+        seed: Seed in [0, 2^64), for lists.
+        rank: This process's rank.
+        world_size: Number of ranks.
+        workers: Worker processes; 0 loads in this process.
+        threads: Threads of each process that loads; 0 for one with workers, else one for each core,
+            at most 4.
+        policy: What to do about samples that cannot be read.
+        pin_memory: Whether to put batches into page-locked memory, if there is a GPU.
+
+    Raises:
+        TypeError: If `source` or `policy` has the wrong type.
+        ValueError: If a setting is invalid, or does not apply to an order.
+
+    Example:
+        >>> store = open_store("data")
+        >>> samples = sample_list(store, "SELECT clip_id FROM clips WHERE split = 'train'")
+        >>> spec = BatchSpec(batch_size=8, frames=1, image_size=24)
+        >>> loader = Loader(samples, spec, seed=0)
+        >>> [(batch.epoch, len(batch)) for batch in loader]
+        [(0, 8), (0, 8), (0, 2)]
+        >>> batch = next(iter(loader))
+        >>> state = loader.state_dict()
+        >>> resumed = Loader(samples, spec, seed=0, workers=2)
+        >>> resumed.load_state_dict(state)
+        >>> (batch.epoch, batch.step), (resumed.epoch, resumed.step)
+        ((1, 0), (1, 1))
     """
 
     def __init__(
@@ -38,14 +66,15 @@ class Loader:
         world_size: int = 1,
         workers: int = 0,
         threads: int = 0,
-        policy: Policy = DEFAULT_POLICY,
+        policy: ErrorPolicy = DEFAULT_POLICY,
         pin_memory: bool = False,
     ) -> None:
         for name, value in (("workers", workers), ("threads", threads)):
-            _whole(name, value)
-        if not isinstance(policy, Policy):
-            raise TypeError(f"policy is a Policy, such as Policy('skip'), not {policy!r}")
-        self.source, self.spec, self.seed, self.policy = _source(source, spec), spec, seed, policy
+            _require_count(name, value)
+        if not isinstance(policy, ErrorPolicy):
+            raise TypeError(f"policy={policy!r} is not an ErrorPolicy, such as ErrorPolicy('skip')")
+        _check_source(source, spec)
+        self.source, self.spec, self.seed, self.policy = source, spec, seed, policy
         self.rank, self.world_size = rank, world_size
         self.workers, self.threads = workers, threads
         self.pin_memory = pin_memory
@@ -53,126 +82,141 @@ class Loader:
 
     @property
     def epoch(self) -> int:
-        """The epoch of the batch that comes next; set, it begins anew."""
+        """The epoch of the next batch; setting it goes to the epoch's first step."""
         return self._epoch
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._epoch, self.step, self._left = _whole("epoch", epoch), 0, False
+        # _left: whether a pass of this epoch has yielded batches, so that the next pass is of the
+        # next epoch.
+        self._epoch, self.step, self._left = _require_count("epoch", epoch), 0, False
 
     @property
     def samples(self) -> SampleList:
-        """What the order's indices point into."""
+        """The list that the order indexes."""
         return self.source if isinstance(self.source, SampleList) else self.source.samples
 
     def order(self) -> Order:
-        """The present epoch's order."""
+        """Return the order of the current epoch."""
         if isinstance(self.source, SampleList):
             return EpochOrder(self.source, self.spec, self.seed, self.epoch)
         return self.source
 
     def __len__(self) -> int:
-        """Steps of an epoch, the same on every rank."""
+        """Return the steps of an epoch, the same on every rank."""
         return len(self.order())
 
     def __iter__(self) -> Iterator[Batch]:
-        """From the present step to the epoch's end."""
-        anew = isinstance(self.source, SampleList)
-        if anew and self._left:
+        """Yield batches from the current step to the end of the epoch."""
+        repeats = isinstance(self.source, SampleList)
+        if repeats and self._left:
             self.epoch += 1
         epoch, order = self.epoch, self.order()
         steps = Steps(order, self.spec, self.policy, self.rank, self.world_size)
-        if anew and not len(steps):
+        if repeats and not len(steps):
             self.epoch += 1
         for batch in stream(
             steps, self.step, self.workers, threads=self.threads, pin_memory=self.pin_memory
         ):
-            # Before it is given out, for whoever counts batches does not come for another.
-            if anew and batch.step + 1 == len(steps):
+            # Before the yield: a caller that counts batches never asks for one after the last.
+            if repeats and batch.step + 1 == len(steps):
                 self.epoch = epoch + 1
             else:
                 self._epoch, self.step, self._left = epoch, batch.step + 1, True
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that says which batch comes next: the one after the last one given out."""
-        remembered = Remembered.of(self.samples)
+        """Return the position after the last batch that was yielded, for a checkpoint."""
+        record = SampleListRecord.of(self.samples)
         return {
-            "version": _VERSION,
-            "order": _identity(self),
-            "fingerprint": remembered.fingerprint,
-            "clips": remembered.clips,
+            "version": _STATE_VERSION,
+            "order": _describe_order(self),
+            "fingerprint": record.fingerprint,
+            "clips": record.clips,
             "epoch": self.epoch,
             "step": self.step,
         }
 
     def load_state_dict(self, state: dict[str, Any], allow_changed_data: bool = False) -> None:
-        """Go on where the state was taken.
+        """Continue from a state.
 
-        Raises ChangedDataError where the samples are others (allow_changed_data: go on with a new
-        epoch instead), StoreError where the batches would be others (seed, batch size, order).
+        Args:
+            state: State of `state_dict`.
+            allow_changed_data: Continue with a new epoch if the samples have changed.
+
+        Raises:
+            ChangedDataError: If the samples have changed.
+            StoreError: If the batches would differ (seed, batch size, order), or it is no state.
         """
-        if not isinstance(state, dict):
-            raise StoreError(f"this is no loader's state: {str(state)[:80]!r}")
-        if state.get("version") != _VERSION:
-            raise StoreError(f"a loader's state of version {state.get('version')} is not known")
-        lacking = {"fingerprint", "clips", "order", "epoch", "step"} - state.keys()
-        if lacking:
-            raise StoreError(f"this is no loader's state: it has no {', '.join(sorted(lacking))}")
-        remembered = Remembered(state["fingerprint"], state["clips"])
-        changed = remembered.fingerprint != self.samples.fingerprint
+        _check_state(state)
+        record = SampleListRecord(state["fingerprint"], state["clips"])
+        changed = record.fingerprint != self.samples.fingerprint
         if not (changed and allow_changed_data):
-            remembered.check(self.samples)
+            record.check(self.samples)
         elif not isinstance(self.source, SampleList):
             raise StoreError(
-                "every step of a plan or mixture depends on all its samples, so that it cannot go "
-                f"on with others ({remembered.difference(self.samples)}): begin it anew"
+                "every step of a plan or mixture depends on all its samples, and these have "
+                f"changed ({record.difference(self.samples)}): start a new run"
             )
-        if state["order"] != _identity(self):
+        if state["order"] != _describe_order(self):
             raise StoreError(
                 f"the state is of batches made by {state['order']} and this loader makes "
-                f"{_identity(self)}"
+                f"{_describe_order(self)}; use the same settings"
             )
         self.epoch, self.step = state["epoch"], state["step"]
         if isinstance(self.source, SampleList) and (changed or self.step >= len(self) > 0):
             self.epoch += 1
 
 
-def _source(source: SampleList | Order, spec: BatchSpec) -> SampleList | Order:
-    """What it is to load from. Raises TypeError, or ValueError for settings that do not apply."""
+def _check_source(source: SampleList | Order, spec: BatchSpec) -> None:
+    """Raise TypeError for something else, or ValueError for settings that do not apply to it."""
     if isinstance(source, SampleList):
-        return source
+        return
     if not hasattr(source, "rows") or not hasattr(source, "samples"):
         raise TypeError(
-            f"a Loader loads a sample_list(…), a plan or a mixture, not {str(source)[:80]!r}"
+            f"source={str(source)[:80]!r} is not a SampleList or an order: a Loader loads a "
+            "sample_list(…), a plan or a mixture"
         )
-    given = {
+    settings = {
         "shuffle": spec.shuffle,
         "weighted": spec.weighted,
         "drop_last": spec.drop_last,
         "pad_last": spec.pad_last,
     }
-    if unused := [name for name, value in given.items() if value]:
+    if unused := [name for name, value in settings.items() if value]:
         raise ValueError(
-            f"{', '.join(unused)} of BatchSpec is for lists of samples: a "
-            f"{type(source).__name__} says by itself which samples a batch holds"
+            f"{', '.join(unused)} of BatchSpec applies to lists of samples only: a "
+            f"{type(source).__name__} chooses the samples of its batches itself"
         )
-    return source
 
 
-def _whole(name: str, value: int) -> int:
+def _check_state(state: dict[str, Any]) -> None:
+    """Raise StoreError for something else than a state of this version."""
+    if not isinstance(state, dict):
+        raise StoreError(f"this is no state of a Loader: {str(state)[:80]!r}")
+    if state.get("version") != _STATE_VERSION:
+        raise StoreError(
+            f"the state of a Loader has version {state.get('version')}; only version "
+            f"{_STATE_VERSION} can be loaded"
+        )
+    missing = {"fingerprint", "clips", "order", "epoch", "step"} - state.keys()
+    if missing:
+        raise StoreError(f"this is no state of a Loader: it has no {', '.join(sorted(missing))}")
+
+
+def _require_count(name: str, value: int) -> int:
     if not (isinstance(value, Integral) and value >= 0):
-        raise ValueError(f"{name} is a whole number of at least 0, not {value!r}")
+        raise ValueError(f"{name}={value!r} is not an integer of at least 0")
     return int(value)
 
 
-def _identity(loader: Loader) -> str:
-    """What decides which samples a step holds, beside the list."""
+def _describe_order(loader: Loader) -> str:
+    """Describe what chooses the samples of a step, beside the list; it is part of the state."""
     spec, source = loader.spec, loader.source
     if isinstance(source, SampleList):
         how = "weighted" if spec.weighted else spec.chosen_shuffle
         block = f" {spec.block}" if how == "block" else ""
         end = " drop_last" if spec.drop_last else " pad_last" if spec.pad_last else ""
         return f"{how}{block} seed {loader.seed}, batches of {spec.batch_size}{end}"
-    made = getattr(source, "fingerprint", None) or type(source).__name__
-    return f"{made} seed {source.seed}, {len(source)} steps"
+    name = getattr(source, "fingerprint", None) or type(source).__name__
+    return f"{name} seed {source.seed}, {len(source)} steps"

@@ -1,15 +1,16 @@
-"""Which samples a step holds: a pure function of (list, settings, seed, epoch, step)."""
+"""Choose the samples of each step: a pure function of (list, settings, seed, epoch, step)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
 
 from avstore.manifests.store import StoreError
-from avstore.train.data.rng import Purpose, permutation, uniform, words
-from avstore.train.data.samples import SampleList
+from avstore.train.data.rng import Purpose, RandomKey, permutation, uniform, words
+from avstore.train.data.samples import SampleList, SharedTable, fingerprint_of
 from avstore.train.data.spec import BatchSpec
 
 Indices = NDArray[np.int64]
@@ -17,11 +18,21 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of one global batch, or one rank's part of it.
+    """The rows of one global batch, or one rank's part of it; B rows.
 
-    indices: into the sample list. places: what the random choices of each row are drawn from,
-    together with `epoch`; no two rows of a run have the same pair. origin: number of the source
-    (a mixture's query; in a plan 0 is the task, 1 the replay). padded: rows that fill a batch up.
+    Attributes:
+        step: Step of the order.
+        epoch: Epoch; (epoch, place) is the key of a row's random choices.
+        indices: int64 [B], into the sample list.
+        places: int64 [B]; no two rows of a run have the same (epoch, place).
+        origin: int16 [B], number of the source: a mixture's source; in a plan 0 is the task and 1
+            the replay.
+        padded: bool [B], True for rows that only fill up the batch.
+
+    Example:
+        >>> rows = EpochOrder(samples, BatchSpec(batch_size=4), seed=0).rows(step=5)
+        >>> isinstance(rows, Rows), len(rows), rows.places.tolist()
+        (True, 3, [20, 21, 22])
     """
 
     step: int
@@ -34,54 +45,87 @@ class Rows:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def part(self, rank: int, world_size: int) -> "Rows":
-        """What rank `rank` takes: rows rank, rank + world_size, and so on."""
-        own = slice(rank, None, world_size)
+    def take(self, selection: Any) -> "Rows":
+        """Return the selected rows (a slice, or an array of row numbers)."""
         return Rows(
             self.step,
             self.epoch,
-            self.indices[own],
-            self.places[own],
-            self.origin[own],
-            self.padded[own],
+            self.indices[selection],
+            self.places[selection],
+            self.origin[selection],
+            self.padded[selection],
         )
+
+    def part(self, rank: int, world_size: int) -> "Rows":
+        """Return the rows of one rank: rank, rank + world_size, and so on."""
+        return self.take(slice(rank, None, world_size))
 
 
 class Order(Protocol):
-    """Anything that says which samples each step holds."""
+    """The interface of an order: `EpochOrder`, `Mixture`, `ContinualPlan`, or your own class.
+
+    Example:
+        >>> order: Order = EpochOrder(samples, BatchSpec(batch_size=4), seed=0)
+        >>> len(order), len(order.samples), order.seed
+        (6, 23, 0)
+    """
 
     @property
     def samples(self) -> SampleList:
-        """What `Rows.indices` point into."""
+        """The list that `Rows.indices` index."""
         ...
 
     @property
     def seed(self) -> int:
-        """What every random choice starts from."""
+        """The seed of every random choice."""
         ...
 
     def __len__(self) -> int:
-        """Steps."""
+        """Return the number of steps."""
         ...
 
     def rows(self, step: int) -> Rows:
-        """The global batch of a step."""
+        """Return the global batch of a step."""
         ...
 
-    def pool(self, rows: Rows, at: int) -> Indices:
-        """Indices of samples that may stand in for the row at `at`, or be mixed with it."""
+    def pool(self, rows: Rows, row: int) -> Indices:
+        """Return the samples that may replace a row's sample, or be mixed with it."""
         ...
+
+
+def row_key(order: Order, rows: Rows, row: int) -> RandomKey:
+    """Return the key of a row's random choices."""
+    return RandomKey(order.seed, rows.epoch, int(rows.places[row]))
 
 
 def steps_per_epoch(samples: SampleList, spec: BatchSpec) -> int:
-    """Batches an epoch, the same on every rank."""
+    """Return the number of batches of an epoch, the same on every rank.
+
+    Example:
+        >>> steps_per_epoch(samples, BatchSpec(batch_size=4))
+        6
+        >>> steps_per_epoch(samples, BatchSpec(batch_size=4, drop_last=True))
+        5
+    """
     whole, rest = divmod(len(samples), spec.batch_size)
     return whole if spec.drop_last or not rest else whole + 1
 
 
 @dataclass(frozen=True)
 class EpochOrder:
-    """One epoch over a list, each sample once (or as many draws by weight)."""
+    """One epoch over a list: each sample once, or as many draws by weight.
+
+    Attributes:
+        samples: The list.
+        spec: Its batch_size, shuffle, block, weighted, drop_last and pad_last are used.
+        seed: Seed in [0, 2^64).
+        epoch: Epoch, from 0.
+
+    Example:
+        >>> order = EpochOrder(samples, BatchSpec(batch_size=4), seed=0, epoch=3)
+        >>> sum(len(order.rows(step)) for step in range(len(order)))
+        23
+    """
 
     samples: SampleList
     spec: BatchSpec
@@ -92,10 +136,15 @@ class EpochOrder:
         return steps_per_epoch(self.samples, self.spec)
 
     def rows(self, step: int) -> Rows:
+        """Return the global batch of a step.
+
+        Raises:
+            IndexError: If the step is not in [0, len(self)).
+        """
         order = epoch_order(self.samples, self.spec, self.seed, self.epoch)
-        start = step * self.spec.batch_size
         if not 0 <= step < len(self):
-            raise IndexError(f"step {step} is not one of the epoch's {len(self)}")
+            raise IndexError(f"step {step} is not in [0, {len(self)}), the steps of the epoch")
+        start = step * self.spec.batch_size
         stop = start + self.spec.batch_size
         places = np.arange(start, stop if self.spec.pad_last else min(stop, len(order)))
         return Rows(
@@ -107,76 +156,130 @@ class EpochOrder:
             places >= len(order),
         )
 
-    def pool(self, rows: Rows, at: int) -> Indices:
-        return self.samples.everywhere
+    def pool(self, rows: Rows, row: int) -> Indices:
+        """Return all samples of the list."""
+        return self.samples.all_indices
 
 
 def epoch_order(samples: SampleList, spec: BatchSpec, seed: int, epoch: int) -> Indices:
-    """Indices into the list, in the order of an epoch.
-
-    full: a permutation. block: shards in random order, and windows of `block` samples of that
-    permuted. sequential: as stored. listed: as in the list. weighted: draws with replacement.
-    """
+    """Return the indices into the list, in the order of an epoch (`BatchSpec.shuffle`)."""
     if spec.weighted:
-        return _cached(_Key(samples, ("weighted", 0), seed, epoch))
-    how = spec.chosen_shuffle
-    return _cached(_Key(samples, (how, spec.block if how == "block" else 0), seed, epoch))
+        return _cached_order(_OrderKey(samples, ("weighted", 0), seed, epoch))
+    shuffle = spec.chosen_shuffle
+    block = spec.block if shuffle == "block" else 0
+    return _cached_order(_OrderKey(samples, (shuffle, block), seed, epoch))
 
 
 @dataclass(frozen=True)
-class _Key:
-    """What an order depends on. The list is compared by its fingerprint."""
+class _OrderKey:
+    """All that an order depends on. Lists are compared by their fingerprints."""
 
     samples: SampleList
-    how: tuple[str, int]
+    shuffle: tuple[str, int]
     seed: int
     epoch: int
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self._parts() == other._parts()
+        return isinstance(other, _OrderKey) and self._parts() == other._parts()
 
     def __hash__(self) -> int:
         return hash(self._parts())
 
     def _parts(self) -> tuple[str, int, tuple[str, int], int, int]:
-        return self.samples.fingerprint, len(self.samples), self.how, self.seed, self.epoch
+        return self.samples.fingerprint, len(self.samples), self.shuffle, self.seed, self.epoch
 
 
 @lru_cache(maxsize=4)
-def _cached(key: _Key) -> Indices:
-    how, block = key.how
-    if how == "weighted":
-        return _draw(key.samples, key.seed, key.epoch)
-    if how == "full":
+def _cached_order(key: _OrderKey) -> Indices:
+    shuffle, block = key.shuffle
+    if shuffle == "weighted":
+        return _weighted_draws(key.samples, key.seed, key.epoch)
+    if shuffle == "full":
         return permutation(len(key.samples), key.seed, key.epoch)
-    if how == "block":
+    if shuffle == "block":
         return _blocks(key.samples, block, key.seed, key.epoch)
-    stored: Indices = key.samples.places
-    return stored if how == "sequential" else np.arange(len(key.samples))
+    stored: Indices = key.samples.stored_order
+    return stored if shuffle == "sequential" else np.arange(len(key.samples))
 
 
 def _blocks(samples: SampleList, block: int, seed: int, epoch: int) -> Indices:
-    """Shards in random order; then, window by window, a permutation."""
+    """Order shards randomly, then permute the samples of each window of `block`."""
     rank_of_shard = np.argsort(permutation(len(samples.shards), seed, epoch))
     shard, position = samples.numbers("shard"), samples.numbers("position")
     order = np.lexsort((position, rank_of_shard[shard]))
     keys = words(len(order), seed, Purpose.WINDOW, epoch)
     window = np.arange(len(order)) // block
-    found: Indices = order[np.lexsort((keys, window))]
-    return found
+    permuted: Indices = order[np.lexsort((keys, window))]
+    return permuted
 
 
-def _draw(samples: SampleList, seed: int, epoch: int) -> Indices:
-    """As many draws as samples, with replacement, each sample in proportion to its weight."""
+def _weighted_draws(samples: SampleList, seed: int, epoch: int) -> Indices:
+    """Draw as many samples as there are, with replacement, in proportion to their weights."""
     weighted = samples.table["weight"].null_count == 0
     total = np.cumsum(samples.numbers("weight")) if weighted else np.zeros(0)
     if weighted and len(total) and total[-1] <= 0:
-        raise StoreError("every sample has the weight 0; at least one is above it")
+        raise StoreError(
+            "every sample has weight 0: weighted draws need at least one positive weight"
+        )
     if not len(total) or not np.isfinite(total[-1]):
         raise StoreError(
-            "weighted draws need weights: the query returns a column weight, or the list is made "
+            "weighted draws need weights: return a column weight from the query, or make the list "
             "by class_balanced()"
         )
     draws = uniform(words(len(samples), seed, Purpose.ORDER, epoch)) * total[-1]
     drawn: Indices = np.searchsorted(total, draws, side="right")
     return np.minimum(drawn, len(total) - 1)
+
+
+def class_balanced(samples: SampleList) -> SampleList:
+    """Return the list with the class-balancing weights of CAV-MAE and UAVM.
+
+    A clip's weight is the sum over its labels of 1000 / (clips of the label + 0.01), counted over
+    the list. Use it with BatchSpec(weighted=True).
+
+    Raises:
+        StoreError: If no clip has a label.
+
+    Example:
+        >>> balanced = class_balanced(samples)
+        >>> batch = next(iter(Loader(balanced, BatchSpec(batch_size=4, weighted=True))))
+        >>> len(batch)
+        4
+    """
+    labels, starts = samples.numbers("label_ids"), samples.list_starts("label_ids")
+    if not len(labels):
+        raise StoreError("no clip of the list has a label: there are no classes to balance")
+    counts = np.bincount(labels, minlength=samples.classes)
+    each = 1000.0 / (counts[labels] + 0.01)
+    total = np.concatenate([[0.0], np.cumsum(each)])
+    return with_weights(samples, total[starts[1:]] - total[starts[:-1]])
+
+
+def with_weights(samples: SampleList, weights: ArrayLike) -> SampleList:
+    """Return the list with these weights, and so with another fingerprint.
+
+    Args:
+        samples: The list.
+        weights: One number of at least 0 for each sample, in the list's order: a sequence, an array
+            or a tensor.
+
+    Raises:
+        StoreError: If the weights are anything else.
+
+    Example:
+        >>> weighted = with_weights(samples, [1.0] * 22 + [100.0])
+        >>> weighted.fingerprint == samples.fingerprint
+        False
+    """
+    try:
+        weights = np.asarray(weights, np.float64).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"weights must be numbers, one for each sample: {error}") from error
+    if len(weights) != len(samples) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise StoreError(
+            f"weights must be {len(samples)} finite numbers of at least 0, one for each sample"
+        )
+    column = samples.table.column_names.index("weight")
+    table = samples.table.set_column(column, "weight", pa.array(weights, pa.float64()))
+    fingerprint = fingerprint_of(table, samples.shards)
+    return replace(samples, columns=SharedTable(table), fingerprint=fingerprint)

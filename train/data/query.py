@@ -1,6 +1,7 @@
-"""From SQL to the list of samples: what it names, joined to where the store holds it."""
+"""Select samples by SQL: join the clips that a query names to where the store holds them."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,14 +13,21 @@ import pyarrow.compute as pc
 from avstore.manifests.library import OpenStore
 from avstore.manifests.shard_reader import Shard
 from avstore.manifests.store import StoreError
-from avstore.train.data.companions import check_complete, find_features
-from avstore.train.data.samples import Layout, SampleList, fingerprint_of
-from avstore.train.data.shared import SharedTable
-from avstore.train.data.stages import choose_stages
+from avstore.train.data.samples import MemberLayout, SampleList, SharedTable, fingerprint_of
 
-# Rows that DuckDB puts into one piece: all of them.
+_LOG = logging.getLogger("avstore")
+# Rows that DuckDB returns in one chunk: all of them.
 _ONE_BATCH = 1 << 30
 
+_STAGES = """
+SELECT dataset, recipe || '-' || left(fingerprint, 8) AS stage, fingerprint FROM shards
+WHERE $recipe IS NULL OR $recipe IN (recipe, recipe || '-' || left(fingerprint, 8))
+GROUP BY ALL ORDER BY dataset, stage
+"""
+_STAGE_CLIPS = """
+SELECT h.dataset, h.fingerprint, count(DISTINCT s.clip_id) AS clips
+FROM wanted w JOIN samples s USING (clip_id) JOIN shards h ON h.path = s.shard GROUP BY ALL
+"""
 _SHARDS = """
 CREATE TEMP TABLE stage_shards AS
 SELECT path, coalesce(sha256, '') AS sha256, coalesce(bytes, 0) AS bytes, dataset,
@@ -58,38 +66,52 @@ def sample_list(
     ranges: bool = True,
     masks: Sequence[str] = (),
 ) -> SampleList:
-    """The samples of the clips that `sql` returns, in order of clip_id.
+    """Return the samples of the clips that a query selects, in order of clip_id.
 
-    sql: returns column clip_id, and weight if samples are to be drawn by weight.
-    recipe: whose samples, by name or <recipe>-<fp8>; without it, of each dataset the recipe that
-    holds most of the clips. features: derived features to find too (name, or <name>-<fp8>).
-    segments: 'audio', 'visual' or 'both': also find labels of parts of that modality.
-    ranges: False leaves out byte ranges: a light list, to plan with. masks: columns of bits that
-    the query returns, which are or-ed by the clip and kept as columns of the list.
-    Raises StoreError for a query that fails, that no stored clip answers, or for a feature that
-    some of the clips lack.
+    Args:
+        store: The store.
+        sql: Query over the manifest that returns a column clip_id, and a column weight for weighted
+            draws.
+        params: Values of the query's `?`.
+        recipe: Recipe of the samples: its name, or <recipe>-<fp8>. By default, each dataset's
+            recipe that holds the most of the clips.
+        features: Derived features to find: <name>, or <name>-<fp8>.
+        segments: 'audio', 'visual' or 'both': also find the labelled segments of that modality.
+        ranges: Whether to find byte ranges; a list without them is light, and enough to plan with.
+        masks: Columns of bits that the query returns; they are or-ed over each clip's rows and kept
+            as columns of the list.
+
+    Raises:
+        StoreError: If the query fails, none of its clips is stored, or some lack a feature.
+        TypeError: If `store` is not a store.
+        ValueError: If another argument is invalid.
+
+    Example:
+        >>> store = open_store("data")
+        >>> samples = sample_list(store, "SELECT clip_id FROM clips WHERE split = ?", ["test"])
+        >>> len(samples), samples.missing
+        (5, ('toy/k161_000023',))
+        >>> samples = sample_list(store, "SELECT clip_id FROM clips", features=["toy-feature"])
+        >>> batch = next(iter(Loader(samples, BatchSpec(4, read=("toy-feature",)))))
+        >>> tuple(batch.features["toy-feature"].shape)
+        (4, 3, 4)
     """
-    if segments not in (None, "audio", "visual", "both"):
-        raise ValueError(f"segments are 'audio', 'visual' or 'both', not {segments!r}")
-    if not isinstance(store, OpenStore):
-        raise TypeError(f"sample_list takes a store (open_store(…)), not {store!r}")
-    if isinstance(features, str):
-        raise ValueError(f"features is a list of names, such as [{features!r}], not {features!r}")
+    _check_arguments(store, features, segments)
     features = tuple(dict.fromkeys(features))
     with store.connect() as con:
         try:
-            _want(con, sql, params, masks)
-            stages = choose_stages(con, recipe)
+            _select_clips(con, sql, params, masks)
+            stages = _choose_stages(con, recipe)
             con.execute(_SHARDS)
-            companions, columns, joins = find_features(con, features)
+            companions, columns, joins = _find_features(con, features)
             columns = "".join(f", w.{mask}" for mask in masks) + columns
             layouts = _layouts(con) if ranges else []
             table = _rows(con, layouts, segments, columns, joins)
             if not table.num_rows:
-                raise StoreError(_nothing(con, sql, recipe))
+                raise StoreError(_describe_empty(con, sql, recipe))
             if segments:
                 _check_segments(table, segments)
-            check_complete(table, features)
+            _check_features(table, features)
             table, shards, datasets = _used_shards(con, table)
             return SampleList(
                 url=store.url,
@@ -97,7 +119,7 @@ def sample_list(
                 cache=store.cache,
                 columns=SharedTable(table),
                 shards=shards,
-                layouts=tuple(Layout.of(members) for members in layouts),
+                layouts=tuple(MemberLayout.parse(members) for members in layouts),
                 classes=_classes(con, datasets),
                 fingerprint=_fingerprint(table, shards, companions),
                 missing=_missing(con, table),
@@ -108,23 +130,33 @@ def sample_list(
             raise StoreError(f"the query failed: {error}") from error
 
 
-def _want(
+def _check_arguments(store: object, features: object, segments: str | None) -> None:
+    if segments not in (None, "audio", "visual", "both"):
+        raise ValueError(f"segments={segments!r} is not one of 'audio', 'visual', 'both'")
+    if not isinstance(store, OpenStore):
+        raise TypeError(f"sample_list takes a store, such as open_store('data'), not {store!r}")
+    if isinstance(features, str):
+        raise ValueError(f"features is a list of names, such as [{features!r}], not {features!r}")
+
+
+def _select_clips(
     con: duckdb.DuckDBPyConnection, sql: str, params: Sequence[Any], masks: Sequence[str]
 ) -> None:
-    """Table `wanted`: one row a clip that the query names; weights of one clip add up."""
-    named = con.sql(sql, params=list(params))
-    if named is None:
-        raise StoreError(f"this returns no rows; write a SELECT: {_short(sql)}")
-    if "clip_id" not in named.columns:
+    """Create table `wanted`: one row per clip of the query; weights of one clip add up."""
+    selected = con.sql(sql, params=list(params))
+    if selected is None:
+        raise StoreError(f"the statement returns no rows; write a SELECT: {_short(sql)}")
+    if "clip_id" not in selected.columns:
         raise StoreError(
-            f"the query returns {', '.join(named.columns)} and no column clip_id: {_short(sql)}"
+            f"the query returns the columns {', '.join(selected.columns)} and no column clip_id: "
+            f"{_short(sql)}"
         )
-    weighted = "weight" in named.columns
+    weighted = "weight" in selected.columns
     columns = ["sum(weight)::DOUBLE AS weight" if weighted else "NULL::DOUBLE AS weight"]
     columns += [f"bit_or({mask}) AS {mask}" for mask in masks]
     con.execute(
         f"CREATE TEMP TABLE wanted AS SELECT clip_id::VARCHAR AS clip_id, {', '.join(columns)} "
-        "FROM named WHERE clip_id IS NOT NULL GROUP BY ALL"
+        "FROM selected WHERE clip_id IS NOT NULL GROUP BY ALL"
     )
     if weighted:
         bad = con.execute(
@@ -133,21 +165,94 @@ def _want(
         ).fetchone()
         if bad:
             raise StoreError(
-                f"the query gives {bad[0]} the weight {bad[1]}; weights are at least 0"
+                f"the query gives {bad[0]} the weight {bad[1]}; weights are at least 0 and finite"
+            )
+
+
+def _choose_stages(
+    con: duckdb.DuckDBPyConnection, recipe: str | None
+) -> tuple[tuple[str, str], ...]:
+    """Create table `stages_chosen`: one recipe for each dataset; return (dataset, stage) pairs."""
+    found = con.execute(_STAGES, {"recipe": recipe}).fetchall()
+    clips: dict[tuple[str, str], int] = {}
+    if len({dataset for dataset, _, _ in found}) < len(found):  # take the one with the most clips
+        clips = {(row[0], row[1]): row[2] for row in con.execute(_STAGE_CLIPS).fetchall()}
+        found = [row for row in found if (row[0], row[2]) in clips]
+        found.sort(key=lambda row: (row[0], -clips[row[0], row[2]], row[1]))
+    chosen: dict[str, tuple[str, str]] = {}
+    for dataset, stage, fingerprint in found:
+        if dataset in chosen:
+            _LOG.warning(
+                "%s is stored by several recipes: %s is used, not %s (%d of the clips); "
+                "choose one with recipe=",
+                *(dataset, chosen[dataset][0], stage, clips[dataset, fingerprint]),
+            )
+        chosen.setdefault(dataset, (stage, fingerprint))
+    con.execute("CREATE TEMP TABLE stages_chosen (dataset VARCHAR, fingerprint VARCHAR)")
+    for dataset, (_, fingerprint) in chosen.items():
+        con.execute("INSERT INTO stages_chosen VALUES (?, ?)", [dataset, fingerprint])
+    return tuple((dataset, stage) for dataset, (stage, _) in chosen.items())
+
+
+def _find_features(
+    con: duckdb.DuckDBPyConnection, features: tuple[str, ...]
+) -> tuple[tuple[Shard, ...], str, str]:
+    """Return the companion shards, and the columns and joins that the query of rows adds."""
+    columns, joins = "", ""
+    companions: dict[str, int] = {}
+    for number, feature in enumerate(features):
+        con.execute(
+            f"CREATE TEMP TABLE feature_{number} AS SELECT clip_id, "
+            "count(DISTINCT fingerprint) AS versions, arg_max(shard, fingerprint) AS shard, "
+            'arg_max("offset", fingerprint) AS start, arg_max(size, fingerprint) AS size, '
+            "arg_max(crc32, fingerprint) AS crc32 FROM feature_samples "
+            "WHERE clip_id IN (SELECT clip_id FROM wanted) "
+            "AND $feature IN (feature, feature || '-' || left(fingerprint, 8)) GROUP BY clip_id",
+            {"feature": feature},
+        )
+        twice = con.execute(f"SELECT clip_id FROM feature_{number} WHERE versions > 1").fetchone()
+        if twice:
+            raise StoreError(
+                f"the store holds several versions of {feature} of {twice[0]}; choose one as "
+                f"{feature}-<first 8 characters of its fingerprint>"
+            )
+        found = con.execute(f"SELECT DISTINCT shard FROM feature_{number} ORDER BY 1").fetchall()
+        for (path,) in found:
+            companions.setdefault(path, len(companions))
+        for column in ("start", "size", "crc32"):
+            columns += f', f{number}.{column} AS "{feature} {column}"'
+        columns += f', n{number}.number AS "{feature} shard"'
+        joins += (
+            f" LEFT JOIN feature_{number} f{number} ON f{number}.clip_id = w.clip_id"
+            f" LEFT JOIN companion_numbers n{number} ON n{number}.path = f{number}.shard"
+        )
+    table = pa.table({"path": list(companions), "number": pa.array(companions.values(), "int32")})
+    con.register("companion_numbers", table)
+    return tuple(Shard(path, "", 0) for path in companions), columns, joins
+
+
+def _check_features(table: pa.Table, features: tuple[str, ...]) -> None:
+    """Raise StoreError if a clip lacks one of the features."""
+    for feature in features:
+        lacking = table.filter(table[f"{feature} shard"].is_null())["clip_id"]
+        if len(lacking):
+            raise StoreError(
+                f"{len(lacking)} of {table.num_rows} clips have no {feature}, such as "
+                f"{lacking[0]}; compute it (avstore features), or leave them out of the query"
             )
 
 
 def _check_segments(table: pa.Table, segments: str) -> None:
-    """Single clips may have no labels of parts; none of all is a question to the wrong dataset."""
+    """Raise StoreError if no clip has segments: then the query names the wrong dataset."""
     if table["segment_labels"].null_count == table.num_rows:
         raise StoreError(
-            f"no clip of the list has {segments} labels of parts: their dataset labels whole "
-            "clips, or segments= names the other modality"
+            f"no clip of the list has {segments} segments: its dataset labels whole clips, or "
+            "segments= names the other modality"
         )
 
 
 def _layouts(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """How the members of the samples are laid out, each way once."""
+    """Return the distinct values of the samples' column `members`."""
     sql = (
         "SELECT DISTINCT members FROM samples WHERE clip_id IN (SELECT clip_id FROM wanted) "
         "AND shard IN (SELECT path FROM stage_shards) ORDER BY members"
@@ -162,7 +267,7 @@ def _rows(
     columns: str,
     joins: str,
 ) -> pa.Table:
-    """One row a sample, in order of clip_id: layouts (none: without byte ranges)."""
+    """Return one row per sample, in order of clip_id; without layouts, without byte ranges."""
     values: dict[str, object] = {}
     if segments:
         joins, values = _SEGMENTS + joins, {"modality": segments}
@@ -171,29 +276,29 @@ def _rows(
         values["layouts"], columns = layouts, _RANGES + columns
     sql = _ROWS.format(columns=columns, joins=joins, order=_order(con))
     table = con.sql(sql, params=values or None).to_arrow_table(batch_size=_ONE_BATCH)
-    return _last_of_each(table)
+    return _last_of_each_clip(table)
 
 
 def _order(con: duckdb.DuckDBPyConnection) -> str:
-    """Terms that sort by clip_id and then shard; by key where that is the same, and faster."""
+    """Return ORDER BY terms for clip_id, shard; key sorts the same in one dataset, and faster."""
     datasets = con.execute("SELECT DISTINCT dataset FROM stage_shards").fetchall()
     return "c.key, h.number" if len(datasets) == 1 else "w.clip_id, h.number"
 
 
-def _last_of_each(table: pa.Table) -> pa.Table:
-    """Of a clip that lies in several shards of its stage, the last one."""
+def _last_of_each_clip(table: pa.Table) -> pa.Table:
+    """Keep the last shard of a clip that is in several shards of its stage."""
     ids = table["clip_id"].combine_chunks()
-    again = pc.equal(ids.slice(0, max(len(ids) - 1, 0)), ids.slice(1))
-    if not pc.any(again).as_py():
+    repeated = pc.equal(ids.slice(0, max(len(ids) - 1, 0)), ids.slice(1))
+    if not pc.any(repeated).as_py():
         return table
-    last = np.append(~again.to_numpy(zero_copy_only=False), True)
+    last = np.append(~repeated.to_numpy(zero_copy_only=False), True)
     return table.filter(pa.array(last))
 
 
 def _used_shards(
     con: duckdb.DuckDBPyConnection, table: pa.Table
 ) -> tuple[pa.Table, tuple[Shard, ...], list[str]]:
-    """The rows with shards numbered through, these shards, and their datasets."""
+    """Return the rows with shards renumbered from 0, these shards, and their datasets."""
     numbers = table["shard"].to_numpy()
     used = np.flatnonzero(np.bincount(numbers))
     con.register("used", pa.table({"number": used}))
@@ -201,24 +306,24 @@ def _used_shards(
         "SELECT path, sha256, bytes, dataset FROM stage_shards WHERE number IN "
         "(SELECT number FROM used) ORDER BY number"
     ).fetchall()
-    again = np.zeros(used[-1] + 1, np.int32)
-    again[used] = np.arange(len(used), dtype=np.int32)
-    place = table.schema.get_field_index("shard")
-    table = table.set_column(place, "shard", pa.array(again[numbers]))
+    new_numbers = np.zeros(used[-1] + 1, np.int32)
+    new_numbers[used] = np.arange(len(used), dtype=np.int32)
+    column = table.schema.get_field_index("shard")
+    table = table.set_column(column, "shard", pa.array(new_numbers[numbers]))
     return table, tuple(Shard(*row[:3]) for row in rows), sorted({row[3] for row in rows})
 
 
 def _fingerprint(table: pa.Table, shards: tuple[Shard, ...], companions: tuple[Shard, ...]) -> str:
-    """Of samples and shards, and of the companions where there are any."""
-    found = fingerprint_of(table, shards)
+    """Return the fingerprint of samples and shards, and of companions if there are any."""
+    base = fingerprint_of(table, shards)
     if not companions:
-        return found
+        return base
     sums = "".join(shard.sha256 or shard.path for shard in companions)
-    return hashlib.sha256((found + sums).encode()).hexdigest()
+    return hashlib.sha256((base + sums).encode()).hexdigest()
 
 
 def _missing(con: duckdb.DuckDBPyConnection, table: pa.Table) -> tuple[str, ...]:
-    """Clips that the query names and the store does not hold."""
+    """Return the selected clips that the store does not hold."""
     if con.execute("SELECT count(*) FROM wanted").fetchall() == [(table.num_rows,)]:
         return ()
     con.register("found", table.select(["clip_id"]))
@@ -230,7 +335,7 @@ def _missing(con: duckdb.DuckDBPyConnection, table: pa.Table) -> tuple[str, ...]
 
 
 def _classes(con: duckdb.DuckDBPyConnection, datasets: list[str]) -> int:
-    """Size of the label vocabulary: the largest label id and one."""
+    """Return the size of the label vocabulary: the largest label id plus one."""
     row = con.execute(
         "SELECT coalesce(max(label_id) + 1, 0) FROM labels WHERE dataset IN (SELECT unnest($d))",
         {"d": datasets},
@@ -238,10 +343,10 @@ def _classes(con: duckdb.DuckDBPyConnection, datasets: list[str]) -> int:
     return int(row[0]) if row else 0
 
 
-def _nothing(con: duckdb.DuckDBPyConnection, sql: str, recipe: str | None) -> str:
-    (named,) = con.execute("SELECT count(*) FROM wanted").fetchall()[0]
+def _describe_empty(con: duckdb.DuckDBPyConnection, sql: str, recipe: str | None) -> str:
+    (count,) = con.execute("SELECT count(*) FROM wanted").fetchall()[0]
     by = f" by recipe {recipe}" if recipe else ""
-    return f"no stored clip answers the query ({named} named, none stored{by}): {_short(sql)}"
+    return f"none of the {count} clips that the query selects is stored{by}: {_short(sql)}"
 
 
 def _short(sql: str) -> str:

@@ -1,190 +1,212 @@
-"""What is to be read for a row, decided before anything is: choices and byte ranges."""
+"""Decide what to read of a sample before anything is read: its random choices and byte ranges."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
-import numpy as np
-
-from avstore.manifests.shard_reader import BadSample, BadSampleError, ByteRange, Shard
+from avstore.manifests.shard_reader import BadSample, BadSampleError, ByteRange
 from avstore.manifests.store import StoreError
-from avstore.train.data.order import Indices, Order, Rows
-from avstore.train.data.rng import Purpose, generator
-from avstore.train.data.samples import Sample, SampleList
-from avstore.train.data.spec import BatchSpec, Policy
+from avstore.train.data.order import Order, Rows, row_key
+from avstore.train.data.rng import Purpose, RandomKey
+from avstore.train.data.samples import SampleList, SampleRow
+from avstore.train.data.spec import BatchSpec, ErrorPolicy
 from avstore.train.data.transforms.frames import choose_frames
 
-BASE = ("video", "audio", "waveform", "masks")
-_SOUND = ("flac", "wav")
+# What `BatchSpec.read` can name beside derived features.
+BASE_MEMBERS = ("video", "audio", "waveform", "masks")
+_WAVEFORM_SUFFIXES = ("flac", "wav")
+_UNKNOWN_CRC = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
-    """Where a row's random choices come from: its generators are functions of these numbers."""
+class FeatureRequest:
+    """A derived feature to read of a companion shard.
 
-    seed: int
-    epoch: int
-    place: int
-
-    def generator(self, purpose: Purpose) -> np.random.Generator:
-        return generator(self.seed, purpose, self.epoch, self.place)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One sample of a row. members: of the base shard, by what they are for, in order of reading.
-
-    frames: members of the chosen frames, in order of time. features: by name, of companions.
-    whole: read every member and compare the checksum. share: of this sample in the mixture.
+    Attributes:
+        name: Name in `BatchSpec.read`.
+        member: Byte range.
+        crc32: Expected CRC-32 of the content; None if it is not checked.
     """
 
-    sample: Sample
-    draw: Draw
-    frames: tuple[str, ...]
-    fbank: str | None
-    sound: str | None
-    features: tuple[tuple[str, ByteRange], ...]
-    feature_crcs: tuple[int, ...]
-    masks: tuple[str, ...]
-    whole: bool
-    partner: "Request | None" = None
+    name: str
+    member: ByteRange
+    crc32: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """What to read of one sample, and the key of its random choices.
+
+    Attributes:
+        sample: Row of the list.
+        random: Key of the random choices.
+        frames: Byte ranges of the chosen frames, in order of time.
+        fbank: Byte range of the fbank.
+        waveform: Byte range of the waveform.
+        masks: (second, byte range) of the masks.
+        features: Derived features.
+        members: Byte ranges to read of the base shard: those above, or all to check them.
+        crc32: Expected CRC-32 of `members` together; None if it is not checked.
+        mixing: Whether samples of the batch may be mixed, so that none is written to it directly.
+        partner: The sample to mix it with.
+        share: This sample's part of the mixture.
+    """
+
+    sample: SampleRow
+    random: RandomKey
+    frames: tuple[ByteRange, ...]
+    fbank: ByteRange | None
+    waveform: ByteRange | None
+    masks: tuple[tuple[int, ByteRange], ...]
+    features: tuple[FeatureRequest, ...]
+    members: tuple[ByteRange, ...]
+    crc32: int | None
+    mixing: bool = False
+    partner: "SampleRequest | None" = None
     share: float = 1.0
 
-    @property
-    def members(self) -> tuple[str, ...]:
-        """Suffixes to read of the base shard."""
-        if self.whole:
-            return self.sample.layout.names
-        return (*self.frames, *(name for name in (self.fbank, self.sound) if name), *self.masks)
 
-    def wanted(self) -> list[ByteRange]:
-        """The members' ranges in the base shard."""
-        return [self.member(name) for name in self.members]
-
-    def member(self, name: str) -> ByteRange:
-        """The range of one member of the base shard, by its suffix."""
-        sample = self.sample
-        return ByteRange(sample.shard, f"{sample.key}.{name}", *sample.range(name))
+def request_rows(
+    order: Order, rows: Rows, spec: BatchSpec, policy: ErrorPolicy
+) -> list[SampleRequest | BadSampleError]:
+    """Return the request of each row, or the error if its sample lacks what the spec reads."""
+    return [
+        try_request(order, rows, row, index, spec, policy)
+        for row, index in enumerate(rows.indices.tolist())
+    ]
 
 
-def request_row(
-    order: Order, rows: Rows, at: int, index: int, spec: BatchSpec, policy: Policy
-) -> Request:
-    """What to read for the row at `at`, from the sample `index`: the row's, or a stand-in.
+def try_request(
+    order: Order, rows: Rows, row: int, index: int, spec: BatchSpec, policy: ErrorPolicy
+) -> SampleRequest | BadSampleError:
+    """Return `request_sample`'s request, or the error that it raises."""
+    try:
+        return request_sample(order, rows, row, index, spec, policy)
+    except BadSampleError as error:
+        return error
 
-    Raises BadSampleError where the sample has not what the spec asks for.
+
+def request_sample(
+    order: Order, rows: Rows, row: int, index: int, spec: BatchSpec, policy: ErrorPolicy
+) -> SampleRequest:
+    """Return what to read for a row, with its mixup partner if it has one.
+
+    Args:
+        order: The order of the rows; its pool holds the possible partners.
+        rows: The step's rows.
+        row: Number of the row in them.
+        index: The sample: the row's own, or one that replaces it.
+        spec: Settings.
+        policy: Its checksum is used.
+
+    Raises:
+        BadSampleError: If a sample lacks what the spec reads.
     """
-    draw = Draw(order.seed, rows.epoch, int(rows.places[at]))
-    return request(order.samples, index, spec, policy, draw, partial(order.pool, rows, at))
-
-
-def request(
-    samples: SampleList,
-    index: int,
-    spec: BatchSpec,
-    policy: Policy,
-    draw: Draw,
-    pool: Callable[[], Indices],
-) -> Request:
-    """What to read for a row, its mixup partner's part included. pool: whom it may be mixed with.
-
-    Raises BadSampleError where the sample has not what the spec asks for.
-    """
-    choice = draw.generator(Purpose.MIXUP) if spec.mixing else None
-    if choice is None or choice.random() >= spec.augment.mixup:
-        return _request(samples, index, spec, policy, draw)
-    own = _request(samples, index, spec, policy, draw, mixed=True)
-    others = pool()
-    other = int(others[choice.integers(len(others))])
-    share = float(choice.beta(spec.augment.mixup_beta, spec.augment.mixup_beta))
-    # The partner's own frames and crop: a place of its own, beyond those of any epoch.
-    apart = Draw(draw.seed, draw.epoch, draw.place + (1 << 62))
-    partner = _request(samples, other, spec, policy, apart, mixed=True)
-    return replace(own, partner=partner, share=share)
+    samples, random = order.samples, row_key(order, rows, row)
+    if not spec.mixing:
+        return _request(samples, index, spec, policy, random)
+    generator = random.generator(Purpose.MIXUP)
+    if generator.random() >= spec.augment.mixup:
+        return replace(_request(samples, index, spec, policy, random), mixing=True)
+    own = _request(samples, index, spec, policy, random, mixed=True)
+    pool = order.pool(rows, row)
+    other = int(pool[generator.integers(len(pool))])
+    share = float(generator.beta(spec.augment.mixup_beta, spec.augment.mixup_beta))
+    partner = _request(samples, other, spec, policy, random.partner(), mixed=True)
+    return replace(own, mixing=True, partner=partner, share=share)
 
 
 def _request(
     samples: SampleList,
     index: int,
     spec: BatchSpec,
-    policy: Policy,
-    draw: Draw,
+    policy: ErrorPolicy,
+    random: RandomKey,
     mixed: bool = False,
-) -> Request:
+) -> SampleRequest:
     sample = samples.sample(index)
-    mixed = mixed and spec.augment.mixup_domain == "waveform" and "audio" in spec.read
-    sound = "waveform" in spec.read or mixed
-    features, crcs = _features(samples, sample, spec)
+    checked = _is_checked(policy, random)
+    features = _features(samples, sample, spec, checked)
+    mix_waveforms = mixed and spec.augment.mixup_domain == "waveform" and "audio" in spec.read
+    names = sample.layout.names
     try:
-        return Request(
-            sample=sample,
-            draw=draw,
-            frames=_frames(sample, spec, draw) if "video" in spec.read else (),
-            fbank=_first(sample, ("fbank.npy",)) if "audio" in spec.read and not mixed else None,
-            sound=_first(sample, _SOUND) if sound else None,
-            features=features,
-            feature_crcs=crcs,
-            masks=_masks(sample) if "masks" in spec.read else (),
-            whole=_checked(policy, draw),
-        )
+        frames = _frame_names(sample, spec, random) if "video" in spec.read else ()
+        fbank = ("fbank.npy",) if "audio" in spec.read and not mix_waveforms else ()
+        waveform = _waveform_name(sample) if mix_waveforms or "waveform" in spec.read else ()
+        masks = tuple(n for n in names if n.startswith("mask_")) if "masks" in spec.read else ()
+        suffixes = (*frames, *fbank, *waveform, *masks)
+        members = sample.byte_ranges(suffixes)
     except (StoreError, ValueError) as error:
         raise BadSampleError(
             BadSample(sample.clip_id, sample.shard.path, None, str(error))
         ) from error
+    after_frames = iter(members[len(frames) :])
+    return SampleRequest(
+        sample=sample,
+        random=random,
+        frames=members[: len(frames)],
+        fbank=next(after_frames) if fbank else None,
+        waveform=next(after_frames) if waveform else None,
+        masks=tuple(zip(map(_second, masks), after_frames, strict=True)),
+        features=features,
+        members=sample.byte_ranges(names) if checked else members,
+        crc32=sample.crc32 if checked and sample.crc32 != _UNKNOWN_CRC else None,
+    )
 
 
-def _frames(sample: Sample, spec: BatchSpec, draw: Draw) -> tuple[str, ...]:
+def _frame_names(sample: SampleRow, spec: BatchSpec, random: RandomKey) -> tuple[str, ...]:
     names = sample.layout.frames
-    choices = draw.generator(Purpose.FRAMES) if spec.random else None
     chosen = choose_frames(
         spec.chosen_frames,
         len(names),
         spec.frames,
         spec.seconds,
-        choices,
+        random.generator(Purpose.FRAMES) if spec.random else None,
         sample.frame_times,
         spec.frame_times,
     )
     return tuple(names[index] for index in chosen)
 
 
-def _masks(sample: Sample) -> tuple[str, ...]:
-    """`mask_<second>.png`, as AVSBench's shards have them; none for a clip without."""
-    return tuple(name for name in sample.layout.names if name.startswith("mask_"))
+def _waveform_name(sample: SampleRow) -> tuple[str]:
+    stored = [name for name in _WAVEFORM_SUFFIXES if name in sample.layout.slots]
+    return ((stored or _WAVEFORM_SUFFIXES)[0],)
 
 
-def _first(sample: Sample, suffixes: tuple[str, ...]) -> str:
-    for name in suffixes:
-        if name in sample.layout.slots:
-            return name
-    sample.range(suffixes[0])  # says what it has instead
-    raise AssertionError
+def _second(mask: str) -> int:
+    """Return the second of a member `mask_<second>.png`."""
+    return int(mask.removeprefix("mask_").removesuffix(".png"))
 
 
 def _features(
-    samples: SampleList, sample: Sample, spec: BatchSpec
-) -> tuple[tuple[tuple[str, ByteRange], ...], tuple[int, ...]]:
-    found, crcs = [], []
+    samples: SampleList, sample: SampleRow, spec: BatchSpec, checked: bool
+) -> tuple[FeatureRequest, ...]:
+    """Return the derived features that the spec reads.
+
+    Raises:
+        StoreError: If the list was made without one of them.
+    """
+    found = []
     for name in spec.read:
-        if name in BASE:
+        if name in BASE_MEMBERS:
             continue
         if f"{name} start" not in samples.table.column_names:
             raise StoreError(
-                f"the sample list was made without {name!r}: sample_list(…, features=[{name!r}])"
+                f"the sample list was made without {name!r}; use sample_list(…, "
+                f"features=[{name!r}])"
             )
-        values = {
-            part: int(samples.numbers(f"{name} {part}")[sample.index])
+        shard_number, start, size, crc32 = (
+            int(samples.numbers(f"{name} {part}")[sample.index])
             for part in ("shard", "start", "size", "crc32")
-        }
-        shard: Shard = samples.companions[values["shard"]]
+        )
+        shard = samples.companions[shard_number]
         feature = shard.path.rsplit("/", 1)[-1].split(".")[1].rpartition("-")[0]
-        member = f"{sample.key}.{feature}.npy"
-        found.append((name, ByteRange(shard, member, values["start"], values["size"])))
-        crcs.append(values["crc32"])
-    return tuple(found), tuple(crcs)
+        member = ByteRange(shard, f"{sample.key}.{feature}.npy", start, size)
+        known = checked and crc32 != _UNKNOWN_CRC
+        found.append(FeatureRequest(name, member, crc32 if known else None))
+    return tuple(found)
 
 
-def _checked(policy: Policy, draw: Draw) -> bool:
+def _is_checked(policy: ErrorPolicy, random: RandomKey) -> bool:
+    """Return whether the policy checks this sample's checksums."""
     if policy.checksum == "sampled":
-        return draw.generator(Purpose.CHECK).random() * policy.sampled_one_in < 1
+        return random.generator(Purpose.CHECK).random() * policy.sampled_one_in < 1
     return policy.checksum == "always"

@@ -1,4 +1,4 @@
-"""What a checkpoint remembers of a sample list, and what has changed since."""
+"""Record a sample list in a checkpoint, and name what has changed when a run resumes."""
 
 import zlib
 from dataclasses import dataclass
@@ -8,27 +8,49 @@ from avstore.train.data.samples import SampleList
 
 
 class ChangedDataError(StoreError):
-    """A checkpoint is of another list of samples than the store gives now."""
+    """The sample list differs from the one that a checkpoint records.
+
+    Example:
+        >>> spec = BatchSpec(batch_size=4)
+        >>> state = Loader(samples, spec).state_dict()
+        >>> fewer = sample_list(open_store("data"), "SELECT clip_id FROM clips LIMIT 20")
+        >>> loader = Loader(fewer, spec)
+        >>> try:
+        ...     loader.load_state_dict(state)
+        ... except ChangedDataError:
+        ...     loader.load_state_dict(state, allow_changed_data=True)
+    """
 
 
 @dataclass(frozen=True)
-class Remembered:
-    """A list by its fingerprint, and its clips (zlib of their ids, a line each)."""
+class SampleListRecord:
+    """A checkpoint's record of a sample list.
+
+    Attributes:
+        fingerprint: Fingerprint of the list.
+        clips: Its clip ids, one in a line, compressed by zlib.
+    """
 
     fingerprint: str
     clips: bytes
 
     @staticmethod
-    def of(samples: SampleList) -> "Remembered":
-        return Remembered(samples.fingerprint, zlib.compress("\n".join(samples.clip_ids).encode()))
+    def of(samples: SampleList) -> "SampleListRecord":
+        """Record a list."""
+        clips = zlib.compress("\n".join(samples.clip_ids).encode())
+        return SampleListRecord(samples.fingerprint, clips)
 
-    def check(self, samples: SampleList, where: str = "the checkpoint") -> None:
-        """Raises ChangedDataError naming what was added and removed since."""
+    def check(self, samples: SampleList, origin: str = "the checkpoint") -> None:
+        """Compare the record with a list.
+
+        Raises:
+            ChangedDataError: If they differ; it names the clips that were added and removed.
+        """
         if self.fingerprint != samples.fingerprint:
-            raise ChangedDataError(f"{where} is of other samples: {self.difference(samples)}")
+            raise ChangedDataError(f"{origin} is of other samples: {self.difference(samples)}")
 
     def difference(self, samples: SampleList) -> str:
-        """Which clips came and went, in words."""
+        """Describe which clips were added to the list and removed since it was recorded."""
         before = set(zlib.decompress(self.clips).decode().split("\n"))
         now = set(samples.clip_ids)
         parts = [

@@ -1,10 +1,11 @@
-"""Random numbers that are a function of where they are used: no state, nothing to save.
+"""Derive every random number from where it is used, so that there is no state to save.
 
 Philox is a counter-based generator: (seed, purpose) is its key and (epoch, place) its counter, so
-any draw of any sample can be made anywhere, in any order, by any process.
+any process can repeat any draw of any sample, in any order.
 """
 
 import threading
+from dataclasses import dataclass
 from enum import IntEnum
 from numbers import Integral
 
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WORD = 1 << 64
+# Places of mixup partners: beyond those of any epoch.
+_PARTNER_PLACES = 1 << 62
 
 
 class Purpose(IntEnum):
@@ -32,7 +35,11 @@ class Purpose(IntEnum):
 
 
 def philox(seed: int, purpose: Purpose, epoch: int = 0, place: int = 0) -> np.random.Philox:
-    """The bit generator of one place. seed: 0 to 2^64 - 1."""
+    """Return the bit generator of one place.
+
+    Raises:
+        ValueError: If the seed is not in [0, 2^64).
+    """
     _check_seed(seed)
     key = np.array([seed, int(purpose)], np.uint64)
     # The first two words count the draws of this place.
@@ -41,63 +48,76 @@ def philox(seed: int, purpose: Purpose, epoch: int = 0, place: int = 0) -> np.ra
 
 def _check_seed(seed: int) -> None:
     if not (isinstance(seed, Integral) and 0 <= seed < _WORD):
-        raise ValueError(f"seed {seed!r} is not in 0 … 2^64 - 1")
+        raise ValueError(f"seed={seed!r} is not an integer in [0, 2^64)")
 
 
-class _Movable:
-    """A generator that is set to a place, which takes a tenth of the time of making one."""
+class _SeekableGenerator:
+    """A generator that can be set to any place, in a tenth of the time of creating one."""
 
     def __init__(self, purpose: Purpose) -> None:
         self._bits = philox(0, purpose)
-        self._fresh = self._bits.state
-        self.generator = np.random.Generator(self._bits)
+        self._state = self._bits.state
+        self._generator = np.random.Generator(self._bits)
 
-    def at(self, seed: int, epoch: int, place: int) -> np.random.Generator:
+    def seek(self, seed: int, epoch: int, place: int) -> np.random.Generator:
         _check_seed(seed)
-        inner = self._fresh["state"]
+        inner = self._state["state"]
         inner["key"][0] = seed
         inner["counter"][2:] = (place, epoch)
-        self._bits.state = self._fresh
-        return self.generator
+        self._bits.state = self._state
+        return self._generator
 
 
-class _Movables(threading.local):
+class _ThreadGenerators(threading.local):
     def __init__(self) -> None:
-        self.of = {purpose: _Movable(purpose) for purpose in Purpose}
+        self.by_purpose = {purpose: _SeekableGenerator(purpose) for purpose in Purpose}
 
 
-_MOVABLES = _Movables()
+_GENERATORS = _ThreadGenerators()
 
 
 def generator(seed: int, purpose: Purpose, epoch: int, place: int) -> np.random.Generator:
-    """The generator of one place of an epoch.
+    """Return the generator of one place of an epoch.
 
-    A thread has one a purpose: the next call for the same purpose sets it to another place, so
-    draw what is needed before.
+    Each thread has one generator for each purpose. The next call for the same purpose moves it, so
+    draw everything you need first.
     """
-    return _MOVABLES.of[purpose].at(seed, epoch, place)
+    return _GENERATORS.by_purpose[purpose].seek(seed, epoch, place)
+
+
+@dataclass(frozen=True, slots=True)
+class RandomKey:
+    """The key of one row's random choices: the same key gives the same choices.
+
+    Attributes:
+        seed: Seed of the order.
+        epoch: Epoch of the row.
+        place: Place of the row in the epoch.
+    """
+
+    seed: int
+    epoch: int
+    place: int
+
+    def generator(self, purpose: Purpose) -> np.random.Generator:
+        """Return the row's generator for a purpose (see `generator`)."""
+        return generator(self.seed, purpose, self.epoch, self.place)
+
+    def partner(self) -> "RandomKey":
+        """Return the key of the sample that the row is mixed with."""
+        return RandomKey(self.seed, self.epoch, self.place + _PARTNER_PLACES)
 
 
 def words(count: int, seed: int, purpose: Purpose, epoch: int = 0) -> NDArray[np.uint64]:
-    """`count` random 64-bit words: word i is a function of (seed, purpose, epoch, i)."""
+    """Return `count` random 64-bit words; word i is a function of (seed, purpose, epoch, i)."""
     return philox(seed, purpose, epoch).random_raw(count).astype(np.uint64, copy=False)
 
 
-def words_between(
-    start: int, stop: int, seed: int, purpose: Purpose, epoch: int = 0
-) -> NDArray[np.uint64]:
-    """words(stop, …)[start:], without making those before. A counter gives four words."""
-    first = start // 4
-    bits = philox(seed, purpose, epoch)
-    bits.advance(first)
-    return bits.random_raw(stop - 4 * first)[start - 4 * first :].astype(np.uint64, copy=False)
-
-
 def uniform(raw: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Words as numbers in [0, 1), 53 bits each."""
+    """Convert words to numbers in [0, 1), with 53 random bits each."""
     return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def permutation(length: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order of an epoch: a function of these three numbers alone, in any version of NumPy."""
+    """Return an epoch's permutation of range(length), the same in every version of NumPy."""
     return np.argsort(words(length, seed, Purpose.ORDER, epoch), kind="stable")

@@ -1,9 +1,14 @@
-"""The list of samples that a query names: frozen Arrow columns, with the members' byte ranges."""
+"""Hold the samples that a query selects: frozen Arrow columns, with the members' byte ranges."""
 
 import hashlib
-from collections.abc import Mapping
+import os
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,34 +16,56 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from avstore.manifests.shard_reader import Reader, Shard, open_reader
+from avstore.manifests.shard_reader import ByteRange, Reader, Shard, open_reader
 from avstore.manifests.store import StoreError
-from avstore.train.data.shared import SharedTable
+
+# Smaller tables are pickled instead of shared.
+_SMALL_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """Members of samples that are laid out alike: suffix to its place among them."""
+class MemberLayout:
+    """The members of samples that hold the same ones in the same order.
+
+    Attributes:
+        names: Suffixes in the order in which they are stored.
+        slots: Suffix to its index in `names`.
+        frames: Suffixes of the frames, in order of time.
+    """
 
     names: tuple[str, ...]
     slots: Mapping[str, int]
     frames: tuple[str, ...]
 
     @staticmethod
-    def of(members: str) -> "Layout":
+    def parse(members: str) -> "MemberLayout":
+        """Parse the manifest's column `members`: suffixes separated by spaces."""
         names = tuple(members.split(" "))
         slots = {name: slot for slot, name in enumerate(names)}
-        return Layout(names, slots, tuple(name for name in names if name.endswith(".jpg")))
+        return MemberLayout(names, slots, tuple(name for name in names if name.endswith(".jpg")))
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One sample's row. offsets, sizes: of each member's content in the shard."""
+class SampleRow:
+    """One row of a sample list.
+
+    Attributes:
+        index: Index in the list.
+        clip_id: `<dataset>/<key>`.
+        shard: The shard that holds the sample.
+        layout: Its members.
+        offsets: Offset of each member's content in the shard, in bytes.
+        sizes: Size of each member's content, in bytes.
+        frame_count: Number of stored frames.
+        frame_times: Presentation time of each frame, in seconds.
+        fbank_frames: Number of frames of the stored fbank.
+        crc32: CRC-32 of all members' contents together; -1 if unknown.
+    """
 
     index: int
     clip_id: str
     shard: Shard
-    layout: Layout
+    layout: MemberLayout
     offsets: NDArray[np.int64]
     sizes: NDArray[np.int32]
     frame_count: int
@@ -52,7 +79,11 @@ class Sample:
         return self.clip_id.partition("/")[2]
 
     def range(self, suffix: str) -> tuple[int, int]:
-        """(offset, size) of a member's content. Raises StoreError where there is none."""
+        """Return (offset, size) of a member's content.
+
+        Raises:
+            StoreError: If the sample has no such member.
+        """
         slot = self.layout.slots.get(suffix)
         if slot is None:
             raise StoreError(
@@ -61,26 +92,53 @@ class Sample:
             )
         return int(self.offsets[slot]), int(self.sizes[slot])
 
+    def byte_ranges(self, suffixes: Iterable[str]) -> tuple[ByteRange, ...]:
+        """Return the byte ranges of members.
+
+        Raises:
+            StoreError: If the sample lacks one of them.
+        """
+        key = self.key
+        return tuple(ByteRange(self.shard, f"{key}.{name}", *self.range(name)) for name in suffixes)
+
 
 @dataclass(frozen=True)
 class SampleList:
-    """Samples in a fixed order (of clip_id), held as Arrow columns: no Python object a sample.
+    """Samples in a fixed order (by clip id), as Arrow columns: no Python object for each sample.
 
-    columns: clip_id, shard (place in `shards`), layout (place in `layouts`), position, offsets,
-    sizes, frame_count, frame_times, fbank_frames, label_ids, crc32, weight (null without one);
-    `segments` and `feature:<name>` where they were asked for.
-    url, options: where the shards lie; cache: folder and bytes kept of remote ones.
-    classes: size of the label vocabulary.
-    fingerprint: sha256 over the clips and their shards' sha256 (and weights), in order.
-    missing: clips that the query named and the store does not hold.
-    stages: dataset to the recipe (<recipe>-<fp8>) that its samples are of.
+    `sample_list` makes one. It is small to send to another process, and `len` is its size.
+
+    Attributes:
+        url: Root of the store: a folder or an fsspec URL.
+        options: Options for fsspec.
+        columns: clip_id, shard (index in `shards`), layout (index in `layouts`), position, offsets,
+            sizes, frame_count, frame_times, fbank_frames, label_ids, crc32, weight (null without
+            weights); segments and features if they were selected.
+        shards: The shards that hold the samples.
+        layouts: The distinct member layouts.
+        classes: Size of the label vocabulary.
+        fingerprint: sha256 over the clips and their shards' sha256 (and weights), in order.
+        missing: Clips that the query selects and the store does not hold.
+        stages: (dataset, `<recipe>-<fp8>`) of the samples, by dataset.
+        companions: Companion shards of the selected features.
+        cache: Folder and limit in bytes of the cache of remote shards.
+
+    Example:
+        >>> samples = sample_list(open_store("data"), "SELECT clip_id FROM clips")
+        >>> isinstance(samples, SampleList), len(samples), len(samples.missing)
+        (True, 23, 1)
+        >>> samples.label_ids(2)
+        [2]
+        >>> row = samples.sample(2)
+        >>> row.clip_id, row.frame_count
+        ('toy/k014_000002', 8)
     """
 
     url: str
     options: tuple[tuple[str, Any], ...]
-    columns: SharedTable
+    columns: "SharedTable"
     shards: tuple[Shard, ...]
-    layouts: tuple[Layout, ...]
+    layouts: tuple[MemberLayout, ...]
     classes: int
     fingerprint: str
     missing: tuple[str, ...]
@@ -93,10 +151,12 @@ class SampleList:
 
     @property
     def table(self) -> pa.Table:
+        """The columns as an Arrow table, one row for each sample."""
         return self.columns.table
 
     @property
     def clip_ids(self) -> list[str]:
+        """The clip ids in order."""
         return [str(value) for value in self.table.column("clip_id").to_pylist()]
 
     @property
@@ -105,85 +165,111 @@ class SampleList:
         return open_reader(self.url, dict(self.options), self.cache)
 
     @cached_property
-    def places(self) -> NDArray[np.int64]:
-        """The samples in the order in which they are stored: by shard, then position."""
+    def stored_order(self) -> NDArray[np.int64]:
+        """Indices in the order in which the samples are stored: by shard, then position."""
         shard, position = self.numbers("shard"), self.numbers("position")
         return np.lexsort((position, shard))
 
     @cached_property
-    def everywhere(self) -> NDArray[np.int64]:
-        """The samples in the order of the list: 0, 1, …"""
+    def all_indices(self) -> NDArray[np.int64]:
+        """Indices in the order of the list, int64 [0, 1, …]."""
         return np.arange(len(self))
 
     def numbers(self, name: str) -> NDArray[Any]:
-        """A column of numbers, not copied. Raises StoreError where it is not there or not whole."""
-        if name not in self._flat:
-            raise StoreError(f"the sample list has no whole column {name!r}")
-        return self._flat[name]
+        """Return a numeric column without a copy; of a column of lists, all values in a row.
+
+        Raises:
+            StoreError: If there is no such column, or it has nulls.
+        """
+        if name not in self._values:
+            raise StoreError(f"the sample list has no column of numbers {name!r} without nulls")
+        return self._values[name]
+
+    def list_starts(self, name: str) -> NDArray[np.int32]:
+        """Return where each row's values start in `numbers(name)`, and where the last end."""
+        return self._starts[name]
 
     @cached_property
-    def _flat(self) -> dict[str, NDArray[Any]]:
-        """Numeric columns as they are, and of list columns the values and where each row starts."""
+    def _values(self) -> dict[str, NDArray[Any]]:
         found: dict[str, NDArray[Any]] = {}
         for name in self.table.column_names:
             column = self._chunk(name)
             if pa.types.is_list(column.type):
-                found[name], found[f"{name} at"] = _numpy(column.values), _numpy(column.offsets)
+                found[name] = _numpy(column.values)
             elif not pa.types.is_string(column.type) and column.null_count == 0:
                 found[name] = _numpy(column)
         return found
 
+    @cached_property
+    def _starts(self) -> dict[str, NDArray[np.int32]]:
+        chunks = {name: self._chunk(name) for name in self.table.column_names}
+        return {
+            name: _numpy(chunk.offsets)
+            for name, chunk in chunks.items()
+            if pa.types.is_list(chunk.type)
+        }
+
     def _chunk(self, name: str) -> pa.Array:
-        """A column in one piece (`SharedTable` keeps it so)."""
+        """Return a column's only chunk (`SharedTable` combines them)."""
         column = self.table.column(name)
         return column.chunk(0) if column.num_chunks else column.combine_chunks()
 
-    def _values(self, name: str, index: int) -> NDArray[Any]:
-        starts = self._flat[f"{name} at"]
-        return self._flat[name][starts[index] : starts[index + 1]]
+    def _list(self, name: str, index: int) -> NDArray[Any]:
+        starts = self._starts[name]
+        return self._values[name][starts[index] : starts[index + 1]]
 
-    def sample(self, index: int) -> Sample:
-        """The row of one sample."""
-        if "offsets" not in self._flat:
-            raise StoreError("this list was made without byte ranges (ranges=False)")
-        flat = self._flat
-        return Sample(
+    def sample(self, index: int) -> SampleRow:
+        """Return the row of one sample.
+
+        Raises:
+            StoreError: If the list was made without byte ranges.
+        """
+        values = self._values
+        if "offsets" not in values:
+            raise StoreError(
+                "this sample list has no byte ranges: make it without ranges=False to read from it"
+            )
+        return SampleRow(
             index=index,
             clip_id=self._chunk("clip_id")[index].as_py(),
-            shard=self.shards[flat["shard"][index]],
-            layout=self.layouts[flat["layout"][index]],
-            offsets=self._values("offsets", index),
-            sizes=self._values("sizes", index),
-            frame_count=int(flat["frame_count"][index]),
-            frame_times=self._values("frame_times", index),
-            fbank_frames=int(flat["fbank_frames"][index]),
-            crc32=int(flat["crc32"][index]),
+            shard=self.shards[values["shard"][index]],
+            layout=self.layouts[values["layout"][index]],
+            offsets=self._list("offsets", index),
+            sizes=self._list("sizes", index),
+            frame_count=int(values["frame_count"][index]),
+            frame_times=self._list("frame_times", index),
+            fbank_frames=int(values["fbank_frames"][index]),
+            crc32=int(values["crc32"][index]),
         )
 
     def label_ids(self, index: int) -> list[int]:
-        """Label ids of one sample."""
-        return [int(label) for label in self._values("label_ids", index)]
+        """Return the label ids of one sample."""
+        return [int(label) for label in self._list("label_ids", index)]
 
     def segments(self, index: int) -> list[tuple[int, float, float]]:
-        """(label id, onset_s, offset_s) of the labels of parts of one sample.
+        """Return (label id, onset_s, offset_s) of each labelled segment of one sample.
 
-        Raises StoreError where the list was made without them.
+        Raises:
+            StoreError: If the list was made without segments.
         """
-        if "segment_labels" not in self._flat:
-            raise StoreError("the sample list was made without segments: sample_list(…, segments=)")
+        if "segment_labels" not in self._values:
+            raise StoreError(
+                "this sample list has no segments: make it by sample_list(…, segments='audio'), "
+                "'visual' or 'both'"
+            )
         labels, onsets, offsets = (
-            self._values(f"segment_{name}", index).tolist()
+            self._list(f"segment_{name}", index).tolist()
             for name in ("labels", "onsets", "offsets")
         )
         return list(zip(labels, onsets, offsets, strict=True))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Only the fields: what was computed from them is computed again where it is needed."""
+        """Return only the fields: cached values are computed again where they are needed."""
         return {name: self.__dict__[name] for name in self.__dataclass_fields__}
 
 
 def _numpy(array: pa.Array) -> NDArray[Any]:
-    """The buffer of an Arrow array of numbers. (`to_numpy` would load pandas.)"""
+    """Return the buffer of an Arrow array of numbers; `to_numpy` would import pandas."""
     dtype = np.dtype(array.type.to_pandas_dtype())
     buffer = array.buffers()[1]
     if buffer is None:
@@ -192,22 +278,66 @@ def _numpy(array: pa.Array) -> NDArray[Any]:
 
 
 def fingerprint_of(table: pa.Table, shards: tuple[Shard, ...]) -> str:
-    """sha256 over a line a sample, in order: clip_id, its shard's sha256, its weight if any."""
+    """Return the sha256 over a line per sample: clip_id, its shard's sha256, its weight if any."""
     digest = hashlib.sha256()
     sha256 = pa.array([shard.sha256 for shard in shards], pa.string())
-    parts = ["clip_id", "shard"] + (["weight"] if table["weight"].null_count == 0 else [])
-    for batch in table.select(parts).to_batches(max_chunksize=1 << 17):
-        text = [batch.column("clip_id"), sha256.take(batch.column("shard"))]
-        if "weight" in parts:
-            text.append(batch.column("weight").cast(pa.string()))
-        spaced = [part for column in text for part in (column, " ")][:-1]
-        lines = pc.binary_join_element_wise(*spaced, "\n", "")
-        digest.update(_characters(lines))
+    names = ["clip_id", "shard"] + (["weight"] if table["weight"].null_count == 0 else [])
+    for batch in table.select(names).to_batches(max_chunksize=1 << 17):
+        columns = [batch.column("clip_id"), sha256.take(batch.column("shard"))]
+        if "weight" in names:
+            columns.append(batch.column("weight").cast(pa.string()))
+        spaced = [part for column in columns for part in (column, " ")][:-1]
+        digest.update(_characters(pc.binary_join_element_wise(*spaced, "\n", "")))
     return digest.hexdigest()
 
 
 def _characters(text: pa.Array) -> memoryview:
-    """The strings of an array, one after the other."""
+    """Return the strings of an array, concatenated."""
     _, offsets, content = text.buffers()
-    ends = np.frombuffer(offsets, np.int32)[[text.offset, text.offset + len(text)]]
-    return memoryview(content)[ends[0] : ends[1]]
+    start, stop = np.frombuffer(offsets, np.int32)[[text.offset, text.offset + len(text)]]
+    return memoryview(content)[start:stop]
+
+
+class SharedTable:
+    """An immutable Arrow table that many processes map instead of copying it.
+
+    On Linux its file is anonymous memory, which the kernel frees however the process ends.
+    Elsewhere it is a temporary file, removed with the process that made it.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table.combine_chunks()
+        self._path: str | None = None
+
+    def _shared_path(self) -> str:
+        """Return the path where other processes find the table; write it on first use."""
+        if self._path is None:
+            path, remove = _new_file()
+            weakref.finalize(self, remove)
+            with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, self.table.schema) as writer:
+                writer.write_table(self.table)
+            self.table, self._path = _map(path), path  # frees the private copy
+        return self._path
+
+    def __reduce__(self) -> Any:
+        if self.table.nbytes < _SMALL_BYTES:
+            return SharedTable, (self.table,)
+        return _open, (self._shared_path(),)
+
+
+def _open(path: str) -> SharedTable:
+    return SharedTable(_map(path))
+
+
+def _map(path: str) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(path)).read_all()
+
+
+def _new_file() -> tuple[str, Callable[[], None]]:
+    """Return a path for the table, and the function that removes it."""
+    if sys.platform == "linux":
+        handle = os.memfd_create("avstore-samples")
+        return f"/proc/{os.getpid()}/fd/{handle}", lambda: os.close(handle)
+    handle, path = tempfile.mkstemp(suffix=".arrow", prefix="avstore-")
+    os.close(handle)
+    return path, lambda: Path(path).unlink(missing_ok=True)

@@ -1,54 +1,63 @@
-"""What a batch holds, and how its samples are chosen: plain frozen settings."""
+"""Settings of a batch and of its samples: plain frozen dataclasses, checked when they are made."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Literal, get_args
 
 FrameChoice = Literal["window", "middle", "random", "segment", "even", "all", "times"]
 Shuffle = Literal["full", "block", "sequential", "listed"]
 Labels = Literal["ids", "index", "multi_hot", "segments"]
-Where = Literal["worker", "device"]
+RunsOn = Literal["worker", "device"]
 Pixels = Literal["float", "uint8"]
 MixupDomain = Literal["waveform", "feature"]
 OnBad = Literal["raise", "skip", "replace"]
 Checksum = Literal["off", "sampled", "always"]
 
-# Mean and standard deviation of the unnormalised fbank, as published (CAV-MAE, UAVM).
+# Mean and standard deviation of the unnormalised fbank, from the released code of CAV-MAE and UAVM.
 FBANK_STATISTICS: Mapping[str, tuple[float, float]] = {
     "vggsound": (-5.081, 4.4849),
     "audioset": (-4.2677, 4.5690),
 }
 
 
-def _one_of(settings: object, **choices: object) -> None:
-    """Raise ValueError for a value that is none of its choices (None: not chosen)."""
+def _require_choice(settings: object, **choices: object) -> None:
+    """Raise ValueError for a value that is not one of its choices (None: not set)."""
     for name, kind in choices.items():
         value, known = getattr(settings, name), get_args(kind)
         if value is not None and value not in known:
-            raise ValueError(f"{name} is {', '.join(map(repr, known))}, not {value!r}")
+            raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, known))}")
 
 
-def at_least(settings: object, least: int, *names: str) -> None:
-    """Raise ValueError for what is no whole number of at least `least` (None: not given)."""
+def require_at_least(settings: object, least: int, *names: str) -> None:
+    """Raise ValueError for a value that is no integer of at least `least` (None: not set)."""
     for name in names:
         value = getattr(settings, name)
         if value is not None and not (isinstance(value, Integral) and int(value) >= least):
-            raise ValueError(f"{name} is a whole number of at least {least}, not {value!r}")
+            raise ValueError(f"{name}={value!r} is not an integer of at least {least}")
 
 
 @dataclass(frozen=True, slots=True)
 class Augment:
-    """Random changes of training samples. Off wherever `BatchSpec.random` is.
+    """Random augmentation of training samples; `BatchSpec(random=False)` turns all of it off.
 
-    crop: STELLA's multi-scale corner crop, one for all frames of a clip.
-    noise: uniform noise of random strength up to 0.1, then a roll in time by up to `roll` frames
-    (None: by any number). freq_mask, time_mask: SpecAugment, longest mask in bins and in frames.
-    mixup: probability of mixing a sample with another one of the list; mixup_domain: of the
-    waveforms, before one fbank is taken of the mixture, or of the features that come out.
-    mixup_beta: both parameters of the Beta distribution of the share.
-    feature_roll: roll derived features in time, together, by up to so many rows (UAVM: 15).
+    Attributes:
+        crop: STELLA's multi-scale corner crop, the same for all frames of a clip.
+        noise: Uniform noise of random strength up to 0.1 on the fbank, then a roll in time.
+        roll: Longest roll, in fbank frames; None for any length.
+        freq_mask: SpecAugment: longest frequency mask, in mel bins.
+        time_mask: SpecAugment: longest time mask, in fbank frames.
+        mixup: Probability of mixing a sample with another one of the list.
+        mixup_domain: Mix 'waveform's and compute the fbank of the mixture, or mix every 'feature'
+            that comes out.
+        mixup_beta: Both parameters of the Beta distribution of the sample's own share.
+        feature_roll: Longest roll of derived features in time, in rows, the same for all of a
+            sample (UAVM: 15).
+
+    Example:
+        >>> BatchSpec(4, augment=Augment(freq_mask=48, time_mask=192)).augment.crop
+        True
     """
 
     crop: bool = True
@@ -62,45 +71,68 @@ class Augment:
     feature_roll: int = 0
 
     def __post_init__(self) -> None:
-        _one_of(self, mixup_domain=MixupDomain)
+        _require_choice(self, mixup_domain=MixupDomain)
         if not 0 <= self.mixup <= 1:
-            raise ValueError(f"mixup is a probability, not {self.mixup}")
-        at_least(self, 0, "freq_mask", "time_mask", "feature_roll", "roll")
+            raise ValueError(f"mixup={self.mixup!r} is not a probability in [0, 1]")
+        require_at_least(self, 0, "freq_mask", "time_mask", "feature_roll", "roll")
         if not 0 < self.mixup_beta < math.inf:
-            raise ValueError(f"mixup_beta is a number above 0, not {self.mixup_beta}")
+            raise ValueError(f"mixup_beta={self.mixup_beta!r} is not a positive finite number")
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSpec:
-    """What a batch holds.
+    """Settings of a batch: what it reads, holds and how its samples are ordered.
 
-    batch_size: over all ranks. random: training (samples shuffled, random choices made), else
-    evaluation (the list's order, middle frames, nothing random).
-    frames: how many of a clip's frames; frame_choice: which (None: 'window' in training, 'middle'
-    in evaluation). window: one second apart from a random start; middle: the same from
-    5 - frames // 2 seconds; random: any, sorted; segment: one of each equal part, its middle in
-    evaluation; even: the middles of equal parts; all; times: nearest to `frame_times` (seconds).
-    seconds: the span of the stored frames. image_size: side of the square that comes out; None
-    leaves frames as they are stored. pixels: 'float' is ImageNet-normalised float32, 'uint8' is
-    left for the device (`Batch.to` normalises there).
-    fbank_frames: length that fbank is cut or padded to; mean, std: of the unnormalised fbank.
-    fbank: finished in the worker, or left as it is stored (float16) for `Batch.to`, which masks,
-    normalises, adds noise and rolls on the device, with the same choices and noise of its own.
-    read: what to read: 'video', 'audio' (fbank), 'waveform', 'masks' (AVSBench's, of seconds up to
-    `segments`; mask_size: side of whole masks; None crops and resizes them with the frames), and
-    derived features by the names that the sample list was made with.
-    waveform_samples: length it is cut or padded to.
-    fbank_mels: of the fbank of mixed waveforms. feature_rows: rows (time) that derived features
-    are cut or padded to; feature_norm: divide each by its L2 norm (UAVM).
-    labels: 'ids' (a list a sample), 'index' (int64 [B], single-label), 'multi_hot' (float32
-    [B, classes]) or 'segments' (float32 [B, segments, classes], one a second); classes: None for
-    the size of the vocabulary. smoothing: epsilon of the multi-hot targets (UAVM).
-    background: class that a segment without a label has (AVE: 28).
-    shuffle: order of samples (None: 'full' in training, 'listed' in evaluation); block: samples
-    of the shuffled window of 'block'. weighted: draw with replacement, by the list's weights.
-    drop_last, pad_last: leave out an epoch's last partial batch, or fill it with the epoch's
-    first samples (`Batch.padded` marks them); neither: it is short.
-    decode: JPEGs in the worker, or on the device in `Batch.to` (nvJPEG on a GPU).
+    Attributes:
+        batch_size: Rows of a global batch, over all ranks.
+        frames: Frames of each clip.
+        image_size: Side of the square frames, in pixels; None leaves frames as stored.
+        fbank_frames: Length that the fbank is cut or padded to, in frames of 10 ms.
+        seconds: Duration that the stored frames span.
+        random: Training (shuffled, augmented) or evaluation (the list's order, nothing random).
+        noise: Whether `augment.noise` applies.
+        mean: Mean of the unnormalised fbank.
+        std: Standard deviation of the unnormalised fbank.
+        drop_last: Leave out an epoch's last partial batch.
+        pad_last: Fill it with the epoch's first samples (`Batch.padded` marks them). With neither,
+            the last batch is short.
+        frame_choice: Which frames (None: 'window' in training, 'middle' in evaluation). 'window':
+            one second apart from a random start; 'middle': the same from 5 - frames // 2 seconds;
+            'random': any, sorted; 'segment': one of each equal part, in evaluation its middle;
+            'even': the middles of equal parts; 'all'; 'times': those nearest to `frame_times`.
+        frame_times: For frame_choice='times', in seconds.
+        pixels: 'float' for float32 normalised by ImageNet's statistics; 'uint8' leaves that to
+            `Batch.to`.
+        fbank: 'worker' for a float32 fbank, masked, normalised, noisy and rolled; 'device' leaves
+            it as stored (float16) for `Batch.to`, which does the same by the same choices, with
+            other noise.
+        decode: 'worker' to decode JPEGs in the worker, 'device' in `Batch.to` (nvJPEG on a GPU).
+        read: What to read: 'video', 'audio' (the fbank), 'waveform', 'masks' (AVSBench's, of the
+            first `segments` seconds), and derived features by the names given to `sample_list`.
+        waveform_samples: Length that the waveform is cut or padded to, in samples.
+        fbank_mels: Mel bins of the fbank of mixed waveforms.
+        feature_rows: Rows (time) that derived features are cut or padded to; None leaves them.
+        feature_norm: Divide each row of derived features by its L2 norm (UAVM).
+        labels: 'ids' (a list for each sample), 'index' (int64 [B], for single-label clips),
+            'multi_hot' (float32 [B, classes]) or 'segments' (float32 [B, segments, classes], one
+            segment a second).
+        classes: Classes of multi-hot labels; None for the size of the vocabulary.
+        smoothing: Label smoothing epsilon of multi-hot training labels (UAVM).
+        segments: Number of segments.
+        background: Class of segments without a label (AVE: 28).
+        mask_size: Side of whole masks, in pixels; None crops and resizes them with the frames.
+        shuffle: Order of samples (None: 'full' in training, 'listed' in evaluation). 'full': a
+            permutation; 'block': shards in random order, permuted within windows of `block`
+            samples; 'sequential': as stored; 'listed': as in the list.
+        block: Samples of a window of shuffle='block'.
+        weighted: Draw with replacement by the list's weights, whatever `shuffle` is.
+        augment: Augmentation of training samples.
+
+    Example:
+        >>> spec = BatchSpec(batch_size=4, frames=2, image_size=24, labels="multi_hot")
+        >>> batch = next(iter(Loader(samples, spec)))
+        >>> tuple(batch.video.shape), tuple(batch.labels.shape)
+        ((4, 2, 3, 24, 24), (4, 5))
     """
 
     batch_size: int
@@ -117,8 +149,8 @@ class BatchSpec:
     frame_choice: FrameChoice | None = None
     frame_times: tuple[float, ...] = ()
     pixels: Pixels = "float"
-    fbank: Where = "worker"
-    decode: Where = "worker"
+    fbank: RunsOn = "worker"
+    decode: RunsOn = "worker"
     read: tuple[str, ...] = ("video", "audio")
     waveform_samples: int = 160_000
     fbank_mels: int = 128
@@ -136,65 +168,81 @@ class BatchSpec:
     augment: Augment = Augment()
 
     def __post_init__(self) -> None:
-        _one_of(self, frame_choice=FrameChoice, shuffle=Shuffle, labels=Labels)
-        _one_of(self, pixels=Pixels, fbank=Where, decode=Where)
-        at_least(self, 1, "batch_size", "frames", "fbank_frames", "segments", "block")
-        at_least(self, 1, "image_size", "waveform_samples", "feature_rows")
-        at_least(self, 4, "fbank_mels")  # Kaldi's filters
-        at_least(self, 1, "classes", "mask_size")
+        _require_choice(self, frame_choice=FrameChoice, shuffle=Shuffle, labels=Labels)
+        _require_choice(self, pixels=Pixels, fbank=RunsOn, decode=RunsOn)
+        require_at_least(self, 1, "batch_size", "frames", "fbank_frames", "segments", "block")
+        require_at_least(self, 1, "image_size", "waveform_samples", "feature_rows", "classes")
+        require_at_least(self, 1, "mask_size")
+        require_at_least(self, 4, "fbank_mels")  # fewest that Kaldi's filters allow
         if isinstance(self.read, str) or not self.read:
             raise ValueError(
-                f"read is a tuple of names, such as ('video', 'audio'), not {self.read!r}"
+                f"read={self.read!r} is not a tuple of names, such as ('video', 'audio')"
             )
-        if not (self.std > 0 and math.isfinite(self.std) and math.isfinite(self.mean)):
-            raise ValueError(f"mean is a number and std one above 0, not {self.mean}, {self.std}")
+        if not math.isfinite(self.mean):
+            raise ValueError(f"mean={self.mean!r} is not a finite number")
+        if not 0 < self.std < math.inf:
+            raise ValueError(f"std={self.std!r} is not a positive finite number")
         if not 0 < self.seconds < math.inf:
-            raise ValueError(f"seconds is a number above 0, not {self.seconds}")
+            raise ValueError(f"seconds={self.seconds!r} is not a positive finite number")
         if not 0 <= self.smoothing < 1:
-            raise ValueError(f"smoothing is at least 0 and below 1, not {self.smoothing}")
-        if self.drop_last and self.pad_last:
-            raise ValueError("drop_last leaves the last batch out, pad_last fills it: choose one")
+            raise ValueError(f"smoothing={self.smoothing!r} is not in [0, 1)")
         if not isinstance(self.frame_times, Sequence):
-            raise ValueError(f"frame_times are seconds, such as (2.5,), not {self.frame_times!r}")
+            raise ValueError(
+                f"frame_times={self.frame_times!r} is not a sequence of seconds, such as (2.5,)"
+            )
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        """Raise ValueError for settings that exclude each other."""
+        if self.drop_last and self.pad_last:
+            raise ValueError(
+                "drop_last leaves out the last batch and pad_last fills it: choose one of them"
+            )
         if self.frame_choice == "times" and not self.frame_times:
-            raise ValueError("frame_choice 'times' needs frame_times, in seconds")
+            raise ValueError("frame_choice='times' needs frame_times, in seconds")
         if self.decode == "device" and (self.image_size is None or self.mixing):
-            raise ValueError("decode='device' needs an image_size, and no mixup")
+            raise ValueError("decode='device' needs an image_size, and cannot be used with mixup")
         if self.fbank == "device" and self.mixing:
-            raise ValueError("fbank='device' needs batches without mixup")
+            raise ValueError("fbank='device' cannot be used with mixup: use it without mixup")
         if "masks" in self.read and (self.image_size is None or self.mixing):
-            raise ValueError("masks need an image_size, and no mixup")
+            raise ValueError("masks need an image_size, and cannot be read with mixup")
         if self.mixing and self.labels in ("ids", "index"):
-            raise ValueError("mixup mixes targets: labels are 'multi_hot' or 'segments'")
+            raise ValueError(
+                f"labels={self.labels!r} cannot be mixed: with mixup, labels must be 'multi_hot' "
+                "or 'segments'"
+            )
 
     @property
     def chosen_frames(self) -> FrameChoice:
-        """`frame_choice`, with its default."""
+        """`frame_choice`, or its default."""
         return self.frame_choice or ("window" if self.random else "middle")
 
     @property
     def chosen_shuffle(self) -> Shuffle:
-        """`shuffle`, with its default."""
+        """`shuffle`, or its default."""
         return self.shuffle or ("full" if self.random else "listed")
 
     @property
     def mixing(self) -> bool:
-        """Whether samples are mixed."""
+        """Whether samples may be mixed with others."""
         return self.random and self.augment.mixup > 0
-
-    def with_statistics(self, mean: float, std: float) -> "BatchSpec":
-        """The same with other statistics of the fbank: a preset's, or the store's own."""
-        return replace(self, mean=mean, std=std)
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """What to do about samples that cannot be used, and how hard to look for them.
+class ErrorPolicy:
+    """What to do about samples that cannot be read, and how thoroughly to check them.
 
-    on_bad: 'raise'; 'skip' (the batch is shorter by it); 'replace' (another sample of the list,
-    drawn anew). Skipped and replaced ones are in `Batch.problems`. A header in front of each
-    member is always checked; checksum reads whole samples besides and compares their CRC-32:
-    'sampled' one of `sampled_one_in`, 'always' all.
+    The tar header in front of each member is always checked.
+
+    Attributes:
+        on_bad: 'raise' a BadSampleError; 'skip' the sample, so that the batch is shorter; or
+            'replace' it by another one of the list. `Batch.problems` lists the last two.
+        checksum: 'off'; 'always' to read whole samples and compare their CRC-32; or 'sampled' to do
+            so for one sample of `sampled_one_in`, at random.
+        sampled_one_in: See `checksum`.
+
+    Example:
+        >>> loader = Loader(samples, BatchSpec(4), policy=ErrorPolicy(on_bad="skip"))
     """
 
     on_bad: OnBad = "raise"
@@ -202,8 +250,8 @@ class Policy:
     sampled_one_in: int = 64
 
     def __post_init__(self) -> None:
-        _one_of(self, on_bad=OnBad, checksum=Checksum)
-        at_least(self, 1, "sampled_one_in")
+        _require_choice(self, on_bad=OnBad, checksum=Checksum)
+        require_at_least(self, 1, "sampled_one_in")
 
 
-DEFAULT_POLICY = Policy()
+DEFAULT_POLICY = ErrorPolicy()

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of fbanks over a list of samples, computed from the shards."""
+"""Compute the mean and standard deviation of a list's fbanks from the shards."""
 
 import math
 from collections.abc import Callable
@@ -8,19 +8,25 @@ import numpy as np
 
 from avstore.manifests.library import OpenStore
 from avstore.manifests.members import read_members
-from avstore.manifests.shard_reader import ByteRange, ReadError
+from avstore.manifests.shard_reader import ReadError
 from avstore.manifests.statistics import load_statistics
 from avstore.manifests.store import StoreError
 from avstore.train.data.samples import SampleList
 from avstore.train.data.spec import FBANK_STATISTICS
-from avstore.train.data.transforms.spectrograms import load_npy
+from avstore.train.data.transforms.features import load_npy
 
 _MEMBER = "fbank.npy"
 
 
 @dataclass(frozen=True)
 class FbankStatistics:
-    """Over every value of every frame. frames: how many."""
+    """Statistics over every value of every fbank frame.
+
+    Attributes:
+        mean: Mean.
+        std: Standard deviation.
+        frames: Number of frames.
+    """
 
     mean: float
     std: float
@@ -30,19 +36,29 @@ class FbankStatistics:
 def fbank_statistics(
     samples: SampleList, progress: Callable[[int], None] | None = None
 ) -> FbankStatistics:
-    """Exact statistics of the list's fbanks, in float64. Raises StoreError for one not readable.
+    """Compute the statistics of the list's fbanks, in float64.
 
-    progress: told of each sample that is done.
+    Args:
+        samples: The list.
+        progress: Called with 1 after each sample.
+
+    Raises:
+        StoreError: If an fbank cannot be read, or there is none.
+
+    Example:
+        >>> statistics = fbank_statistics(samples)
+        >>> round(statistics.mean, 1), round(statistics.std, 1), statistics.frames
+        (-5.1, 4.0, 942)
+        >>> spec = BatchSpec(batch_size=4, mean=statistics.mean, std=statistics.std)
     """
     reader = samples.reader
     total = squares = 0.0
     values = frames = 0
-    for index in samples.places:
+    for index in samples.stored_order:
         sample = samples.sample(int(index))
-        offset, size = sample.range(_MEMBER)
+        member = sample.byte_ranges([_MEMBER])
         try:
-            wanted = ByteRange(sample.shard, f"{sample.key}.{_MEMBER}", offset, size)
-            (content,) = read_members(reader, [wanted])
+            (content,) = read_members(reader, member)
             fbank = load_npy(content).astype(np.float64)
         except (ReadError, ValueError) as error:
             raise StoreError(f"{sample.clip_id} in {sample.shard.path}: {error}") from error
@@ -51,22 +67,28 @@ def fbank_statistics(
         if progress:
             progress(1)
     if not values:
-        raise StoreError("the samples hold no fbank values: nothing to take statistics of")
+        raise StoreError("the samples hold no fbank values to compute statistics of")
     mean = total / values
     return FbankStatistics(mean, math.sqrt(max(squares / values - mean**2, 0.0)), frames)
 
 
 def known_statistics(store: OpenStore, name: str) -> tuple[float, float]:
-    """(mean, std) by name: what the store has (avstore stats), or a published preset.
+    """Return (mean, std) by name: the store's own (avstore stats), or a published preset.
 
-    Raises StoreError with the names there are.
+    Raises:
+        StoreError: If there are no statistics of that name; it lists the names.
+
+    Example:
+        >>> mean, std = known_statistics(open_store("data"), "vggsound")
+        >>> mean, std
+        (-5.081, 4.4849)
     """
     with store.connect() as con:
         found = {one.name: (one.mean, one.std) for one in load_statistics(con)}
     known = {**FBANK_STATISTICS, **found}
     if name not in known:
         raise StoreError(
-            f"no statistics {name!r}: known are {', '.join(sorted(known))}; compute them with "
-            "avstore stats"
+            f"there are no statistics {name!r}; known are {', '.join(sorted(known))}; compute "
+            "others by avstore stats"
         )
     return known[name]

@@ -45,7 +45,7 @@ def test_a_list_holds_what_the_query_names_and_says_what_is_missing(toy_store, t
     assert again.fingerprint == toy_list.fingerprint
     fewer = sample_list(toy_store, "SELECT clip_id FROM clips WHERE split = ?", ["test"])
     assert fewer.fingerprint != toy_list.fingerprint
-    with pytest.raises(StoreError, match="no stored clip answers"):
+    with pytest.raises(StoreError, match="none of the 0 clips that the query selects is stored"):
         sample_list(toy_store, "SELECT clip_id FROM clips WHERE false")
     with pytest.raises(StoreError, match="no column clip_id"):
         sample_list(toy_store, "SELECT key FROM clips")

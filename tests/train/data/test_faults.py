@@ -20,8 +20,8 @@ from avstore.train.data import (
     BadSampleError,
     BatchSpec,
     EpochOrder,
+    ErrorPolicy,
     LoaderError,
-    Policy,
     Steps,
     batches,
     open_store,
@@ -29,9 +29,9 @@ from avstore.train.data import (
     sample_list,
     stream,
 )
-from avstore.train.data.augment import make
-from avstore.train.data.request import Draw, request
-from avstore.train.data.transforms import features, masks, spectrograms
+from avstore.train.data.request import request_sample
+from avstore.train.data.steps import load_sample
+from avstore.train.data.transforms import fbank, features, masks
 from tests.train.data import store_factory as toy
 
 
@@ -52,7 +52,7 @@ def flip(store, sample, suffix, at=40):
     path.write_bytes(content)
 
 
-RAISE = Policy()
+RAISE = ErrorPolicy()
 
 
 def run(samples, policy=RAISE, workers=0, **options):
@@ -66,11 +66,11 @@ def test_a_flipped_byte_is_found_by_the_checksum_and_named(broken):
     flip(store, sample, "fbank.npy", at=300)
     assert sum(len(b) for b in run(samples)) == 23  # off: values are wrong by one, nothing is lost
     with pytest.raises(BadSampleError) as found:
-        run(samples, Policy(checksum="always"))
-    told = str(found.value)
-    assert sample.clip_id in told
-    assert sample.shard.path in told
-    assert "CRC-32" in told
+        run(samples, ErrorPolicy(checksum="always"))
+    message = str(found.value)
+    assert sample.clip_id in message
+    assert sample.shard.path in message
+    assert "CRC-32" in message
 
 
 @settings(max_examples=150, deadline=None)
@@ -94,7 +94,7 @@ def test_any_flipped_bit_is_a_bad_sample_or_harmless_never_a_crash(toy_list, pla
     request = requested(toy_list, 5, spec)
     reader = Flipped(str(toy_list.url), sample.shard.path, at, 1 << bit)
     with suppress(BadSampleError):
-        make(request, spec, reader)
+        load_sample(request, spec, reader)
 
 
 class Flipped(LocalReader):
@@ -112,7 +112,8 @@ class Flipped(LocalReader):
 
 
 def requested(samples, index, spec):
-    return request(samples, index, spec, RAISE, Draw(0, 0, index), lambda: samples.everywhere)
+    order = EpochOrder(samples, spec, seed=0)
+    return request_sample(order, order.rows(index), 0, index, spec, RAISE)
 
 
 def npy(array):
@@ -121,27 +122,28 @@ def npy(array):
 
 @settings(deadline=None)
 @given(st.integers(0, 127), st.integers(0, 255))
-def test_a_damaged_array_header_is_a_value_error(at, value):
-    content = npy(np.ones((30, 8), np.float16))
+def test_a_damaged_array_header_is_a_value_error_or_still_fits_the_content(at, value):
+    whole = npy(np.ones((30, 8), np.float16))
+    content = bytearray(whole)
     content[at] = value
     try:
-        array = spectrograms.load_npy(memoryview(bytes(content)))
-        filled = spectrograms.fit(array, 20)
-        rows = features.fit(array, 5, unit=True)
+        array = features.load_npy(memoryview(bytes(content)))
     except ValueError:
-        assert content != npy(np.ones((30, 8), np.float16))
+        assert content != whole
         return
-    assert array.nbytes == 480
-    assert len(filled) == 20
-    assert len(rows) == 5
+    assert array.nbytes == 30 * 8 * 2
+    with suppress(ValueError):
+        assert fbank.fit(array, 20).shape == (20, array.shape[1])
+    with suppress(ValueError):
+        assert len(features.fit(array, 5, unit=True)) == 5
 
 
 def test_an_array_of_another_length_than_it_says_is_refused():
     whole = bytes(npy(np.ones((30, 8), np.float16)))
-    assert spectrograms.load_npy(memoryview(whole)).shape == (30, 8)
+    assert features.load_npy(memoryview(whole)).shape == (30, 8)
     for wrong in (whole[:-2], whole + b"\0\0", whole[:9], whole.replace(b"(30,", b"(29,")):
         with pytest.raises(ValueError, match=r"do not hold|no \.npy file"):
-            spectrograms.load_npy(memoryview(wrong))
+            features.load_npy(memoryview(wrong))
 
 
 def mask_png(mode):
@@ -180,10 +182,19 @@ def test_a_mask_with_damaged_pixels_is_refused(mode):
             decode_mask(damaged)
 
 
+@pytest.mark.parametrize("at", range(33))
+def test_a_mask_with_a_damaged_header_is_refused(at):
+    """Signature, and the header chunk with its checksum."""
+    damaged = bytearray(mask_png("P"))
+    damaged[at] ^= 0x15
+    with pytest.raises((ValueError, OSError)):
+        decode_mask(damaged)
+
+
 def test_sampled_checksums_find_it_within_some_epochs(broken):
     store, samples = broken
     flip(store, samples.sample(7), "flac")
-    policy = Policy(on_bad="skip", checksum="sampled", sampled_one_in=4)
+    policy = ErrorPolicy(on_bad="skip", checksum="sampled", sampled_one_in=4)
     spec = BatchSpec(batch_size=4, frames=1, image_size=16, fbank_frames=8)
     found = [
         problem
@@ -201,16 +212,16 @@ def test_skip_shortens_and_counts_replace_keeps_the_size(broken, workers):
     bad = samples.sample(7)
     for frame in bad.layout.frames:
         flip(store, bad, frame, at=2)
-    skipped = run(samples, Policy(on_bad="skip"), workers)
+    skipped = run(samples, ErrorPolicy(on_bad="skip"), workers)
     assert sum(len(b) for b in skipped) == 22
     (problem,) = [p for b in skipped for p in b.problems]
     assert (problem.clip_id, problem.shard) == (bad.clip_id, bad.shard.path)
     assert "cannot decode" in problem.reason
-    replaced = run(samples, Policy(on_bad="replace"), workers)
+    replaced = run(samples, ErrorPolicy(on_bad="replace"), workers)
     assert sum(len(b) for b in replaced) == 23
     assert bad.clip_id not in [clip for b in replaced for clip in b.clip_ids]
     assert [b.clip_ids for b in replaced] == [
-        b.clip_ids for b in run(samples, Policy(on_bad="replace"))
+        b.clip_ids for b in run(samples, ErrorPolicy(on_bad="replace"))
     ]
     with pytest.raises(BadSampleError, match=bad.clip_id):
         run(samples, workers=workers)
@@ -228,7 +239,7 @@ def test_a_cut_off_shard_and_a_vanished_one_are_said(broken):
         run(samples, workers=2)
     with pytest.raises(StoreError, match="cannot be opened"):
         list(raw_samples(samples))
-    skipped = run(samples, Policy(on_bad="skip"))
+    skipped = run(samples, ErrorPolicy(on_bad="skip"))
     assert sum(len(b) for b in skipped) + sum(len(b.problems) for b in skipped) == 23
 
 
@@ -238,7 +249,7 @@ def test_nothing_but_bad_samples_is_an_error_whatever_the_policy(broken):
         (store.root / shard.path).unlink()
     for on_bad in ("skip", "replace"):
         with pytest.raises(BadSampleError, match=r"every sample of step 0|no usable sample"):
-            run(samples, Policy(on_bad=on_bad))
+            run(samples, ErrorPolicy(on_bad=on_bad))
 
 
 def test_a_store_rebuilt_under_a_running_epoch_is_noticed(broken, tmp_path):
@@ -261,7 +272,7 @@ def test_a_repaired_shard_is_read_anew_by_the_same_process(broken):
     path = store.root / samples.sample(7).shard.path
     content = path.read_bytes()
     flip(store, samples.sample(7), "flac")
-    always = Policy(checksum="always")
+    always = ErrorPolicy(checksum="always")
     with pytest.raises(BadSampleError, match="CRC-32"):
         run(samples, always)
     again = path.with_suffix(".new")

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from avstore.train.data import EpochOrder, Loader, Steps, batches
-from avstore.train.data.step_stream import StepStream
+from avstore.train.data import EpochOrder, Loader, Steps, StepStream, batches
 
 
 @pytest.fixture
@@ -129,8 +128,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("more", "told"), [("", ["runs", "23"]), (OWN_ORDER, None)])
-def test_a_script_needs_no_guard_for_workers(toy_store, tmp_path, more, told):
+@pytest.mark.parametrize(("more", "printed"), [("", ["runs", "23"]), (OWN_ORDER, None)])
+def test_a_script_needs_no_guard_for_workers(toy_store, tmp_path, more, printed):
     """Without one it is not run again; what it defines itself reaches the workers with one."""
     script = tmp_path / "script.py"
     plain = PLAIN_SCRIPT.replace("ROOT", repr(str(toy_store.root)))
@@ -147,5 +146,5 @@ def test_a_script_needs_no_guard_for_workers(toy_store, tmp_path, more, told):
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.split()[-1] == "23"
-    if told:
-        assert ran.stdout.split() == told
+    if printed:
+        assert ran.stdout.split() == printed

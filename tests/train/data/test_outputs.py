@@ -25,7 +25,8 @@ from avstore.train.data import (
     open_store,
     sample_list,
 )
-from avstore.train.data.transforms import frames, labels, masks, mixing, spectrograms
+from avstore.train.data.transforms import fbank as fbanks
+from avstore.train.data.transforms import frames, labels, masks, waveform
 from tests.train.data import store_factory as toy
 
 
@@ -63,7 +64,9 @@ def test_frames_at_given_times_are_the_nearest():
 
 def test_spec_augment_blanks_one_band_and_one_span():
     for seed in range(30):
-        out = spectrograms.spec_augment(np.ones((200, 128), np.float32), 48, 100, drawn(seed))
+        choices = fbanks.mask_choices((200, 128), 48, 100, drawn(seed))
+        ones = np.ones((200, 128), np.float32)
+        out = fbanks.mask_and_normalise(ones, choices, mean=0.0, std=1.0)
         blank_bins = np.flatnonzero((out == 0).all(0))
         blank_rows = np.flatnonzero((out == 0).all(1))
         assert len(blank_bins) < 48
@@ -74,8 +77,8 @@ def test_spec_augment_blanks_one_band_and_one_span():
 
 def test_noise_is_at_most_a_tenth_and_the_roll_is_circular():
     ramp = np.repeat(np.arange(50, dtype=np.float32)[:, None] * 10, 4, 1)
-    choices = spectrograms.noise_choices(spectrograms.FbankChoices(), 50, drawn(3), roll=10)
-    out = spectrograms.noise_and_roll(ramp, choices)
+    choices = fbanks.noise_choices(fbanks.FbankChoices(), 50, drawn(3), roll=10)
+    out = fbanks.noise_and_roll(ramp, choices)
     shift = int(np.argmin(out[:, 0]))
     assert shift <= 10 or shift >= 40
     back = np.roll(out, -shift, axis=0) - ramp
@@ -104,7 +107,7 @@ def test_mixup_of_some_rows_goes_with_frames(toy_list):
 
 def test_waveform_mixup_is_mean_free_and_as_long_as_the_first():
     a, b = np.array([1, 3, 5, 7], np.float32), np.array([2, 4], np.float32)
-    mixed = mixing.mix_waveforms(a, b, 0.75)
+    mixed = waveform.mix(a, b, 0.75)
     expected = 0.75 * (a - 4) + 0.25 * np.array([-1, 1, 0, 0])
     np.testing.assert_allclose(mixed, expected - expected.mean())
 

@@ -20,12 +20,12 @@ from avstore.train.data import (
     Loader,
     Mixture,
     PlanSpec,
-    Stretch,
+    WeightPhase,
     class_balanced,
     compile_plan,
     sources,
 )
-from avstore.train.data.reservoir import Reservoir
+from avstore.train.data.plan import ReplayMemory
 from avstore.train.data.rng import Purpose, uniform, words
 from tests.train.data import store_factory as toy
 
@@ -48,12 +48,12 @@ def test_boundaries_are_exact_and_every_task_is_gone_through_each_epoch(toy_stor
     for number, task in enumerate(plan.tasks):
         first, last = plan.boundaries[number : number + 2]
         rows = [plan.rows(step) for step in range(first, last)]
-        assert {plan.moment(step).task for step in range(first, last)} == {number}
+        assert {plan.position(step).task for step in range(first, last)} == {number}
         for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
             taken = np.concatenate([r.indices for r in half])
             assert sorted(taken) == task.indices.tolist()
         assert len({(r.epoch, p) for r in rows for p in r.places}) == 2 * len(task)
-    with pytest.raises(IndexError, match="step 18 is not one of the plan's 18"):
+    with pytest.raises(IndexError, match=r"step 18 is not in \[0, 18\), the steps of the plan"):
         plan.rows(18)
 
 
@@ -81,7 +81,7 @@ def test_replay_draws_only_from_what_was_offered_and_is_rebuilt(toy_store):
         assert len(replayed) == min(2, len(offered))
         assert set(replayed) <= set(memory) <= set(offered)
         assert len(set(replayed)) == len(replayed)
-        if plan.moment(step).epoch == 0:
+        if plan.position(step).epoch == 0:
             offered += own.tolist()
     again = plan_of(toy_store, epochs=2, replay=2, memory=5)
     step = random.Random(0).randrange(len(plan))
@@ -119,13 +119,13 @@ def test_a_plan_does_not_go_on_with_other_samples(toy_store, toy_spec):
     fewer = {name: f"{sql} AND right(clip_id, 6)::INT <> 3" for name, sql in TASKS.items()}
     state = Loader(plan_of(toy_store), toy_spec).state_dict()
     loader = Loader(compile_plan(toy_store, fewer, PlanSpec(batch_size=3), 1), toy_spec)
-    with pytest.raises(StoreError, match=r"1 removed .*begin it anew"):
+    with pytest.raises(StoreError, match=r"1 removed .*start a new run"):
         loader.load_state_dict(state, allow_changed_data=True)
 
 
 @pytest.mark.parametrize("unused", ["drop_last", "pad_last", "weighted"])
 def test_settings_of_lists_are_refused_for_plans(toy_store, toy_spec, unused):
-    with pytest.raises(ValueError, match=f"{unused} of BatchSpec is for lists"):
+    with pytest.raises(ValueError, match=f"{unused} of BatchSpec applies to lists"):
         Loader(plan_of(toy_store), replace(toy_spec, **{unused: True}))
 
 
@@ -136,7 +136,7 @@ def test_mixup_in_a_plan_mixes_with_nothing_that_is_yet_to_come(toy_store, toy_s
     tasks = [{clips[index] for index in task.indices} for task in plan.tasks]
     mixed_with = set()
     for batch in Loader(plan, spec):
-        task = plan.moment(batch.step).task
+        task = plan.position(batch.step).task
         own = [w for w, o in zip(batch.mixed_with, batch.origin.tolist(), strict=True) if o == 0]
         assert set(own) <= tasks[task]
         assert set(batch.mixed_with) <= set().union(*tasks[: task + 1])
@@ -146,14 +146,14 @@ def test_mixup_in_a_plan_mixes_with_nothing_that_is_yet_to_come(toy_store, toy_s
 
 def test_wrong_plans_are_named(toy_store):
     for wrong in ({"batch_size": 2.5}, {"batch_size": 0}, {"batch_size": 2, "epochs": 0}):
-        with pytest.raises(ValueError, match="is a whole number of at least 1"):
+        with pytest.raises(ValueError, match="is not an integer of at least 1"):
             PlanSpec(**wrong)
-    with pytest.raises(ValueError, match="replay needs rows a batch"):
+    with pytest.raises(ValueError, match="replay=2 and memory=0: replay needs rows in a batch"):
         PlanSpec(batch_size=2, replay=2)
     with pytest.raises(StoreError, match="no stream 'nosuch'"):
         compile_plan(toy_store, "nosuch", PlanSpec(batch_size=2), 0)
     tasks = TASKS | {"none": "SELECT clip_id FROM clips WHERE false"}
-    with pytest.raises(StoreError, match="no stored clip answers the query of 'none'"):
+    with pytest.raises(StoreError, match="no clip of the query 'none' is stored"):
         compile_plan(toy_store, tasks, PlanSpec(batch_size=2), 0)
     with pytest.raises(StoreError, match="middle: fewer clips than a batch of 6"):
         plan_of(toy_store, batch_size=6, drop_last=True)
@@ -169,22 +169,22 @@ def test_the_reservoir_is_that_of_the_plain_loop(capacity, offered, seed, data):
         slot = number if number < capacity else int(drawn[number] * (number + 1))
         if slot < capacity:
             slots[slot] = number
-    held = Reservoir(capacity, offered, seed).held(count)
+    held = ReplayMemory(capacity, offered, seed).held(count)
     assert held.tolist() == [slots[slot] for slot in sorted(slots)]
 
 
 def test_the_reservoir_holds_every_item_alike():
-    counts = Counter(int(n) for seed in range(600) for n in Reservoir(5, 50, seed).held(50))
+    counts = Counter(int(n) for seed in range(600) for n in ReplayMemory(5, 50, seed).held(50))
     assert all(30 <= counts[n] <= 95 for n in range(50)), counts  # 60 expected
 
 
-def mixture(store, *stretches, steps=40, batch_size=6, seed=0):
+def mixture(store, *phases, steps=40, batch_size=6, seed=0):
     samples, found = sources(store, TASKS)
-    return Mixture(samples, found, stretches, steps, batch_size, seed)
+    return Mixture(samples, found, phases, steps, batch_size, seed)
 
 
 def test_a_mixture_keeps_its_weights_and_changes_them_by_step(toy_store):
-    mixed = mixture(toy_store, Stretch(0, (1, 0, 0)), Stretch(10, (0, 1, 3)))
+    mixed = mixture(toy_store, WeightPhase(0, (1, 0, 0)), WeightPhase(10, (0, 1, 3)))
     early = np.concatenate([mixed.rows(s).origin for s in range(10)])
     late = np.concatenate([mixed.rows(s).origin for s in range(10, 40)])
     assert set(early.tolist()) == {0}
@@ -193,7 +193,7 @@ def test_a_mixture_keeps_its_weights_and_changes_them_by_step(toy_store):
 
 
 def test_a_mixtures_source_repeats_nothing_before_it_is_through(toy_store):
-    mixed = mixture(toy_store, Stretch(0, (1, 1, 1)))
+    mixed = mixture(toy_store, WeightPhase(0, (1, 1, 1)))
     for number, source in enumerate(mixed.sources):
         taken = np.concatenate(
             [r.indices[r.origin == number] for r in map(mixed.rows, range(len(mixed)))]
@@ -203,26 +203,26 @@ def test_a_mixtures_source_repeats_nothing_before_it_is_through(toy_store):
 
 
 def test_a_mixture_is_random_access_and_loads(toy_store, toy_spec):
-    one, other = (mixture(toy_store, Stretch(0, (1, 2, 1)), steps=9) for _ in range(2))
+    one, other = (mixture(toy_store, WeightPhase(0, (1, 2, 1)), steps=9) for _ in range(2))
     assert np.array_equal(one.rows(7).indices, other.rows(7).indices)
     whole = [b.clip_ids for b in Loader(one, toy_spec)]
     assert whole == [b.clip_ids for b in Loader(other, toy_spec, workers=2)]
-    wrong = [Stretch(1, (1, 1, 1)), Stretch(0, (1, 1)), Stretch(0, (0, 0, 0))]
-    wrong += [Stretch(0, (math.nan, 1, 1)), Stretch(0, (math.inf, 1, 1))]
-    for stretch in wrong:
+    wrong = [WeightPhase(1, (1, 1, 1)), WeightPhase(0, (1, 1)), WeightPhase(0, (0, 0, 0))]
+    wrong += [WeightPhase(0, (math.nan, 1, 1)), WeightPhase(0, (math.inf, 1, 1))]
+    for phase in wrong:
         with pytest.raises(ValueError):
-            mixture(toy_store, stretch)
+            mixture(toy_store, phase)
     for number in (-1, 2.5):
-        with pytest.raises(ValueError, match="batch_size is a whole number"):
-            mixture(toy_store, Stretch(0, (1, 1, 1)), batch_size=number)
-        with pytest.raises(ValueError, match="steps is a whole number"):
-            mixture(toy_store, Stretch(0, (1, 1, 1)), steps=number)
+        with pytest.raises(ValueError, match=r"batch_size=.* is not an integer"):
+            mixture(toy_store, WeightPhase(0, (1, 1, 1)), batch_size=number)
+        with pytest.raises(ValueError, match=r"steps=.* is not an integer"):
+            mixture(toy_store, WeightPhase(0, (1, 1, 1)), steps=number)
 
 
 def test_a_mixture_may_have_hundreds_of_sources(toy_store):
     queries = {f"{n}": f"SELECT clip_id FROM samples OFFSET {n % 20}" for n in range(300)}
     samples, found = sources(toy_store, queries)
-    mixed = Mixture(samples, found, (Stretch(0, (0,) * 298 + (1, 1)),), 5, 4, seed=0)
+    mixed = Mixture(samples, found, (WeightPhase(0, (0,) * 298 + (1, 1)),), 5, 4, seed=0)
     for step in range(5):
         rows = mixed.rows(step)
         for index, origin in zip(rows.indices, rows.origin, strict=True):
@@ -231,11 +231,11 @@ def test_a_mixture_may_have_hundreds_of_sources(toy_store):
 
 
 def test_a_state_of_another_mixture_is_refused(toy_store, toy_spec):
-    state = Loader(mixture(toy_store, Stretch(0, (1, 3, 1))), toy_spec).state_dict()
-    Loader(mixture(toy_store, Stretch(0, (1, 3, 1))), toy_spec).load_state_dict(state)
+    state = Loader(mixture(toy_store, WeightPhase(0, (1, 3, 1))), toy_spec).state_dict()
+    Loader(mixture(toy_store, WeightPhase(0, (1, 3, 1))), toy_spec).load_state_dict(state)
     for other in (
-        mixture(toy_store, Stretch(0, (9, 1, 1))),
-        mixture(toy_store, Stretch(0, (1, 3, 1)), batch_size=4),
+        mixture(toy_store, WeightPhase(0, (9, 1, 1))),
+        mixture(toy_store, WeightPhase(0, (1, 3, 1)), batch_size=4),
     ):
         with pytest.raises(StoreError, match="the state is of batches made by"):
             Loader(other, toy_spec).load_state_dict(state)

@@ -109,7 +109,7 @@ def test_a_source_without_a_stored_clip_is_named(toy_store, toy_list):
 
 
 @pytest.mark.parametrize(
-    ("sql", "told"),
+    ("sql", "message"),
     [
         ("CREATE TABLE x (a INT)", "read-only"),
         ("SET threads = 2", "no column clip_id"),
@@ -118,6 +118,6 @@ def test_a_source_without_a_stored_clip_is_named(toy_store, toy_list):
         ("", "SELECT"),
     ],
 )
-def test_what_is_no_query_for_clips_is_said(toy_store, sql, told):
-    with pytest.raises(StoreError, match=told):
+def test_what_is_no_query_for_clips_is_said(toy_store, sql, message):
+    with pytest.raises(StoreError, match=message):
         sample_list(toy_store, sql)

@@ -8,9 +8,9 @@ from avstore.manifests.store import StoreError
 from avstore.train.data import (
     Augment,
     BatchSpec,
+    ErrorPolicy,
     Loader,
     PlanSpec,
-    Policy,
     compile_plan,
     sample_list,
     with_weights,
@@ -65,9 +65,9 @@ def test_a_batch_that_cannot_be_is_refused(settings):
         (lambda: Augment(mixup_domain="nope"), "mixup_domain"),
         (lambda: Augment(roll=-1), "roll"),
         (lambda: Augment(freq_mask=-1), "freq_mask"),
-        (lambda: Policy(on_bad="nope"), "on_bad"),
-        (lambda: Policy(checksum="nope"), "checksum"),
-        (lambda: Policy(sampled_one_in=0), "sampled_one_in"),
+        (lambda: ErrorPolicy(on_bad="nope"), "on_bad"),
+        (lambda: ErrorPolicy(checksum="nope"), "checksum"),
+        (lambda: ErrorPolicy(sampled_one_in=0), "sampled_one_in"),
     ],
 )
 def test_other_settings_likewise(make, named):
@@ -80,17 +80,17 @@ def test_numpy_numbers_are_numbers():
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        ({"seed": -1}, "seed -1"),
-        ({"seed": "a"}, "seed 'a'"),
+        ({"seed": -1}, "seed=-1"),
+        ({"seed": "a"}, "seed='a'"),
         ({"rank": 2, "world_size": 2}, "rank 2"),
         ({"workers": -1}, "workers"),
         ({"threads": -1}, "threads"),
     ],
 )
-def test_wrong_loaders_are_refused(toy_list, options, told):
-    with pytest.raises(ValueError, match=told):
+def test_wrong_loaders_are_refused(toy_list, options, message):
+    with pytest.raises(ValueError, match=message):
         next(iter(Loader(toy_list, BatchSpec(4), **options)))
 
 
@@ -125,14 +125,14 @@ def test_what_is_asked_of_the_wrong_thing_is_said(toy_store):
     with pytest.raises(ValueError, match="features is a list of names"):
         sample_list(toy_store, ALL, features="vggish")
     heard_only = f"{ALL} WHERE right(clip_id, 6)::INT % 2 = 0"
-    with pytest.raises(StoreError, match="no clip of the list has visual labels of parts"):
+    with pytest.raises(StoreError, match="no clip of the list has visual segments"):
         sample_list(toy_store, heard_only, segments="visual")
 
 
 def test_odd_queries(toy_store, toy_list):
     twice = sample_list(toy_store, f"{ALL} UNION ALL {ALL} UNION ALL SELECT NULL")
     assert twice.fingerprint == toy_list.fingerprint
-    with pytest.raises(StoreError, match="no stored clip answers"):
+    with pytest.raises(StoreError, match="none of the 1 clips that the query selects is stored"):
         sample_list(toy_store, "SELECT 3 AS clip_id")
     zero = sample_list(toy_store, "SELECT clip_id, 0 AS weight FROM clips")
     with pytest.raises(StoreError, match="weight 0"):

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 from avstore.manifests.shard_reader import BadSampleError
 from avstore.manifests.store import StoreError
-from avstore.train.data import Augment, BatchSpec, Loader, Policy, open_store, sample_list
-from avstore.train.data.buffers import recycled
-from avstore.train.data.output_buffers import BatchRows
+from avstore.train.data import Augment, BatchSpec, ErrorPolicy, Loader, open_store, sample_list
+from avstore.train.data.buffers import BatchBuffer, recycled
 from avstore.train.data.rng import Purpose, generator, philox
-from avstore.train.data.shared import SharedTable
+from avstore.train.data.samples import SharedTable
 
 SPEC = {"batch_size": 5, "frames": 2, "image_size": 24, "fbank_frames": 48}
 MASKS = Augment(freq_mask=4, time_mask=20)
@@ -68,11 +67,11 @@ def test_memory_that_nobody_holds_is_used_again():
     assert recycled((3, 1000), np.float32).ctypes.data == place
 
 
-def test_rows_of_two_shapes_are_told():
-    rows = BatchRows(2, "fbanks")
-    made = [rows.row(0, (4, 8), np.float32), rows.row(1, (4, 9), np.float32)]
+def test_rows_of_two_shapes_are_refused():
+    rows = BatchBuffer(2, "fbanks")
+    arrays = [rows.row(0, (4, 8), np.float32), rows.row(1, (4, 9), np.float32)]
     with pytest.raises(StoreError, match=r"float32 \[4, 8\] and float32 \[4, 9\]"):
-        rows.filled(made)
+        rows.stack(arrays)
 
 
 def test_threads_change_nothing(toy_list):
@@ -80,7 +79,7 @@ def test_threads_change_nothing(toy_list):
 
 
 def test_a_skipped_row_leaves_no_gap_and_no_rest(toy_list):
-    policy = Policy(on_bad="skip")
+    policy = ErrorPolicy(on_bad="skip")
     spec = BatchSpec(**SPEC | {"batch_size": 23}, random=False)
     bad = toy_list.sample(3)
     (clean,) = Loader(toy_list, spec)
@@ -111,7 +110,7 @@ def test_fbanks_finished_on_the_device_are_the_workers(toy_list):
 
 
 @pytest.mark.parametrize("frames", [20, 41, 60])
-def test_fbanks_read_straight_to_their_rows_are_cut_or_padded_alike(toy_list, frames):
+def test_fbanks_are_cut_or_padded_alike_by_worker_and_device(toy_list, frames):
     options = {"noise": False, "random": False, "fbank_frames": frames}
     spec = BatchSpec(**SPEC | options)
     there = [b.to("cpu") for b in Loader(toy_list, BatchSpec(**SPEC | options, fbank="device"))]
@@ -121,7 +120,7 @@ def test_fbanks_read_straight_to_their_rows_are_cut_or_padded_alike(toy_list, fr
 
 
 @pytest.mark.parametrize("at", [-500, -388, 6, 20, 60])
-def test_a_damaged_fbank_is_named_when_it_is_read_straight(toy_store, toy_list, tmp_path, at):
+def test_a_damaged_fbank_is_named(toy_store, toy_list, tmp_path, at):
     """One byte of the tar's or the array's header is another: name, size, length, type, shape."""
     root = Path(shutil.copytree(toy_store.root, tmp_path / "store"))
     samples = sample_list(open_store(root), "SELECT clip_id FROM clips")

@@ -1,1 +1,1 @@
-"""What is decided when reading: small pure functions from stored facts to arrays."""
+"""Transform the parts of one sample: small pure functions from stored facts to arrays."""

@@ -1,4 +1,4 @@
-"""Labels as targets: multi-hot with smoothing, mixed, and by the second."""
+"""Build the targets of one sample: multi-hot, smoothed, mixed, or by segment."""
 
 from collections.abc import Iterable, Sequence
 
@@ -15,11 +15,21 @@ def multi_hot(
     mixed: Iterable[int] | None = None,
     share: float = 1.0,
 ) -> NDArray[np.float32]:
-    """Target [classes] of one sample, or of a mixture.
+    """Return the target of one sample or of a mixture, as in UAVM's released code.
 
-    smoothing / classes everywhere; then of a single sample its labels are 1 - smoothing, and of a
-    mixture share * (1 - smoothing) is added for each label of the first and (1 - share) * (1 -
-    smoothing) for each of the second (UAVM, spec 2).
+    All classes start at smoothing / classes. The labels of a single sample are set to
+    1 - smoothing. For a mixture, share * (1 - smoothing) is added for each label of the first and
+    (1 - share) * (1 - smoothing) for each label of the second.
+
+    Args:
+        label_ids: Labels of the sample.
+        classes: Size of the target.
+        smoothing: Epsilon of the label smoothing.
+        mixed: Labels of the second sample; None without one.
+        share: Share of the first sample.
+
+    Returns:
+        float32 [classes].
     """
     target = np.full(classes, smoothing / classes, np.float32)
     own = sorted(set(label_ids))
@@ -34,10 +44,16 @@ def multi_hot(
 def by_segment(
     parts: Segments, segments: int, classes: int, background: int | None = None
 ) -> NDArray[np.float32]:
-    """Target [segments, classes], one segment a second, from (label, onset_s, offset_s).
+    """Return the target of each second: 1 where a label's interval overlaps it.
 
-    A label holds in a segment that its half-open interval meets. background: the class of
-    segments without any (AVE: 28); None leaves them empty (LLP).
+    Args:
+        parts: (label, onset_s, offset_s), half-open intervals.
+        segments: Number of segments of one second.
+        classes: Number of classes.
+        background: Class of segments without a label (AVE: 28); None leaves them empty (LLP).
+
+    Returns:
+        float32 [segments, classes].
     """
     target = np.zeros((segments, classes), np.float32)
     for label, onset, offset in parts:

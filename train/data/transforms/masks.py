@@ -1,4 +1,4 @@
-"""AVSBench's masks: decoded, and cropped as the frames are."""
+"""Decode AVSBench's segmentation masks, and crop them as the frames are cropped."""
 
 import io
 import struct
@@ -8,23 +8,33 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from avstore.train.data.transforms.pictures import Box
+from avstore.train.data.transforms.frames import Box
 
 
 def decode(
     content: memoryview, frame: tuple[int, int] | None, box: Box, size: int
 ) -> tuple[NDArray[np.uint8], int]:
-    """A mask PNG as uint8 [size, size], and how many of these pixels have an unknown colour.
+    """Decode a mask, crop it and resize it by the nearest pixel.
 
-    Palette indices or grey values (0: background) as they are; colours by AVSS's palette, unknown
-    ones as background (`classes_of`). frame, box: (width, height) of the stored frames and their
-    crop, which is applied here in proportion; None takes the whole mask. Nearest pixel.
-    Raises ValueError for a damaged file.
+    Palette indices and grey values (0: background) are kept; colours are converted by AVSS's
+    palette (`classes_of`).
+
+    Args:
+        content: PNG file.
+        frame: (width, height) of the stored frames; None takes the whole mask.
+        box: Crop of the frames, which is applied in proportion.
+        size: Side of the result, in pixels.
+
+    Returns:
+        uint8 [size, size], and how many of these pixels have an unknown colour.
+
+    Raises:
+        ValueError: If the file is damaged, or no palette, grey or RGB image.
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
             cropped = _cropped(image, frame, box, size)
-    except (SyntaxError, EOFError, struct.error) as error:  # so PIL says that a PNG is broken
+    except (SyntaxError, EOFError, struct.error) as error:  # PIL's for a broken PNG
         raise ValueError(f"the mask is damaged: {error}") from error
     return classes_of(cropped) if cropped.ndim == 3 else (cropped, 0)
 
@@ -34,34 +44,45 @@ def _cropped(
 ) -> NDArray[np.uint8]:
     kinds = {"1": "L", "L": "L", "P": "P", "RGB": "RGB", "RGBA": "RGB"}
     if image.mode not in kinds:
-        raise ValueError(f"a mask of mode {image.mode}; wanted are palette, grey or RGB images")
-    whole = image if image.mode == kinds[image.mode] else image.convert(kinds[image.mode])
+        raise ValueError(f"the mask has mode {image.mode}; palette, grey and RGB are supported")
+    converted = image if image.mode == kinds[image.mode] else image.convert(kinds[image.mode])
     if frame is not None:
-        across, down = whole.width / frame[0], whole.height / frame[1]
+        across, down = converted.width / frame[0], converted.height / frame[1]
         part = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
     else:
-        part = (0, 0, whole.width, whole.height)
-    return np.array(whole.resize((size, size), Image.Resampling.NEAREST, box=part), np.uint8)
+        part = (0, 0, converted.width, converted.height)
+    return np.array(converted.resize((size, size), Image.Resampling.NEAREST, box=part), np.uint8)
 
 
 def classes_of(colours: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
-    """AVSS's classes of uint8 [height, width, 3], by exact match with its palette, and how many
-    pixels match none (they become background, as in the published code). Black and white alone
-    stay 0 and 255. (avs spec, AVSS.)"""
+    """Convert colours to AVSS's classes, by exact match with its palette.
+
+    Pixels of other colours become background, as in AVSBench's released code. If all are black or
+    white, they stay 0 and 255.
+
+    Args:
+        colours: uint8 [height, width, 3].
+
+    Returns:
+        uint8 [height, width], and how many pixels have an unknown colour.
+    """
     if np.isin(colours, (0, 255)).all() and (colours == colours[..., :1]).all():
         return colours[..., 0].copy(), 0
     known = _codes(avss_palette())
     order = np.argsort(known)
     codes = _codes(colours)
-    places = order[np.minimum(np.searchsorted(known[order], codes), len(known) - 1)]
-    found = known[places] == codes
-    return np.where(found, places, 0).astype(np.uint8), int((~found).sum())
+    classes = order[np.minimum(np.searchsorted(known[order], codes), len(known) - 1)]
+    found = known[classes] == codes
+    return np.where(found, classes, 0).astype(np.uint8), int((~found).sum())
 
 
 @lru_cache(maxsize=1)
 def avss_palette() -> NDArray[np.uint8]:
-    """uint8 [71, 3]: colour of background and 70 classes, by PASCAL VOC's bit scheme: the bits of
-    the class go to the channels in turn, from the highest bit of each down."""
+    """Return the colours of background and AVSS's 70 classes, uint8 [71, 3].
+
+    PASCAL VOC's scheme: the bits of the class go to the channels in turn, from the highest bit of
+    each down.
+    """
     palette = np.zeros((71, 3), np.uint8)
     for number in range(len(palette)):
         for bit in range(8):
@@ -76,7 +97,11 @@ def _codes(colours: NDArray[np.uint8]) -> NDArray[np.int32]:
 def by_second(
     masks: dict[int, NDArray[np.uint8]], segments: int, size: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """uint8 [segments, size, size] and which of the seconds have a mask, bool [segments]."""
+    """Stack masks by their second.
+
+    Returns:
+        uint8 [segments, size, size], and bool [segments], which seconds have a mask.
+    """
     out = np.zeros((segments, size, size), np.uint8)
     known = np.zeros(segments, np.bool_)
     for second, mask in masks.items():

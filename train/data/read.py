@@ -1,0 +1,106 @@
+"""Read the bytes that a request names, check them, and prefetch those of the next step."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+
+from avstore.manifests.members import HEADER_BYTES, read_members
+from avstore.manifests.remote_reader import RemoteReader
+from avstore.manifests.shard_reader import (
+    BadSample,
+    BadSampleError,
+    ByteRange,
+    Reader,
+    ReadError,
+    Span,
+)
+from avstore.train.data.order import Order, Rows
+from avstore.train.data.request import SampleRequest, request_rows
+from avstore.train.data.spec import BatchSpec, ErrorPolicy
+
+# Steps that this process has announced to its reader and not yet read, oldest first.
+_ANNOUNCED: dict[tuple[int, int], ExitStack] = {}
+_MAX_ANNOUNCED = 2
+
+
+def read(request: SampleRequest, reader: Reader) -> Mapping[str, memoryview]:
+    """Return the contents of a request's members and features, by their names in the shards.
+
+    Raises:
+        BadSampleError: If one cannot be read, or its checksum differs.
+    """
+    contents = _read_members(request, reader, request.members, request.crc32)
+    for feature in request.features:
+        contents |= _read_members(request, reader, (feature.member,), feature.crc32)
+    return contents
+
+
+def _read_members(
+    request: SampleRequest, reader: Reader, members: Sequence[ByteRange], crc32: int | None
+) -> dict[str, memoryview]:
+    """Read members of one shard; name the clip if one cannot be read."""
+    try:
+        contents = read_members(reader, members, crc32)
+    except ReadError as error:
+        shard = members[0].shard if members else request.sample.shard
+        problem = BadSample(request.sample.clip_id, shard.path, error.offset, error.reason)
+        raise BadSampleError(problem) from error
+    return {member.name: content for member, content in zip(members, contents, strict=True)}
+
+
+@contextmanager
+def prefetch(
+    order: Order, current: Rows, following: Rows | None, spec: BatchSpec, policy: ErrorPolicy
+) -> Iterator[None]:
+    """Announce two steps to the reader of a remote store, so that their bytes arrive meanwhile.
+
+    Local stores are read without it: the kernel reads ahead.
+
+    Args:
+        order: The order of the steps.
+        current: Rows of the step that is read inside the context.
+        following: Rows of the step that is read next.
+        spec: Settings.
+        policy: Its checksum is used.
+    """
+    if not isinstance(order.samples.reader, RemoteReader):
+        yield
+        return
+    for rows in (current, following):
+        if rows is not None:
+            _announce(order, rows, spec, policy)
+    try:
+        yield
+    finally:
+        _withdraw((id(order), current.step))
+
+
+def _announce(order: Order, rows: Rows, spec: BatchSpec, policy: ErrorPolicy) -> None:
+    key = (id(order), rows.step)
+    if key in _ANNOUNCED:
+        return
+    while len(_ANNOUNCED) >= _MAX_ANNOUNCED:
+        _withdraw(next(iter(_ANNOUNCED)))
+    stack, reader = ExitStack(), order.samples.reader
+    stack.enter_context(reader.prefetching(_spans(order, rows, spec, policy)))
+    _ANNOUNCED[key] = stack
+
+
+def _withdraw(key: tuple[int, int]) -> None:
+    if stack := _ANNOUNCED.pop(key, None):
+        stack.close()
+
+
+def _spans(order: Order, rows: Rows, spec: BatchSpec, policy: ErrorPolicy) -> list[Span]:
+    """Return the spans that the rows' samples are read from, without samples that lack members."""
+    requests = [
+        request
+        for request in request_rows(order, rows, spec, policy)
+        if isinstance(request, SampleRequest)
+    ]
+    partners = [request.partner for request in requests if request.partner is not None]
+    members = [
+        member
+        for request in (*requests, *partners)
+        for member in (*request.members, *(feature.member for feature in request.features))
+    ]
+    return [Span(m.shard, m.offset - HEADER_BYTES, m.offset + m.size) for m in members]

@@ -1,0 +1,268 @@
+"""Load the batch of any step: request, read, decode, augment and collate its samples."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from typing import Any, TypeVar
+
+import numpy as np
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
+
+from avstore.manifests.members import invalidate
+from avstore.manifests.shard_reader import BadSample, BadSampleError, Reader
+from avstore.manifests.store import StoreError
+from avstore.train.data.augment import augment
+from avstore.train.data.batch import Batch
+from avstore.train.data.buffers import BatchBuffer, OutputBuffers
+from avstore.train.data.collate import collate
+from avstore.train.data.decode import DecodedSample, decode
+from avstore.train.data.order import Order, Rows, row_key
+from avstore.train.data.read import prefetch, read
+from avstore.train.data.request import SampleRequest, request_rows, try_request
+from avstore.train.data.rng import Purpose
+from avstore.train.data.spec import DEFAULT_POLICY, BatchSpec, ErrorPolicy
+
+T = TypeVar("T")
+_LOG = logging.getLogger("avstore")
+# Samples that are tried for one row.
+_MAX_TRIES = 16
+# More threads hardly help: only reading, decoding and converting release Python's lock.
+_MAX_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Steps(Dataset[Batch]):
+    """The batches of an order for one rank, as a map-style dataset: item i is step i.
+
+    It works in a stock DataLoader with batch_size=None.
+
+    Attributes:
+        order: The order.
+        spec: Settings.
+        policy: What to do about samples that cannot be read.
+        rank: This process's rank.
+        world_size: Number of ranks.
+        ahead: How many steps later this process's next step is, to prefetch from a remote store
+            (0: no prefetching).
+        threads: Samples that are loaded at the same time; it does not change the batches.
+
+    Example:
+        >>> spec = BatchSpec(batch_size=4, frames=1, image_size=24)
+        >>> steps = Steps(EpochOrder(samples, spec, seed=0), spec)
+        >>> len(steps), steps[5].clip_ids == steps[5].clip_ids
+        (6, True)
+        >>> from torch.utils.data import DataLoader
+        >>> [batch.step for batch in DataLoader(steps, batch_size=None)]
+        [0, 1, 2, 3, 4, 5]
+    """
+
+    order: Order
+    spec: BatchSpec
+    policy: ErrorPolicy = DEFAULT_POLICY
+    rank: int = 0
+    world_size: int = 1
+    ahead: int = 0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank {self.rank} is not in [0, {self.world_size}), the world size")
+        if not len(self.order):
+            _LOG.warning(
+                "%d samples make no batch: drop_last leaves out a batch smaller than batch_size",
+                len(self.order.samples),
+            )
+        last = self.order.rows(len(self.order) - 1) if len(self.order) else None
+        if last is not None and len(last) < self.world_size:
+            raise StoreError(
+                f"a batch has {len(last)} sample(s) for {self.world_size} ranks; make batch_size "
+                "larger, or choose drop_last or pad_last for the end of an epoch"
+            )
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def rows(self, step: int) -> Rows:
+        """Return this rank's rows of a step."""
+        return self.order.rows(step).part(self.rank, self.world_size)
+
+    def __getitem__(self, step: int) -> Batch:
+        rows, next_step = self.rows(step), step + self.ahead
+        following = self.rows(next_step) if self.ahead and next_step < len(self) else None
+        with prefetch(self.order, rows, following, self.spec, self.policy):
+            return load_batch(self.order, rows, self.spec, self.policy, self.threads)
+
+
+def load_batch(
+    order: Order, rows: Rows, spec: BatchSpec, policy: ErrorPolicy, threads: int = 1
+) -> Batch:
+    """Load the batch of these rows.
+
+    Raises:
+        BadSampleError: If a sample cannot be read and the policy is to raise, or none can be read.
+    """
+    # All requests come first: between the large copies of samples they take three times as long.
+    requests = request_rows(order, rows, spec, policy)
+    frames, fbanks = BatchBuffer(len(rows), "frames"), BatchBuffer(len(rows), "fbanks")
+    reader = order.samples.reader
+
+    def load_row(row: int) -> tuple[DecodedSample | None, list[BadSample]]:
+        candidates = chain([requests[row]], _replacements(order, rows, row, spec, policy))
+        return _first_readable(candidates, spec, policy, reader, OutputBuffers(row, frames, fbanks))
+
+    loaded = list(_map_threads(load_row, len(rows), threads))
+    problems = tuple(problem for _, found in loaded for problem in found)
+    kept = [row for row, (sample, _) in enumerate(loaded) if sample is not None]
+    if not kept:
+        reasons = "; ".join(str(problem) for problem in problems[:3])
+        raise BadSampleError(
+            f"every sample of step {rows.step} is bad: {reasons}; a batch needs at least one "
+            "readable sample; run avstore verify"
+        )
+    samples = [sample for sample, _ in loaded if sample is not None]
+    kept_rows = rows.take(np.array(kept))
+    return collate(order.samples, kept_rows, samples, spec, frames, fbanks, problems)
+
+
+def _first_readable(
+    candidates: Iterable[SampleRequest | BadSampleError],
+    spec: BatchSpec,
+    policy: ErrorPolicy,
+    reader: Reader,
+    out: OutputBuffers,
+) -> tuple[DecodedSample | None, list[BadSample]]:
+    """Return the first sample that can be loaded, as far as the policy tries; and the problems."""
+    problems: list[BadSample] = []
+    for request in candidates:
+        try:
+            if isinstance(request, BadSampleError):
+                raise request
+            return load_sample(request, spec, reader, out), problems
+        except BadSampleError as error:
+            if policy.on_bad == "raise" or isinstance(error.problem, str):
+                raise
+            problems.append(error.problem)
+        if policy.on_bad == "skip":
+            return None, problems
+    raise BadSampleError(
+        f"no usable sample after {_MAX_TRIES} tries; the last: {problems[-1]}; run avstore verify"
+    )
+
+
+def _replacements(
+    order: Order, rows: Rows, row: int, spec: BatchSpec, policy: ErrorPolicy
+) -> Iterator[SampleRequest | BadSampleError]:
+    """Draw samples to replace a bad one; nothing is drawn before the first is taken."""
+    generator = row_key(order, rows, row).generator(Purpose.REPLACE)
+    words = generator.bit_generator.random_raw(_MAX_TRIES - 1)
+    pool = order.pool(rows, row)
+    for word in words.tolist():
+        yield try_request(order, rows, row, int(pool[word % len(pool)]), spec, policy)
+
+
+def load_sample(
+    request: SampleRequest, spec: BatchSpec, reader: Reader, out: OutputBuffers | None = None
+) -> DecodedSample:
+    """Read, decode and augment one sample.
+
+    Raises:
+        BadSampleError: If it, or the partner that it is mixed with, cannot be read or decoded.
+    """
+    # What may be mixed is not written to the batch before it is.
+    sample = _read_and_decode(request, spec, reader, None if request.mixing else out)
+    partner = _read_and_decode(request.partner, spec, reader) if request.partner else None
+    return augment(sample, partner, request, spec, out)
+
+
+def _read_and_decode(
+    request: SampleRequest, spec: BatchSpec, reader: Reader, out: OutputBuffers | None = None
+) -> DecodedSample:
+    """Read and decode; once more if the reader held an old copy of the bytes."""
+    contents = read(request, reader)
+    try:
+        return decode(request, contents, spec, out)
+    except BadSampleError:
+        if not invalidate(reader, request.members):
+            raise
+    return decode(request, read(request, reader), spec, out)
+
+
+def default_threads(workers: int) -> int:
+    """Return the threads of each process: one with workers, else one for each core, at most 4."""
+    if workers:
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(cores or 1, _MAX_THREADS)
+
+
+def _map_threads(function: Callable[[int], T], count: int, threads: int) -> Iterable[T]:
+    """Return function(0), function(1), … in this order, called by several threads."""
+    if threads <= 1:
+        return map(function, range(count))
+    return _thread_pool(threads, os.getpid()).map(function, range(count))
+
+
+@lru_cache(maxsize=4)
+def _thread_pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Return this process's pool: a forked process has none of its parent's threads."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="samples")
+
+
+class StepStream(IterableDataset[Batch]):
+    """Steps as an IterableDataset, for a stock DataLoader with batch_size=None, or one like it.
+
+    A DataLoader takes batches from its workers in turn, so they come in the order of the steps for
+    any number of workers. `state_dict` and `load_state_dict` hold the state of one process, as
+    torchdata's StatefulDataLoader expects; it resumes with as many workers as before. `Loader`
+    resumes with any number.
+
+    Args:
+        steps: The steps.
+        start: First step.
+
+    Example:
+        >>> spec = BatchSpec(batch_size=4, frames=1, image_size=24)
+        >>> stream = StepStream(Steps(EpochOrder(samples, spec, seed=0), spec), start=4)
+        >>> [batch.step for batch in stream]
+        [4, 5]
+    """
+
+    def __init__(self, steps: Steps, start: int = 0) -> None:
+        self.steps = steps
+        self.start = start
+        self._next: int | None = None
+        self._loaded: int | None = None
+
+    def __len__(self) -> int:
+        return max(len(self.steps) - self.start, 0)
+
+    def __iter__(self) -> Iterator[Batch]:
+        info = get_worker_info()
+        first, stride = (self.start + info.id, info.num_workers) if info else (self.start, 1)
+        if self._loaded is not None:
+            first, self._loaded = self._loaded, None
+        for step in range(first, len(self.steps), stride):
+            self._next = step + stride
+            yield self.steps[step]
+        self._next = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return this process's state: its next step."""
+        following = self._next if self._loaded is None else self._loaded
+        return {"next": following, "fingerprint": self.steps.order.samples.fingerprint}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state.
+
+        Raises:
+            StoreError: If the state is of other samples.
+        """
+        if state["fingerprint"] != self.steps.order.samples.fingerprint:
+            raise StoreError(
+                "the state is of another list of samples; Loader.load_state_dict names the changes"
+            )
+        self._loaded = state["next"]
