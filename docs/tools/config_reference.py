@@ -7,7 +7,7 @@ from avstore.pipelines.build.task_streams import load_stream
 from avstore.pipelines.extract.recipe import Recipe
 from avstore.pipelines.fetch.source import FetchOptions
 from avstore.train.config import Config
-from avstore.train.data import BatchSpec, Loader, PlanSpec, Policy
+from avstore.train.data import BatchSpec, ErrorPolicy, Loader, PlanSpec
 from avstore.train.data.spec import Augment
 from avstore.train.methods import METHODS, find_method
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
@@ -30,7 +30,7 @@ DOCUMENTED = (
     DownstreamConfig,
     BatchSpec,
     Augment,
-    Policy,
+    ErrorPolicy,
     PlanSpec,
 )
 """Classes whose every field the page lists."""
@@ -113,7 +113,7 @@ def _methods() -> list[str]:
 def _loader() -> list[str]:
     lines = ["## Batches", "", "Arguments of the classes of `avstore.train.data`; see "
              "[the loader](../loader.md).", ""]  # fmt: skip
-    for kind in (BatchSpec, Augment, Policy, PlanSpec):
+    for kind in (BatchSpec, Augment, ErrorPolicy, PlanSpec):
         lines += [f"### {kind.__name__}", "", summary(kind), "", *_table(settings_of(kind))]
     return [*lines, "### Loader", "", summary(Loader), "", *_table(parameters_of(Loader))]
 

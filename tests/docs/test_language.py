@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.tools.hooks import generated_pages
 from tests.conftest import REPO
 from tests.docs.pages import DOCS, PAGES, name_of, prose
 
@@ -27,6 +28,12 @@ GUIDES = [
 def test_a_page_avoids_the_words_that_readers_stumble_over(page: Path) -> None:
     found = [f"{match[0]!r}" for match in AVOIDED.finditer(prose(page.read_text()))]
     assert found == []
+
+
+@pytest.mark.parametrize("path", sorted(generated_pages()))
+def test_a_generated_page_avoids_them_too(path: str) -> None:
+    text = prose(generated_pages()[path]())
+    assert [match[0] for match in AVOIDED.finditer(text)] == []
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=name_of)

@@ -113,3 +113,13 @@ def test_every_exit_code_is_explained() -> None:
     rows = re.findall(r"^\| (\d+) \| (.+) \|$", table, re.M)
     assert {code for code, _ in rows} >= {"0", "1", "2", "3", "4", "130"}
     assert [code for code, meaning in rows if not meaning.strip()] == []
+
+
+def test_every_setting_is_explained() -> None:
+    empty = [
+        f"{kind.__name__}.{setting.name}"
+        for kind in config_reference.DOCUMENTED
+        for setting in settings_of(kind)
+        if not setting.text and setting.section is None
+    ]
+    assert empty == []
