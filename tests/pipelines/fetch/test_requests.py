@@ -1,6 +1,6 @@
 """Test which clips are requested from a source."""
 
-from avstore.manifests.account import check
+from avstore.manifests.account import check_accounts
 from avstore.manifests.catalogue import open_read
 from avstore.manifests.store import Store
 from avstore.manifests.verdicts import Verdict
@@ -17,7 +17,7 @@ def test_a_clip_stored_after_failures_has_no_verdict(recorded_store: Store) -> N
         row = con.execute(
             "SELECT status, verdict FROM status WHERE clip_id = 'toy/k00013' AND stage = 'fetch'"
         ).fetchone()
-        check(con, "toy")
+        check_accounts(con, "toy")
     assert row == ("stored", None)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from avstore.manifests.account import check
+from avstore.manifests.account import check_accounts
 from avstore.manifests.catalogue import open_read, open_write
 from avstore.manifests.lock import writing
 from avstore.manifests.rebuild import rebuild
@@ -23,7 +23,7 @@ def test_retry_resets_the_attempts_and_keeps_the_history(recorded_store: Store) 
             "SELECT status FROM status WHERE clip_id = 'toy/k00014' AND stage = 'fetch'"
         ).fetchone() == ("gone",), "a result replaces the status pending"
     with open_read(recorded_store) as con:
-        check(con, "toy")
+        check_accounts(con, "toy")
         (attempts,) = con.execute(
             "SELECT count(*) FROM attempts WHERE error_class = 'timeout'"
         ).fetchone()

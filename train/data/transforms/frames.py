@@ -190,7 +190,7 @@ def resize(pixels: NDArray[np.uint8], box: Box, size: int) -> NDArray[np.uint8]:
     if (box[2] - box[0], box[3] - box[1]) == (size, size):
         return pixels[box[1] : box[3], box[0] : box[2]]
     image = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(image)
+    return np.array(image)  # writable, unlike np.asarray of a PIL image
 
 
 def normalise(pixels: Tensor) -> Tensor:
