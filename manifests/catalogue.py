@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 
 from avstore.manifests import schema
+from avstore.manifests.columns import skip_pandas_import
 from avstore.manifests.lock import StoreBusyError, writing
 from avstore.manifests.store import Store, StoreError, sync_folder
 
@@ -143,6 +144,7 @@ def open_write(store: Store, fresh: bool = False) -> Iterator[Writer]:
     Raises:
         StoreError: The published manifest cannot be opened.
     """
+    skip_pandas_import()
     _drop_working_copy(store)
     if store.manifest.is_file() and not fresh:
         _copy(store.manifest, store.work)

@@ -1,8 +1,10 @@
 """Arrow schemas of the manifest's tables, read from schema.sql, which alone declares columns."""
 
 import re
+import sys
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import pyarrow as pa
 
@@ -43,3 +45,28 @@ def _fields(body: str) -> list[pa.Field]:
         pa.field(name, pa.list_(_TYPES[kind]) if is_list else _TYPES[kind])
         for name, kind, is_list in columns
     ]
+
+
+def skip_pandas_import() -> None:
+    """Keep pyarrow from importing pandas (1.5 s of CPU) only to ask whether a list is a Series.
+
+    pyarrow looks for pandas at its first conversion from Python objects. If pandas seems absent
+    then, pyarrow looks again when data is converted to or from pandas, so `.df()` still works.
+    Without effect if pandas is imported already.
+    """
+    if "pandas" in sys.modules:
+        return
+    sys.meta_path.insert(0, _HidePandas)
+    try:
+        pa.array([None])
+    finally:
+        sys.meta_path.remove(_HidePandas)
+
+
+class _HidePandas:
+    """An import hook to which pandas is not installed."""
+
+    @staticmethod
+    def find_spec(name: str, *_: Any) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name)

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avstore.manifests.columns import table_schema
+from avstore.manifests.columns import skip_pandas_import, table_schema
 from avstore.manifests.store import committing
 
 _SHARD = {"path": "shard", "clips": "shard_clips", "bytes": "shard_bytes", "sha256": "shard_sha256"}
@@ -49,6 +49,7 @@ def write_sidecar(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         path: The sidecar file; replaced when it exists.
         rows: One mapping per clip, keyed as `SCHEMA`; absent keys are null.
     """
+    skip_pandas_import()
     table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
     with committing(path) as file:
         pq.write_table(table, file, compression="zstd")

@@ -1,5 +1,7 @@
 """Each column of a clip is declared once: in schema.sql, and followed by every other place."""
 
+import subprocess
+import sys
 from dataclasses import fields
 from importlib.resources import files
 
@@ -46,3 +48,19 @@ def test_sidecar_has_every_column_that_a_table_takes_from_it() -> None:
     media, quality = SIDECAR_COLUMNS["media"], SIDECAR_COLUMNS["quality"]
     assert list(media) == table_schema("media").names
     assert list(quality) == table_schema("quality").names
+
+
+def test_rows_are_written_without_importing_pandas_and_still_convert_to_it() -> None:
+    code = """
+import sys
+import pyarrow as pa
+from avstore.manifests.columns import skip_pandas_import
+skip_pandas_import()
+table = pa.Table.from_pylist([{"a": 1, "b": ["x"]}])
+assert "pandas" not in sys.modules
+assert table.to_pandas().a.tolist() == [1]
+import pandas
+assert pa.array(pandas.Series([1.0, None])).null_count == 1
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

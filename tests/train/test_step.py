@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch._inductor.config
 
 from avstore.train import dist
 from avstore.train.config import Config, OptimConfig
@@ -66,14 +67,17 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
+@torch._inductor.config.patch({"cpp.simdlen": 1})
 def test_compiled_blocks_give_the_same_losses_and_gradients() -> None:
-    plain = CAVMAE(TINY)
-    compiled = CAVMAE(TINY.model_copy(update={"compile": True}))
+    # With as many audio as video tokens, both encoders compile to the same code: half the time.
+    config = TINY.model_copy(update={"fbank_frames": 32})
+    plain = CAVMAE(config)
+    compiled = CAVMAE(config.model_copy(update={"compile": True}))
     compiled.load_state_dict(plain.state_dict())
     results = []
     for model in (plain, compiled):
         torch.manual_seed(5)
-        out = model(model.patches(*inputs(TINY)))
+        out = model(model.patches(*inputs(config)))
         out.loss.mean().backward()
         results.append((out.loss.detach(), model.video.pos.grad))
     assert torch.allclose(results[0][0], results[1][0], atol=1e-5)
