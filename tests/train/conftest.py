@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from avstore.manifests.tasks import create_task_view
 from tests.conftest import REPO
@@ -19,9 +20,20 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def two_task_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten clips of two classes, built by the command; two tasks of a class each."""
-    folder = tmp_path_factory.mktemp("train")
+def two_task_store(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return a store of two tasks, which the processes of a run build once and share to read."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "two-task-store"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "done").exists():
+            folder.mkdir(exist_ok=True)
+            _build_two_tasks(folder)
+            (folder / "done").touch()
+    return folder / "data"
+
+
+def _build_two_tasks(folder: Path) -> None:
+    """Build ten clips of two classes by the command, and add a stream with a task for each."""
     rows = []
     labels = ("playing banjo", "dog barking")
     for index in range(10):
@@ -42,7 +54,6 @@ def two_task_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stderr
     _add_stream(folder / "data")
-    return folder / "data"
 
 
 def _add_stream(root: Path) -> None:

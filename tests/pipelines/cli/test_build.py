@@ -149,22 +149,44 @@ def test_other_worker_count_gives_the_same_bytes(
     assert shard_hashes(tmp_path / "one") == shard_hashes(built[0])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("after_s", [1.5, 3.0, 4.0, 5.0, 6.5])
-def test_kill_at_any_instant_then_rerun_gives_the_same_bytes(
-    corpus: Path, built: tuple[Path, str], tmp_path: Path, after_s: float
-) -> None:
-    store = tmp_path / "data"
+# What a running build leaves on disk, in this order: moments to stop it at.
+MOMENTS = {
+    "started": "",
+    "annotated": "ledger/annotations/*/facts.json",
+    "fetched": "ledger/attempts-*",
+    "planned": "ledger/plans-*.parquet",
+    "extracting": "shards/*/*/.*.tmp",
+    "first shard": "shards/*/*/*.parquet",
+}
+
+
+def start_build(corpus: Path, store: Path, moment: str, delay_s: float) -> subprocess.Popen[str]:
+    """Start a build in a process group of its own; return it `delay_s` after the moment."""
     process = subprocess.Popen(
         [sys.executable, "-m", "avstore", "build", "vggsound", *arguments(corpus, store)],
         cwd=REPO,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    time.sleep(after_s)
+    while MOMENTS[moment] and not any(store.glob(MOMENTS[moment])):
+        assert process.poll() is None, "the build ended before the moment"
+        time.sleep(0.005)
+    time.sleep(delay_s)
+    assert process.poll() is None, "the build ended before it was stopped"
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["annotated", "fetched", "planned", "extracting", "first shard"])
+def test_kill_at_any_moment_then_rerun_gives_the_same_bytes(
+    corpus: Path, built: tuple[Path, str], tmp_path: Path, moment: str
+) -> None:
+    store = tmp_path / "data"
+    process = start_build(corpus, store, moment, delay_s=0.02)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.wait(timeout=60)  # its workers, which hold its stderr, may live on for a while
     if (store / "manifest.duckdb").exists():
         avstore("verify", "--store", store, check=False)
     build(corpus, store)
@@ -245,31 +267,25 @@ def test_sample_and_dataset_do_not_take_each_others_place(built: tuple[Path, str
 
 
 @pytest.mark.parametrize(
-    ("after_s", "how"),
+    ("moment", "delay_s", "how"),
     [
-        (0.8, signal.SIGINT),
-        (5.0, signal.SIGINT),
-        (4.0, signal.SIGTERM),
+        ("started", 0.8, signal.SIGINT),
+        ("first shard", 0.0, signal.SIGINT),
+        ("extracting", 0.1, signal.SIGTERM),
     ],
 )
 def test_being_stopped_is_one_line_and_the_rerun_completes(
-    corpus: Path, built: tuple[Path, str], tmp_path: Path, after_s: float, how: signal.Signals
+    corpus: Path,
+    built: tuple[Path, str],
+    tmp_path: Path,
+    moment: str,
+    delay_s: float,
+    how: signal.Signals,
 ) -> None:
     """As a terminal or a batch system does it: every process of the group gets the signal."""
-    command = [sys.executable, "-m", "avstore", "build", "vggsound"]
-    process = subprocess.Popen(
-        [*command, *arguments(corpus, tmp_path / "data")],
-        cwd=REPO,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    time.sleep(after_s)
+    process = start_build(corpus, tmp_path / "data", moment, delay_s)
     os.killpg(process.pid, how)
     _, said = process.communicate(timeout=60)
-    if process.returncode == 0:
-        pytest.skip("the build was through before")
     what = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[how]
     assert process.returncode == 128 + how
     assert said.strip() == f"avstore: {what}; run the same command again to continue"
