@@ -23,7 +23,7 @@ FEATURES = {"pipelines.features", *BUILD}
 CLI = {"pipelines.interchange", "pipelines.report", *FEATURES}
 # Room: the rooms that it may import. `train` from the CLI only inside functions.
 ALLOWED: dict[str, set[str]] = {
-    "avstore": {"pipelines.cli", "train"},
+    "avstore": {"pipelines.cli", "train", "manifests"},
     "pipelines.cli": CLI,
     "pipelines.interchange": FEATURES,
     "pipelines.report": FEATURES,
