@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from avstore.manifests.catalogue import open_read
+from avstore.manifests.catalogue import guard, open_guarded, open_read
 from avstore.manifests.ledger import now
 from avstore.manifests.store import Store, StoreError, committing, file_sha256
 
@@ -96,7 +96,7 @@ def create_snapshot(store: Store, name: str, note: str = "") -> Snapshot:
     with store.manifest.open("rb") as source, committing(file) as target:
         shutil.copyfileobj(source, target, 1 << 22)
     file.chmod(0o444)
-    with duckdb.connect(str(file), read_only=True) as con:
+    with open_guarded(file) as con:
         clips, samples, shards, features = con.execute(
             "SELECT (SELECT count(*) FROM clips), (SELECT count(*) FROM samples), "
             "(SELECT count(*) FROM shards), (SELECT count(*) FROM features)"
@@ -139,7 +139,7 @@ def pinned_shards(store: Store) -> set[str]:
     """Return the base and companion shards that any snapshot names."""
     names: set[str] = set()
     for file in sorted(store.snapshots.glob("*.duckdb")):
-        with duckdb.connect(str(file), read_only=True) as con:
+        with open_guarded(file) as con:
             rows = con.execute("SELECT path FROM shards UNION SELECT shard FROM plans WHERE done")
             names.update(row[0] for row in rows.fetchall())
             tables = con.execute("SELECT table_name FROM duckdb_tables()").fetchall()
@@ -156,7 +156,7 @@ def _both(store: Store, old: str, new: str | None) -> Iterator[duckdb.DuckDBPyCo
         for alias, path in (("old", snapshot_path(store, old)), ("new", later)):
             quoted = str(path).replace("'", "''")
             con.execute(f"ATTACH '{quoted}' AS {alias} (READ_ONLY)")
-        yield con
+        yield guard(con)
 
 
 # name: (key as text, table, columns that are compared)

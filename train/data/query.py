@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from avstore.manifests.errors import query_error
 from avstore.manifests.library import OpenStore
 from avstore.manifests.shard_reader import Shard
 from avstore.manifests.store import StoreError
@@ -127,7 +128,7 @@ def sample_list(
                 companions=companions,
             )
         except duckdb.Error as error:
-            raise StoreError(f"the query failed: {error}") from error
+            raise query_error(error) from error
 
 
 def _check_arguments(store: object, features: object, segments: str | None) -> None:
@@ -154,9 +155,10 @@ def _select_clips(
     weighted = "weight" in selected.columns
     columns = ["sum(weight)::DOUBLE AS weight" if weighted else "NULL::DOUBLE AS weight"]
     columns += [f"bit_or({mask}) AS {mask}" for mask in masks]
-    con.execute(
+    selected.query(
+        "selected",
         f"CREATE TEMP TABLE wanted AS SELECT clip_id::VARCHAR AS clip_id, {', '.join(columns)} "
-        "FROM selected WHERE clip_id IS NOT NULL GROUP BY ALL"
+        "FROM selected WHERE clip_id IS NOT NULL GROUP BY ALL",
     )
     if weighted:
         bad = con.execute(
