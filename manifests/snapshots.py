@@ -16,7 +16,9 @@ import duckdb
 
 from avstore.manifests.catalogue import guard, open_guarded, open_read
 from avstore.manifests.ledger import now
+from avstore.manifests.schema import sql_name
 from avstore.manifests.store import Store, StoreError, committing, file_sha256
+from avstore.manifests.streams import sql_literal
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -154,8 +156,7 @@ def _both(store: Store, old: str, new: str | None) -> Iterator[duckdb.DuckDBPyCo
     later = snapshot_path(store, new) if new else store.manifest
     with duckdb.connect() as con:
         for alias, path in (("old", snapshot_path(store, old)), ("new", later)):
-            quoted = str(path).replace("'", "''")
-            con.execute(f"ATTACH '{quoted}' AS {alias} (READ_ONLY)")
+            con.execute(f"ATTACH {sql_literal(str(path))} AS {sql_name(alias)} (READ_ONLY)")
         yield guard(con)
 
 

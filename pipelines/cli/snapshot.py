@@ -6,8 +6,8 @@ import typer
 from rich.table import Table
 
 from avstore.manifests.store import find_store
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, StoreOption
-from avstore.pipelines.cli.progress import console
 
 app = typer.Typer(
     no_args_is_help=True,

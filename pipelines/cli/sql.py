@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from avstore.manifests.store import StoreError, committing, find_store
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, ManifestOption
-from avstore.pipelines.cli.progress import console
 
 if TYPE_CHECKING:
     import duckdb
@@ -100,12 +101,12 @@ def _print_records(rows: list[tuple[Any, ...]], columns: list[str]) -> None:
     name_width = max(map(len, columns))
     out = console()
     for number, row in enumerate(rows, start=1):
-        out.print(f"[bold]row {number}[/bold]")
+        out.print(Text(f"row {number}", "bold"))
         for name, value in zip(columns, row, strict=True):
             text = "" if value is None else str(value)
             width = max(out.width - name_width - 4, 20)
             short = text if len(text) <= width else f"{text[: width - 1]}…"
-            out.print(f"  {name:<{name_width}}  {short}", markup=False, soft_wrap=True)
+            out.print(f"  {name:<{name_width}}  {short}", soft_wrap=True)
 
 
 def _writer_of(output: Path) -> "_Write":

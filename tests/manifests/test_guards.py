@@ -204,3 +204,27 @@ def test_sql_writes_files_only_by_its_own_option(
             "sql", f"FROM read_csv('{secret}')", "--store", store.root, "--unsafe"
         ).stdout
     )
+
+
+def test_names_with_quotes_are_names(store: Store) -> None:
+    done = run_avstore("stats", "o'x", "--store", store.root, check=False)
+    assert done.returncode == 2
+    assert "dataset = 'o''x'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    opened = open_store(store.root)
+    with pytest.raises(StoreError, match='have no x" y'):
+        sample_list(opened, "FROM trainable", features=['x" y'])
+
+
+def test_labels_and_reasons_with_markup_are_printed_as_they_are(store: Store) -> None:
+    with duckdb.connect(str(store.manifest)) as con:
+        con.execute("UPDATE clips SET labels = ['[/red]', '[generic] x'] WHERE position = 0")
+        con.execute("UPDATE status SET verdict = '[/red]' WHERE clip_id = 'toy/k00002'")
+        con.execute("UPDATE shards SET path = 'shards/[/red].tar' WHERE path LIKE '%000000.tar'")
+    sql = "SELECT labels FROM clips WHERE position = 0"
+    labels = run_avstore("sql", sql, "--store", store.root).stdout
+    assert "['[/red]', '[generic] x']" in labels
+    assert "[/red]" in run_avstore("status", "--store", store.root).stdout
+    found = run_avstore("verify", "--store", store.root, check=False)
+    assert found.returncode == 1
+    assert "shards/[/red].tar is in the manifest but not on disk" in found.stdout
