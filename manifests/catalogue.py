@@ -7,6 +7,7 @@ shard, and a killed writer leaves the last published state.
 import fcntl
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,12 +24,48 @@ from avstore.manifests.store import Store, StoreError, sync_folder
 _MEMORY_BYTES = 5 << 29
 
 
-def open_read(store: Store, wait_s: float = 0.0) -> duckdb.DuckDBPyConnection:
+# A connection that answers queries reaches its own database and temporary files, nothing else.
+_GUARDS = (
+    "SET enable_external_access = false",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET allow_community_extensions = false",
+    "SET lock_configuration = true",  # last: nothing can be set after it
+)
+_guarding = threading.Lock()
+
+
+def guard(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Close off files, network and extensions from a connection for good; return it.
+
+    The settings belong to the open database: connections of this process to the same file share
+    them.
+    """
+    with _guarding:
+        if con.execute("SELECT current_setting('lock_configuration')").fetchall() != [(True,)]:
+            con.execute("SET enable_progress_bar = false")
+            for setting in _GUARDS:
+                con.execute(setting)
+    return con
+
+
+def open_guarded(path: Path) -> duckdb.DuckDBPyConnection:
+    """Open a manifest or snapshot read-only, without access to anything outside it."""
+    return guard(duckdb.connect(str(path), read_only=True))
+
+
+def open_read(
+    store: Store, wait_s: float = 0.0, *, unsafe: bool = False
+) -> duckdb.DuckDBPyConnection:
     """Return a read-only connection to the published manifest.
+
+    Its queries and the manifest's views cannot read or write files, use the network, load
+    extensions or change settings.
 
     Args:
         store: The store's paths.
         wait_s: Seconds to wait while another program holds the file open for writing.
+        unsafe: Allow all of that, for a query and a manifest that you trust.
 
     Raises:
         StoreBusyError: Another program still holds the file after `wait_s`.
@@ -37,30 +74,32 @@ def open_read(store: Store, wait_s: float = 0.0) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            return _open_read(store)
+            return _open_read(store, unsafe)
         except StoreBusyError:
             if time.monotonic() >= deadline:
                 raise
         time.sleep(0.1)
 
 
-def _open_read(store: Store) -> duckdb.DuckDBPyConnection:
+def _open_read(store: Store, unsafe: bool) -> duckdb.DuckDBPyConnection:
     if not store.manifest.is_file():
         raise StoreError(
             f"no manifest at {store.manifest}; build one (make vggsound-shards), or rebuild it "
             f"from the shards (avstore index --store {store.root})"
         )
-    con = _connect(store, store.manifest, read_only=True)
+    con = _connect(store, store.manifest, read_only=True, unsafe=unsafe)
     if schema.schema_version(con) == schema.SCHEMA_VERSION:
         return con
     con.close()
     with writing(store, wait_s=60), open_write(store) as writer:  # migrate an older manifest
         writer.publish()
-    return _connect(store, store.manifest, read_only=True)
+    return _connect(store, store.manifest, read_only=True, unsafe=unsafe)
 
 
-def _connect(store: Store, path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
+def _connect(store: Store, path: Path, read_only: bool, unsafe: bool) -> duckdb.DuckDBPyConnection:
     try:
+        if not unsafe:
+            return open_guarded(path)
         con = duckdb.connect(str(path), read_only=read_only)
         con.execute("SET enable_progress_bar = false")
         return con
@@ -149,7 +188,7 @@ def open_write(store: Store, fresh: bool = False) -> Iterator[Writer]:
     if store.manifest.is_file() and not fresh:
         _copy(store.manifest, store.work)
     try:
-        con = _connect(store, store.work, read_only=False)
+        con = _connect(store, store.work, read_only=False, unsafe=True)
     except StoreError:
         _drop_working_copy(store)
         raise

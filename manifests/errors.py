@@ -2,6 +2,10 @@
 
 import errno
 
+import duckdb
+
+from avstore.manifests.store import StoreError
+
 
 def describe_os_error(error: OSError) -> str:
     """Return the file, the reason and what to do, in one line."""
@@ -22,3 +26,14 @@ def is_client_error(error: BaseException) -> bool:
 def first_sentence(error: BaseException) -> str:
     """Return an error's first sentence; some libraries raise paragraphs of advice."""
     return (str(error).splitlines() or [type(error).__name__])[0].split(". ", 1)[0]
+
+
+def query_error(error: duckdb.Error) -> StoreError:
+    """Return the error of a query with DuckDB's message, and what to do if it was not allowed."""
+    hint = ""
+    if isinstance(error, duckdb.PermissionException):
+        hint = (
+            "\nqueries reach the manifest only: pass values as parameters, write rows with avstore "
+            "sql --output FILE, or, if you trust query and manifest, use avstore sql --unsafe"
+        )
+    return StoreError(f"the query failed: {error}{hint}")

@@ -18,7 +18,8 @@ import duckdb
 import pyarrow as pa
 
 from avstore.manifests import snapshots, stored_clips
-from avstore.manifests.catalogue import open_read
+from avstore.manifests.catalogue import open_guarded, open_read
+from avstore.manifests.errors import query_error
 from avstore.manifests.shard_reader import Reader, open_reader
 from avstore.manifests.store import Store, StoreError, find_store
 from avstore.manifests.stored_clips import StoredSample
@@ -122,12 +123,14 @@ class OpenStore:
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return a new read-only DuckDB connection, waiting while the file is locked.
 
+        Its queries reach the manifest and Arrow tables that you register, no files and no network.
+
         Raises:
             StoreBusyError: Another program held the manifest for longer than 30 s.
             StoreError: The manifest is missing or cannot be read.
         """
         if self.manifest != self.paths.manifest:
-            return duckdb.connect(str(self.manifest), read_only=True)
+            return open_guarded(self.manifest)
         return open_read(self.paths, LOCK_WAIT_S)
 
     def query(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> QueryResult:
@@ -145,7 +148,7 @@ class OpenStore:
                 found = con.sql(sql, params=params or None)
                 return QueryResult(pa.table({}) if found is None else found.to_arrow_table())
         except duckdb.Error as error:
-            raise StoreError(f"the query failed: {error}") from error
+            raise query_error(error) from error
 
     def sample(self, clip_id: str, recipe: str | None = None) -> StoredSample:
         """Read all members of a clip and check their CRC-32.

@@ -9,6 +9,7 @@ from avstore.manifests import annotation_sets as annotations
 from avstore.manifests import ledger
 from avstore.manifests.catalogue import Writer
 from avstore.manifests.ingest import ingest_features, ingest_sidecars, refresh_status, transaction
+from avstore.manifests.schema import sql_name
 from avstore.manifests.store import Store, StoreError, sidecar_of
 
 
@@ -51,7 +52,7 @@ def _clear(con: duckdb.DuckDBPyConnection) -> None:
         "SELECT table_name FROM duckdb_tables() WHERE NOT temporary AND table_name <> 'meta'"
     ).fetchall()
     for (table,) in tables:
-        con.execute(f"DELETE FROM {table}")
+        con.execute(f"DELETE FROM {sql_name(table)}")
 
 
 def not_dropped(con: duckdb.DuckDBPyConnection, store: Store, sidecars: list[Path]) -> list[Path]:

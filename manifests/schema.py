@@ -9,6 +9,18 @@ from avstore.manifests.store import StoreError
 
 SCHEMA_VERSION = 4
 
+# What a manifest defines beside its tables, as (kind, name, SQL).
+_DEFINITIONS = """
+SELECT 'view' AS kind, schema_name, view_name AS name, sql FROM duckdb_views()
+WHERE NOT internal AND NOT temporary AND database_name = current_database()
+UNION ALL
+SELECT CASE function_type WHEN 'macro' THEN 'macro' ELSE 'macro table' END, schema_name,
+       function_name, macro_definition || ' ' || parameters::VARCHAR
+FROM duckdb_functions()
+WHERE NOT internal AND database_name = current_database()
+  AND function_type IN ('macro', 'table_macro')
+"""
+
 
 def schema_version(con: duckdb.DuckDBPyConnection) -> int:
     """Return the manifest's schema version, 0 for an empty database.
@@ -34,10 +46,12 @@ def create_schema(con: duckdb.DuckDBPyConnection) -> None:
     found = schema_version(con)
     con.begin()
     try:
+        _drop_definitions(con)
         con.execute(_sql("schema.sql"))
         for number in range(found + 1 if found else SCHEMA_VERSION + 1, SCHEMA_VERSION + 1):
             con.execute(_sql(f"migrations/{number:03d}.sql"))
-        con.execute(_sql("views.sql"))
+        for views in ("views.sql", "views_tasks.sql", "views_leakage.sql"):
+            con.execute(_sql(views))
         if found != SCHEMA_VERSION:
             con.execute("DELETE FROM meta")
             con.execute("INSERT INTO meta VALUES (?)", [SCHEMA_VERSION])
@@ -47,6 +61,33 @@ def create_schema(con: duckdb.DuckDBPyConnection) -> None:
         con.rollback()
         raise
     con.commit()
+
+
+def definitions(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Return the SQL of the manifest's views and macros by kind and name, such as `view missing`.
+
+    A name outside the main schema has the schema's name before it.
+    """
+    rows = con.execute(_DEFINITIONS).fetchall()
+    return {
+        f"{kind} {name}" if schema == "main" else f"{kind} {schema}.{name}": sql
+        for kind, schema, name, sql in rows
+    }
+
+
+def _drop_definitions(con: duckdb.DuckDBPyConnection) -> None:
+    """Drop views and macros, which the code creates again; those of others never run in a writer.
+
+    `task_clips` stays: it follows from the table `tasks`.
+    """
+    for kind, schema, name, _ in con.execute(_DEFINITIONS).fetchall():
+        if (kind, name) != ("view", "task_clips"):
+            con.execute(f"DROP {kind} IF EXISTS {sql_name(schema)}.{sql_name(name)}")
+
+
+def sql_name(name: str) -> str:
+    """Return a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _sql(name: str) -> str:

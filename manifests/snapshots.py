@@ -14,9 +14,11 @@ from pathlib import Path
 
 import duckdb
 
-from avstore.manifests.catalogue import open_read
+from avstore.manifests.catalogue import guard, open_guarded, open_read
 from avstore.manifests.ledger import now
+from avstore.manifests.schema import sql_name
 from avstore.manifests.store import Store, StoreError, committing, file_sha256
+from avstore.manifests.streams import sql_literal
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -96,7 +98,7 @@ def create_snapshot(store: Store, name: str, note: str = "") -> Snapshot:
     with store.manifest.open("rb") as source, committing(file) as target:
         shutil.copyfileobj(source, target, 1 << 22)
     file.chmod(0o444)
-    with duckdb.connect(str(file), read_only=True) as con:
+    with open_guarded(file) as con:
         clips, samples, shards, features = con.execute(
             "SELECT (SELECT count(*) FROM clips), (SELECT count(*) FROM samples), "
             "(SELECT count(*) FROM shards), (SELECT count(*) FROM features)"
@@ -139,7 +141,7 @@ def pinned_shards(store: Store) -> set[str]:
     """Return the base and companion shards that any snapshot names."""
     names: set[str] = set()
     for file in sorted(store.snapshots.glob("*.duckdb")):
-        with duckdb.connect(str(file), read_only=True) as con:
+        with open_guarded(file) as con:
             rows = con.execute("SELECT path FROM shards UNION SELECT shard FROM plans WHERE done")
             names.update(row[0] for row in rows.fetchall())
             tables = con.execute("SELECT table_name FROM duckdb_tables()").fetchall()
@@ -154,9 +156,8 @@ def _both(store: Store, old: str, new: str | None) -> Iterator[duckdb.DuckDBPyCo
     later = snapshot_path(store, new) if new else store.manifest
     with duckdb.connect() as con:
         for alias, path in (("old", snapshot_path(store, old)), ("new", later)):
-            quoted = str(path).replace("'", "''")
-            con.execute(f"ATTACH '{quoted}' AS {alias} (READ_ONLY)")
-        yield con
+            con.execute(f"ATTACH {sql_literal(str(path))} AS {sql_name(alias)} (READ_ONLY)")
+        yield guard(con)
 
 
 # name: (key as text, table, columns that are compared)

@@ -47,7 +47,8 @@ def position_span(
         found, first, last = _one(
             con,
             f"SELECT count(*), min(position), max(position) FROM clips "
-            f"WHERE position BETWEEN {low} AND {high} AND clip_id IN (SELECT clip_id FROM {table})",
+            f"WHERE position BETWEEN {int(low)} AND {int(high)} "
+            f"AND clip_id IN (SELECT clip_id FROM {table})",
         )
         if found == count:
             return first, last

@@ -1,9 +1,13 @@
 """Register task streams in the manifest: rows of `tasks` and the view `task_clips`."""
 
-from importlib.resources import files
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import duckdb
 
+from avstore.manifests import schema
+from avstore.manifests.catalogue import guard
 from avstore.manifests.streams import (
     ROLES,
     StreamError,
@@ -23,56 +27,79 @@ __all__ = [
     "register_stream",
 ]
 
+_LOG = logging.getLogger("avstore")
 _EMPTY = (
     "SELECT NULL::VARCHAR AS stream, NULL::INTEGER AS position, NULL::VARCHAR AS task, "
     "NULL::VARCHAR AS role, NULL::VARCHAR AS clip_id WHERE false"
 )
 
 
-def create_base_views(con: duckdb.DuckDBPyConnection) -> None:
-    """Create the views that task queries select from."""
-    for name in ("views_tasks.sql", "views_leakage.sql"):
-        con.execute(files("avstore.manifests").joinpath(name).read_text())
+@contextmanager
+def empty_manifest() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a guarded connection to an empty manifest in memory, with the code's views."""
+    with duckdb.connect() as con:
+        schema.create_schema(con)
+        yield guard(con)
 
 
 def register_stream(con: duckdb.DuckDBPyConnection, stream: StreamSpec) -> None:
     """Write a stream's tasks to the table `tasks`, replacing a stream of the same name.
 
     Raises:
-        StreamError: A task's query fails or returns no column `clip_id`.
+        StreamError: A task's query fails, returns no column `clip_id`, or reaches beyond the
+            manifest.
     """
-    create_base_views(con)
     rows = [
         (stream.name, position, task.task, role, query)
         for position, task in enumerate(stream.tasks)
         for role, query in task.queries.items()
     ]
-    for name, _, task_name, role, query in rows:
-        _check(con, query, f"stream {name!r}, task {task_name!r}, {role}")
+    with empty_manifest() as empty:
+        for name, _, task_name, role, query in rows:
+            if why := _refusal(empty, query):
+                where = f"stream {name!r}, task {task_name!r}, {role}"
+                raise StreamError(f"{where}: {why}\n  {query}")
     con.execute("DELETE FROM tasks WHERE stream = ?", [stream.name])
     if rows:
         con.executemany("INSERT INTO tasks VALUES (?, ?, ?, ?, ?)", rows)
 
 
-def _check(con: duckdb.DuckDBPyConnection, query: str, where: str) -> None:
+def _refusal(empty: duckdb.DuckDBPyConnection, query: str) -> str | None:
+    """Return why a query cannot be part of a view, or None; `empty` is an empty manifest."""
     try:
-        columns = con.execute(f"SELECT * FROM ({query}\n) LIMIT 0").description or []
+        select = f"SELECT * FROM ({query}\n) LIMIT 0"
+        if len(empty.extract_statements(select)) != 1:
+            return "more than one statement; write one SELECT"
+        columns = empty.execute(select).description or []
     except duckdb.Error as error:
-        raise StreamError(f"{where}: {str(error).splitlines()[0]}\n  {query}") from error
+        return str(error).splitlines()[0]
     if "clip_id" not in [column[0] for column in columns]:
-        raise StreamError(f"{where}: the query returns no column clip_id\n  {query}")
+        return "the query returns no column clip_id"
+    return None
 
 
 def create_task_view(con: duckdb.DuckDBPyConnection) -> None:
     """Create or replace the view `task_clips` (stream, position, task, role, clip_id).
 
-    It has one row per clip, task and role, and follows the clips as they are stored.
+    It has one row per clip, task and role, and follows the clips as they are stored. A query that
+    fails or reaches beyond the manifest is left out with a warning.
     """
-    create_base_views(con)
-    rows = con.execute("SELECT * FROM tasks ORDER BY ALL").fetchall()
+    rows = _usable(con.execute("SELECT * FROM tasks ORDER BY ALL").fetchall())
     parts = [
         f"SELECT DISTINCT {sql_literal(stream)} AS stream, {int(position)} AS position, "
         f"{sql_literal(task)} AS task, {sql_literal(role)} AS role, clip_id FROM ({query}\n)"
         for stream, position, task, role, query in rows
     ]
     con.execute("CREATE OR REPLACE VIEW task_clips AS " + " UNION ALL ".join(parts or [_EMPTY]))
+
+
+def _usable(rows: list[tuple[str, int, str, str, str]]) -> list[tuple[str, int, str, str, str]]:
+    """Return the rows of `tasks` whose queries can be part of the view; warn about the others."""
+    usable = []
+    with empty_manifest() as empty:
+        for row in rows:
+            if why := _refusal(empty, row[-1]):
+                _LOG.warning("stream %r, task %r, %s is left out: %s", row[0], *row[2:4], why)
+            else:
+                usable.append(row)
+    return usable

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
+from avstore.manifests import schema, tasks
 from avstore.manifests.store import Store, file_sha256, shard_of, sidecar_of
 
 # Members of a companion: offset, size and CRC-32 (None: not read) by name.
@@ -43,6 +44,7 @@ def verify(
         checksums: Also read every shard and check its sha256, or the CRC-32 of its features.
         progress: Called with 1 after each base shard.
     """
+    yield from _definitions(con)
     yield from _accounts(con)
     yield from _leftovers(con, store)
     for row in con.execute(
@@ -52,6 +54,26 @@ def verify(
         if progress:
             progress(1)
     yield from _companions(con, store, checksums)
+
+
+# Views that a manifest without task streams lacks if an older version wrote it.
+_OPTIONAL = {f"view {x}" for x in ("task_clips", "stored_clips", "shared_sources", "leaking_clips")}
+
+
+def _definitions(con: duckdb.DuckDBPyConnection) -> Iterator[Problem]:
+    """Yield views and macros that differ from the code's, as a manifest of others may have."""
+    streams = con.execute("SELECT * FROM tasks").fetchall()
+    with tasks.empty_manifest() as code:
+        if streams:
+            code.executemany("INSERT INTO tasks VALUES (?, ?, ?, ?, ?)", streams)
+        tasks.create_task_view(code)
+        expected = schema.definitions(code)
+    found = schema.definitions(con)
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name) and (name in found or name not in _OPTIONAL):
+            how = "differs from this version's" if name in expected else "is not one of avstore's"
+            how = how if name in found else "is missing"
+            yield Problem("manifest.duckdb", f"{name} {how} (avstore index)")
 
 
 def _accounts(con: duckdb.DuckDBPyConnection) -> Iterator[Problem]:

@@ -24,6 +24,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from avstore.manifests import terminal
 from avstore.train import checkpoint
 from avstore.train.data import open_store, steps_per_epoch
 from avstore.train.errors import UserError, exit_code, make_folder
@@ -86,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code, as `avstore.train.errors.exit_code` does."""
     args = parse(argv)
     return exit_code(
-        lambda signals: evaluate(args, Console(highlight=False, soft_wrap=True), signals),
+        lambda signals: evaluate(args, terminal.console(), signals),
         "the same command continues from the last complete epoch",
     )
 

@@ -74,8 +74,15 @@ class Display:
         if not (on and self.console.is_terminal):
             yield self
             return
-        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining()]
-        with Progress(*columns, TextColumn("{task.fields[facts]}"), console=self.console) as bar:
+        columns = [
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Remaining(),
+        ]
+        with Progress(
+            *columns, TextColumn("{task.fields[facts]}", markup=False), console=self.console
+        ) as bar:
             self._bar = bar
             self._task = bar.add_task("", total=self.total, completed=self.done, facts="")
             yield self

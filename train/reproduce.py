@@ -21,9 +21,9 @@ if __package__ in (None, ""):  # run as a file: import the package from the repo
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback between runs
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from avstore.manifests import terminal
 from avstore.train import run
 from avstore.train.checkpoint import write_atomically
 from avstore.train.config import load_config
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     comparison = {m: method_summary(args.out, m, args.seeds) for m in methods}
     write_atomically(args.out / "comparison.json", json.dumps(comparison, indent=2).encode())
     plot_comparison(args.out / "comparison.png", comparison)
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal.console()
     console.print(comparison_table(comparison))
     minutes = (time.perf_counter() - started) / 60
     console.print(f"{minutes:.0f} minutes; plot {args.out / 'comparison.png'}")

@@ -26,6 +26,7 @@ if __package__ in (None, ""):  # run as a file: import the package from the repo
 import torch
 from rich.console import Console
 
+from avstore.manifests import terminal
 from avstore.train import checkpoint, dist
 from avstore.train.batch_show import RECORD, run_record
 from avstore.train.config import Config, config_names, load_config
@@ -87,7 +88,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code, as `avstore.train.errors.exit_code` does."""
     args = parse(argv)
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal.console()
     try:
         return exit_code(
             lambda signals: train(args, console, signals),

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, DatasetArgument, ExitCode, StoreOption
-from avstore.pipelines.cli.progress import console
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Fetch and check annotation files."
@@ -71,7 +71,7 @@ def check(
             out.print(f"  {name} {value}: {clips}")
     shown = parsed.bad_rows[:limit] if limit else parsed.bad_rows
     for bad in shown:
-        out.print(f"{bad.file} row {bad.row}: {bad.reason}", markup=False)
+        out.print(f"{bad.file} row {bad.row}: {bad.reason}")
     if len(parsed.bad_rows) > len(shown):
         out.print(f"… {len(parsed.bad_rows)} bad rows in total (--limit 0 prints all)")
     if parsed.bad_rows:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, StoredDatasetArgument, StoreOption
-from avstore.pipelines.cli.progress import console
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,7 +28,7 @@ def export(
 
     with open_read(find_store(store)) as con:
         count = export_availability(con, dataset, target)
-    console().print(f"{count:,} clips written to {target}", markup=False)
+    console().print(f"{count:,} clips written to {target}")
 
 
 @app.command("compare", epilog="Example: avstore availability compare ours.parquet theirs.csv")
@@ -42,4 +42,4 @@ def compare(
 
     out = console()
     for line in describe_comparison(compare_availability(a, b), a.name, b.name, classes):
-        out.print(line, markup=False)
+        out.print(line)

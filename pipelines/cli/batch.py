@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import JsonOption
-from avstore.pipelines.cli.progress import console
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Show the batches of a training run."
@@ -42,5 +42,5 @@ def show(
     for row in rows:
         labels, members = ", ".join(map(str, row["labels"])), " ".join(row["members"])
         table.add_row(row["clip_id"], labels, row["shard"], str(row["offset"]), members)
-    console().print(f"task {rows[0]['task']}, epoch {rows[0]['epoch'] + 1}", markup=False)
+    console().print(f"task {rows[0]['task']}, epoch {rows[0]['epoch'] + 1}")
     console().print(table)

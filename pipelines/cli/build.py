@@ -10,8 +10,9 @@ from rich.console import Console
 
 from avstore.datasets.spec import AnnotationError, DatasetSpec
 from avstore.manifests.store import Store, StoreError
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, DatasetArgument, StoreOption, WaitOption
-from avstore.pipelines.cli.progress import bar, console
+from avstore.pipelines.cli.progress import bar
 
 if TYPE_CHECKING:
     from avstore.pipelines.build.driver import BuildResult
@@ -146,7 +147,7 @@ def _published_files(spec: DatasetSpec, store: Path, out: Console) -> tuple[Path
         raise AnnotationError(
             f"{error}; give the annotation files with ANNOTATIONS=/path/to/file (--annotations)"
         ) from error
-    out.print(f"annotations: {len(fetched)} published files in {folder}", markup=False)
+    out.print(f"annotations: {len(fetched)} published files in {folder}")
     return tuple(file.path for file in fetched)
 
 

@@ -8,8 +8,8 @@ import typer
 from rich.table import Table
 
 from avstore.datasets.spec import DatasetSpec
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DatasetArgument
-from avstore.pipelines.cli.progress import console
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="List datasets and print their data cards."
@@ -52,7 +52,7 @@ def card(
     if out is None:
         typer.echo(text, nl=False)
     else:
-        console().print(str(write_text(out, text)), markup=False)
+        console().print(str(write_text(out, text)))
 
 
 def _counts(store: Path | None, spec: DatasetSpec) -> Mapping[str, Mapping[str, int]] | None:

@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
     StoredDatasetArgument,
     StoreOption,
     WaitOption,
 )
-from avstore.pipelines.cli.progress import console
 
 app = typer.Typer(add_completion=False)
 

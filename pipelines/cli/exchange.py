@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
     ClipsRecipeOption,
@@ -15,7 +16,7 @@ from avstore.pipelines.cli.options import (
     StoreOption,
     WaitOption,
 )
-from avstore.pipelines.cli.progress import bar, console
+from avstore.pipelines.cli.progress import bar
 
 if TYPE_CHECKING:
     from avstore.manifests.library import OpenStore
@@ -89,7 +90,7 @@ def export_to(
                 files = write_media(opened, clips, out, FolderLayout(kind, chosen), recipe, advance)
             progress.print(f"{files} media files of {len(clips)} clips in {out}")
     for path in written:
-        progress.print(str(path), markup=False)
+        progress.print(str(path))
 
 
 @app.command("describe", epilog="Example: avstore exchange describe vggsound --store data")
@@ -113,7 +114,7 @@ def describe(
         written = write_croissant(opened, spec, out or store)
         written.append(write_text((out or store) / "README.md", hugging_face_card(opened, spec)))
     for path in written:
-        console().print(str(path), markup=False)
+        console().print(str(path))
 
 
 def _require_stored(opened: "OpenStore", dataset: str) -> None:
@@ -163,4 +164,4 @@ def _print_result(done: "ImportResult") -> None:
         f"{done.known} already stored, {len(done.unknown)} not published"
     )
     for name in done.unknown[:5]:
-        out.print(f"  not published: {name}", markup=False)
+        out.print(f"  not published: {name}")

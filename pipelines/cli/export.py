@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, AddressOption, ClipsRecipeOption
-from avstore.pipelines.cli.progress import console
 
 app = typer.Typer(add_completion=False)
 

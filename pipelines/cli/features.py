@@ -10,6 +10,7 @@ import typer
 from rich.table import Column, Table
 
 from avstore.manifests.store import Store, StoreError, find_store
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
     ExitCode,
@@ -17,7 +18,7 @@ from avstore.pipelines.cli.options import (
     StoreOption,
     WaitOption,
 )
-from avstore.pipelines.cli.progress import bar, console
+from avstore.pipelines.cli.progress import bar
 
 if TYPE_CHECKING:
     from avstore.pipelines.features.driver import FeatureOptions, FeatureResult
@@ -184,7 +185,7 @@ def _print_built(built: "FeatureResult") -> bool:
     else:
         console().print(f"{name}: {built.clips} clips in {built.shards} shards of {built.folder}")
     for problem in built.problems:
-        console().print(f"not done: {problem}", markup=False)
+        console().print(f"not done: {problem}")
     return bool(built.problems)
 
 
@@ -206,7 +207,7 @@ def diff(
         result = compare_features(con, found, old, new, clips)
     out = console()
     for line in result.lines or ["the settings are the same"]:
-        out.print(line, markup=False)
+        out.print(line)
     out.print(
         f"of {result.clips} clips: {result.equal} equal, {result.other_shape} of different shape; "
         f"largest difference {result.largest:.3g}, mean cosine {result.cosine:.6f}"

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, StoreOption, WaitOption
-from avstore.pipelines.cli.progress import console
 
 app = typer.Typer(add_completion=False)
 
@@ -34,7 +34,7 @@ def run(
         with open_read(found) as con:
             items = find_garbage(con, found)
         for item in items:
-            out.print(f"{item.path}  {item.bytes} bytes  {item.why}", markup=False)
+            out.print(f"{item.path}  {item.bytes} bytes  {item.why}")
         total = sum(item.bytes for item in items)
         if delete:
             collect_garbage(found, items)

@@ -4,10 +4,11 @@ from collections.abc import Container
 from pathlib import Path
 
 import typer
+from rich.text import Text
 
 from avstore.manifests.store import Store, StoreError, remove_temporaries
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption, WaitOption
-from avstore.pipelines.cli.progress import console
 
 app = typer.Typer(add_completion=False)
 
@@ -29,7 +30,8 @@ def run(store: StoreOption = DEFAULT_STORE, wait: WaitOption = 0.0) -> None:
         left_out = unusable_sidecars(found, [*found.sidecars(), *found.feature_sidecars()])
         count = rebuild_manifest(found, left_out)
     for sidecar, reason in left_out.items():
-        out.print(f"[red]{sidecar.relative_to(found.root)}[/red] {reason}; left out")
+        name = str(sidecar.relative_to(found.root))
+        out.print(Text.assemble((name, "red"), f" {reason}; left out"))
     out.print(f"{found.manifest} rebuilt from {count} sidecars and the ledger")
     if left_out:
         out.print("run the same build (or avstore features build) again to write them again")

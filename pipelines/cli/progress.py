@@ -1,6 +1,5 @@
 """Show progress: a bar on a terminal, otherwise a line every ten seconds."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,15 +36,15 @@ def bar(console: Console, title: str, total: int, unit: str = "clips") -> Iterat
             yield advance
         return
     columns = (
-        TextColumn(f"{title:<9}"),
+        TextColumn("{task.description:<9}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit),
+        TextColumn("{task.fields[unit]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=False) as progress:
-        task = progress.add_task(title, total=total)
+        task = progress.add_task(title, total=total, unit=unit)
         yield lambda steps: progress.advance(task, steps)
 
 
@@ -63,8 +62,3 @@ def _lines(console: Console, title: str, total: int, unit: str) -> Iterator[Adva
 
     yield advance
     console.print(f"{title}: {done} of {total} {unit}, {time.monotonic() - started:.1f} s")
-
-
-def console() -> Console:
-    """Return a console on standard output; standard error is for errors only."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True)

@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from avstore.manifests.terminal import console
 
 if TYPE_CHECKING:
     from avstore.pipelines.extract.recipe import Recipe
@@ -25,7 +26,7 @@ def list_recipes() -> None:
         recipe = load_recipe(name)
         audio = f"{recipe.audio.rate / 1000:g} kHz, {recipe.fbank.mels} mels"
         table.add_row(name, recipe.fp8, _frames_text(recipe), audio, recipe.title)
-    Console().print(table)
+    console().print(table)
 
 
 @app.command("show", epilog="Example: avstore recipe show stella")

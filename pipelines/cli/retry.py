@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
     StoredDatasetArgument,
     StoreOption,
     WaitOption,
 )
-from avstore.pipelines.cli.progress import console
 
 app = typer.Typer(add_completion=False)
 _EXAMPLES = 5
@@ -43,11 +43,11 @@ def run(
     found_store = find_store(store)
     clips = matching_failures(found_store, dataset, where)
     for clip_id, reason, message in clips[:_EXAMPLES]:
-        out.print(f"  {clip_id}  {reason}  {message}", markup=False)
+        out.print(f"  {clip_id}  {reason}  {message}")
     if len(clips) > _EXAMPLES:
         out.print(f"  … and {len(clips) - _EXAMPLES:,} more")
     if not clips:
-        out.print(f"no clip of {dataset} that could not be fetched matches: {where}", markup=False)
+        out.print(f"no clip of {dataset} that could not be fetched matches: {where}")
         out.print(
             "(A clip whose file was rejected, for example as too_short, is not fetched again: "
             "replace the file and build again.)"

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from avstore.manifests.store import StoreError, find_store
+from avstore.manifests.store import find_store
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, StoreOption
-from avstore.pipelines.cli.progress import console
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -74,15 +74,17 @@ def query_snapshot(
     import duckdb
 
     from avstore.manifests import snapshots
+    from avstore.manifests.catalogue import open_guarded
+    from avstore.manifests.errors import query_error
 
     path = snapshots.snapshot_path(find_store(store), name)
     try:
-        with duckdb.connect(str(path), read_only=True) as con:
+        with open_guarded(path) as con:
             cursor = con.execute(query)
             columns = [column[0] for column in cursor.description]
             rows = cursor.fetchall()
     except duckdb.Error as error:
-        raise StoreError(f"the query failed: {error}") from error
+        raise query_error(error) from error
     table = Table(*columns, box=None, header_style="bold")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row))

@@ -1,16 +1,19 @@
 """avstore sql: query the manifest."""
 
 import sys
+from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
-from avstore.manifests.store import StoreError, find_store
+from avstore.manifests.store import StoreError, committing, find_store
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, ManifestOption
-from avstore.pipelines.cli.progress import console
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,27 +34,49 @@ class RowFormat(StrEnum):
 def run(
     query: Annotated[str, typer.Argument(help="SQL over the manifest's tables and views.")],
     store: ManifestOption = DEFAULT_STORE,
-    output: Annotated[RowFormat, typer.Option("--format", help="Output format.")] = RowFormat.TABLE,
+    row_format: Annotated[
+        RowFormat, typer.Option("--format", help="Output format.")
+    ] = RowFormat.TABLE,
     limit: Annotated[int, typer.Option(help="Rows of a table to print; 0 prints all.")] = 100,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="File to write all rows to: .csv, .json or .parquet."),
+    ] = None,
+    unsafe: Annotated[
+        bool,
+        typer.Option(
+            "--unsafe",
+            help="Let the query and the manifest's views read and write files, use the network and "
+            "load extensions.",
+        ),
+    ] = False,
 ) -> None:
-    """Run a SQL query against the manifest, read-only."""
+    """Run a SQL query against the manifest, read-only.
+
+    The query reaches the manifest only, no files and no network.
+    """
     import duckdb
 
     from avstore.manifests.catalogue import open_read
+    from avstore.manifests.errors import query_error
 
     if not query.strip():
         raise StoreError("the query is empty; write one, such as FROM trainable LIMIT 5")
-    with open_read(find_store(store)) as con:
+    write = _writer_of(output) if output else None
+    with open_read(find_store(store), unsafe=unsafe) as con:
         try:
             result = con.sql(query)
             if result is None:  # a statement without rows
                 return
-            if output is RowFormat.TABLE:
+            if output and write:
+                with committing(output) as file:
+                    write(result, file)
+            elif row_format is RowFormat.TABLE:
                 _print_table(result, limit)
             else:
-                _write(result, output)
+                _WRITERS[f".{row_format}"](result, sys.stdout.buffer)
         except duckdb.Error as error:
-            raise StoreError(f"the query failed: {error}") from error
+            raise query_error(error) from error
 
 
 def _print_table(result: "duckdb.DuckDBPyRelation", limit: int) -> None:
@@ -76,19 +101,38 @@ def _print_records(rows: list[tuple[Any, ...]], columns: list[str]) -> None:
     name_width = max(map(len, columns))
     out = console()
     for number, row in enumerate(rows, start=1):
-        out.print(f"[bold]row {number}[/bold]")
+        out.print(Text(f"row {number}", "bold"))
         for name, value in zip(columns, row, strict=True):
             text = "" if value is None else str(value)
             width = max(out.width - name_width - 4, 20)
             short = text if len(text) <= width else f"{text[: width - 1]}…"
-            out.print(f"  {name:<{name_width}}  {short}", markup=False, soft_wrap=True)
+            out.print(f"  {name:<{name_width}}  {short}", soft_wrap=True)
 
 
-def _write(result: "duckdb.DuckDBPyRelation", output: RowFormat) -> None:
-    """Write rows as CSV or JSON to standard output."""
-    frame = result.to_df()
-    if output is RowFormat.CSV:
-        frame.to_csv(sys.stdout, index=False)
-    else:
-        sys.stdout.write(frame.to_json(orient="records", date_format="iso"))
-        sys.stdout.write("\n")
+def _writer_of(output: Path) -> "_Write":
+    """Return the function that writes rows in the format of a file's suffix.
+
+    Raises:
+        StoreError: The suffix is not one of .csv, .json and .parquet.
+    """
+    if (write := _WRITERS.get(output.suffix.lower())) is None:
+        raise StoreError(f"{output} does not end in .csv, .json or .parquet; choose such a name")
+    return write
+
+
+def _write_csv(result: "duckdb.DuckDBPyRelation", file: BinaryIO) -> None:
+    file.write(result.to_df().to_csv(index=False).encode())
+
+
+def _write_json(result: "duckdb.DuckDBPyRelation", file: BinaryIO) -> None:
+    file.write(result.to_df().to_json(orient="records", date_format="iso").encode() + b"\n")
+
+
+def _write_parquet(result: "duckdb.DuckDBPyRelation", file: BinaryIO) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(result.to_arrow_table(), file, compression="zstd")
+
+
+_Write = Callable[["duckdb.DuckDBPyRelation", BinaryIO], None]
+_WRITERS: dict[str, _Write] = {".csv": _write_csv, ".json": _write_json, ".parquet": _write_parquet}

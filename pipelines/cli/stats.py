@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from avstore.manifests.store import StoreError
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
     ClipsRecipeOption,
@@ -12,7 +13,7 @@ from avstore.pipelines.cli.options import (
     StoreOption,
     WaitOption,
 )
-from avstore.pipelines.cli.progress import bar, console
+from avstore.pipelines.cli.progress import bar
 
 app = typer.Typer(add_completion=False)
 
@@ -37,11 +38,12 @@ def run(
     """
     from avstore.manifests import statistics
     from avstore.manifests.ledger import now
+    from avstore.manifests.streams import sql_literal
     from avstore.train import data
 
     opened = data.open_store(store)
     query = sql or (
-        f"SELECT clip_id FROM trainable WHERE dataset = '{dataset}' AND split = 'train'"
+        f"SELECT clip_id FROM trainable WHERE dataset = {sql_literal(dataset)} AND split = 'train'"
     )
     samples = data.sample_list(opened, query, recipe=recipe)
     stages = dict(samples.stages)

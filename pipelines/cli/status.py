@@ -3,10 +3,11 @@
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from avstore.manifests.store import Store, StoreError, find_store
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, ManifestOption
-from avstore.pipelines.cli.progress import console
 
 app = typer.Typer(add_completion=False)
 
@@ -30,7 +31,7 @@ def run(
     out = console()
     if eta:
         for line in _eta_lines(find_store(store), dataset):
-            out.print(line, markup=False)
+            out.print(line)
         return
     with open_read(find_store(store)) as con:
         stages = accounts(con, dataset)
@@ -40,7 +41,8 @@ def run(
         if not stages:
             out.print(f"{store} holds no dataset yet")
         for each in stages:
-            out.print(f"[bold]{each.dataset}[/bold] {each.stage}: {counts_text(each)}")
+            counts = f" {each.stage}: {counts_text(each)}"
+            out.print(Text.assemble((each.dataset, "bold"), counts))
             for status, reason, clips in reasons(con, each.dataset, each.stage):
                 out.print(f"  {clips:>7} {reason:<16} {status}")
 

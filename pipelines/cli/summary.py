@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests.account import Account, reasons
@@ -30,7 +31,8 @@ def print_summary(
 ) -> None:
     """Print the clips stored and not stored with reasons, unusable rows and files, and shards."""
     account = next(a for a in built.accounts if a.stage == built.stage)
-    out.print(f"\n[bold]{spec.title}[/bold], {spec.version}: {counts_text(account)}")
+    counts = f", {spec.version}: {counts_text(account)}"
+    out.print(Text.assemble("\n", (spec.title, "bold"), counts))
     for status, reason, clips in reasons(con, spec.name, built.stage):
         out.print(f"  {clips:>7} {reason:<16} {_STATUS_TEXT.get(status, status)}")
     if built.bad_rows:
@@ -49,7 +51,7 @@ def print_summary(
         if count > 1:
             subject = f"{count} media files in the source match"
         example = f"{':' if count == 1 else ', such as'} {unmatched[0]}"
-        out.print(f"{subject} no clip's name{example}", markup=False)
+        out.print(f"{subject} no clip's name{example}")
     if orphans := _orphans(con, spec.name):
         out.print(f"{orphans} stored clips are no longer in the annotations; no query returns them")
     folder, size, count = _shards(con, spec.name, built.stage)

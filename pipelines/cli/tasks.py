@@ -8,8 +8,8 @@ import typer
 from rich.table import Table
 
 from avstore.manifests.store import StoreError, find_store
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption, WaitOption
-from avstore.pipelines.cli.progress import console
 
 if TYPE_CHECKING:
     from avstore.manifests.task_report import TaskReport, TaskSize
@@ -51,7 +51,7 @@ def show(
     if queries:
         with open_read(find_store(store)) as con:
             for position, task, role, query in registered_queries(con, stream):
-                console().print(f"-- {position} {task}, {role}\n{query};\n", markup=False)
+                console().print(f"-- {position} {task}, {role}\n{query};\n")
         return
     _print(
         ("position", "task", "role", "stored", "published", "classes"),
@@ -100,7 +100,7 @@ def plot(
 
     path = output or find_store(store).reports / f"tasks-{stream}.png"
     plot_tasks(_report(store, stream), path)
-    console().print(str(path), markup=False)
+    console().print(str(path))
 
 
 @app.command("add", epilog="Example: avstore tasks add vggsound-ci")

@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from avstore.manifests.store import Store, find_store
+from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption
-from avstore.pipelines.cli.progress import bar, console
+from avstore.pipelines.cli.progress import bar
 
 app = typer.Typer(add_completion=False)
 
@@ -38,7 +40,7 @@ def run(
         with bar(out, "verify", int(shards), "shards") as advance:
             problems = list(verify(con, found, checksums, advance))
     for problem in problems:
-        out.print(f"[red]{problem.where}[/red] {problem.what}")
+        out.print(Text.assemble((problem.where, "red"), f" {problem.what}"))
     if not problems:
         out.print(f"{shards} shards with {clips} clips: all match the manifest")
         return

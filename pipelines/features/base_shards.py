@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from avstore.manifests.ingest import ingest_features, transaction
 from avstore.manifests.store import Store, StoreError, sidecar_of
@@ -207,12 +209,9 @@ def _relabelled(
 
 
 def _read_sidecars(con: duckdb.DuckDBPyConnection, store: Store, shards: Sequence[str]) -> None:
-    """Read the companions' sidecars into the temporary table `companions`."""
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE companions AS "
-        "SELECT * FROM read_parquet(?, union_by_name = true)",
-        [[str(store.root / sidecar_of(shard)) for shard in shards]],
-    )
+    """Read the companions' sidecars as the temporary view `companions`."""
+    tables = [pq.read_table(store.root / sidecar_of(shard)) for shard in shards]
+    con.register("companions", pa.concat_tables(tables, promote_options="permissive"))
 
 
 def clip_labels(con: duckdb.DuckDBPyConnection, dataset: str) -> ClipLabels:

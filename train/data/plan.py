@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from avstore.manifests.library import OpenStore
 from avstore.manifests.store import StoreError
+from avstore.manifests.streams import sql_literal
 from avstore.train.data.mixture import QuerySource, sources
 from avstore.train.data.order import Indices, Rows
 from avstore.train.data.rng import Purpose, generator, permutation, uniform, words
@@ -307,9 +308,8 @@ def _stream_queries(store: OpenStore, stream: str, role: str) -> dict[str, str]:
             f"the store has no stream {stream!r} with the role {role!r}; it has "
             f"{', '.join(known) or 'none'} (add one by avstore tasks add)"
         )
-    quoted = stream.replace("'", "''"), role.replace("'", "''")
     return {
-        row["task"]: "SELECT clip_id FROM task_clips WHERE stream = '{}' AND role = '{}' "
-        "AND position = {}".format(*quoted, row["position"])
+        row["task"]: f"SELECT clip_id FROM task_clips WHERE stream = {sql_literal(stream)} "
+        f"AND role = {sql_literal(role)} AND position = {int(row['position'])}"
         for row in rows
     }

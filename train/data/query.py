@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from avstore.manifests.errors import query_error
 from avstore.manifests.library import OpenStore
+from avstore.manifests.schema import sql_name
 from avstore.manifests.shard_reader import Shard
 from avstore.manifests.store import StoreError
 from avstore.train.data.samples import MemberLayout, SampleList, SharedTable, fingerprint_of
@@ -104,7 +106,7 @@ def sample_list(
             stages = _choose_stages(con, recipe)
             con.execute(_SHARDS)
             companions, columns, joins = _find_features(con, features)
-            columns = "".join(f", w.{mask}" for mask in masks) + columns
+            columns = "".join(f", w.{sql_name(mask)}" for mask in masks) + columns
             layouts = _layouts(con) if ranges else []
             table = _rows(con, layouts, segments, columns, joins)
             if not table.num_rows:
@@ -127,7 +129,7 @@ def sample_list(
                 companions=companions,
             )
         except duckdb.Error as error:
-            raise StoreError(f"the query failed: {error}") from error
+            raise query_error(error) from error
 
 
 def _check_arguments(store: object, features: object, segments: str | None) -> None:
@@ -153,10 +155,11 @@ def _select_clips(
         )
     weighted = "weight" in selected.columns
     columns = ["sum(weight)::DOUBLE AS weight" if weighted else "NULL::DOUBLE AS weight"]
-    columns += [f"bit_or({mask}) AS {mask}" for mask in masks]
-    con.execute(
+    columns += [f"bit_or({sql_name(mask)}) AS {sql_name(mask)}" for mask in masks]
+    selected.query(
+        "selected",
         f"CREATE TEMP TABLE wanted AS SELECT clip_id::VARCHAR AS clip_id, {', '.join(columns)} "
-        "FROM selected WHERE clip_id IS NOT NULL GROUP BY ALL"
+        "FROM selected WHERE clip_id IS NOT NULL GROUP BY ALL",
     )
     if weighted:
         bad = con.execute(
@@ -220,8 +223,8 @@ def _find_features(
         for (path,) in found:
             companions.setdefault(path, len(companions))
         for column in ("start", "size", "crc32"):
-            columns += f', f{number}.{column} AS "{feature} {column}"'
-        columns += f', n{number}.number AS "{feature} shard"'
+            columns += f", f{number}.{column} AS {sql_name(f'{feature} {column}')}"
+        columns += f", n{number}.number AS {sql_name(f'{feature} shard')}"
         joins += (
             f" LEFT JOIN feature_{number} f{number} ON f{number}.clip_id = w.clip_id"
             f" LEFT JOIN companion_numbers n{number} ON n{number}.path = f{number}.shard"

@@ -1,0 +1,14 @@
+"""The console that every command prints to: data is text, never markup."""
+
+import sys
+
+from rich.console import Console
+
+
+def console() -> Console:
+    """Return a console on standard output; standard error is for errors only.
+
+    Square brackets and `:names:` in what it prints are plain text, in table cells too. To style
+    words, print `rich.text.Text.assemble((words, "bold"), rest)`.
+    """
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True, markup=False, emoji=False)
