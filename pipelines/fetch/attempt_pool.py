@@ -77,7 +77,9 @@ class AttemptPool:
             self._push(request, 0.0)
         if self.limiter.paused:
             _LOG.warning(
-                "fetching waits: an earlier run was paused by %s", self.limiter.pause_reason()
+                "fetching waits for %s: an earlier run was paused by %s",
+                format_duration(self.limiter.wait_s()),
+                self.limiter.pause_reason(),
             )
         pool = ThreadPoolExecutor(self.options.workers, thread_name_prefix="fetch")
         try:
@@ -158,7 +160,8 @@ class AttemptPool:
             self._stop = FetchStopped(
                 "fetching stopped: it was paused for more than max_pause_s "
                 f"({format_duration(self.options.max_pause_s)}) by {self.limiter.pause_reason()}. "
-                "No clip was marked as failed; run the same command again later"
+                "No clip was marked as failed; run the same command again later: it tries one clip "
+                f"in {format_duration(self.limiter.wait_s())}"
             )
         return result
 

@@ -70,7 +70,10 @@ class RemoteFolderSource:
         protocol = protocol if isinstance(protocol, str) else protocol[0]
         state = self.downloads.raw.parent.parent / "state" / f"fetch-{protocol}.json"
         limiter = RateLimiter(
-            state, self.options.rate_per_hour or 0.0, wait_scale=self.options.wait_scale
+            state,
+            self.options.rate_per_hour or 0.0,
+            wait_scale=self.options.wait_scale,
+            max_pause_s=self.options.max_pause_s,
         )
         disk = DiskGuard(self.downloads.raw, self.options.min_free_bytes)
         yield from AttemptPool(self._attempt, limiter, self.options, disk).run(pending)

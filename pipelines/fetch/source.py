@@ -98,7 +98,7 @@ class FetchOptions:
         patience_s: Seconds that an otherwise idle run waits for a clip that may be retried; a
             clip that is due later is left to the next run.
         max_pause_s: Seconds that a rate limit, a bot check or a lost network may last before
-            the run stops.
+            the run stops, and the longest wait that a server can ask for.
         wait_scale: Factor on every waiting time of the retry policies.
         abort_share: The run stops when at least this share of the last `abort_window` attempts
             failed with the same verdict; 1.1 means never.

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import queue
 import select
@@ -207,8 +208,9 @@ def parse_retry_after(header: str | None) -> float | None:
     if not header:
         return None
     with contextlib.suppress(ValueError):
-        return max(0.0, float(header))
-    with contextlib.suppress(ValueError, TypeError):
+        seconds = float(header)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
         return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
     return None
 

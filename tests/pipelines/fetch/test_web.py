@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import av
@@ -19,6 +20,7 @@ import numpy as np
 import psutil
 import pytest
 
+from avstore.manifests.ledger import now
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch import web
 from avstore.pipelines.fetch.guards import FetchStopped
@@ -212,6 +214,26 @@ def test_a_pause_longer_than_max_pause_s_stops_the_run(server, tmp_path: Path) -
     assert not any(row.charged for row in rows)
     state = json.loads((tmp_path / "state" / "fetch-urls.json").read_text())
     assert state["failures"] > 0
+
+
+def test_an_absurd_retry_after_is_capped_and_the_next_run_tries(server, tmp_path: Path) -> None:
+    options = replace(QUICK, max_pause_s=1.0)
+    limited = make_request("a", url=f"{server.url}/1x429-999999999/a.mp4")
+    rows, stop = fetch_until_stopped(tmp_path, [limited], options)
+    assert "asks to wait 1.16e+04 days, more than max_pause_s (1 s)" in stop
+    assert rows[0].not_before < now() + timedelta(seconds=60)
+    rows = fetch(tmp_path, [limited], options)
+    assert rows[-1].status == "stored"
+
+
+@pytest.mark.parametrize("wish", ["999999999", "1e300", "inf", "nan", "soon"])
+def test_a_server_that_is_down_cannot_put_a_clip_off_for_decades(
+    server, tmp_path: Path, wish: str
+) -> None:
+    options = replace(QUICK, max_pause_s=1.0)
+    rows = fetch(tmp_path, [make_request("b", url=f"{server.url}/1x503-{wish}/a.mp4")], options)
+    assert rows[0].not_before < now() + timedelta(seconds=60)
+    assert rows[-1].status == "stored"
 
 
 @pytest.fixture(scope="module")
