@@ -8,6 +8,7 @@ and file errors. A message that no rule matches is `unknown`.
 import errno
 import re
 
+from avstore.manifests.redact import redact
 from avstore.manifests.verdicts import Verdict
 
 V = Verdict
@@ -128,8 +129,8 @@ def classify_os_error(error: OSError) -> Verdict:
 
 
 def error_text(error: BaseException | None) -> str:
-    """Return an exception as 'Type: message'."""
-    return f"{type(error).__name__}: {error}"
+    """Return an exception as 'Type: message', without credentials."""
+    return redact(f"{type(error).__name__}: {error}")
 
 
 def _http_status(text: str) -> int | None:

@@ -18,6 +18,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from avstore.manifests.redact import redact
 from avstore.pipelines.fetch.error_classification import error_text
 from avstore.pipelines.fetch.source import SourceError
 
@@ -44,17 +45,27 @@ class RemoteFile:
     Attributes:
         fs: The file system.
         path: The path in the file system.
-        url: The URL or local path as the user would write it.
+        url: The URL or local path for messages, without credentials.
     """
 
     fs: Any
     path: str
     url: str
 
+    def __post_init__(self) -> None:
+        """Hide the credentials of the URL."""
+        object.__setattr__(self, "url", redact(self.url))
+
+    @property
+    def query(self) -> str:
+        """The query of an http(s) URL with its '?', as of a presigned address, or ''."""
+        path, mark, query = self.path.partition("?")
+        return mark + query if path.startswith(("http://", "https://")) else ""
+
     @property
     def name(self) -> str:
-        """The last part of the path."""
-        return self.path.rstrip("/").rsplit("/", 1)[-1]
+        """The last part of the path, without the query."""
+        return self.path.removesuffix(self.query).rstrip("/").rsplit("/", 1)[-1]
 
 
 def open_location(url: str, storage: Mapping[str, Mapping[str, Any]]) -> RemoteFile:

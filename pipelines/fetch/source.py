@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from avstore.datasets.spec import MediaName
+from avstore.manifests.redact import redact
 from avstore.manifests.verdicts import Status, Verdict
 
 #: At most 360 lines, with audio, in a container that can be cut without re-encoding; the last
@@ -75,6 +76,10 @@ class FetchResult:
     not_before: datetime | None = None
     sha256: str | None = None
     bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        """Hide the credentials of addresses in the message, which is recorded and printed."""
+        object.__setattr__(self, "message", redact(self.message))
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,9 @@ class MediaSource(Protocol):
 
 class SourceError(Exception):
     """A source that cannot be used: what is wrong, the value, what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
 
 
 class MachineError(SourceError):

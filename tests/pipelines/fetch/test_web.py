@@ -236,6 +236,12 @@ def test_a_server_that_is_down_cannot_put_a_clip_off_for_decades(
     assert rows[-1].status == "stored"
 
 
+def test_a_proxys_password_is_not_in_the_message(server, tmp_path: Path) -> None:
+    options = replace(QUICK, proxy="http://me:pa55w0rd@127.0.0.1:9")
+    rows = fetch(tmp_path, [make_request("b", url="http://me:pa55w0rd@localhost/a.mp4")], options)
+    assert "pa55w0rd" not in repr(rows)
+
+
 @pytest.fixture(scope="module")
 def long_videos(tmp_path_factory) -> Path:
     """Return a folder of 30 s videos with key frames every 5 s.
