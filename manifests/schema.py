@@ -7,7 +7,7 @@ import duckdb
 from avstore.manifests.status import refresh_status
 from avstore.manifests.store import StoreError
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 def schema_version(con: duckdb.DuckDBPyConnection) -> int:

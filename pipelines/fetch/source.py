@@ -31,6 +31,7 @@ class MediaRequest:
         names: File stems under which the clip may be found, preferred first.
         url: The clip's own URL, where the dataset publishes one.
         attempts: Attempts already charged to the clip.
+        verdicts: The verdicts that these attempts met.
     """
 
     clip_id: str
@@ -41,6 +42,7 @@ class MediaRequest:
     names: tuple[MediaName, ...]
     url: str | None = None
     attempts: int = 0
+    verdicts: frozenset[Verdict] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
