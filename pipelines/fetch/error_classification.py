@@ -30,6 +30,9 @@ class AttemptError(Exception):
         self.retry_after_s = retry_after_s
 
 
+#: The message for a download that was stopped at `max_bytes`.
+TOO_LARGE = "refused: the download exceeds max_bytes"
+
 #: (pattern, verdict). Rate limits and bot checks come first: they must never be classified as a
 #: missing video.
 RULES: tuple[tuple[str, Verdict], ...] = (
@@ -43,6 +46,8 @@ RULES: tuple[tuple[str, Verdict], ...] = (
     (r"login required by the (website|server) \(bot", V.BOT_CHECK),
     # -- this machine
     (r"no space left on device|disk quota exceeded|errno 28\b|errno 122\b", V.DISK_FULL),
+    # A file that reached max_bytes; FFmpeg is ended by SIGXFSZ then.
+    (r"exceeds max_bytes|file too large|errno 27\b|ffmpeg exited with code -25\b", V.UNDECODABLE),
     # -- the video: access
     (r"members[- ]only|join this channel|available to this channel's members", V.MEMBERS_ONLY),
     (r"requires payment|premium members|rent(ing)? or buy|purchase (this|it)", V.MEMBERS_ONLY),

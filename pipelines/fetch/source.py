@@ -93,7 +93,7 @@ class FetchOptions:
         rate_per_hour: Attempts started per hour over all workers; None uses the source's
             default, 0 sets no limit.
         timeout_s: Seconds after which one attempt is killed.
-        max_bytes: Largest accepted file of one clip.
+        max_bytes: Largest accepted file of one clip. A download is stopped there.
         min_free_bytes: Free disk space in bytes below which fetching stops.
         format: yt-dlp's format selection.
         cookies_file: Path of a cookies.txt file for yt-dlp.

@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import queue
+import resource
 import signal
 import sys
 import threading
@@ -23,6 +24,8 @@ from yt_dlp import YoutubeDL
 from yt_dlp.postprocessor.common import PostProcessor
 from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 from yt_dlp.utils import YoutubeDLError, download_range_func
+
+from avstore.pipelines.fetch.error_classification import TOO_LARGE
 
 _OPTIONS: dict[str, Any] = {
     "outtmpl": "media.%(ext)s",
@@ -38,6 +41,7 @@ _OPTIONS: dict[str, Any] = {
     "retries": 0,
     "extractor_retries": 0,
     "fragment_retries": 2,
+    "skip_unavailable_fragments": False,
     "socket_timeout": 20.0,
     # YouTube computes media URLs in JavaScript; any installed runtime may run it.
     "js_runtimes": {"deno": {}, "node": {}, "bun": {}},
@@ -53,7 +57,7 @@ class Downloader:
     def __init__(self, options: dict[str, Any]) -> None:
         self.refused: str | None = None
         self.job: dict[str, Any] = {}
-        params = {**_OPTIONS, **options, "logger": _SilentLogger(), "match_filter": self._refuse}
+        params = {**_OPTIONS, **options, "logger": _Logger(self), "match_filter": self._refuse}
         if browser := params.pop("cookies_browser", None):
             params["cookiesfrombrowser"] = tuple(browser.split(":"))
         # yt-dlp's check for partial downloads ignores the option; its command line sets this
@@ -73,7 +77,9 @@ class Downloader:
         try:
             info = self.ydl.extract_info(job["url"])
         except YoutubeDLError as error:
-            return error_answer(error)
+            if not self.refused:
+                return error_answer(error)
+            info = None
         if self.refused:
             return {"error": self.refused, "status": None, "retry_after": None}
         return _download_answer(info, job)
@@ -163,13 +169,20 @@ def error_answer(error: BaseException) -> dict[str, Any]:
     return {"error": message, "status": status, "retry_after": retry_after}
 
 
-class _SilentLogger:
-    """A logger that drops yt-dlp's messages: its errors also arrive as exceptions."""
+class _Logger:
+    """A logger that drops yt-dlp's messages, as its errors also arrive as exceptions.
 
-    def debug(self, message: str) -> None: ...
-    def info(self, message: str) -> None: ...
-    def warning(self, message: str) -> None: ...
-    def error(self, message: str) -> None: ...
+    Only that a file reached `max_filesize` arrives as a message alone.
+    """
+
+    def __init__(self, downloader: Downloader) -> None:
+        self.downloader = downloader
+
+    def debug(self, message: str) -> None:
+        if "larger than max-filesize" in message or "File too large" in message:
+            self.downloader.refused = f"{TOO_LARGE}: {message.strip()}"
+
+    info = warning = error = debug
 
 
 def _read_jobs(jobs: "queue.SimpleQueue[str]") -> None:
@@ -189,6 +202,8 @@ def main() -> None:
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
     options = json.loads(jobs.get())
+    if limit := options.get("max_filesize"):  # also of FFmpeg's files and of endless bodies
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     downloader: Downloader | None = Downloader(options)
     answers.write("{}\n")
     answers.flush()

@@ -1,5 +1,6 @@
 """Fetch URLs with yt-dlp's generic extractor from a local server that misbehaves."""
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -8,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
@@ -112,6 +114,40 @@ def test_a_download_that_does_not_end_is_killed(server, tmp_path: Path) -> None:
     assert [row.verdict for row in rows] == [V.TIMEOUT] * 5
     assert "killed" in rows[0].message
     assert time.monotonic() - began < 240, "the whole download would take ten minutes"
+
+
+@pytest.mark.parametrize("path", ["endless/a.mp4", "ok/a.m3u8"])
+def test_an_endless_body_is_stopped_at_max_bytes(server, tmp_path: Path, path: str) -> None:
+    to_ts = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", server.folder / "a.mp4"]
+    subprocess.run([*to_ts, "-c", "copy", server.folder / "a.ts"], check=True)
+    (server.folder / "a.m3u8").write_text(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n/endless/a.ts\n#EXT-X-ENDLIST\n"
+    )
+    request = make_request("a", url=f"{server.url}/{path}")
+    options, largest = replace(QUICK, max_bytes=20 << 20), 0
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal largest
+        while not done.wait(0.005):
+            with contextlib.suppress(OSError):
+                size = sum(f.stat().st_size for f in (tmp_path / "raw").rglob("*") if f.is_file())
+                largest = max(largest, size)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    rows = fetch(tmp_path, [request], options)
+    done.set()
+    watcher.join()
+    assert [row.verdict for row in rows] == [V.UNDECODABLE], rows[0].message
+    assert largest <= 2 * options.max_bytes + (2 << 20)
+
+
+def test_a_file_larger_than_max_bytes_is_refused_without_reading_it(server, tmp_path) -> None:
+    rows = fetch(tmp_path, [make_request("a", url=f"{server.url}/ok/a.mp4")],
+                 replace(QUICK, max_bytes=1000))  # fmt: skip
+    assert [row.verdict for row in rows] == [V.UNDECODABLE]
+    assert "max_bytes" in rows[0].message
 
 
 @pytest.mark.parametrize("behaviour", ["2x500", "1xreset", "3x503-0", "4xreset", "norange"])
