@@ -72,6 +72,7 @@ RULES: tuple[tuple[str, Verdict], ...] = (
      r"(this )?content isn't available|invalid video id|incomplete youtube id|not a valid video|"
      r"drm protected|has been hidden", V.NOT_FOUND),
     (r"these seconds do not exist", V.NOT_FOUND),
+    (r"is at the private address", V.NOT_FOUND),
     # -- the network
     (r"name or service not known|nodename nor servname|failure in name resolution|"
      r"failed to resolve|getaddrinfo|name resolution|no address associated", V.DNS),

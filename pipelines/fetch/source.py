@@ -99,6 +99,8 @@ class FetchOptions:
         cookies_file: Path of a cookies.txt file for yt-dlp.
         cookies_browser: Browser whose cookies yt-dlp reads (`firefox`, `chrome:Profile 1`).
         proxy: Proxy URL for yt-dlp.
+        allow_private: Whether clips on the web may come from loopback and private addresses,
+            also by redirects and in playlists. With a proxy, the proxy decides.
         source_address: Local IP address that yt-dlp binds to.
         extractor_args: yt-dlp's extractor arguments (PO tokens, player clients).
         ytdlp: Any other options of `yt_dlp.YoutubeDL`.
@@ -122,6 +124,7 @@ class FetchOptions:
     cookies_file: str | None = None
     cookies_browser: str | None = None
     proxy: str | None = None
+    allow_private: bool = False
     source_address: str | None = None
     extractor_args: Mapping[str, Mapping[str, list[str]]] = field(default_factory=dict)
     ytdlp: Mapping[str, Any] = field(default_factory=dict)

@@ -213,6 +213,7 @@ def ytdlp_options(options: FetchOptions) -> dict[str, Any]:
         "cookies_browser": options.cookies_browser,
         "max_filesize": options.max_bytes,
         "proxy": options.proxy,
+        "allow_private": options.allow_private,
         "source_address": options.source_address,
         "extractor_args": {ie: dict(args) for ie, args in options.extractor_args.items()} or None,
         "ffmpeg_location": imageio_ffmpeg.get_ffmpeg_exe(),

@@ -19,13 +19,15 @@ import sys
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies
 
 from yt_dlp import YoutubeDL
 from yt_dlp.postprocessor.common import PostProcessor
 from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 from yt_dlp.utils import YoutubeDLError, download_range_func
 
-from avstore.pipelines.fetch.error_classification import TOO_LARGE
+from avstore.pipelines.fetch.address_guard import AddressGuard, PrivateAddressError
+from avstore.pipelines.fetch.error_classification import TOO_LARGE, error_text
 
 _OPTIONS: dict[str, Any] = {
     "outtmpl": "media.%(ext)s",
@@ -58,6 +60,8 @@ class Downloader:
         self.refused: str | None = None
         self.job: dict[str, Any] = {}
         params = {**_OPTIONS, **options, "logger": _Logger(self), "match_filter": self._refuse}
+        guarded = not params.pop("allow_private", False) and not params.get("proxy")
+        self.guard = _start_guard(params) if guarded and not getproxies() else None
         if browser := params.pop("cookies_browser", None):
             params["cookiesfrombrowser"] = tuple(browser.split(":"))
         # yt-dlp's check for partial downloads ignores the option; its command line sets this
@@ -69,6 +73,8 @@ class Downloader:
     def download(self, job: dict[str, Any]) -> dict[str, Any]:
         """Run one job and return its answer; a failure is an answer with 'error'."""
         self.job, self.refused = job, None
+        if self.guard:
+            self.guard.errors.clear()
         os.chdir(job["folder"])
         self.ydl.params.pop("download_ranges", None)
         if job["end"] is not None:
@@ -78,11 +84,21 @@ class Downloader:
             info = self.ydl.extract_info(job["url"])
         except YoutubeDLError as error:
             if not self.refused:
-                return error_answer(error)
+                return self._network_error() or error_answer(error)
             info = None
+        if self.guard and any(isinstance(e, PrivateAddressError) for e in self.guard.errors):
+            return self._network_error() or {}
         if self.refused:
             return {"error": self.refused, "status": None, "retry_after": None}
         return _download_answer(info, job)
+
+    def _network_error(self) -> dict[str, Any] | None:
+        """Return the answer for a connection that the guard could not open, or None."""
+        if not self.guard or not self.guard.errors:
+            return None
+        error = self.guard.errors[0]
+        text = str(error) if isinstance(error, PrivateAddressError) else error_text(error)
+        return {"error": text, "status": None, "retry_after": None}
 
     def _refuse(self, info: dict[str, Any], incomplete: bool = False) -> str | None:
         """Return why yt-dlp must not download a video, or None.
@@ -102,6 +118,15 @@ class Downloader:
                 f"{duration:g} s long"
             )
         return self.refused
+
+
+def _start_guard(params: dict[str, Any]) -> AddressGuard:
+    """Let yt-dlp, and FFmpeg below it, connect through an AddressGuard alone."""
+    guard = AddressGuard(params.pop("source_address", None))
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ.pop(name, None)
+    params["proxy"] = guard.url
+    return guard
 
 
 class _Cutter(PostProcessor):  # type: ignore[misc,no-any-unimported]

@@ -198,6 +198,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
+    def serve_to(self, address: str, _: str) -> None:
+        """Redirect to an address."""
+        self.send_response(302)
+        self.send_header("Location", address)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def content(self, name: str) -> bytes | None:
         """Return a file of the folder, or None."""
         path = self.server.folder / name
