@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avstore.manifests.columns import table_schema
+from avstore.manifests.redact import redact, redact_values
 from avstore.manifests.store import Store, committing
 
 
@@ -60,8 +61,8 @@ def new_run(command: str, config: dict[str, object]) -> RunRecord:
     }
     return RunRecord(
         run_id=f"{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
-        command=command,
-        config=json.dumps(config, sort_keys=True, default=str),
+        command=redact(command),
+        config=json.dumps(redact_values(config), sort_keys=True, default=str),
         git_commit=_git_commit(),
         host=json.dumps(host, sort_keys=True),
         started_at=started,

@@ -1,5 +1,7 @@
 """The closed list of verdicts and the policy of each."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -88,3 +90,17 @@ POLICIES: dict[Verdict, VerdictPolicy] = {
     Verdict.BLACK: _FLAGGED,
     Verdict.UNKNOWN: VerdictPolicy("retryable", 300.0, 3),
 }
+
+
+def attempts_exhausted(verdicts: Iterable[Verdict], attempts: int) -> bool:
+    """Return whether a clip was tried as often as it may be.
+
+    It is given up as soon as its charged attempts reach the smallest limit among the verdicts that
+    they met, in whichever order and in however many runs.
+
+    Args:
+        verdicts: The verdicts of the charged attempts since the last retry.
+        attempts: The number of these attempts.
+    """
+    limits = [POLICIES[verdict].max_attempts for verdict in verdicts]
+    return attempts >= min((limit for limit in limits if limit is not None), default=math.inf)

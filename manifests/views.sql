@@ -55,7 +55,7 @@ FROM runs r JOIN status t ON t.updated_at >= r.started_at
 ORDER BY r.started_at, t.updated_at;
 
 -- The latest fetch attempt of each clip, and the number of attempts charged since the last retry
--- (avstore retry adds a row with outcome 'pending').
+-- (avstore retry adds a row with outcome 'pending'), with the verdicts that they met.
 CREATE OR REPLACE VIEW last_fetch AS
 WITH chances AS (
     SELECT clip_id, max(started_at) FILTER (outcome = 'pending') AS given_at
@@ -64,7 +64,10 @@ WITH chances AS (
 SELECT a.clip_id, a.outcome, a.error_class, a.path, a.offset_s, a.not_before, a.started_at,
        a.tool_version,
        count(*) FILTER (a.charged AND (g.given_at IS NULL OR a.started_at > g.given_at))
-           OVER (PARTITION BY a.clip_id) AS attempts
+           OVER (PARTITION BY a.clip_id) AS attempts,
+       list(a.error_class) FILTER (a.charged AND a.outcome = 'retryable'
+                                   AND (g.given_at IS NULL OR a.started_at > g.given_at))
+           OVER (PARTITION BY a.clip_id) AS verdicts
 FROM attempts a JOIN chances g USING (clip_id)
 WHERE a.stage = 'fetch'
 QUALIFY row_number() OVER (PARTITION BY a.clip_id ORDER BY a.started_at DESC) = 1;

@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from avstore import __version__
+from avstore.manifests.redact import redact
 from avstore.pipelines import cli
 from avstore.pipelines.cli.options import ExitCode
 
@@ -101,7 +102,7 @@ def main() -> None:
         message, code = _explain(error)
         if message is None:
             raise
-        print(f"avstore: {message}", file=sys.stderr)
+        print(f"avstore: {redact(message)}", file=sys.stderr)
     if code == ExitCode.INTERRUPTED:  # Typer returns it for Ctrl-C
         raise KeyboardInterrupt
     sys.exit(code or ExitCode.OK)

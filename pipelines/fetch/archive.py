@@ -99,7 +99,7 @@ class ArchiveSource:
         spool = self.downloads.scratch("archive")
         disk = DiskGuard(self.downloads.raw, self.options.min_free_bytes)
         try:
-            parts = with_ranges(archive.parts, spool)
+            parts = with_ranges(archive.parts, spool, lambda _: disk.check())
             with ConcatenatedFile(parts, self.options.wait_scale) as file:
                 for member in iter_members(file, archive.label):
                     found = [m for m in matches.get(member.stem, ())

@@ -46,7 +46,7 @@ def group_archives(files: Sequence[RemoteFile]) -> list[Archive]:
         if _ARCHIVE_NAME.fullmatch(file.name):
             archives.append(Archive(file.url, (file,)))
         elif match := _match_part(file.name):
-            whole = file.url.removesuffix(file.name) + match["whole"]
+            whole = file.url.partition("?")[0].removesuffix(file.name) + match["whole"]
             number = match["number"].lower()
             split.setdefault(whole, []).append((_part_index(number), number, file))
     for whole, parts in split.items():
@@ -58,9 +58,12 @@ def group_archives(files: Sequence[RemoteFile]) -> list[Archive]:
 
 
 def find_parts(file: RemoteFile) -> list[RemoteFile]:
-    """Return all parts of the split archive that `file` belongs to, or just `file`."""
+    """Return all parts of the split archive that `file` belongs to, or just `file`.
+
+    An address with a query is one file: a signature is valid for no other.
+    """
     match = _match_part(file.name)
-    if not match:
+    if not match or file.query:
         return [file]
     folder = file.path.removesuffix(file.name)
     base = file.url.removesuffix(file.name)

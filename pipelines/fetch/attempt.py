@@ -1,5 +1,6 @@
 """Run one attempt to fetch a clip and turn its end into a `FetchResult`."""
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from avstore.pipelines.fetch.error_classification import (
     classify_os_error,
     error_text,
 )
+from avstore.pipelines.fetch.rate_limit import format_duration
 from avstore.pipelines.fetch.source import FetchResult, MediaRequest
 
 #: The wait doubles with every charged attempt, at most this often.
@@ -60,6 +62,7 @@ def run_attempt(
     download: Callable[[MediaRequest], tuple[DownloadedFile, str]],
     tool: str,
     wait_scale: float = 1.0,
+    max_pause_s: float = math.inf,
 ) -> Attempt:
     """Try once to fetch a clip.
 
@@ -68,6 +71,7 @@ def run_attempt(
         download: Returns the committed file and a note; raises AttemptError or OSError.
         tool: The `tool_version` of the result.
         wait_scale: Factor on the waiting times of the retry policies.
+        max_pause_s: The longest wait that the server can ask for.
     """
     stopwatch = Stopwatch.start()
     try:
@@ -78,9 +82,22 @@ def run_attempt(
         failure = AttemptError(classify_os_error(error), error_text(error))
     else:
         return Attempt(stored_result(request, file, note, tool, stopwatch))
-    wait_s = wait_before_retry(request, failure, wait_scale)
+    failure = _with_wait_note(failure, max_pause_s)
+    wait_s = wait_before_retry(request, failure, wait_scale, max_pause_s)
     result = failed_result(request, failure, tool, stopwatch, wait_s=wait_s)
     return Attempt(result, failure.retry_after_s)
+
+
+def _with_wait_note(failure: AttemptError, max_pause_s: float) -> AttemptError:
+    """Say in the message when the server asks for a longer wait than it is given."""
+    asked = failure.retry_after_s or 0.0
+    if asked <= max_pause_s:
+        return failure
+    note = (
+        f"the server asks to wait {format_duration(asked)}, more than max_pause_s "
+        f"({format_duration(max_pause_s)})"
+    )
+    return AttemptError(failure.verdict, f"{failure.message} ({note})", asked)
 
 
 def stored_result(
@@ -145,15 +162,19 @@ def failed_result(
 
 
 def wait_before_retry(
-    request: MediaRequest, failure: AttemptError, wait_scale: float
+    request: MediaRequest,
+    failure: AttemptError,
+    wait_scale: float,
+    max_pause_s: float = math.inf,
 ) -> float | None:
     """Return the seconds until a clip may be retried, None for never.
 
     The policy's wait doubles with every charged attempt and is spread by up to 25 % so that clips
-    which failed together are not retried together. The server's own wish is a lower bound.
+    which failed together are not retried together. The server's own wish is a lower bound,
+    up to `max_pause_s`.
     """
     policy = POLICIES[failure.verdict]
     if policy.status != "retryable" or policy.retry_after_s is None:
         return None
     wait_s = policy.retry_after_s * wait_scale * 2.0 ** min(request.attempts, _MAX_DOUBLINGS)
-    return max(wait_s * random.uniform(1.0, 1.25), failure.retry_after_s or 0.0)
+    return max(wait_s * random.uniform(1.0, 1.25), min(failure.retry_after_s or 0.0, max_pause_s))

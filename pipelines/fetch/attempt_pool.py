@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from avstore.manifests.ledger import now
-from avstore.manifests.verdicts import POLICIES
+from avstore.manifests.verdicts import POLICIES, attempts_exhausted
 from avstore.pipelines.fetch.attempt import Attempt
 from avstore.pipelines.fetch.guards import DiskGuard, FetchStopped, OutageGuard
 from avstore.pipelines.fetch.rate_limit import Permit, RateLimiter, format_duration
@@ -77,7 +77,9 @@ class AttemptPool:
             self._push(request, 0.0)
         if self.limiter.paused:
             _LOG.warning(
-                "fetching waits: an earlier run was paused by %s", self.limiter.pause_reason()
+                "fetching waits for %s: an earlier run was paused by %s",
+                format_duration(self.limiter.wait_s()),
+                self.limiter.pause_reason(),
             )
         pool = ThreadPoolExecutor(self.options.workers, thread_name_prefix="fetch")
         try:
@@ -158,21 +160,22 @@ class AttemptPool:
             self._stop = FetchStopped(
                 "fetching stopped: it was paused for more than max_pause_s "
                 f"({format_duration(self.options.max_pause_s)}) by {self.limiter.pause_reason()}. "
-                "No clip was marked as failed; run the same command again later"
+                "No clip was marked as failed; run the same command again later: it tries one clip "
+                f"in {format_duration(self.limiter.wait_s())}"
             )
         return result
 
     def _requeue(self, request: MediaRequest, result: FetchResult) -> None:
-        """Queue a clip again if its latest verdict allows another attempt."""
+        """Queue a clip again if the verdicts that it met allow another attempt."""
         if result.status != "retryable" or result.verdict is None:
             return
         attempts = request.attempts + result.charged
-        limit = POLICIES[result.verdict].max_attempts
-        if limit is not None and attempts >= limit:
+        verdicts = request.verdicts | {result.verdict} if result.charged else request.verdicts
+        if attempts_exhausted(verdicts, attempts):
             return
         if not result.charged:
             self._uncharged[request.clip_id] += 1
             if self._uncharged[request.clip_id] >= _MAX_UNCHARGED:
                 return
         due = result.not_before.replace(tzinfo=UTC).timestamp() if result.not_before else 0.0
-        self._push(replace(request, attempts=attempts), due)
+        self._push(replace(request, attempts=attempts, verdicts=verdicts), due)

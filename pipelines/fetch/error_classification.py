@@ -8,6 +8,7 @@ and file errors. A message that no rule matches is `unknown`.
 import errno
 import re
 
+from avstore.manifests.redact import redact
 from avstore.manifests.verdicts import Verdict
 
 V = Verdict
@@ -29,6 +30,9 @@ class AttemptError(Exception):
         self.retry_after_s = retry_after_s
 
 
+#: The message for a download that was stopped at `max_bytes`.
+TOO_LARGE = "refused: the download exceeds max_bytes"
+
 #: (pattern, verdict). Rate limits and bot checks come first: they must never be classified as a
 #: missing video.
 RULES: tuple[tuple[str, Verdict], ...] = (
@@ -42,6 +46,8 @@ RULES: tuple[tuple[str, Verdict], ...] = (
     (r"login required by the (website|server) \(bot", V.BOT_CHECK),
     # -- this machine
     (r"no space left on device|disk quota exceeded|errno 28\b|errno 122\b", V.DISK_FULL),
+    # A file that reached max_bytes; FFmpeg is ended by SIGXFSZ then.
+    (r"exceeds max_bytes|file too large|errno 27\b|ffmpeg exited with code -25\b", V.UNDECODABLE),
     # -- the video: access
     (r"members[- ]only|join this channel|available to this channel's members", V.MEMBERS_ONLY),
     (r"requires payment|premium members|rent(ing)? or buy|purchase (this|it)", V.MEMBERS_ONLY),
@@ -66,6 +72,7 @@ RULES: tuple[tuple[str, Verdict], ...] = (
      r"(this )?content isn't available|invalid video id|incomplete youtube id|not a valid video|"
      r"drm protected|has been hidden", V.NOT_FOUND),
     (r"these seconds do not exist", V.NOT_FOUND),
+    (r"is at the private address", V.NOT_FOUND),
     # -- the network
     (r"name or service not known|nodename nor servname|failure in name resolution|"
      r"failed to resolve|getaddrinfo|name resolution|no address associated", V.DNS),
@@ -128,8 +135,8 @@ def classify_os_error(error: OSError) -> Verdict:
 
 
 def error_text(error: BaseException | None) -> str:
-    """Return an exception as 'Type: message'."""
-    return f"{type(error).__name__}: {error}"
+    """Return an exception as 'Type: message', without credentials."""
+    return redact(f"{type(error).__name__}: {error}")
 
 
 def _http_status(text: str) -> int | None:

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 
 import duckdb
 
+from avstore.manifests.verdicts import attempts_exhausted
 from avstore.pipelines.fetch.rate_limit import format_duration
-from avstore.pipelines.fetch.requests import attempts_exhausted
+from avstore.pipelines.fetch.requests import verdicts_met
 
 _HOUR = timedelta(hours=1)
 
@@ -50,7 +51,8 @@ def forecast(con: duckdb.DuckDBPyConnection, dataset: str, now: datetime) -> Fet
     """
     rows = con.execute(
         """
-        SELECT coalesce(f.outcome, 'pending'), f.error_class, coalesce(f.attempts, 0), f.not_before
+        SELECT coalesce(f.outcome, 'pending'), f.error_class, f.verdicts,
+               coalesce(f.attempts, 0), f.not_before
         FROM clips c LEFT JOIN last_fetch f USING (clip_id) WHERE c.dataset = ?
         """,
         [dataset],
@@ -58,12 +60,12 @@ def forecast(con: duckdb.DuckDBPyConnection, dataset: str, now: datetime) -> Fet
     stored = exhausted = 0
     unavailable: dict[str, int] = {}
     due: list[datetime | None] = []
-    for status, verdict, attempts, not_before in rows:
+    for status, verdict, verdicts, attempts, not_before in rows:
         if status == "stored":
             stored += 1
         elif status in ("gone", "rejected"):
             unavailable[verdict] = unavailable.get(verdict, 0) + 1
-        elif status == "retryable" and attempts_exhausted(verdict, attempts):
+        elif status == "retryable" and attempts_exhausted(verdicts_met(verdicts), attempts):
             exhausted += 1
         else:
             due.append(not_before)

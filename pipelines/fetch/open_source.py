@@ -56,7 +56,8 @@ def open_source(source: str, options: FetchOptions, raw: Path) -> MediaSource:
 
 def _archives(location: RemoteFile, remote: bool) -> list[Archive]:
     """Return the archives that a source names, or [] for a folder of media."""
-    if any(letter in location.name for letter in "*?["):
+    web = location.path.startswith(("http://", "https://"))  # there '?' begins the query
+    if any(letter in location.name for letter in ("*[" if web else "*?[")):
         matches = [_same_file_system(location, str(p)) for p in location.fs.glob(location.path)]
         archives = [file for file in matches if is_archive_name(file.name)]
         if not archives:

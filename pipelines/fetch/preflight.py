@@ -3,7 +3,6 @@
 import logging
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from avstore.pipelines.fetch.address_guard import PrivateAddressError, connect
 from avstore.pipelines.fetch.source import FetchOptions, MachineError, SourceError
 
 _LOG = logging.getLogger(__name__)
@@ -116,8 +116,10 @@ def check_network(urls: Sequence[str], options: FetchOptions) -> list[Finding]:
     failures = []
     for host, port in hosts:
         try:
-            with socket.create_connection((host, port), timeout=_CONNECT_TIMEOUT_S):
+            with connect(host, port, None, _CONNECT_TIMEOUT_S, options.allow_private):
                 return []
+        except PrivateAddressError:
+            continue  # the clip's attempt says so
         except OSError as error:
             failures.append(f"{host}: {error.strerror or error}")
     if not failures:

@@ -7,6 +7,7 @@ one together also keep the rate.
 
 import json
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -71,6 +72,7 @@ class RateLimiter:
         rate_per_hour: Attempts started per hour, evenly spaced; 0 sets no limit.
         burst: Attempts that may start at once after an idle time.
         wait_scale: Factor on the policies' pauses.
+        max_pause_s: The longest single pause, whatever the server asks for.
         clock: Returns the seconds since the epoch.
     """
 
@@ -81,16 +83,19 @@ class RateLimiter:
         *,
         burst: int = 1,
         wait_scale: float = 1.0,
+        max_pause_s: float = math.inf,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
         self.spacing_s = 3600.0 / rate_per_hour if rate_per_hour else 0.0
         self.slack_s = self.spacing_s * (burst - 1)
         self.wait_scale = wait_scale
+        self.max_pause_s = max_pause_s
         self.clock = clock
         self.state = self._load()
         self._generation = 0
         self._probe: Permit | None = None
+        self._excess_s = 0.0
         if self.spacing_s:
             self._save()  # so that the next run sees this one even if no attempt begins
 
@@ -100,8 +105,10 @@ class RateLimiter:
         return self.state.failures > 0
 
     def paused_for_s(self) -> float:
-        """Return how many seconds the pauses in a row will have lasted when the latest ends."""
-        return self.state.open_until - self.state.paused_since if self.paused else 0.0
+        """Return how many seconds the pauses in a row would last, were the latest not capped."""
+        if not self.paused:
+            return 0.0
+        return self.state.open_until - self.state.paused_since + self._excess_s
 
     def wait_s(self) -> float:
         """Return the seconds until an attempt may begin; 0.0 means now.
@@ -164,6 +171,8 @@ class RateLimiter:
         if wait is None:
             wait = (POLICIES[verdict].retry_after_s or 0.0) * self.wait_scale
         wait *= 2 ** min(failures - 1, _MAX_DOUBLINGS) * random.uniform(1.0, 1.25)
+        self._excess_s = max(0.0, wait - self.max_pause_s)
+        wait -= self._excess_s
         self._generation += 1
         self.state = replace(
             self.state,
@@ -194,7 +203,10 @@ class RateLimiter:
         next_free = min(saved.next_free, latest)
         if 0 < self.spacing_s < _MIN_WRITTEN_SPACING_S:
             next_free = latest  # tokens that were taken but not written count as taken
-        return replace(saved, next_free=max(next_free, now))
+        open_until = saved.open_until
+        if open_until > now + self.max_pause_s:
+            open_until = now  # one attempt finds out whether the pause still holds
+        return replace(saved, next_free=max(next_free, now), open_until=open_until)
 
     def _save(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

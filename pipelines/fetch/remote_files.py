@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from avstore.manifests.redact import redact
 from avstore.pipelines.fetch.error_classification import error_text
 from avstore.pipelines.fetch.source import SourceError
 
@@ -44,17 +45,27 @@ class RemoteFile:
     Attributes:
         fs: The file system.
         path: The path in the file system.
-        url: The URL or local path as the user would write it.
+        url: The URL or local path for messages, without credentials.
     """
 
     fs: Any
     path: str
     url: str
 
+    def __post_init__(self) -> None:
+        """Hide the credentials of the URL."""
+        object.__setattr__(self, "url", redact(self.url))
+
+    @property
+    def query(self) -> str:
+        """The query of an http(s) URL with its '?', as of a presigned address, or ''."""
+        path, mark, query = self.path.partition("?")
+        return mark + query if path.startswith(("http://", "https://")) else ""
+
     @property
     def name(self) -> str:
-        """The last part of the path."""
-        return self.path.rstrip("/").rsplit("/", 1)[-1]
+        """The last part of the path, without the query."""
+        return self.path.removesuffix(self.query).rstrip("/").rsplit("/", 1)[-1]
 
 
 def open_location(url: str, storage: Mapping[str, Mapping[str, Any]]) -> RemoteFile:
@@ -234,13 +245,20 @@ def open_ranges(file: RemoteFile) -> Any:
     return handle
 
 
-def copy_whole(file: RemoteFile, target: Path) -> None:
-    """Download a file in one request; start again from the beginning when it breaks."""
+def copy_whole(file: RemoteFile, target: Path, check: Callable[[int], None]) -> None:
+    """Download a file in one request; start again from the beginning when it breaks.
+
+    Args:
+        file: The file.
+        target: The local file to write.
+        check: Called with the bytes received so far; may raise.
+    """
 
     def copy_once() -> None:
         with file.fs.open(file.path, "rb", block_size=0) as source, target.open("wb") as copy:
             while block := source.read(1 << 20):
                 copy.write(block)
+                check(copy.tell())
         size = file.fs.size(file.path)
         received = target.stat().st_size
         if size is not None and received != size:
@@ -249,8 +267,16 @@ def copy_whole(file: RemoteFile, target: Path) -> None:
     retrying()(copy_once)
 
 
-def with_ranges(parts: Sequence[RemoteFile], spool: Path) -> list[RemoteFile]:
-    """Return the parts; those whose server does not serve ranges as local copies in `spool`."""
+def with_ranges(
+    parts: Sequence[RemoteFile], spool: Path, check: Callable[[int], None]
+) -> list[RemoteFile]:
+    """Return the parts; those whose server does not serve ranges as local copies in `spool`.
+
+    Args:
+        parts: The files.
+        spool: The folder for copies.
+        check: As for `copy_whole`.
+    """
     usable = []
     for number, part in enumerate(parts):
         try:
@@ -259,7 +285,7 @@ def with_ranges(parts: Sequence[RemoteFile], spool: Path) -> list[RemoteFile]:
         except RangesUnsupportedError:
             _LOG.warning("%s: the server does not support range requests; copying it", part.url)
             target = spool / f"{number:04d}"
-            copy_whole(part, target)
+            copy_whole(part, target, check)
             usable.append(RemoteFile(fsspec.filesystem("file"), str(target), part.url))
     return usable
 

@@ -1,6 +1,7 @@
 """Fetch clips from a folder at any fsspec URL (s3://, http://, hf://, …) by file stem."""
 
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +12,12 @@ from avstore.pipelines.fetch.attempt import Attempt, Stopwatch, run_attempt, sto
 from avstore.pipelines.fetch.attempt_pool import AttemptPool
 from avstore.pipelines.fetch.containers import extension_rank
 from avstore.pipelines.fetch.download_dir import DownloadDir, DownloadedFile
-from avstore.pipelines.fetch.error_classification import AttemptError, classify, error_text
+from avstore.pipelines.fetch.error_classification import (
+    TOO_LARGE,
+    AttemptError,
+    classify,
+    error_text,
+)
 from avstore.pipelines.fetch.guards import DiskGuard
 from avstore.pipelines.fetch.rate_limit import RateLimiter
 from avstore.pipelines.fetch.remote_files import (
@@ -70,7 +76,10 @@ class RemoteFolderSource:
         protocol = protocol if isinstance(protocol, str) else protocol[0]
         state = self.downloads.raw.parent.parent / "state" / f"fetch-{protocol}.json"
         limiter = RateLimiter(
-            state, self.options.rate_per_hour or 0.0, wait_scale=self.options.wait_scale
+            state,
+            self.options.rate_per_hour or 0.0,
+            wait_scale=self.options.wait_scale,
+            max_pause_s=self.options.max_pause_s,
         )
         disk = DiskGuard(self.downloads.raw, self.options.min_free_bytes)
         yield from AttemptPool(self._attempt, limiter, self.options, disk).run(pending)
@@ -98,20 +107,30 @@ class RemoteFolderSource:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _read(self, file: RemoteFile, temp: Path) -> None:
+        deadline = time.monotonic() + self.options.timeout_s
+
+        def check(received: int) -> None:
+            if received > self.options.max_bytes:
+                raise AttemptError(
+                    Verdict.UNDECODABLE, f"{TOO_LARGE}={self.options.max_bytes}: {file.url}"
+                )
+            if time.monotonic() > deadline:
+                raise AttemptError(
+                    Verdict.TIMEOUT,
+                    f"not finished after timeout_s ({self.options.timeout_s:g} s): {file.url}",
+                )
+
         try:
             with (
                 ConcatenatedFile([file], self.options.wait_scale) as source,
                 temp.open("wb") as target,
             ):
-                if source.size > self.options.max_bytes:
-                    raise AttemptError(
-                        Verdict.UNDECODABLE,
-                        f"refused: the {source.size} bytes of {file.url} exceed "
-                        f"max_bytes={self.options.max_bytes}",
-                    )
-                shutil.copyfileobj(source, target, 1 << 20)
+                check(source.size)
+                while block := source.read(1 << 20):
+                    target.write(block)
+                    check(target.tell())
         except RangesUnsupportedError:
-            copy_whole(file, temp)
+            copy_whole(file, temp, check)
 
 
 def _index(paths: Sequence[str]) -> dict[str, str]:

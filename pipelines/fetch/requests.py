@@ -7,7 +7,7 @@ import duckdb
 
 from avstore.datasets.spec import Clip, DatasetSpec
 from avstore.manifests.ledger import now
-from avstore.manifests.verdicts import POLICIES, Verdict
+from avstore.manifests.verdicts import Verdict, attempts_exhausted
 from avstore.pipelines.fetch.source import MediaRequest
 
 
@@ -32,7 +32,7 @@ def select_requests(
     rows = con.execute(
         """
         SELECT c.clip_id, c.key, c.source_id, c.start_s, c.end_s, c.split, c.labels, c.extra,
-               coalesce(f.attempts, 0), f.outcome, f.error_class, f.not_before,
+               coalesce(f.attempts, 0), f.verdicts, f.outcome, f.not_before,
                f.tool_version
         FROM (SELECT * FROM clips WHERE dataset = $dataset ORDER BY position LIMIT $limit) c
         LEFT JOIN last_fetch f USING (clip_id)
@@ -50,27 +50,28 @@ def source_kind(tool: str | None) -> str:
     return (tool or "").partition(" ")[0]
 
 
-def attempts_exhausted(verdict: str | None, attempts: int) -> bool:
-    """Return whether a clip was tried as often as its latest verdict allows."""
-    limit = POLICIES[Verdict(verdict or "unknown")].max_attempts
-    return limit is not None and attempts >= limit
+def verdicts_met(recorded: list[str | None] | None) -> frozenset[Verdict]:
+    """Return the column `verdicts` of `last_fetch` as verdicts; an unnamed failure is `unknown`."""
+    return frozenset(Verdict(verdict or "unknown") for verdict in recorded or ())
 
 
 def _is_due(
-    state: tuple[int, str | None, str | None, datetime | None, str | None], at: datetime, tool: str
+    state: tuple[int, list[str | None] | None, str | None, datetime | None, str | None],
+    at: datetime,
+    tool: str,
 ) -> bool:
-    attempts, outcome, verdict, not_before, last_tool = state
+    attempts, verdicts, outcome, not_before, last_tool = state
     if outcome in (None, "pending"):
         return True
     if tool and outcome in ("gone", "rejected") and source_kind(last_tool) != source_kind(tool):
         return True
     if outcome != "retryable" or (not_before is not None and not_before > at):
         return False
-    return not attempts_exhausted(verdict, attempts)
+    return not attempts_exhausted(verdicts_met(verdicts), attempts)
 
 
 def _request(spec: DatasetSpec, row: tuple[object, ...]) -> MediaRequest:
-    clip_id, key, source_id, start_s, end_s, split, labels, extra, attempts = row[:9]
+    clip_id, key, source_id, start_s, end_s, split, labels, extra, attempts, verdicts = row[:10]
     fields = json.loads(str(extra)) if extra else {}
     clip = Clip(
         dataset=spec.name,
@@ -91,4 +92,5 @@ def _request(spec: DatasetSpec, row: tuple[object, ...]) -> MediaRequest:
         names=spec.media_names(clip),
         url=fields.get("url"),
         attempts=int(attempts),  # type: ignore[call-overload]
+        verdicts=verdicts_met(verdicts),  # type: ignore[arg-type]
     )

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from avstore.datasets.spec import MediaName
+from avstore.manifests.redact import redact
 from avstore.manifests.verdicts import Status, Verdict
 
 #: At most 360 lines, with audio, in a container that can be cut without re-encoding; the last
@@ -30,6 +31,7 @@ class MediaRequest:
         names: File stems under which the clip may be found, preferred first.
         url: The clip's own URL, where the dataset publishes one.
         attempts: Attempts already charged to the clip.
+        verdicts: The verdicts that these attempts met.
     """
 
     clip_id: str
@@ -40,6 +42,7 @@ class MediaRequest:
     names: tuple[MediaName, ...]
     url: str | None = None
     attempts: int = 0
+    verdicts: frozenset[Verdict] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,10 @@ class FetchResult:
     sha256: str | None = None
     bytes: int | None = None
 
+    def __post_init__(self) -> None:
+        """Hide the credentials of addresses in the message, which is recorded and printed."""
+        object.__setattr__(self, "message", redact(self.message))
+
 
 @dataclass(frozen=True)
 class FetchOptions:
@@ -86,19 +93,21 @@ class FetchOptions:
         rate_per_hour: Attempts started per hour over all workers; None uses the source's
             default, 0 sets no limit.
         timeout_s: Seconds after which one attempt is killed.
-        max_bytes: Largest accepted file of one clip.
+        max_bytes: Largest accepted file of one clip. A download is stopped there.
         min_free_bytes: Free disk space in bytes below which fetching stops.
         format: yt-dlp's format selection.
         cookies_file: Path of a cookies.txt file for yt-dlp.
         cookies_browser: Browser whose cookies yt-dlp reads (`firefox`, `chrome:Profile 1`).
         proxy: Proxy URL for yt-dlp.
+        allow_private: Whether clips on the web may come from loopback and private addresses,
+            also by redirects and in playlists. With a proxy, the proxy decides.
         source_address: Local IP address that yt-dlp binds to.
         extractor_args: yt-dlp's extractor arguments (PO tokens, player clients).
         ytdlp: Any other options of `yt_dlp.YoutubeDL`.
         patience_s: Seconds that an otherwise idle run waits for a clip that may be retried; a
             clip that is due later is left to the next run.
         max_pause_s: Seconds that a rate limit, a bot check or a lost network may last before
-            the run stops.
+            the run stops, and the longest wait that a server can ask for.
         wait_scale: Factor on every waiting time of the retry policies.
         abort_share: The run stops when at least this share of the last `abort_window` attempts
             failed with the same verdict; 1.1 means never.
@@ -115,6 +124,7 @@ class FetchOptions:
     cookies_file: str | None = None
     cookies_browser: str | None = None
     proxy: str | None = None
+    allow_private: bool = False
     source_address: str | None = None
     extractor_args: Mapping[str, Mapping[str, list[str]]] = field(default_factory=dict)
     ytdlp: Mapping[str, Any] = field(default_factory=dict)
@@ -150,6 +160,9 @@ class MediaSource(Protocol):
 
 class SourceError(Exception):
     """A source that cannot be used: what is wrong, the value, what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
 
 
 class MachineError(SourceError):

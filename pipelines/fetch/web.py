@@ -108,6 +108,7 @@ class WebSource:
             self.state,
             self.site.rate_per_hour if rate is None else rate,
             wait_scale=self.options.wait_scale,
+            max_pause_s=self.options.max_pause_s,
         )
         ytdlp = YtDlpPool(self.options)
         disk = DiskGuard(self.downloads.raw, self.options.min_free_bytes)
@@ -127,7 +128,8 @@ class WebSource:
 
     def _attempt(self, ytdlp: YtDlpPool, request: MediaRequest) -> Attempt:
         download = partial(self._download, ytdlp)
-        return run_attempt(request, download, self.tool, self.options.wait_scale)
+        options = self.options
+        return run_attempt(request, download, self.tool, options.wait_scale, options.max_pause_s)
 
     def _download(self, ytdlp: YtDlpPool, request: MediaRequest) -> tuple[DownloadedFile, str]:
         url = self.site.url(request)

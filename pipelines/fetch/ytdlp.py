@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import queue
 import select
@@ -10,18 +11,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import imageio_ffmpeg
 
 from avstore.manifests.verdicts import Verdict
-from avstore.pipelines.fetch.error_classification import AttemptError, classify
+from avstore.pipelines.fetch.error_classification import TOO_LARGE, AttemptError, classify
 from avstore.pipelines.fetch.source import FetchOptions
 
 #: Importing yt-dlp takes a second, and much longer on a busy machine.
 _START_TIMEOUT_S = 120.0
+_CHECK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class YtDlpPool:
     def __init__(self, options: FetchOptions) -> None:
         self.options = ytdlp_options(options)
         self.timeout_s = options.timeout_s
+        self.max_bytes = options.max_bytes
         self._idle: queue.SimpleQueue[_YtDlpProcess] = queue.SimpleQueue()
         self._all: set[_YtDlpProcess] = set()
         self._lock = threading.Lock()
@@ -77,11 +82,19 @@ class YtDlpPool:
             The answer: 'path' of the downloaded file and a 'note' about its format.
 
         Raises:
-            AttemptError: The download failed or ran longer than `timeout_s`.
+            AttemptError: The download failed, ran longer than `timeout_s` or grew beyond
+                `max_bytes`.
         """
+        folder = Path(job.folder)
+
+        def check() -> None:
+            # The streams of a clip and the file that they are merged into.
+            if _folder_bytes(folder) > 2 * self.max_bytes:
+                raise AttemptError(Verdict.UNDECODABLE, f"{TOO_LARGE}={self.max_bytes}")
+
         process = self._take()
         try:
-            answer = process.run(asdict(job), self.timeout_s)
+            answer = process.run(asdict(job), self.timeout_s, check)
         except BaseException:
             self._replace(process)
             raise
@@ -144,8 +157,15 @@ class _YtDlpProcess:
             handle = self.process.stdout.fileno()
             self._ready = bool(_read_line(handle, time.monotonic() + _START_TIMEOUT_S))
 
-    def run(self, job: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Return the answer to a job; `timeout_s` does not include the time to load.
+    def run(
+        self, job: dict[str, Any], timeout_s: float, check: Callable[[], None]
+    ) -> dict[str, Any]:
+        """Return the answer to a job.
+
+        Args:
+            job: The fields of a DownloadJob.
+            timeout_s: Seconds for the job, without the time to load.
+            check: Called a few times a second; may raise.
 
         Raises:
             AttemptError: The process did not answer in time, or died.
@@ -154,7 +174,7 @@ class _YtDlpProcess:
         self._send(job)
         line: bytes | None = b""
         if self.process.stdout is not None:
-            line = _read_line(self.process.stdout.fileno(), time.monotonic() + timeout_s)
+            line = _read_line(self.process.stdout.fileno(), time.monotonic() + timeout_s, check)
         if line is None:
             raise AttemptError(
                 Verdict.TIMEOUT,
@@ -193,6 +213,7 @@ def ytdlp_options(options: FetchOptions) -> dict[str, Any]:
         "cookies_browser": options.cookies_browser,
         "max_filesize": options.max_bytes,
         "proxy": options.proxy,
+        "allow_private": options.allow_private,
         "source_address": options.source_address,
         "extractor_args": {ie: dict(args) for ie, args in options.extractor_args.items()} or None,
         "ffmpeg_location": imageio_ffmpeg.get_ffmpeg_exe(),
@@ -207,19 +228,35 @@ def parse_retry_after(header: str | None) -> float | None:
     if not header:
         return None
     with contextlib.suppress(ValueError):
-        return max(0.0, float(header))
-    with contextlib.suppress(ValueError, TypeError):
+        seconds = float(header)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
         return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
     return None
 
 
-def _read_line(handle: int, deadline: float) -> bytes | None:
+def _folder_bytes(folder: Path) -> int:
+    """Return the size of the files in a folder, some of which may vanish meanwhile."""
+    size = 0
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size
+
+
+def _read_line(
+    handle: int, deadline: float, check: Callable[[], None] = lambda: None
+) -> bytes | None:
     """Read a line from a pipe: b'' at its end, None when the deadline passes first."""
     line = b""
     while not line.endswith(b"\n"):
-        ready, _, _ = select.select([handle], [], [], max(0.0, deadline - time.monotonic()))
+        wait_s = min(_CHECK_EVERY_S, max(0.0, deadline - time.monotonic()))
+        ready, _, _ = select.select([handle], [], [], wait_s)
         if not ready:
-            return None
+            if time.monotonic() >= deadline:
+                return None
+            check()
+            continue
         block = os.read(handle, 65536)
         if not block:
             return b""

@@ -13,16 +13,21 @@ import contextlib
 import json
 import os
 import queue
+import resource
 import signal
 import sys
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies
 
 from yt_dlp import YoutubeDL
 from yt_dlp.postprocessor.common import PostProcessor
 from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 from yt_dlp.utils import YoutubeDLError, download_range_func
+
+from avstore.pipelines.fetch.address_guard import AddressGuard, PrivateAddressError
+from avstore.pipelines.fetch.error_classification import TOO_LARGE, error_text
 
 _OPTIONS: dict[str, Any] = {
     "outtmpl": "media.%(ext)s",
@@ -38,6 +43,7 @@ _OPTIONS: dict[str, Any] = {
     "retries": 0,
     "extractor_retries": 0,
     "fragment_retries": 2,
+    "skip_unavailable_fragments": False,
     "socket_timeout": 20.0,
     # YouTube computes media URLs in JavaScript; any installed runtime may run it.
     "js_runtimes": {"deno": {}, "node": {}, "bun": {}},
@@ -53,7 +59,9 @@ class Downloader:
     def __init__(self, options: dict[str, Any]) -> None:
         self.refused: str | None = None
         self.job: dict[str, Any] = {}
-        params = {**_OPTIONS, **options, "logger": _SilentLogger(), "match_filter": self._refuse}
+        params = {**_OPTIONS, **options, "logger": _Logger(self), "match_filter": self._refuse}
+        guarded = not params.pop("allow_private", False) and not params.get("proxy")
+        self.guard = _start_guard(params) if guarded and not getproxies() else None
         if browser := params.pop("cookies_browser", None):
             params["cookiesfrombrowser"] = tuple(browser.split(":"))
         # yt-dlp's check for partial downloads ignores the option; its command line sets this
@@ -65,6 +73,8 @@ class Downloader:
     def download(self, job: dict[str, Any]) -> dict[str, Any]:
         """Run one job and return its answer; a failure is an answer with 'error'."""
         self.job, self.refused = job, None
+        if self.guard:
+            self.guard.errors.clear()
         os.chdir(job["folder"])
         self.ydl.params.pop("download_ranges", None)
         if job["end"] is not None:
@@ -73,10 +83,22 @@ class Downloader:
         try:
             info = self.ydl.extract_info(job["url"])
         except YoutubeDLError as error:
-            return error_answer(error)
+            if not self.refused:
+                return self._network_error() or error_answer(error)
+            info = None
+        if self.guard and any(isinstance(e, PrivateAddressError) for e in self.guard.errors):
+            return self._network_error() or {}
         if self.refused:
             return {"error": self.refused, "status": None, "retry_after": None}
         return _download_answer(info, job)
+
+    def _network_error(self) -> dict[str, Any] | None:
+        """Return the answer for a connection that the guard could not open, or None."""
+        if not self.guard or not self.guard.errors:
+            return None
+        error = self.guard.errors[0]
+        text = str(error) if isinstance(error, PrivateAddressError) else error_text(error)
+        return {"error": text, "status": None, "retry_after": None}
 
     def _refuse(self, info: dict[str, Any], incomplete: bool = False) -> str | None:
         """Return why yt-dlp must not download a video, or None.
@@ -96,6 +118,15 @@ class Downloader:
                 f"{duration:g} s long"
             )
         return self.refused
+
+
+def _start_guard(params: dict[str, Any]) -> AddressGuard:
+    """Let yt-dlp, and FFmpeg below it, connect through an AddressGuard alone."""
+    guard = AddressGuard(params.pop("source_address", None))
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ.pop(name, None)
+    params["proxy"] = guard.url
+    return guard
 
 
 class _Cutter(PostProcessor):  # type: ignore[misc,no-any-unimported]
@@ -163,13 +194,20 @@ def error_answer(error: BaseException) -> dict[str, Any]:
     return {"error": message, "status": status, "retry_after": retry_after}
 
 
-class _SilentLogger:
-    """A logger that drops yt-dlp's messages: its errors also arrive as exceptions."""
+class _Logger:
+    """A logger that drops yt-dlp's messages, as its errors also arrive as exceptions.
 
-    def debug(self, message: str) -> None: ...
-    def info(self, message: str) -> None: ...
-    def warning(self, message: str) -> None: ...
-    def error(self, message: str) -> None: ...
+    Only that a file reached `max_filesize` arrives as a message alone.
+    """
+
+    def __init__(self, downloader: Downloader) -> None:
+        self.downloader = downloader
+
+    def debug(self, message: str) -> None:
+        if "larger than max-filesize" in message or "File too large" in message:
+            self.downloader.refused = f"{TOO_LARGE}: {message.strip()}"
+
+    info = warning = error = debug
 
 
 def _read_jobs(jobs: "queue.SimpleQueue[str]") -> None:
@@ -189,6 +227,8 @@ def main() -> None:
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
     options = json.loads(jobs.get())
+    if limit := options.get("max_filesize"):  # also of FFmpeg's files and of endless bodies
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     downloader: Downloader | None = Downloader(options)
     answers.write("{}\n")
     answers.flush()

@@ -3,7 +3,6 @@
 import random
 import subprocess
 import sys
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from avstore.manifests.account import accounts, check_accounts
 from avstore.manifests.catalogue import open_read
 from avstore.manifests.store import Store
-from avstore.manifests.verdicts import POLICIES, Verdict
+from avstore.manifests.verdicts import POLICIES, Verdict, attempts_exhausted
 from tests.faults.fetch_runner import annotate
 from tests.pipelines.fetch.clips import QUICK, tiny_video
 from tests.servers.media_server import MediaServer
@@ -89,7 +88,7 @@ def run_storm(
     seed: int = 0,
     workers: int = QUICK.workers,
 ) -> Storm:
-    """Fetch `clips` clips, killing the run `kills` times after a random number of requests."""
+    """Fetch `clips` clips, killing the run `kills` times after a random number of outcomes."""
     rng = random.Random(seed)
     served, store = folder / "served", Store(folder / "store")
     served.mkdir()
@@ -101,8 +100,8 @@ def run_storm(
         annotate(store, {k: f"{server.url}/{b.command}/{k}.mp4" for k, b in behaviours.items()})
         call = [store.root, rate_per_hour, workers]
         for _ in range(kills):
-            # All kills together come before the last request: there is at least one per clip.
-            _kill_after(call, server, rng.randint(1, clips // (kills + 1)), rng.uniform(0.0, 0.5))
+            # All kills together come before the last outcome: there is at least one per clip.
+            _kill_after(call, rng.randint(1, clips // (kills + 1)))
         _run_to_end(call)
         requests = [(at, path.split("/")[2][:6]) for at, _, path, _ in server.log.requests]
     return Storm(store, behaviours, requests, kills)
@@ -110,17 +109,14 @@ def run_storm(
 
 def _start(call: list[object]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tests.faults.fetch_runner", *map(str, call)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def _kill_after(call: list[object], server: MediaServer, requests: int, delay_s: float) -> None:
-    """Start a run and kill it some time after it has made a number of requests."""
-    enough = len(server.log.requests) + requests
+def _kill_after(call: list[object], outcomes: int) -> None:
+    """Start a run and kill it once it has recorded a number of outcomes: one dot each."""
     runner = _start(call)
-    while len(server.log.requests) < enough:
-        assert runner.poll() is None, "the run ended before it was to be killed"
-        time.sleep(0.01)
-    time.sleep(delay_s)
+    assert runner.stdout is not None
+    assert len(runner.stdout.read(outcomes)) == outcomes, "the run ended before it was killed"
     runner.kill()
     runner.communicate()
     assert runner.returncode < 0, "the run ended before it was killed"
@@ -144,6 +140,10 @@ def check_storm(storm: Storm) -> None:
                 "WHERE stage = 'fetch'"
             ).fetchall()
         }
+        met = con.execute(
+            "SELECT split_part(clip_id, '/', 2), list(error_class ORDER BY started_at) "
+            "FROM attempts WHERE charged AND outcome = 'retryable' GROUP BY clip_id"
+        ).fetchall()
     assert account.pending == 0
     assert account.wanted == len(storm.behaviours)
     expected = {key: b.verdict.value if b.verdict else None for key, b in storm.behaviours.items()}
@@ -157,12 +157,13 @@ def check_storm(storm: Storm) -> None:
         else:
             assert status[key][0] == POLICIES[behaviour.verdict].status
             assert not path.exists()
+    for key, verdicts in met:
+        assert not attempts_exhausted(map(V, verdicts[:-1]), len(verdicts) - 1), (key, verdicts)
     seen = Counter(key for _, key in storm.requests)
     for key, behaviour in storm.behaviours.items():
         if behaviour.verdict is None:
             continue
         limit = POLICIES[behaviour.verdict].max_attempts or 1
-        assert status[key][2] <= limit
         attempts = seen[key] / behaviour.requests
         # Each kill may lose one attempt that the server saw before it was recorded.
         assert attempts <= limit + storm.kills, f"{behaviour.command}: {attempts} attempts"

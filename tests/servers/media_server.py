@@ -138,6 +138,16 @@ class _Handler(BaseHTTPRequestHandler):
             if self.server.closing.wait(0.2):
                 return
 
+    def serve_endless(self, name: str, _: str) -> None:
+        """Send the file again and again, without a length."""
+        self.send_response(200)
+        self.send_header("Content-Type", TYPES.get(Path(name).suffix, "text/html"))
+        self.end_headers()
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            while self.command != "HEAD" and not self.server.closing.is_set():
+                self.wfile.write((self.content(name) or b"") * 100)
+
     def serve_hang(self, name: str, _: str) -> None:
         """Send the headers and then nothing."""
         self.begin(name, 1000)
@@ -185,6 +195,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Redirect to the same URL."""
         self.send_response(302)
         self.send_header("Location", self.path)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def serve_to(self, address: str, _: str) -> None:
+        """Redirect to an address."""
+        self.send_response(302)
+        self.send_header("Location", address)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

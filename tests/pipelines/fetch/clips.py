@@ -13,7 +13,11 @@ from avstore.pipelines.fetch.source import FetchOptions, MediaRequest, MediaSour
 #: Short waits between attempts, no early stop when one failure dominates, and timeouts that a busy
 #: machine does not reach.
 QUICK = FetchOptions(
-    wait_scale=0.0005, abort_share=1.1, timeout_s=60.0, ytdlp={"socket_timeout": 20.0}
+    wait_scale=0.0005,
+    abort_share=1.1,
+    timeout_s=60.0,
+    allow_private=True,
+    ytdlp={"socket_timeout": 20.0},
 )
 
 

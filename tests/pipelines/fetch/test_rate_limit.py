@@ -95,6 +95,29 @@ def test_the_servers_retry_after_sets_the_pause(tmp_path: Path) -> None:
     assert 7.0 <= limiter.wait_s() <= 8.75
 
 
+def test_no_server_can_ask_for_more_than_the_longest_pause(tmp_path: Path) -> None:
+    clock = Clock()
+    limiter = RateLimiter(tmp_path / "state.json", 0.0, max_pause_s=3600.0, clock=clock)
+    limiter.release(limiter.acquire(), make_result(Verdict.RATE_LIMITED), retry_after_s=999999999)
+    assert limiter.wait_s() == 3600.0
+    assert limiter.paused_for_s() > 3600.0, "so that the run stops"
+    next_limiter = RateLimiter(tmp_path / "state.json", 0.0, max_pause_s=3600.0, clock=clock)
+    assert next_limiter.wait_s() == 3600.0
+    clock.now += 3600.0
+    next_limiter.release(next_limiter.acquire(), make_result(Verdict.PRIVATE))
+    assert next_limiter.wait_s() == 0.0
+
+
+def test_a_state_that_pauses_for_decades_is_probed_at_once(tmp_path: Path) -> None:
+    clock = Clock()
+    state = {"open_until": clock.now + 1e9, "failures": 1, "verdict": "rate_limited"}
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    limiter = RateLimiter(tmp_path / "state.json", 0.0, max_pause_s=3600.0, clock=clock)
+    assert limiter.wait_s() == 0.0
+    limiter.acquire()
+    assert limiter.wait_s() > 0.0, "only the probe may run"
+
+
 def test_a_pause_lasts_into_the_next_run(tmp_path: Path) -> None:
     clock = Clock()
     limiter = make_limiter(tmp_path, clock)

@@ -1,5 +1,6 @@
 """Fetch URLs with yt-dlp's generic extractor from a local server that misbehaves."""
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -8,9 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import av
@@ -19,6 +22,7 @@ import numpy as np
 import psutil
 import pytest
 
+from avstore.manifests.ledger import now
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch import web
 from avstore.pipelines.fetch.guards import FetchStopped
@@ -110,6 +114,40 @@ def test_a_download_that_does_not_end_is_killed(server, tmp_path: Path) -> None:
     assert [row.verdict for row in rows] == [V.TIMEOUT] * 5
     assert "killed" in rows[0].message
     assert time.monotonic() - began < 240, "the whole download would take ten minutes"
+
+
+@pytest.mark.parametrize("path", ["endless/a.mp4", "ok/a.m3u8"])
+def test_an_endless_body_is_stopped_at_max_bytes(server, tmp_path: Path, path: str) -> None:
+    to_ts = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", server.folder / "a.mp4"]
+    subprocess.run([*to_ts, "-c", "copy", server.folder / "a.ts"], check=True)
+    (server.folder / "a.m3u8").write_text(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n/endless/a.ts\n#EXT-X-ENDLIST\n"
+    )
+    request = make_request("a", url=f"{server.url}/{path}")
+    options, largest = replace(QUICK, max_bytes=20 << 20), 0
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal largest
+        while not done.wait(0.005):
+            with contextlib.suppress(OSError):
+                size = sum(f.stat().st_size for f in (tmp_path / "raw").rglob("*") if f.is_file())
+                largest = max(largest, size)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    rows = fetch(tmp_path, [request], options)
+    done.set()
+    watcher.join()
+    assert [row.verdict for row in rows] == [V.UNDECODABLE], rows[0].message
+    assert largest <= 2 * options.max_bytes + (2 << 20)
+
+
+def test_a_file_larger_than_max_bytes_is_refused_without_reading_it(server, tmp_path) -> None:
+    rows = fetch(tmp_path, [make_request("a", url=f"{server.url}/ok/a.mp4")],
+                 replace(QUICK, max_bytes=1000))  # fmt: skip
+    assert [row.verdict for row in rows] == [V.UNDECODABLE]
+    assert "max_bytes" in rows[0].message
 
 
 @pytest.mark.parametrize("behaviour", ["2x500", "1xreset", "3x503-0", "4xreset", "norange"])
@@ -212,6 +250,32 @@ def test_a_pause_longer_than_max_pause_s_stops_the_run(server, tmp_path: Path) -
     assert not any(row.charged for row in rows)
     state = json.loads((tmp_path / "state" / "fetch-urls.json").read_text())
     assert state["failures"] > 0
+
+
+def test_an_absurd_retry_after_is_capped_and_the_next_run_tries(server, tmp_path: Path) -> None:
+    options = replace(QUICK, max_pause_s=1.0)
+    limited = make_request("a", url=f"{server.url}/1x429-999999999/a.mp4")
+    rows, stop = fetch_until_stopped(tmp_path, [limited], options)
+    assert "asks to wait 1.16e+04 days, more than max_pause_s (1 s)" in stop
+    assert rows[0].not_before < now() + timedelta(seconds=60)
+    rows = fetch(tmp_path, [limited], options)
+    assert rows[-1].status == "stored"
+
+
+@pytest.mark.parametrize("wish", ["999999999", "1e300", "inf", "nan", "soon"])
+def test_a_server_that_is_down_cannot_put_a_clip_off_for_decades(
+    server, tmp_path: Path, wish: str
+) -> None:
+    options = replace(QUICK, max_pause_s=1.0)
+    rows = fetch(tmp_path, [make_request("b", url=f"{server.url}/1x503-{wish}/a.mp4")], options)
+    assert rows[0].not_before < now() + timedelta(seconds=60)
+    assert rows[-1].status == "stored"
+
+
+def test_a_proxys_password_is_not_in_the_message(server, tmp_path: Path) -> None:
+    options = replace(QUICK, proxy="http://me:pa55w0rd@127.0.0.1:9")
+    rows = fetch(tmp_path, [make_request("b", url="http://me:pa55w0rd@localhost/a.mp4")], options)
+    assert "pa55w0rd" not in repr(rows)
 
 
 @pytest.fixture(scope="module")

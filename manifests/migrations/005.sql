@@ -1,0 +1,1 @@
+-- Version 5: the view last_fetch has the verdicts that a clip's charged attempts met (views.sql).
