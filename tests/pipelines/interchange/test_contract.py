@@ -16,7 +16,7 @@ from avstore.pipelines.interchange.export_clips import export_clips
 from avstore.pipelines.interchange.foreign_media import read_items
 from avstore.pipelines.interchange.importer import import_items
 from avstore.pipelines.interchange.lists import write_llp
-from tests.av_datasets.fixtures import FIXTURES
+from tests.av_datasets.fixtures import fixture_of
 from tests.media import make_clip
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ def rows(store: Path, query: str) -> list[tuple]:
 def built(spec: DatasetSpec, folder: Path) -> tuple[Path, list[Path]]:
     """A store of the dataset's fixture, with a made video for every clip."""
     (folder / "files").mkdir()
-    files = FIXTURES[spec.name].write(folder / "files")
+    files = fixture_of(spec.name).write(folder / "files")
     for seed, clip in enumerate(spec.parse(files).clips):
         name = spec.media_names(clip)[0]
         span = spec.clip_seconds if clip.start_s is None else clip.end_s - clip.start_s
@@ -55,7 +55,7 @@ def built(spec: DatasetSpec, folder: Path) -> tuple[Path, list[Path]]:
 def test_files_to_shards_to_export_to_import(spec: DatasetSpec, tmp_path: Path) -> None:
     store, files = built(spec, tmp_path)
     stored = rows(store, "SELECT count(*) FROM samples")[0][0]
-    assert stored == sum(FIXTURES[spec.name].splits.values())
+    assert stored == sum(fixture_of(spec.name).splits.values())
     with open_store(str(store)) as opened:
         sql = "SELECT clip_id, labels, captions FROM trainable ORDER BY position"
         export(opened, sql, ["json", "fbank", "audio", "frames"], str(tmp_path / "wds"))
