@@ -66,7 +66,7 @@ def parse(paths: Sequence[Path]) -> Annotations:
     A file with fewer rows than its header announces gets a bad row that says so.
 
     Raises:
-        AnnotationError: A file cannot be read, is none of the three lists or has no usable row.
+        AnnotationError: A file cannot be read, is not one of the three lists or has no usable row.
     """
     require_paths(paths, _EXPECTED)
     labels = _LabelLists()

@@ -65,7 +65,7 @@ def parse(paths: Sequence[Path]) -> Annotations:
     """Read AVSBench's metadata files, which are identified by their columns.
 
     Raises:
-        AnnotationError: A file cannot be read, is none of them or has no usable row.
+        AnnotationError: A file cannot be read, is not one of these lists or has no usable row.
     """
     require_paths(paths, _EXPECTED)
     merged = MergedClips()

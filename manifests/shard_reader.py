@@ -127,7 +127,7 @@ class Reader(Protocol):
         ...
 
     def invalidate(self, shard: Shard, start: int, stop: int) -> bool:
-        """Drop what is held of bytes [start, stop); return whether a re-read may differ."""
+        """Drop cached bytes [start, stop); return whether a re-read may differ."""
         ...
 
 

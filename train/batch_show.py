@@ -14,7 +14,7 @@ from avstore.train.data.spec import DEFAULT_POLICY
 from avstore.train.errors import UserError
 from avstore.train.experiment import batch_spec
 from avstore.train.methods import find_method
-from avstore.train.tasks import load_stream, union
+from avstore.train.tasks import load_tasks, union
 
 RECORD = "run.json"
 
@@ -62,7 +62,7 @@ def batch_samples(run: Path, step: int, store: str | None = None) -> list[dict[s
 def _rows(recorded: dict[str, Any], step: int, place: str) -> list[dict[str, Any]]:
     config = Config.model_validate(recorded["config"])
     store = open_store(place)
-    stream = load_stream(store, config.stream)
+    stream = load_tasks(store, config.stream)
     lists = [task.train for task in stream.tasks]
     names = stream.names
     if find_method(config.method).union_of_tasks:

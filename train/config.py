@@ -86,7 +86,7 @@ class OptimConfig(Section):
 
 
 class RunConfig(Section):
-    """What configurations of training and of downstream runs share.
+    """Settings that configurations of training and of downstream runs share.
 
     Attributes:
         name: Name of the configuration's file.
@@ -205,8 +205,8 @@ def load_config(config: str, overrides: dict[str, Any], sets: list[str]) -> Conf
 
     Args:
         config: Its name, or the path of a .toml.
-        overrides: Values of top-level keys; None leaves a key alone. A method other than the
-            configuration's own keeps `memory_size` of its options and nothing else.
+        overrides: Values of top-level keys; None leaves a key alone. With another
+            method than the configuration's, only `memory_size` of the options is kept.
         sets: Settings as `key.key=value`, applied last.
 
     Raises:

@@ -44,7 +44,7 @@ from avstore.train.systems.cavmae.downstream.base import DownstreamData
 from avstore.train.systems.cavmae.downstream.config import downstream_names, init_path
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.weights import load_backbone, saved_shape
-from avstore.train.tasks import load_stream, role_clips
+from avstore.train.tasks import load_tasks, role_clips
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -99,7 +99,7 @@ def evaluate(args: argparse.Namespace, console: Console, signals: SignalHandler)
     overrides = {"init": args.init, "stream": args.stream, "seed": args.seed}
     config = load_downstream(args.config, overrides, args.set, shape)
     store = open_store(args.shards)
-    stream = load_stream(store, config.stream).name
+    stream = load_tasks(store, config.stream).name
     task = TASKS[config.task]
     clips = DownstreamData(
         store,

@@ -1,4 +1,4 @@
-"""What a run is made of: device, model, method, optimiser, loader spec."""
+"""Make the parts of a run: device, model, method, optimiser, loader spec."""
 
 import torch
 from pydantic import ValidationError

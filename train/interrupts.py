@@ -37,7 +37,7 @@ class SignalHandler:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Run a block to its end: the first signal waits for it, a second one does not.
+        """Delay the first signal until the block has ended; a second signal interrupts it.
 
         With several processes no signal waits, because each process would stop at another step
         and then wait for the others.

@@ -39,7 +39,7 @@ from avstore.train.interrupts import SignalHandler
 from avstore.train.loop import TrainingLoop
 from avstore.train.methods import METHODS, Options, find_method
 from avstore.train.results import matrix, summaries, summary_table, task_table, write_results
-from avstore.train.tasks import Stream, load_stream, union
+from avstore.train.tasks import Stream, load_tasks, union
 from avstore.train.tracking import make_tracker
 
 
@@ -106,7 +106,7 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
     method_class = find_method(config.method)
     options = check_options(method_class, config)
     store = open_store(args.shards)
-    stream = load_stream(store, config.stream)
+    stream = load_tasks(store, config.stream)
     config = fill_in(config, store, stream, options)
     name = f"{config.name}-{config.method.replace(':', '.')}-{stream.name}-seed{config.seed}"
     folder = args.out or Path("runs") / name
@@ -135,7 +135,7 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
     )
     loop.run(console)
     if dist.rank() == 0:
-        write_report(loop, console)
+        write_summary(loop, console)
 
 
 def fill_in(config: Config, store: OpenStore, stream: Stream, options: Options) -> Config:
@@ -180,7 +180,7 @@ def check_split(config: Config, lists: list[SampleList]) -> None:
         )
 
 
-def write_report(loop: TrainingLoop, console: Console) -> None:
+def write_summary(loop: TrainingLoop, console: Console) -> None:
     """Write table, plot, JSON and rows; results.json comes last and completes the run."""
     from avstore.train.plots import plot_run  # noqa: PLC0415 -- takes a second to import
 

@@ -54,7 +54,7 @@ class Stream:
         return [f"{t.train.fingerprint} {t.evaluation.fingerprint}" for t in self.tasks]
 
 
-def load_stream(store: OpenStore, name: str | None) -> Stream:
+def load_tasks(store: OpenStore, name: str | None) -> Stream:
     """Load a stream by name, or the first one whose tasks all have clips.
 
     Tasks are evaluated on their role `retrieval` if it has clips, else on `eval`.

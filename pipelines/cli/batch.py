@@ -38,7 +38,9 @@ def show(
         for row in rows:
             typer.echo(json.dumps(row))
         return
-    table = Table("clip", "labels", "shard", "offset", "members", box=None)
+    table = Table(box=None)
+    for name in ("clip", "labels", "shard", "offset", "members"):
+        table.add_column(name, overflow="fold")  # never cut short: names are for copying
     for row in rows:
         labels, members = ", ".join(map(str, row["labels"])), " ".join(row["members"])
         table.add_row(row["clip_id"], labels, row["shard"], str(row["offset"]), members)

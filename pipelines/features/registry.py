@@ -56,6 +56,10 @@ def make_extractor(
         maker = load_object(reference)
     except LookupError as error:
         raise FeatureError(str(error)) from error
+    if not callable(maker):
+        raise FeatureError(
+            f"{reference} is of type {type(maker).__name__}: an extractor class is expected"
+        )
     extractor = maker(**_typed(maker, dict(parameters or {}), name_or_reference))
     if not isinstance(extractor, Extractor):
         lacking = [name for name in _members() if not hasattr(extractor, name)]

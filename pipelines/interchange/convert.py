@@ -93,7 +93,7 @@ def _flag(item: ForeignItem, quality: Quality, limits: QualityLimits) -> tuple[V
 
 
 def _decode_audio(content: bytes, clip_seconds: float) -> tuple[NDArray[np.int16], bool]:
-    """Return 16 kHz mono samples, at most `clip_seconds` of them, and whether `content` is that."""
+    """Return at most `clip_seconds` of 16 kHz mono, and whether `content` is just that."""
     with av.open(io.BytesIO(content)) as container:
         stream = container.streams.audio[0]
         layout = (stream.codec_context.name, stream.rate, stream.channels, stream.format.name)

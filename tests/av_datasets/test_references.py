@@ -29,7 +29,11 @@ def test_installed_packages_come_before_the_current_directory(
         ("nowhere_at_all:It", "no module named 'nowhere_at_all'"),
         ("json:Missing", "the module json has no 'Missing'"),
         ("json", "the module json has no ''"),
-        (":NAME", "Empty module name"),
+        (":NAME", "write the module's name"),
+        ("./birds:BIRDS", "as birds:BIRDS"),
+        ("/a/b/birds.py:BIRDS", "as birds:BIRDS"),
+        ("birds.py:BIRDS", "as birds:BIRDS"),
+        ("it_raises:X", "RuntimeError: boom"),
         ("wrong_syntax:X", "invalid syntax|was never closed"),
     ],
 )
@@ -38,5 +42,6 @@ def test_what_cannot_be_loaded_is_a_lookup_error(
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "wrong_syntax.py").write_text("X = (\n")
+    (tmp_path / "it_raises.py").write_text("raise RuntimeError('boom')\n")
     with pytest.raises(LookupError, match=f"{reference!r} cannot be loaded: .*({message})"):
         load_object(reference)

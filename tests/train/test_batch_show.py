@@ -11,7 +11,7 @@ import pytest
 
 from avstore.train import run as train_run
 from avstore.train.data import BatchSpec, EpochOrder, open_store
-from avstore.train.tasks import load_stream
+from avstore.train.tasks import load_tasks
 from tests.conftest import REPO
 from tests.train.test_run import small_words
 
@@ -43,7 +43,7 @@ def run(two_task_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 def test_any_step_is_shown_as_it_was_trained(run: tuple[Path, Path]) -> None:
     store, folder = run
-    samples = load_stream(open_store(store), "two").tasks[1].train
+    samples = load_tasks(open_store(store), "two").tasks[1].train
     spec = BatchSpec(batch_size=2, drop_last=True)
     step = 3 * (len(samples) // 2) + 1  # three epochs of the first task of as many clips, and one
     done = avstore("batch", "show", folder, "--step", step, "--json")
@@ -90,7 +90,7 @@ def test_changed_clips_are_refused_by_name_or_allowed(
     store, out = shutil.copytree(two_task_store, tmp_path / "store"), tmp_path / "run"
     assert small_run(store, out, "--set", "steps_per_checkpoint=2") == 0
     (out / "results.json").unlink()  # as if the run had been stopped before its report
-    gone = load_stream(open_store(store), "two").tasks[0].train.clip_ids[0]
+    gone = load_tasks(open_store(store), "two").tasks[0].train.clip_ids[0]
     with duckdb.connect(str(store / "manifest.duckdb")) as con:
         con.execute("DELETE FROM samples WHERE clip_id = ?", [gone])
     assert small_run(store, out, "--set", "steps_per_checkpoint=2") == 2

@@ -20,7 +20,7 @@ from avstore.train.data.transforms.fbank import (
     mask_and_normalise,
     mask_choices,
 )
-from avstore.train.data.transforms.frames import Box, crop_box, decode_frames, frame_size
+from avstore.train.data.transforms.frames import Box, crop_box, decode_jpegs, frame_size
 
 
 @dataclass
@@ -143,7 +143,7 @@ def _decode_frames(
         sample.normalised = spec.pixels == "float"
         dtype = np.float32 if sample.normalised else np.uint8
         sample.frames = out.frames.row(out.row, shape, dtype)
-    decode_frames(jpegs, (width, height), sample.box, sample.frames, sample.normalised)
+    decode_jpegs(jpegs, (width, height), sample.box, sample.frames, sample.normalised)
 
 
 def set_fbank(

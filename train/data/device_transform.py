@@ -127,7 +127,7 @@ class DeviceFbank:
         return DeviceFbank(torch.tensor(rows), strengths, mean, std)
 
     def apply(self, audio: Tensor) -> Tensor:
-        """Mask, normalise, perturb and roll fbanks as the workers do, but for the noise's values.
+        """Mask, normalise, perturb and roll fbanks like the workers, with other noise values.
 
         The noise comes from the device's own generator, seeded row by row.
 

@@ -18,7 +18,7 @@ _PARTNER_PLACES = 1 << 62
 
 
 class Purpose(IntEnum):
-    """What is drawn. Each has its own stream, so that switching one off changes no other."""
+    """Purpose of a random number: each has a stream that does not depend on the others."""
 
     ORDER = 0
     FRAMES = 1

@@ -38,7 +38,7 @@ class CLSEROptions(MemoryOptions):
 
 
 class CLSER(ReplayMethod):
-    """Replays, with embeddings held to those of the copy that matches a row's pair better.
+    """Replay rows, and keep embeddings near those of the copy that matches each row's pair better.
 
     The paper picks the copy with the higher probability of the true class. There are no classes
     here, so it is the probability of the true partner within the replayed batch. The stable copy is

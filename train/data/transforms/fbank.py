@@ -71,8 +71,8 @@ def mask_choices(
 ) -> FbankChoices:
     """Draw SpecAugment's band of mel bins and span of frames, for an fbank [frames, mels].
 
-    Each is as long as an integer drawn from [0, limit), as torchaudio's masking with its default of
-    one mask, and lies anywhere.
+    The length of each is drawn from the integers [0, limit), its place uniformly: torchaudio's
+    masking with one mask per axis.
     """
     frames, mels = shape
     return FbankChoices(_span(mels, freq_mask, generator), _span(frames, time_mask, generator))

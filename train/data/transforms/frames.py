@@ -149,7 +149,7 @@ def _snap(side: int, size: int, largest: int) -> int:
     return size if abs(side - size) <= 3 and size <= largest else side
 
 
-def decode_frames(
+def decode_jpegs(
     jpegs: Sequence[memoryview],
     size: tuple[int, int],
     box: Box,
