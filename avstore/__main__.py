@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 
 
 def main() -> None:
@@ -18,6 +19,13 @@ def main() -> None:
         logging.disable()  # libraries log errors when their workers end
         raise KeyboardInterrupt
 
+    if not (folder := Path(__file__).parent / "pipelines").is_dir():
+        print(
+            f"avstore: {folder} is not a folder: the checkout or archive lost its symbolic links; "
+            "clone with git clone -c core.symlinks=true, or unpack with tar or unzip",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     try:

@@ -3,10 +3,12 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,3 +148,16 @@ def test_the_environment_names_the_store(tmp_path: os.PathLike[str]) -> None:
     )
     assert done.returncode == 2
     assert str(tmp_path) in done.stderr
+
+
+def test_a_tree_that_lost_its_links_says_so(tmp_path: Path) -> None:
+    package = tmp_path / "avstore"
+    package.mkdir()
+    for name in ("__init__.py", "__main__.py"):
+        shutil.copy(REPO / "avstore" / name, package)
+    (package / "pipelines").write_text("../pipelines")
+    command = [sys.executable, "-m", "avstore", "sql", "SELECT 1"]
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "lost its symbolic links" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -43,7 +43,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in FOLDERS:
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(REPO / name, copy / name, symlinks=True, ignore=ignore)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(REPO / name, copy)
     return copy
 
@@ -109,3 +109,11 @@ def test_the_package_works_beside_a_users_own_modules(wheel: Path, tmp_path: Pat
     run(avstore, "build", "vggsound", *media, cwd=folder)
     rows = run(avstore, "sql", "SELECT key FROM trainable", "--format", "csv", cwd=folder)
     assert rows.split() == ["key", "aaaaaaaaaaa_000001"]
+
+
+def test_a_tree_that_lost_its_links_builds_no_wheel(source: Path, tmp_path: Path) -> None:
+    tree = shutil.copytree(source, tmp_path / "tree", symlinks=True)
+    (tree / "avstore/train").unlink()
+    (tree / "avstore/train").write_text("../train")  # as Git checks a link out without support
+    with pytest.raises(AssertionError, match="avstore/train is not a folder"):
+        built(tree, tmp_path / "out", "--wheel")
