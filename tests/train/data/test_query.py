@@ -112,7 +112,7 @@ def test_a_source_without_a_stored_clip_is_named(toy_store, toy_list):
     ("sql", "message"),
     [
         ("CREATE TABLE x (a INT)", "read-only"),
-        ("SET threads = 2", "no column clip_id"),
+        ("SET threads = 2", "the configuration has been locked"),
         ("SELECT key FROM clips", "no column clip_id"),
         ("SELECT clip_id FROM nowhere", "nowhere"),
         ("", "SELECT"),
