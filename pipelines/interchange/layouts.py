@@ -129,7 +129,7 @@ def transcode(flac: bytes, extension: str) -> bytes:
     """Return stored audio as flac, wav or mp3; 16 kHz mono stays 16 kHz mono.
 
     Raises:
-        StoreError: The extension is none of these.
+        StoreError: The extension is not one of these.
     """
     if extension == "flac":
         return flac
