@@ -1,5 +1,6 @@
 """Training configurations: TOML files with overrides from the command line, validated."""
 
+import argparse
 import tomllib
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -198,6 +199,17 @@ class Config(RunConfig):
 def config_names(folder: Path = CONFIGS) -> list[str]:
     """Return the names of the configurations in a folder, sorted."""
     return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def add_set_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--set KEY=VALUE`, whose values `load_config` takes as `sets`."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of the config, as optim.lr=1e-4; may be repeated",
+    )
 
 
 def load_config(config: str, overrides: dict[str, Any], sets: list[str]) -> Config:

@@ -26,6 +26,7 @@ from rich.table import Table
 
 from avstore.manifests import terminal
 from avstore.train import checkpoint
+from avstore.train.config import add_set_option
 from avstore.train.data import open_store, steps_per_epoch
 from avstore.train.errors import UserError, exit_code, make_folder
 from avstore.train.experiment import pick_device
@@ -69,13 +70,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="task stream (default: config's, else the first whose tasks all have clips)",
     )
     p.add_argument("--seed", type=int, help="of weights, order and crops (default: config's)")
-    p.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a setting of the config, as optim.lr=1e-4; may be repeated",
-    )
+    add_set_option(p)
     p.add_argument(
         "--out", type=Path, help="folder (default: runs/downstream/<config>-<stream>-seed<seed>)"
     )

@@ -26,7 +26,7 @@ from rich.table import Table
 from avstore.manifests import terminal
 from avstore.train import run
 from avstore.train.checkpoint import write_atomically
-from avstore.train.config import load_config
+from avstore.train.config import add_set_option, load_config
 from avstore.train.errors import UserError
 from avstore.train.plots import plot_comparison
 
@@ -76,13 +76,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     p.add_argument("--stream", help="task stream (default: the first whose tasks all have clips)")
     p.add_argument("--memory", type=int, default=16, help="items of a memory (default: 16)")
-    p.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a setting of the config, as optim.lr=1e-4; may be repeated",
-    )
+    add_set_option(p)
     p.add_argument(
         "--out", type=Path, default=Path("runs/reproduce"), help="folder (default: runs/reproduce)"
     )

@@ -29,7 +29,7 @@ from rich.console import Console
 from avstore.manifests import terminal
 from avstore.train import checkpoint, dist
 from avstore.train.batch_show import RECORD, run_record
-from avstore.train.config import Config, config_names, load_config
+from avstore.train.config import Config, add_set_option, config_names, load_config
 from avstore.train.data import OpenStore, SampleList, known_statistics, open_store
 from avstore.train.errors import UserError, exit_code, make_folder
 from avstore.train.evaluation.forgetting import gap_difference
@@ -59,13 +59,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     p.add_argument("--stream", help="task stream (default: the first whose tasks all have clips)")
     p.add_argument("--method", help=f"{', '.join(METHODS)}, or module:Class (default: config's)")
     p.add_argument("--seed", type=int, help="of weights, order and methods (default: config's)")
-    p.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a setting of the config, as optim.lr=1e-4; may be repeated",
-    )
+    add_set_option(p)
     p.add_argument(
         "--out", type=Path, help="folder (default: runs/<config>-<method>-<stream>-seed<seed>)"
     )
