@@ -8,9 +8,9 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from avstore.manifests.columns import table_schema
+from avstore.manifests.sealed import json_bytes, read_json, read_parquet, write_parquet
 from avstore.manifests.store import Store, committing
 
 _TABLES = ("clips", "labels", "segments", "annotation_errors")
@@ -92,10 +92,10 @@ def save_annotations(store: Store, annotations: AnnotationSet) -> None:
     """Save annotations in the ledger; `facts.json`, written last, names the current ones."""
     facts_path = _facts_path(store, annotations.facts["name"])
     for name in _TABLES:
-        with committing(_folder(facts_path, annotations.facts) / f"{name}.parquet") as file:
-            pq.write_table(getattr(annotations, name), file, compression="zstd")
+        path = _folder(facts_path, annotations.facts) / f"{name}.parquet"
+        write_parquet(path, getattr(annotations, name))
     with committing(facts_path) as file:
-        file.write(json.dumps(annotations.facts, indent=1).encode())
+        file.write(json_bytes(annotations.facts, indent=1))
 
 
 def load_annotations(store: Store) -> list[AnnotationSet]:
@@ -104,9 +104,9 @@ def load_annotations(store: Store) -> list[AnnotationSet]:
 
 
 def _load(facts_path: Path) -> AnnotationSet:
-    facts = json.loads(facts_path.read_text())
+    facts = read_json(facts_path)
     folder = _folder(facts_path, facts)
-    tables = {name: pq.read_table(folder / f"{name}.parquet") for name in _TABLES}
+    tables = {name: read_parquet(folder / f"{name}.parquet") for name in _TABLES}
     return AnnotationSet(facts=facts, **tables)
 
 

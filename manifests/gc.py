@@ -5,13 +5,13 @@ manifest yet (the next build or `index` ingests them). It never touches media un
 be the user's own.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
+from avstore.manifests.sealed import read_json
 from avstore.manifests.snapshots import pinned_shards
 from avstore.manifests.store import Store, shard_of, sidecar_of, sync_folder
 
@@ -64,7 +64,7 @@ def _temporaries(store: Store) -> Iterator[Garbage]:
 def _annotations(store: Store) -> Iterator[Garbage]:
     """Yield annotation tables that were replaced since."""
     for facts in store.ledger.glob("annotations/*/facts.json"):
-        current = str(json.loads(facts.read_text())["annotation_sha256"])[:8]
+        current = str(read_json(facts)["annotation_sha256"])[:8]
         for path in facts.parent.glob("*/*.parquet"):
             if path.parent.name != current:
                 yield _item(store, path, "annotations that were replaced")

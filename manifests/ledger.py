@@ -12,11 +12,11 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from avstore.manifests.columns import table_schema
 from avstore.manifests.redact import redact, redact_values
-from avstore.manifests.store import Store, committing
+from avstore.manifests.sealed import write_parquet
+from avstore.manifests.store import Store
 
 
 @dataclass(frozen=True)
@@ -98,17 +98,14 @@ def finish_run(con: duckdb.DuckDBPyConnection, store: Store, run: RunRecord, out
     ]
     con.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
     table = con.sql("SELECT * FROM runs WHERE run_id = ?", params=[run.run_id]).to_arrow_table()
-    with committing(store.ledger / f"runs-{run.run_id}.parquet") as file:
-        pq.write_table(table, file)
+    write_parquet(store.ledger / f"runs-{run.run_id}.parquet", table)
     _note(con, store.ledger.glob(f"*-{run.run_id}*.parquet"))
 
 
 def save_plan(store: Store, run_id: str, plan: pa.Table) -> None:
     """Save which clips go into which shard, before any of them is built."""
-    with committing(store.ledger / f"plans-{run_id}-{uuid.uuid4().hex[:6]}.parquet") as file:
-        pq.write_table(
-            plan.cast(table_schema("plans", without=("done",))), file, compression="zstd"
-        )
+    path = store.ledger / f"plans-{run_id}-{uuid.uuid4().hex[:6]}.parquet"
+    write_parquet(path, plan.cast(table_schema("plans", without=("done",))))
 
 
 def has_unapplied_drop(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
@@ -128,8 +125,7 @@ def has_unapplied_drop(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
 def save_table(con: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:
     """Save a small table (tasks, stages, …) whole in the ledger, so that a rebuild restores it."""
     table = con.sql(f"SELECT * FROM {name} ORDER BY ALL").to_arrow_table()
-    with committing(store.ledger / f"{name}.parquet") as file:
-        pq.write_table(table, file)
+    write_parquet(store.ledger / f"{name}.parquet", table)
 
 
 def load_ledger(con: duckdb.DuckDBPyConnection, store: Store) -> None:

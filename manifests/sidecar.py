@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from avstore.manifests.columns import skip_pandas_import, table_schema
-from avstore.manifests.store import committing
+from avstore.manifests.sealed import write_parquet
 
 _SHARD = {"path": "shard", "clips": "shard_clips", "bytes": "shard_bytes", "sha256": "shard_sha256"}
 _SHARED = ("clip_id", "fingerprint", "verdict", "detail", "extracted_at")
@@ -51,5 +50,4 @@ def write_sidecar(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """
     skip_pandas_import()
     table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
-    with committing(path) as file:
-        pq.write_table(table, file, compression="zstd")
+    write_parquet(path, table)

@@ -4,7 +4,6 @@ STORE/snapshots/NAME.duckdb is a copy of the manifest, NAME.json its facts. `gc`
 that any snapshot names.
 """
 
-import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import duckdb
 from avstore.manifests.catalogue import guard, open_guarded, open_read
 from avstore.manifests.ledger import now
 from avstore.manifests.schema import sql_name
+from avstore.manifests.sealed import json_bytes, read_json
 from avstore.manifests.store import Store, StoreError, committing, file_sha256
 from avstore.manifests.streams import sql_literal
 
@@ -107,14 +107,14 @@ def create_snapshot(store: Store, name: str, note: str = "") -> Snapshot:
     size, sha256 = file.stat().st_size, file_sha256(file)
     snapshot = Snapshot(name, stamp, note, clips, samples, shards, features, size, sha256)
     with committing(facts) as out:
-        out.write(json.dumps(asdict(snapshot), indent=1).encode())
+        out.write(json_bytes(asdict(snapshot), indent=1))
     facts.chmod(0o444)
     return snapshot
 
 
 def list_snapshots(store: Store) -> list[Snapshot]:
     """Return all snapshots, the oldest first."""
-    found = [Snapshot(**json.loads(p.read_text())) for p in store.snapshots.glob("*.json")]
+    found = [Snapshot(**read_json(p)) for p in store.snapshots.glob("*.json")]
     return sorted(found, key=lambda snapshot: (snapshot.created_at, snapshot.name))
 
 
@@ -128,7 +128,7 @@ def snapshot_path(store: Store, name: str) -> Path:
     if not file.is_file() or not facts.is_file():
         known = ", ".join(snapshot.name for snapshot in list_snapshots(store)) or "none"
         raise StoreError(f"no snapshot {name!r} in {store.root}; there is: {known}")
-    recorded = json.loads(facts.read_text())["sha256"]
+    recorded = read_json(facts)["sha256"]
     if (found := file_sha256(file)) != recorded:
         raise StoreError(
             f"snapshot {name!r} was changed or damaged: {file} has sha256 {found[:12]}…, "

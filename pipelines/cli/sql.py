@@ -129,9 +129,9 @@ def _write_json(result: "duckdb.DuckDBPyRelation", file: BinaryIO) -> None:
 
 
 def _write_parquet(result: "duckdb.DuckDBPyRelation", file: BinaryIO) -> None:
-    import pyarrow.parquet as pq
+    from avstore.manifests.sealed import parquet_bytes
 
-    pq.write_table(result.to_arrow_table(), file, compression="zstd")
+    file.write(parquet_bytes(result.to_arrow_table()))
 
 
 _Write = Callable[["duckdb.DuckDBPyRelation", BinaryIO], None]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from avstore.manifests.ingest import ingest_features, transaction
+from avstore.manifests.sealed import read_parquet
 from avstore.manifests.store import Store, StoreError, sidecar_of
 from avstore.pipelines.features.companion import companion_path
 from avstore.pipelines.features.stored_clip import labels_sha256
@@ -210,7 +210,7 @@ def _relabelled(
 
 def _read_sidecars(con: duckdb.DuckDBPyConnection, store: Store, shards: Sequence[str]) -> None:
     """Read the companions' sidecars as the temporary view `companions`."""
-    tables = [pq.read_table(store.root / sidecar_of(shard)) for shard in shards]
+    tables = [read_parquet(store.root / sidecar_of(shard)) for shard in shards]
     con.register("companions", pa.concat_tables(tables, promote_options="permissive"))
 
 

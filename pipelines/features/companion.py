@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from avstore.manifests.members import member_ranges
+from avstore.manifests.sealed import read_parquet, tar_facts, write_parquet
 from avstore.manifests.shard_reader import LocalReader, Reader, Shard
 from avstore.manifests.store import Store, StoreError, committing, sidecar_of
 from avstore.pipelines.build.shard_tar import ShardTar
@@ -107,12 +107,11 @@ def compute_companion(job: FeatureJob) -> FeatureJobResult:
     extractor, batch = loaded_model(job.key)
     try:
         with _open_clips(job) as clips:
-            rows = _write(job, extractor, batch, clips)
+            rows, facts = _write(job, extractor, batch, clips)
     except StoreError as error:
         return FeatureJobResult(job.path, sidecar, 0, str(error))
     table = pa.Table.from_pylist(rows, schema=COMPANION_SCHEMA)
-    with committing(job.store / sidecar) as file:
-        pq.write_table(table, file, compression="zstd")
+    write_parquet(job.store / sidecar, table, facts)
     return FeatureJobResult(job.path, sidecar, len(rows))
 
 
@@ -131,7 +130,7 @@ def _base_rows(job: FeatureJob) -> list[dict[str, Any]]:
     """Return the base sidecar's rows of stored clips, in the shard's order."""
     path = Store(job.store).root / sidecar_of(job.base or "")
     columns = ["clip_id", "stored", "position", "members", "offsets", "sizes", "duration_s"]
-    rows = pq.read_table(path, columns=columns).to_pylist()
+    rows = read_parquet(path, columns).to_pylist()
     return sorted((row for row in rows if row["stored"]), key=lambda row: row["position"])
 
 
@@ -149,8 +148,8 @@ def _stored(job: FeatureJob, row: Mapping[str, Any], reader: Reader) -> StoredCl
 
 def _write(
     job: FeatureJob, extractor: Extractor, batch: BatchFunction, clips: list[StoredClip]
-) -> list[dict[str, Any]]:
-    """Write the tar and return its sidecar's rows."""
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Write the tar; return its sidecar's rows and the facts of its footer."""
     rows: list[dict[str, Any]] = []
     with committing(job.store / job.path) as file:
         tar = ShardTar(file)
@@ -161,7 +160,7 @@ def _write(
             rows.append(_append(tar, job, extractor, clip, position, value))
             clip.drop_cache()
         tar.close()
-    return rows
+    return rows, tar_facts(tar.bytes, tar.sha256)
 
 
 def _prefetch(extractor: Extractor, clips: list[StoredClip]) -> Iterator[tuple[int, NDArray[Any]]]:

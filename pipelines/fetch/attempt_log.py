@@ -6,7 +6,6 @@ Each row is written at once to `ledger/attempts-<run>-<n>.jsonl.part`. A part is
 written) is dropped.
 """
 
-import json
 import os
 import time
 from dataclasses import asdict
@@ -15,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from avstore.manifests.store import committing, sync_folder
+from avstore.manifests.sealed import json_bytes, parse_json, write_parquet
+from avstore.manifests.store import sync_folder
 from avstore.pipelines.fetch.source import FetchResult
 
 #: The columns of the manifest's table `attempts`.
@@ -62,9 +61,9 @@ class AttemptLog:
         It is synced to disk at once where another attempt may follow (status retryable). Other
         rows are synced at most every `_SYNC_EVERY_S`, since 200,000 local files need no more.
         """
-        line = json.dumps(to_row(result, self.run_id, stage), default=_encode_time) + "\n"
+        line = json_bytes(to_row(result, self.run_id, stage), default=_encode_time)
         handle = self._open()
-        os.write(handle, line.encode())
+        os.write(handle, line + b"\n")
         if result.status == "retryable" or time.monotonic() - self._synced_at > _SYNC_EVERY_S:
             os.fsync(handle)
             self._synced_at = time.monotonic()
@@ -123,9 +122,8 @@ def _convert_part(part: Path) -> None:
     """Convert a log to Parquet and remove it; repeating it after a kill gives the same file."""
     rows, damaged = _read_part(part)
     if rows:
-        with committing(part.with_name(part.name.removesuffix(_SUFFIX) + ".parquet")) as file:
-            table = pa.Table.from_pylist(rows, schema=ATTEMPTS_SCHEMA)
-            pq.write_table(table, file, compression="zstd")
+        target = part.with_name(part.name.removesuffix(_SUFFIX) + ".parquet")
+        write_parquet(target, pa.Table.from_pylist(rows, schema=ATTEMPTS_SCHEMA))
     if damaged:
         part.rename(part.with_name(part.name + ".damaged"))
     else:
@@ -141,7 +139,7 @@ def _read_part(part: Path) -> tuple[list[dict[str, Any]], bool]:
         if not line:
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             for name in ("started_at", "not_before"):
                 row[name] = datetime.fromisoformat(row[name]) if row[name] else None
         except (ValueError, KeyError, TypeError):

@@ -12,8 +12,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pyarrow.csv as pc
-import pyarrow.parquet as pq
 
+from avstore.manifests.sealed import write_parquet
 from avstore.manifests.store import StoreError, committing
 
 COLUMNS = ("dataset", "clip_id", "split", "labels", "status", "verdict", "date", "sha256", "bytes")
@@ -53,8 +53,7 @@ def export_availability(con: duckdb.DuckDBPyConnection, dataset: str, target: Pa
     table: pa.Table = con.sql(_EXPORT, params=[dataset]).to_arrow_table()
     match target.suffix.lower():
         case ".parquet":
-            with committing(target) as file:
-                pq.write_table(table, file, compression="zstd")
+            write_parquet(target, table)
         case ".csv":
             with committing(target) as file:
                 pc.write_csv(table, file)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests.library import OpenStore
-from avstore.manifests.store import committing, file_sha256, write_text
+from avstore.manifests.sealed import write_parquet
+from avstore.manifests.store import file_sha256, write_text
 
 _CONTEXT = {
     "@language": "en",
@@ -87,8 +87,7 @@ def write_croissant(store: OpenStore, spec: DatasetSpec, out: Path) -> list[Path
     """
     table: pa.Table = store.query(_ROWS, {"dataset": spec.name}).table
     clips = out / "clips.parquet"
-    with committing(clips) as file:
-        pq.write_table(table, file, compression="zstd")
+    write_parquet(clips, table)
     metadata = describe(store, spec, file_sha256(clips), clips.stat().st_size)
     text = json.dumps(metadata, indent=1, ensure_ascii=False)
     return [clips, write_text(out / "croissant.json", text)]

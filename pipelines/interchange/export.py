@@ -12,9 +12,9 @@ from typing import Any, BinaryIO
 import fsspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from avstore.manifests.library import OpenStore
+from avstore.manifests.sealed import parquet_bytes
 from avstore.manifests.store import StoreError
 from avstore.manifests.stored_clips import BASE_FEATURES
 from avstore.pipelines.build.shard_tar import ShardTar
@@ -71,7 +71,7 @@ class _OutputFolder:
         self.files = 0
         self.bytes = 0
 
-    def write(self, name: str, fill: Callable[[BinaryIO], None]) -> None:
+    def write(self, name: str, fill: Callable[[BinaryIO], object]) -> None:
         """Write one file; if `fill` fails, no file of that name is left."""
         path = f"{self.root.rstrip('/')}/{name}"
         self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
@@ -124,7 +124,7 @@ def export(
         write(folder, number, list(_clips(store, part, keys, features, recipe)))
     if output is ExportFormat.FOLDERS:
         index = pa.Table.from_pylist([{"key": keys[r["clip_id"]], **r} for r in kept])
-        folder.write("index.parquet", lambda file: pq.write_table(index, file))
+        folder.write("index.parquet", lambda file: file.write(parquet_bytes(index)))
     result = ExportResult(len(kept), folder.files, folder.bytes, len(rows) - len(kept))
     _write_facts(store, folder, sql, features, output, result)
     return result
@@ -251,9 +251,7 @@ def _write_parquet(folder: _OutputFolder, number: int, clips: list[_Clip]) -> No
     table = pa.table(columns)
     for name in rows.column_names:
         table = table.append_column(name if name not in columns else f"row_{name}", rows[name])
-    folder.write(
-        f"{number:06d}.parquet", lambda file: pq.write_table(table, file, compression="zstd")
-    )
+    folder.write(f"{number:06d}.parquet", lambda file: file.write(parquet_bytes(table)))
 
 
 def _write_facts(

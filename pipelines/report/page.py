@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from avstore.manifests.account import accounts, reasons
 from avstore.manifests.members import member_ranges, read_members
+from avstore.manifests.sealed import html_bytes
 from avstore.manifests.shard_reader import Reader, ReadError, Shard, open_reader
 from avstore.manifests.store import Store, committing
 
@@ -49,7 +50,7 @@ def write_report(con: duckdb.DuckDBPyConnection, store: Store, dataset: str, sta
     )
     path = store.reports / f"{dataset}.html"
     with committing(path) as file:
-        file.write(page.encode())
+        file.write(html_bytes(page))
     return path
 
 
