@@ -1,6 +1,8 @@
 """Annotations in the manifest, and their copy in the ledger for a rebuild."""
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,9 +10,16 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from avstore.manifests.columns import table_schema
-from avstore.manifests.sealed import json_bytes, read_json, read_parquet, write_parquet
+from avstore.manifests.sealed import (
+    CheckedFiles,
+    DamagedFileError,
+    json_bytes,
+    read_json,
+    write_parquet,
+)
 from avstore.manifests.store import Store, committing
 
 _TABLES = ("clips", "labels", "segments", "annotation_errors")
@@ -91,23 +100,31 @@ def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
 def save_annotations(store: Store, annotations: AnnotationSet) -> None:
     """Save annotations in the ledger; `facts.json`, written last, names the current ones."""
     facts_path = _facts_path(store, annotations.facts["name"])
-    for name in _TABLES:
-        path = _folder(facts_path, annotations.facts) / f"{name}.parquet"
+    paths = [_folder(facts_path, annotations.facts) / f"{name}.parquet" for name in _TABLES]
+    for name, path in zip(_TABLES, paths, strict=True):
         write_parquet(path, getattr(annotations, name))
     with committing(facts_path) as file:
         file.write(json_bytes(annotations.facts, indent=1))
 
 
-def load_annotations(store: Store) -> list[AnnotationSet]:
-    """Return the annotations of all datasets in the ledger."""
-    return [_load(path) for path in sorted(store.ledger.glob("annotations/*/facts.json"))]
+def annotation_files(store: Store) -> Iterator[Path]:
+    """Yield the files of the current annotations of all datasets, missing ones included."""
+    for facts_path in sorted(store.ledger.glob("annotations/*/facts.json")):
+        yield facts_path
+        with suppress(DamagedFileError):
+            folder = _folder(facts_path, read_json(facts_path))
+            yield from (folder / f"{name}.parquet" for name in _TABLES)
 
 
-def _load(facts_path: Path) -> AnnotationSet:
-    facts = read_json(facts_path)
-    folder = _folder(facts_path, facts)
-    tables = {name: read_parquet(folder / f"{name}.parquet") for name in _TABLES}
-    return AnnotationSet(facts=facts, **tables)
+def load_annotations(store: Store, checked: CheckedFiles) -> Iterator[AnnotationSet]:
+    """Yield the annotations of all datasets in the ledger whose files are sound."""
+    for facts_path in checked.sound(sorted(store.ledger.glob("annotations/*/facts.json"))):
+        facts = read_json(facts_path)
+        paths = {name: _folder(facts_path, facts) / f"{name}.parquet" for name in _TABLES}
+        if len(checked.sound(paths.values())) == len(paths):
+            yield AnnotationSet(
+                facts=facts, **{name: pq.read_table(path) for name, path in paths.items()}
+            )
 
 
 def replace_annotations(con: duckdb.DuckDBPyConnection, annotations: AnnotationSet) -> None:

@@ -4,7 +4,6 @@ The writer works on a copy and publishes it by rename. Readers therefore never s
 shard, and a killed writer leaves the last published state.
 """
 
-import fcntl
 import os
 import shutil
 import threading
@@ -17,7 +16,13 @@ import duckdb
 
 from avstore.manifests import schema
 from avstore.manifests.columns import skip_pandas_import
-from avstore.manifests.lock import StoreBusyError, writing
+from avstore.manifests.lock import StoreBusyError, current_writer, writing
+from avstore.manifests.manifest_hash import (
+    copy_and_hash,
+    record_hash,
+    require_sound,
+    sound_hash,
+)
 from avstore.manifests.store import Store, StoreError, sync_folder
 
 # The writer needs no more than 2.5 GB for any store, and gets at most half of a small machine.
@@ -83,6 +88,11 @@ def open_read(
 
 def _open_read(store: Store, unsafe: bool) -> duckdb.DuckDBPyConnection:
     if not store.manifest.is_file():
+        if holder := current_writer(store):
+            raise StoreBusyError(
+                f"no manifest at {store.manifest} yet: the store is being written by {holder}; "
+                "try again in a moment"
+            )
         raise StoreError(
             f"no manifest at {store.manifest}; build one (make vggsound-shards), or rebuild it "
             f"from the shards (avstore index --store {store.root})"
@@ -116,18 +126,6 @@ def _connect(store: Store, path: Path, read_only: bool, unsafe: bool) -> duckdb.
         ) from error
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file, sharing its blocks if the file system can (XFS, Btrfs)."""
-    with source.open("rb") as old, target.open("wb") as new:
-        try:
-            fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
-        except OSError:
-            shutil.copyfile(source, target)
-
-
-_FICLONE = 0x40049409  # linux/fs.h
-
-
 class Writer:
     """The driver's connection to its working copy of the manifest.
 
@@ -136,9 +134,12 @@ class Writer:
         con: The open connection.
     """
 
-    def __init__(self, store: Store, con: duckdb.DuckDBPyConnection) -> None:
+    def __init__(
+        self, store: Store, con: duckdb.DuckDBPyConnection, digest: str | None = None
+    ) -> None:
         self.store = store
         self.con = con
+        self._digest = digest
         self._cost_s = 0.0
         self._published = 0.0
 
@@ -154,10 +155,13 @@ class Writer:
             return
         self.con.execute("CHECKPOINT")
         temp = self.store.root / f".manifest.{os.getpid()}.tmp"
-        _copy(self.store.work, temp)
+        digest = copy_and_hash(self.store.work, temp)
         with temp.open("rb+") as file:
             os.fsync(file.fileno())
+        previous = self._digest or sound_hash(self.store)
+        record_hash(self.store, digest, *([previous] if previous else []))
         temp.replace(self.store.manifest)
+        self._digest = digest
         sync_folder(self.store.root)
         self._published = time.monotonic()
         self._cost_s = self._published - began
@@ -181,27 +185,28 @@ def open_write(store: Store, fresh: bool = False) -> Iterator[Writer]:
         fresh: Start from an empty manifest instead of the published one.
 
     Raises:
-        StoreError: The published manifest cannot be opened.
+        StoreError: The published manifest is damaged, or cannot be opened.
     """
     skip_pandas_import()
     _drop_working_copy(store)
-    if store.manifest.is_file() and not fresh:
-        _copy(store.manifest, store.work)
+    digest = None
     try:
+        if store.manifest.is_file() and not fresh:
+            digest = require_sound(store, copy_and_hash(store.manifest, store.work))
         con = _connect(store, store.work, read_only=False, unsafe=True)
     except StoreError:
         _drop_working_copy(store)
         raise
     try:
-        _configure(con)
+        configure(con)
         schema.create_schema(con)
-        yield Writer(store, con)
+        yield Writer(store, con, digest)
     finally:
         con.close()
         _drop_working_copy(store)
 
 
-def _configure(con: duckdb.DuckDBPyConnection) -> None:
+def configure(con: duckdb.DuckDBPyConnection) -> None:
     """Limit the memory; checkpoint only to publish, as a killed run's copy is dropped."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     con.execute("SET memory_limit = ?", [f"{min(_MEMORY_BYTES, memory // 2)}B"])

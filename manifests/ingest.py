@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 
 from avstore.manifests import status
+from avstore.manifests.sealed import require_sound_files
 from avstore.manifests.sidecar import SIDECAR_COLUMNS
 from avstore.manifests.status import refresh_status
 
@@ -37,8 +38,8 @@ _KEYS = {"media": "clip_id", "quality": "clip_id, fingerprint"}
 def ingest_sidecars(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) -> None:
     """Add all rows of sidecars to a manifest that has none of them, as a rebuild does.
 
-    Rows are read in the order of the files, so that nothing is sorted or copied. The caller
-    refreshes `status`.
+    Rows are read in the order of the files, so that nothing is sorted or copied. The caller has
+    checked their seals, and refreshes `status`.
     """
     if not sidecars:
         return
@@ -91,9 +92,13 @@ def commit_shards(
         con: Writing connection.
         sidecars: Sidecars of the shards.
         hint: Expected first and last `clips.position` of the clips. Default: the plan's.
+
+    Raises:
+        DamagedFileError: A sidecar differs from its seal, or cannot be read.
     """
     if not sidecars:
         return
+    require_sound_files(sidecars)
     with transaction(con):
         con.execute(
             "CREATE OR REPLACE TEMP TABLE incoming AS SELECT * FROM read_parquet(?)",
@@ -152,7 +157,9 @@ def _refresh_long(con: duckdb.DuckDBPyConnection, new_stage: bool) -> None:
     refresh_status(con, None if new_stage else ids)
 
 
-def ingest_features(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) -> None:
+def ingest_features(
+    con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path], checked: bool = False
+) -> None:
     """Ingest the sidecars of companion shards; a shard's later rows replace its earlier ones.
 
     Run it inside a transaction. A dropped feature that was computed again is no longer dropped;
@@ -161,9 +168,15 @@ def ingest_features(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) ->
     Args:
         con: Writing connection.
         sidecars: Sidecars with the columns of `feature_samples`.
+        checked: Their seals were checked already.
+
+    Raises:
+        DamagedFileError: A sidecar differs from its seal, or cannot be read.
     """
     if not sidecars:
         return
+    if not checked:
+        require_sound_files(sidecars)
     paths = [str(path) for path in sidecars]
     con.execute("SET VARIABLE sidecars = ?", [paths])
     source = "read_parquet(getvariable('sidecars'), union_by_name = true)"

@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +15,16 @@ import pyarrow as pa
 
 from avstore.manifests.columns import table_schema
 from avstore.manifests.redact import redact, redact_values
-from avstore.manifests.sealed import write_parquet
+from avstore.manifests.sealed import (
+    CheckedFiles,
+    check_files,
+    require_sound_files,
+    write_parquet,
+)
 from avstore.manifests.store import Store
+
+SMALL_TABLES = ("tasks", "stages", "features", "dropped", "statistics")
+"""Tables that the ledger keeps whole, in one file each."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ def finish_run(con: duckdb.DuckDBPyConnection, store: Store, run: RunRecord, out
     con.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
     table = con.sql("SELECT * FROM runs WHERE run_id = ?", params=[run.run_id]).to_arrow_table()
     write_parquet(store.ledger / f"runs-{run.run_id}.parquet", table)
-    _note(con, store.ledger.glob(f"*-{run.run_id}*.parquet"))
+    _note(con, check_files(store.ledger.glob(f"*-{run.run_id}*.parquet")))
 
 
 def save_plan(store: Store, run_id: str, plan: pa.Table) -> None:
@@ -109,8 +117,13 @@ def save_plan(store: Store, run_id: str, plan: pa.Table) -> None:
 
 
 def has_unapplied_drop(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
-    """Return whether the ledger records a drop that the manifest lacks, as after a kill."""
+    """Return whether the ledger records a drop that the manifest lacks, as after a kill.
+
+    Raises:
+        DamagedFileError: One of its files is damaged.
+    """
     dropped, stages = (store.ledger / f"{name}.parquet" for name in ("dropped", "stages"))
+    require_sound_files(path for path in (dropped, stages) if path.is_file())
     shards = "SELECT 1 FROM read_parquet(?) WHERE shard NOT IN (SELECT shard FROM dropped) LIMIT 1"
     if dropped.is_file() and con.execute(shards, [str(dropped)]).fetchall():
         return True
@@ -124,28 +137,43 @@ def has_unapplied_drop(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
 
 def save_table(con: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:
     """Save a small table (tasks, stages, …) whole in the ledger, so that a rebuild restores it."""
+    path = store.ledger / f"{name}.parquet"
     table = con.sql(f"SELECT * FROM {name} ORDER BY ALL").to_arrow_table()
-    write_parquet(store.ledger / f"{name}.parquet", table)
+    write_parquet(path, table)
+    _note(con, check_files([path]))
 
 
-def load_ledger(con: duckdb.DuckDBPyConnection, store: Store) -> None:
-    """Fill an empty manifest from the ledger."""
+def load_ledger(con: duckdb.DuckDBPyConnection, store: Store, checked: CheckedFiles) -> None:
+    """Fill an empty manifest from the ledger's sound files.
+
+    Args:
+        con: Writing connection.
+        store: The store's paths.
+        checked: The ledger's files, compared with their seals.
+    """
     for table in ("attempts", "runs"):
-        _insert(con, table, sorted(store.ledger.glob(f"{table}-*.parquet")))
-    for table in ("tasks", "stages", "features", "dropped", "statistics"):
-        _insert(con, table, sorted(store.ledger.glob(f"{table}*.parquet")), distinct=True)
-    _insert_plans(con, sorted(store.ledger.glob("plans-*.parquet")))
-    _note(con, store.ledger.glob("*-*.parquet"))
+        _insert(con, table, checked.sound(sorted(store.ledger.glob(f"{table}-*.parquet"))))
+    for table in SMALL_TABLES:
+        paths = checked.sound(sorted(store.ledger.glob(f"{table}*.parquet")))
+        _insert(con, table, paths, distinct=True)
+    _insert_plans(con, checked.sound(sorted(store.ledger.glob("plans-*.parquet"))))
+    _note(con, checked, store.ledger)
 
 
 def load_new_files(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
     """Ingest ledger files that the manifest lacks, as a killed run or another machine leaves them.
 
+    A damaged file is left out, with a line in the log.
+
     Returns:
         Whether attempts or plans were added.
     """
     known = {row[0] for row in con.execute("SELECT name FROM ledger_files").fetchall()}
-    new = sorted(path for path in store.ledger.glob("*-*.parquet") if path.name not in known)
+    checked = check_files(
+        sorted(path for path in store.ledger.glob("*-*.parquet") if path.name not in known)
+    )
+    checked.log_damage()
+    new = list(checked.digits)
     by_kind = {
         kind: [path for path in new if path.name.startswith(f"{kind}-")]
         for kind in ("attempts", "runs", "plans")
@@ -153,15 +181,22 @@ def load_new_files(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
     for table in ("attempts", "runs"):
         _insert(con, table, by_kind[table], distinct=True)
     _insert_plans(con, by_kind["plans"])
-    _note(con, new)
+    _note(con, checked)
     return bool(by_kind["attempts"] or by_kind["plans"])
 
 
-def _note(con: duckdb.DuckDBPyConnection, paths: Iterable[Path]) -> None:
-    """Record that the rows of these files are in the manifest."""
-    names = pa.table({"name": pa.array([path.name for path in paths], pa.string())})
-    con.register("noted", names)
-    con.execute("INSERT INTO ledger_files SELECT name FROM noted EXCEPT FROM ledger_files")
+def _note(
+    con: duckdb.DuckDBPyConnection, checked: CheckedFiles, folder: Path | None = None
+) -> None:
+    """Record that the rows of these files are in the manifest. folder: only of those in it."""
+    rows = [
+        {"name": path.name, "seal": digits}
+        for path, digits in checked.digits.items()
+        if folder in (None, path.parent) and path.suffix == ".parquet"
+    ]
+    con.register("noted", pa.Table.from_pylist(rows, schema=table_schema("ledger_files")))
+    con.execute("DELETE FROM ledger_files WHERE name IN (SELECT name FROM noted)")
+    con.execute("INSERT INTO ledger_files SELECT * FROM noted")
     con.unregister("noted")
 
 

@@ -1,5 +1,6 @@
 """The lock that allows one writer per store, and a note of who holds it."""
 
+import fcntl
 import json
 import os
 import socket
@@ -19,13 +20,45 @@ class StoreBusyError(StoreError):
 
 
 def _holder(note: Path) -> str:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, KeyError, TypeError):
         facts = json.loads(note.read_text())
         return (
             f"process {facts['pid']} on {facts['host']} ({facts['command']}), "
             f"since {facts['since']}"
         )
     return "another process"
+
+
+def _note(store: Store) -> Path:
+    """Return the note of the lock's holder, which a killed writer leaves."""
+    return store.lock.with_suffix(".holder")
+
+
+def _held(store: Store) -> bool:
+    """Return whether a process holds the lock, which is taken for a moment to find out."""
+    try:
+        handle = os.open(store.lock, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def current_writer(store: Store) -> str | None:
+    """Return who is writing to the store, in words; None if nobody is."""
+    note = _note(store)
+    return _holder(note) if note.is_file() and _held(store) else None
+
+
+def killed_writer(store: Store) -> str | None:
+    """Return which process was killed while it wrote to the store, in words; None if none was."""
+    note = _note(store)
+    return _holder(note) if note.is_file() and not _held(store) else None
 
 
 @contextmanager
@@ -39,7 +72,7 @@ def writing(store: Store, wait_s: float = 0.0) -> Iterator[None]:
     Raises:
         StoreBusyError: Another writer still holds the lock; the message names it.
     """
-    note = store.lock.with_suffix(".holder")
+    note = _note(store)
     lock = FileLock(store.lock)
     try:
         lock.acquire(timeout=wait_s)

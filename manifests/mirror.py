@@ -20,6 +20,7 @@ from avstore.manifests.errors import is_client_error
 from avstore.manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
 from avstore.manifests.lock import writing
 from avstore.manifests.rebuild import not_dropped, rebuild
+from avstore.manifests.sealed import check_files
 from avstore.manifests.store import Store, StoreError, shard_of
 from avstore.manifests.tasks import create_task_view
 
@@ -134,9 +135,11 @@ def _refresh(local: Store, whole: bool) -> None:
                     refresh_status(con)
             done = {row[0] for row in con.execute("SELECT path FROM shards").fetchall()}
             done |= {row[0] for row in con.execute("SELECT shard FROM plans WHERE done").fetchall()}
-            for path in not_dropped(con, local, local.sidecars()):
-                if shard_of(path.relative_to(local.root)) not in done:
-                    commit_shards(con, [path])
+            new = [x for x in local.sidecars() if shard_of(x.relative_to(local.root)) not in done]
+            checked = check_files(not_dropped(con, local, new))
+            checked.log_damage()
+            for path in checked.digits:
+                commit_shards(con, [path])
             _features(writer.con, local)
         create_task_view(con)
         writer.publish()
@@ -150,8 +153,10 @@ def _features(con: Any, local: Store) -> None:
         for path in not_dropped(con, local, local.feature_sidecars())
         if shard_of(path.relative_to(local.root)) not in known
     ]
+    checked = check_files(new)
+    checked.log_damage()
     with transaction(con):
-        ingest_features(con, new)
+        ingest_features(con, list(checked.digits), checked=True)
 
 
 def fetch_snapshot(fs: Any, root: str, local: Store, name: str) -> None:

@@ -15,20 +15,25 @@ def set_aside(store: Store, shards: Iterable[str]) -> Path:
 
     Nothing is deleted, so that their readable parts can still be recovered.
     """
+    names = (name for shard in shards for name in (sidecar_of(shard), shard))
+    return move_aside(store, (store.root / name for name in names))
+
+
+def move_aside(store: Store, paths: Iterable[Path]) -> Path:
+    """Move files to STORE/damaged; return that folder. The lock must be held."""
     folder = store.root / "damaged"
-    for shard in shards:
-        for name in (sidecar_of(shard), shard):
-            if (store.root / name).exists():
-                target = folder / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(store.root / name, target)
+    for path in paths:
+        if path.exists():
+            target = folder / path.relative_to(store.root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
     return folder
 
 
 def unusable_sidecars(store: Store, sidecars: Iterable[Path]) -> dict[Path, str]:
     """Return the sidecars that a manifest cannot be built from, with the reason.
 
-    Such a sidecar is unreadable, or its shard is missing.
+    The shard of such a sidecar is missing. A damaged sidecar is left out by the rebuild itself.
     """
     reasons = ((sidecar, _why(store, sidecar)) for sidecar in sidecars)
     return {sidecar: why for sidecar, why in reasons if why}
@@ -36,9 +41,11 @@ def unusable_sidecars(store: Store, sidecars: Iterable[Path]) -> dict[Path, str]
 
 def _why(store: Store, sidecar: Path) -> str | None:
     shard = store.root / shard_of(sidecar.relative_to(store.root))
+    if shard.is_file():
+        return None
     try:
         file = pq.ParquetFile(sidecar)
-        if shard.is_file() or not file.metadata.num_rows:
+        if not file.metadata.num_rows:
             return None
         # A shard without any usable clip has a sidecar and no tar.
         columns = file.schema_arrow.names

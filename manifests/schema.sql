@@ -199,7 +199,10 @@ CREATE TABLE IF NOT EXISTS feature_samples (
 );
 
 -- Ledger files whose rows are in this manifest.
-CREATE TABLE IF NOT EXISTS ledger_files (name VARCHAR NOT NULL);
+CREATE TABLE IF NOT EXISTS ledger_files (
+    name VARCHAR NOT NULL,
+    seal VARCHAR                    -- digits of its seal, or its sha256 if it has none
+);
 
 -- Task streams: ordered tasks, each a query that returns clip_id.
 CREATE TABLE IF NOT EXISTS tasks (

@@ -10,8 +10,11 @@ no seal.
 import hashlib
 import io
 import json
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,8 @@ _VALUE = f"{_NAME}:{_ZEROS}"
 _SEAL = re.compile(rf"{re.escape(_NAME)}:([0-9a-f]{{64}})".encode())
 # Behind the seal, a Parquet footer holds its schema and a JSON or HTML file a few characters.
 _TAIL = 1 << 16
+_THREADS = 4  # hashing releases the interpreter's lock
+_LOG = logging.getLogger(__name__)
 
 
 class DamagedFileError(StoreError, ValueError):
@@ -62,6 +67,11 @@ def json_bytes(facts: Mapping[str, Any], indent: int | None = None, **options: A
 def html_bytes(page: str) -> bytes:
     """Return a page of HTML with its seal at the end."""
     return seal(f"{page}\n<!-- {_NAME} {_VALUE} -->\n".encode())
+
+
+def seal_comment(text: str) -> bytes:
+    """Return lines of text with their seal in a last line, a comment that begins with `#`."""
+    return seal(f"{text}# {_NAME} {_VALUE}\n".encode())
 
 
 def seal(content: bytes) -> bytes:
@@ -118,13 +128,68 @@ def _decode(suffix: str, content: bytes) -> None:
         json.loads(content)
 
 
-def find_damage(path: Path) -> str | None:
-    """Return what is wrong with a file, without its name; None if it agrees with its seal."""
+@dataclass(frozen=True)
+class CheckedFiles:
+    """Files that were compared with their seals.
+
+    Attributes:
+        digits: Of each sound file, the digits of its seal, or its sha256 if it has none.
+        damage: Of each damaged file, what is wrong with it.
+        unsealed: Sound files without a seal, as older versions wrote them.
+    """
+
+    digits: dict[Path, str]
+    damage: dict[Path, str]
+    unsealed: tuple[Path, ...]
+
+    def sound(self, paths: Iterable[Path]) -> list[Path]:
+        """Return those of the paths that are sound."""
+        return [path for path in paths if path in self.digits]
+
+    def log_damage(self) -> None:
+        """Log one line for each damaged file."""
+        for path, what in self.damage.items():
+            _LOG.warning("%s %s; left out", path, what)
+
+
+def check_files(
+    paths: Iterable[Path], progress: Callable[[int], None] = lambda _: None
+) -> CheckedFiles:
+    """Compare files with their seals, several at a time.
+
+    Args:
+        paths: Files to check.
+        progress: Called with 1 after each file.
+    """
+    digits: dict[Path, str] = {}
+    damage: dict[Path, str] = {}
+    unsealed: list[Path] = []
+    named = list(dict.fromkeys(paths))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for path, (found, sealed, what) in zip(named, pool.map(_check, named), strict=True):
+            progress(1)
+            if what is not None:
+                damage[path] = what
+                continue
+            digits[path] = found
+            if not sealed:
+                unsealed.append(path)
+    return CheckedFiles(digits, damage, tuple(unsealed))
+
+
+def _check(path: Path) -> tuple[str, bool, str | None]:
+    """Return a file's digits, whether they are of a seal, and what is wrong with the file."""
     try:
-        read_bytes(path)
+        content, digits = read_bytes(path)
     except DamagedFileError as error:
-        return str(error).removeprefix(f"{path} ")
-    return None
+        return "", False, str(error).removeprefix(f"{path} ")
+    return digits or hashlib.sha256(content).hexdigest(), digits is not None, None
+
+
+def require_sound_files(paths: Iterable[Path]) -> None:
+    """Raise DamagedFileError, which names it, for the first of the files that is damaged."""
+    for path, what in check_files(paths).damage.items():
+        raise DamagedFileError(f"{path} {what}")
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -15,6 +15,7 @@ import duckdb
 
 from avstore.manifests.catalogue import guard, open_guarded, open_read
 from avstore.manifests.ledger import now
+from avstore.manifests.manifest_hash import find_manifest_damage
 from avstore.manifests.schema import sql_name
 from avstore.manifests.sealed import json_bytes, read_json
 from avstore.manifests.store import Store, StoreError, committing, file_sha256
@@ -95,6 +96,8 @@ def create_snapshot(store: Store, name: str, note: str = "") -> Snapshot:
             f"there is a snapshot {name!r} already; snapshots do not change, choose another name"
         )
     open_read(store).close()  # an older manifest is migrated first
+    if damage := find_manifest_damage(store):
+        raise StoreError(f"{store.manifest} {damage}; run avstore index --store {store.root}")
     with store.manifest.open("rb") as source, committing(file) as target:
         shutil.copyfileobj(source, target, 1 << 22)
     file.chmod(0o444)

@@ -94,10 +94,17 @@ def find_store(path: Path) -> Store:
     Raises:
         StoreError: Neither `path` nor a folder above it holds a manifest.
     """
+    from avstore.manifests.lock import current_writer  # noqa: PLC0415 -- it imports this module
+
     here = path.resolve()
     for folder in (here, *here.parents):
         if (folder / "manifest.duckdb").is_file():
             return Store(folder)
+        if writer := current_writer(Store(folder)):
+            raise StoreError(
+                f"{folder} has no manifest yet: it is being written by {writer}; try again in a "
+                "moment"
+            )
     raise StoreError(
         f"no manifest.duckdb in {path} or above it; build one first (make vggsound-shards), "
         "or rebuild it from the shards (avstore index --store STORE)"

@@ -2,32 +2,24 @@
 
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avstore.manifests import schema, tasks
+from avstore.manifests.compare import compare_with_rebuild, reason_to_skip
+from avstore.manifests.inventory import indexed_files, other_files
+from avstore.manifests.problem import Problem
+from avstore.manifests.sealed import CheckedFiles, check_files
 from avstore.manifests.store import Store, file_sha256, shard_of, sidecar_of
+from avstore.manifests.verify_files import count_unsealed, verify_files, verify_tar
 
 # Members of a companion: offset, size and CRC-32 (None: not read) by name.
 _Places = dict[str, tuple[int, int, int | None]]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A disagreement in the store.
-
-    Attributes:
-        where: A path relative to the store, or a clip id.
-        what: The values that disagree.
-    """
-
-    where: str
-    what: str
 
 
 def verify(
@@ -35,25 +27,50 @@ def verify(
     store: Store,
     checksums: bool = True,
     progress: Callable[[int], None] | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Problem]:
     """Yield every disagreement in the store.
 
     Args:
         con: Connection to the manifest.
         store: The store's paths.
-        checksums: Also read every shard and check its sha256, or the CRC-32 of its features.
+        checksums: Also read every file and check its seal or sha256, and compare the manifest with
+            a rebuild.
         progress: Called with 1 after each base shard.
+        note: Called with lines that are no problem: files of older versions, and why a comparison
+            was left out.
     """
     yield from _definitions(con)
     yield from _accounts(con)
-    yield from _leftovers(con, store)
+    checked = check_files([*indexed_files(store), *other_files(store)] if checksums else ())
+    yield from verify_files(con, store, checked) if checksums else ()
+    count_unsealed(store, checked, note)
+    yield from _leftovers(con, store, checked)
     for row in con.execute(
         "SELECT path, bytes, sha256, clips FROM shards ORDER BY path"
     ).fetchall():
         yield from _shard(con, store, row, checksums)
         if progress:
             progress(1)
-    yield from _companions(con, store, checksums)
+    yield from _companions(con, store, checksums, checked.damage)
+    yield from _compare(con, store, checked, note) if checksums else ()
+
+
+def _compare(
+    con: duckdb.DuckDBPyConnection,
+    store: Store,
+    checked: CheckedFiles,
+    note: Callable[[str], None],
+) -> Iterator[Problem]:
+    """Compare the manifest with a rebuild, unless a writer is or was at work meanwhile."""
+    reason = reason_to_skip(con, store, checked)
+    found = [] if reason else list(compare_with_rebuild(con, store, checked))
+    if found and not reason:
+        reason = reason_to_skip(con, store, checked)  # a writer that began meanwhile
+    if reason:
+        note(f"The manifest was not compared with a rebuild: {reason}.")
+    else:
+        yield from found
 
 
 # Views that a manifest without task streams lacks if an older version wrote it.
@@ -101,12 +118,15 @@ def _accounts(con: duckdb.DuckDBPyConnection) -> Iterator[Problem]:
         yield Problem(clip_id, f"is stored {count} times under fingerprint {fingerprint[:8]}")
 
 
-def _leftovers(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Problem]:
+def _leftovers(
+    con: duckdb.DuckDBPyConnection, store: Store, checked: CheckedFiles
+) -> Iterator[Problem]:
     """Yield files that the manifest lacks; those that a build has planned are no defect."""
     known = {row[0] for row in con.execute("SELECT path FROM shards").fetchall()}
     known |= {row[0] for row in con.execute("SELECT shard FROM dropped").fetchall()}
     known |= {row[0] for row in con.execute("SELECT shard FROM plans").fetchall()}
-    known |= set(_column(store.ledger.glob("plans-*.parquet"), "shard"))
+    plans = (x for x in store.ledger.glob("plans-*.parquet") if x not in checked.damage)
+    known |= set(_column(plans, "shard"))
     for sidecar in store.sidecars():
         shard = shard_of(sidecar.relative_to(store.root))
         if shard not in known:
@@ -149,8 +169,8 @@ def _sidecar(
 ) -> Iterator[Problem]:
     try:
         stored = pq.read_table(sidecar, columns=["clip_id", "stored", "crc32"])
-    except (OSError, ValueError) as error:
-        yield Problem(name, f"has a sidecar that cannot be read: {error}")
+    except (OSError, ValueError, pa.ArrowException) as error:
+        yield Problem(name, f"has a sidecar that cannot be read: {str(error).splitlines()[0]}")
         return
     rows = {r["clip_id"]: r["crc32"] for r in stored.to_pylist() if r["stored"]}
     in_manifest = dict(
@@ -186,24 +206,39 @@ def _members(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> Iterator[
 
 
 def _companions(
-    con: duckdb.DuckDBPyConnection, store: Store, checksums: bool = True
+    con: duckdb.DuckDBPyConnection, store: Store, checksums: bool, damage: Container[Path]
 ) -> Iterator[Problem]:
     """Yield every disagreement of companion shards. checksums: also read every value."""
-    yield from _unknown(con, store)
+    yield from _unknown(con, store, damage)
     names = con.execute("SELECT DISTINCT shard FROM feature_samples ORDER BY shard").fetchall()
     for (name,) in names:
         yield from _companion(con, store, name, checksums)
 
 
-def _unknown(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Problem]:
+def _unknown(
+    con: duckdb.DuckDBPyConnection, store: Store, damage: Container[Path]
+) -> Iterator[Problem]:
     """Yield companions whose sidecar is not in the manifest."""
     known = con.execute(
         "SELECT shard FROM feature_samples UNION SELECT shard FROM dropped"
     ).fetchall()
+    # A killed run leaves companions of features that it recorded; the next run ingests them.
+    features = set(con.execute("SELECT feature, left(fingerprint, 8) FROM features").fetchall())
+    if (recorded := store.ledger / "features.parquet").is_file() and recorded not in damage:
+        rows = pq.read_table(recorded, columns=["feature", "fingerprint"]).to_pylist()
+        features |= {(row["feature"], row["fingerprint"][:8]) for row in rows}
     for sidecar in store.feature_sidecars():
         shard = shard_of(sidecar.relative_to(store.root))
-        if (shard,) not in known and pq.read_metadata(sidecar).num_rows:
+        planned = tuple(sidecar.name.split(".")[1].rsplit("-", 1)) in features
+        if (shard,) not in known and not planned and _rows(sidecar):
             yield Problem(shard, "has a sidecar that is not in the manifest (avstore index)")
+
+
+def _rows(sidecar: Path) -> int:
+    try:
+        return int(pq.read_metadata(sidecar).num_rows)
+    except (OSError, ValueError, pa.ArrowException):
+        return 0  # is reported as damaged
 
 
 def _companion(
@@ -219,6 +254,7 @@ def _companion(
         "WHERE shard = ? ORDER BY position",
         [name],
     ).fetchall()
+    yield from verify_tar(store, name) if checksums else ()
     yield from _companion_members(store, name, rows, checksums)
     yield from _base(con, name, [row[0] for row in rows])
 

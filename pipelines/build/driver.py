@@ -98,6 +98,8 @@ def build(
     store = _create_store(options.store)
     run = ledger.new_run(f"build {spec.name}", _config(recipe, options))
     with writing(store, options.wait_s), open_write(store) as writer:
+        if not store.manifest.is_file() and not store.ledger.is_dir():
+            writer.publish()  # an empty manifest, which readers of a new store can open
         recover(writer, store)
         log = AttemptLog(store.root, run.run_id)
         driver = _Driver(store, writer, spec, recipe, options, progress, run.run_id, log)

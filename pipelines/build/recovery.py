@@ -6,6 +6,7 @@ from avstore.manifests import ledger
 from avstore.manifests.catalogue import Writer
 from avstore.manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
 from avstore.manifests.rebuild import not_dropped, rebuild
+from avstore.manifests.sealed import check_files
 from avstore.manifests.store import Store, remove_temporaries, shard_of, sidecar_of
 from avstore.pipelines.fetch.attempt_log import recover_attempts
 
@@ -26,7 +27,9 @@ def recover(writer: Writer, store: Store) -> None:
             refresh_status(con)
     planned = con.execute("SELECT shard FROM plans WHERE NOT done ORDER BY shard").fetchall()
     sidecars = [store.root / sidecar_of(shard) for (shard,) in planned]
-    commit_shards(con, [path for path in sidecars if path.is_file()])
+    checked = check_files(path for path in sidecars if path.is_file())
+    checked.log_damage()  # their shards are built again
+    commit_shards(con, list(checked.digits))
     _ingest_companions(con, store)
 
 
@@ -38,5 +41,7 @@ def _ingest_companions(con: duckdb.DuckDBPyConnection, store: Store) -> None:
         for path in not_dropped(con, store, store.feature_sidecars())
         if shard_of(path.relative_to(store.root)) not in known
     ]
+    checked = check_files(new)
+    checked.log_damage()
     with transaction(con):
-        ingest_features(con, new)
+        ingest_features(con, list(checked.digits), checked=True)

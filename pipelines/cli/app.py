@@ -19,7 +19,7 @@ COMMANDS = {
     "build": "Build a dataset's shards and manifest.",
     "sql": "Run a SQL query against the manifest, read-only.",
     "status": "Show how many clips are stored, per dataset and stage, and why others are not.",
-    "verify": "Check every shard against its checksum, sidecar and manifest rows.",
+    "verify": "Check every file against its checksum, and every shard against its rows.",
     "index": "Rebuild manifest.duckdb from the sidecars and the ledger.",
     "report": "Write an HTML report of a dataset: summary, reasons, coverage, samples.",
     "export": "Export the clips of a query as a self-contained dataset.",

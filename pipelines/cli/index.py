@@ -1,6 +1,7 @@
 """avstore index: rebuild the manifest from the store's files."""
 
 from collections.abc import Container
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -17,8 +18,8 @@ app = typer.Typer(add_completion=False)
 def run(store: StoreOption = DEFAULT_STORE, wait: WaitOption = 0.0) -> None:
     """Rebuild manifest.duckdb from the sidecars and the ledger.
 
-    The contents stay the same. Shards that are missing or have an unreadable sidecar are left out
-    and listed; exit code 1.
+    The contents stay the same. Files that are damaged, and sidecars whose shard is missing, are
+    left out and listed; exit code 1. Files of older versions get a seal.
     """
     from avstore.manifests.lock import writing
     from avstore.manifests.repair import unusable_sidecars
@@ -28,29 +29,48 @@ def run(store: StoreOption = DEFAULT_STORE, wait: WaitOption = 0.0) -> None:
         raise StoreError(f"{store} is not a store: it has no ledger; give one with --store")
     with writing(found, wait):
         left_out = unusable_sidecars(found, [*found.sidecars(), *found.feature_sidecars()])
-        count = rebuild_manifest(found, left_out)
-    for sidecar, reason in left_out.items():
-        name = str(sidecar.relative_to(found.root))
+        done = rebuild_manifest(found, left_out)
+    for path, reason in (left_out | done.damage).items():
+        name = str(path.relative_to(found.root))
         out.print(Text.assemble((name, "red"), f" {reason}; left out"))
-    out.print(f"{found.manifest} rebuilt from {count} sidecars and the ledger")
-    if left_out:
+    if done.sealed:
+        out.print(f"{done.sealed} files of an older version have a seal now")
+    out.print(f"{found.manifest} rebuilt from {done.sidecars} sidecars and the ledger")
+    if left_out or done.damage:
         out.print("run the same build (or avstore features build) again to write them again")
         raise typer.Exit(ExitCode.PROBLEM)
 
 
-def rebuild_manifest(store: Store, without: Container[Path] = ()) -> int:
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild of the manifest did.
+
+    Attributes:
+        sidecars: Number of base sidecars read.
+        damage: Damaged files, which were left out, with the reason.
+        sealed: Number of files of older versions that were sealed.
+    """
+
+    sidecars: int
+    damage: dict[Path, str]
+    sealed: int
+
+
+def rebuild_manifest(store: Store, without: Container[Path] = ()) -> Rebuilt:
     """Write a store's manifest again; the caller holds the writer's lock.
+
+    Damaged files of the ledger are moved to STORE/damaged.
 
     Args:
         store: The store.
         without: Sidecars to leave out.
-
-    Returns:
-        The number of sidecars read.
     """
     from avstore.manifests import ledger
     from avstore.manifests.catalogue import open_write
+    from avstore.manifests.inventory import indexed_files, other_files, seal_older_files
     from avstore.manifests.rebuild import rebuild
+    from avstore.manifests.repair import move_aside
+    from avstore.manifests.sealed import check_files
     from avstore.manifests.tasks import create_task_view
     from avstore.pipelines.fetch.attempt_log import recover_attempts
 
@@ -58,8 +78,17 @@ def rebuild_manifest(store: Store, without: Container[Path] = ()) -> int:
         remove_temporaries(store)
         recover_attempts(store.root)
         run_facts = ledger.new_run("index", {})
-        count = rebuild(writer, store, without)
+        indexed, others = check_files(indexed_files(store)), check_files(other_files(store))
+        checked = seal_older_files(indexed)
+        seal_older_files(others)
+        count = rebuild(writer, store, without, checked)
         create_task_view(writer.con)
+        tables = [store.ledger / f"{name}.parquet" for name in ledger.SMALL_TABLES]
+        tables = [path for path in tables if path in checked.damage]
+        move_aside(store, tables)
+        for path in tables:
+            ledger.save_table(writer.con, store, path.stem)
         ledger.finish_run(writer.con, store, run_facts, "done")
         writer.publish()
-    return count
+        move_aside(store, (x for x in checked.damage if x.is_relative_to(store.ledger)))
+    return Rebuilt(count, checked.damage, len(indexed.unsealed) + len(others.unsealed))

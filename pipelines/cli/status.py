@@ -26,14 +26,17 @@ def run(
     """
     from avstore.manifests.account import accounts, reasons
     from avstore.manifests.catalogue import open_read
+    from avstore.manifests.lock import current_writer
     from avstore.pipelines.cli.summary import counts_text
 
-    out = console()
+    out, found = console(), find_store(store)
+    if writer := current_writer(found):
+        out.print(f"The store is being written by {writer}; this is what it has published.")
     if eta:
-        for line in _eta_lines(find_store(store), dataset):
+        for line in _eta_lines(found, dataset):
             out.print(line)
         return
-    with open_read(find_store(store)) as con:
+    with open_read(found) as con:
         stages = accounts(con, dataset)
         if not stages and dataset:
             known = [row[0] for row in con.execute("SELECT name FROM datasets").fetchall()]

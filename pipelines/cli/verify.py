@@ -1,13 +1,14 @@
 """avstore verify: compare the store's shards with its manifest."""
 
 import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from avstore.manifests.store import Store, find_store
+from avstore.manifests.store import Store, find_store, shard_of
 from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption
 from avstore.pipelines.cli.progress import bar
@@ -19,33 +20,43 @@ app = typer.Typer(add_completion=False)
 def run(
     store: StoreOption = DEFAULT_STORE,
     checksums: Annotated[
-        bool, typer.Option(help="Read every shard completely and compare its sha256.")
+        bool,
+        typer.Option(
+            help="Read every file completely and compare it with its checksum, and the "
+            "manifest with what a rebuild would give."
+        ),
     ] = True,
     repair: Annotated[
         bool, typer.Option(help="Move damaged shards to STORE/damaged and rebuild the manifest.")
     ] = False,
 ) -> None:
-    """Check every shard against its checksum, sidecar and manifest rows.
+    """Check every file against its checksum, and every shard against its rows.
 
     Exit code 1 if anything differs. After --repair, the next build writes the damaged shards again.
     """
     from avstore.manifests.catalogue import open_read
+    from avstore.manifests.lock import current_writer
     from avstore.manifests.verify import verify
 
     out = console()
     found = find_store(store)
+    notes: list[str] = []
+    if writer := current_writer(found):
+        out.print(f"The store is being written by {writer}; what it published is verified.")
     with open_read(found) as con:
         counts = con.execute("SELECT count(*), coalesce(sum(clips), 0) FROM shards").fetchall()
         shards, clips = counts[0]
         with bar(out, "verify", int(shards), "shards") as advance:
-            problems = list(verify(con, found, checksums, advance))
+            problems = list(verify(con, found, checksums, advance, notes.append))
     for problem in problems:
         out.print(Text.assemble((problem.where, "red"), f" {problem.what}"))
+    for line in notes:
+        out.print(line)
     if not problems:
         out.print(f"{shards} shards with {clips} clips: all match the manifest")
         return
     out.print(f"{len(problems)} problems in {shards} shards")
-    damaged = sorted({problem.where for problem in problems if problem.where.endswith(".tar")})
+    damaged = sorted({_shard(p.where) for p in problems if _shard(p.where).endswith(".tar")})
     if repair:
         _repair(found, damaged, out)
     elif damaged:
@@ -55,6 +66,12 @@ def run(
             "and then the same build (for derived features: avstore features build)."
         )
     raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _shard(where: str) -> str:
+    """Return the shard of a sidecar; any other path as it is."""
+    is_sidecar = where.startswith("shards/") and where.endswith(".parquet")
+    return str(shard_of(Path(where))) if is_sidecar else where
 
 
 def _repair(store: Store, damaged: list[str], out: Console) -> None:

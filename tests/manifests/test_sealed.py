@@ -59,7 +59,8 @@ def test_a_truncated_file_is_named_with_the_reason(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(sealed.DamagedFileError, match=rf"{name} (is damaged|cannot be read)"):
         sealed.read_bytes(tmp_path / name)
-    assert sealed.find_damage(tmp_path / name)
+    checked = sealed.check_files([tmp_path / name])
+    assert list(checked.damage) == [tmp_path / name]
 
 
 def test_only_the_sealed_module_writes_parquet() -> None:

@@ -1,0 +1,120 @@
+"""Compare the store's files with their seals and with the hashes that the manifest has of them."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+
+from avstore.manifests.inventory import LOG_PATTERN, damaged_lines
+from avstore.manifests.manifest_hash import find_manifest_damage
+from avstore.manifests.problem import Problem
+from avstore.manifests.sealed import CheckedFiles, DamagedFileError, read_json
+from avstore.manifests.store import Store, file_sha256, sidecar_of
+
+
+def verify_files(
+    con: duckdb.DuckDBPyConnection, store: Store, checked: CheckedFiles
+) -> Iterator[Problem]:
+    """Yield every file that differs from its seal or from the hash that is recorded of it.
+
+    Shards are not among them: `verify` compares them with their rows as well.
+
+    Args:
+        con: Connection to the manifest.
+        store: The store's paths.
+        checked: The files of `sealed_files`, compared with their seals.
+    """
+    for path, what in checked.damage.items():
+        yield Problem(str(path.relative_to(store.root)), what)
+    yield from _manifest(store)
+    yield from _ledger(con, store, checked)
+    yield from _logs(store)
+    yield from _snapshots(store, checked)
+    yield from _media(con, store)
+
+
+def _manifest(store: Store) -> Iterator[Problem]:
+    try:
+        damage = find_manifest_damage(store)
+    except DamagedFileError as error:
+        yield Problem("manifest.duckdb.sha256", f"{error} (avstore index)")
+        return
+    if damage:
+        yield Problem("manifest.duckdb", f"{damage} (avstore index)")
+
+
+def _ledger(
+    con: duckdb.DuckDBPyConnection, store: Store, checked: CheckedFiles
+) -> Iterator[Problem]:
+    """Yield append-only ledger files that are missing or were replaced."""
+    rows = con.execute("SELECT name, seal FROM ledger_files ORDER BY name").fetchall()
+    for name, seal in rows:
+        path = store.ledger / name
+        if not path.is_file():
+            yield Problem(f"ledger/{name}", "is in the manifest but not on disk")
+        elif "-" in name and seal and checked.digits.get(path, seal) != seal:
+            yield Problem(f"ledger/{name}", "is not the file that the manifest was made from")
+
+
+def _logs(store: Store) -> Iterator[Problem]:
+    """Yield logs of attempts, of running and killed builds, that have damaged lines."""
+    for log in sorted(store.ledger.glob(LOG_PATTERN)):
+        if lines := list(damaged_lines(log)):
+            yield Problem(
+                str(log.relative_to(store.root)),
+                f"has {len(lines)} damaged lines, the first is line {lines[0]}",
+            )
+
+
+def _snapshots(store: Store, checked: CheckedFiles) -> Iterator[Problem]:
+    for facts in checked.sound(sorted(store.snapshots.glob("*.json"))):
+        file, expected = facts.with_suffix(".duckdb"), str(read_json(facts)["sha256"])
+        where = str(file.relative_to(store.root))
+        if not file.is_file():
+            yield Problem(where, "is missing")
+        elif (found := file_sha256(file)) != expected:
+            yield Problem(where, _differs(found, expected, facts.name))
+
+
+def _media(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Problem]:
+    """Yield media files in the store that have another sha256 than was recorded of them."""
+    rows = con.execute(
+        "SELECT path, list(DISTINCT sha256) FROM (SELECT path, sha256 FROM media "
+        "UNION ALL SELECT path, sha256 FROM attempts WHERE stage = 'fetch') "
+        "WHERE path IS NOT NULL AND sha256 IS NOT NULL GROUP BY path ORDER BY path"
+    ).fetchall()
+    for name, expected in rows:
+        path = store.root / name
+        if not path.is_relative_to(store.root) or not path.is_file():
+            continue  # raw media are optional to keep, and a source folder is not the store's
+        if (found := file_sha256(path)) not in expected:
+            where = str(path.relative_to(store.root))
+            yield Problem(where, _differs(found, expected[0], "the manifest"))
+
+
+def verify_tar(store: Store, name: str) -> Iterator[Problem]:
+    """Compare a companion shard with the size and sha256 in its sidecar's footer."""
+    try:
+        facts = pq.read_metadata(store.root / sidecar_of(name)).metadata or {}
+    except (OSError, ValueError):
+        return  # is reported as a damaged or missing sidecar
+    expected, path = facts.get(b"avstore.tar_sha256"), store.root / name
+    if expected and (found := file_sha256(path)) != expected.decode():
+        yield Problem(name, _differs(found, expected.decode(), "its sidecar"))
+
+
+def _differs(found: str, expected: str, source: str) -> str:
+    return f"has sha256 {found[:12]}…, {source} says {expected[:12]}…"
+
+
+def count_unsealed(
+    store: Store, checked: CheckedFiles, note: Callable[[str], None] = print
+) -> None:
+    """Note in one line how many files have no seal."""
+    unsealed: list[Path] = list(checked.unsealed)
+    if unsealed:
+        note(
+            f"{len(unsealed)} files, such as {unsealed[0].relative_to(store.root)}, have no seal, "
+            "as older versions wrote them: avstore index adds it"
+        )
