@@ -1,8 +1,10 @@
 """List the files of a store that carry a seal, and seal those that older versions wrote."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -19,6 +21,7 @@ from avstore.manifests.sealed import (
 from avstore.manifests.store import Store, committing
 
 LOG_PATTERN = "attempts-*.jsonl.part"
+_WHOLE_LINE = re.compile(rb'avstore.seal:[0-9a-f]{64}"}')  # perhaps with a damaged newline
 
 
 def indexed_files(store: Store) -> list[Path]:
@@ -37,6 +40,11 @@ def other_files(store: Store) -> list[Path]:
     found = (path for pattern in patterns for path in sorted(store.root.glob(pattern)))
     indexed = set(indexed_files(store))
     return [path for path in found if path not in indexed]
+
+
+def all_files(store: Store) -> list[Path]:
+    """Return all files that carry a seal, without logs of attempts, whose lines carry one each."""
+    return [*indexed_files(store), *other_files(store)]
 
 
 def seal_older_files(checked: CheckedFiles) -> CheckedFiles:
@@ -67,17 +75,29 @@ def seal_older_files(checked: CheckedFiles) -> CheckedFiles:
 def damaged_lines(log: Path) -> Iterator[int]:
     """Yield the numbers of the damaged lines of a log of attempts, from 1.
 
-    A torn last line, as a power failure leaves it, is not damage; one that lost only its newline
-    is.
+    A torn last line, as a power failure leaves it, is not damage.
     """
-    lines = log.read_bytes().split(b"\n")
+    lines = _lines(log)
     for number, line in enumerate(lines, start=1):
-        torn = number == len(lines) and b"avstore.seal:" not in line
-        if not line or torn:
-            continue
-        try:
-            if number == len(lines):
-                raise DamagedFileError("does not end with a newline")
-            parse_json(line)
-        except DamagedFileError:
+        torn = number == len(lines) and not _WHOLE_LINE.search(line)
+        if line and not torn and _row(line) is None:
             yield number
+
+
+def sound_lines(log: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a log of attempts that agree with their seals."""
+    return (row for line in _lines(log) if line and (row := _row(line)) is not None)
+
+
+def _lines(log: Path) -> list[bytes]:
+    try:
+        return log.read_bytes().split(b"\n")
+    except FileNotFoundError:  # its run has ended meanwhile
+        return []
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        return parse_json(line)
+    except DamagedFileError:
+        return None

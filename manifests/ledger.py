@@ -107,7 +107,7 @@ def finish_run(con: duckdb.DuckDBPyConnection, store: Store, run: RunRecord, out
     con.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
     table = con.sql("SELECT * FROM runs WHERE run_id = ?", params=[run.run_id]).to_arrow_table()
     write_parquet(store.ledger / f"runs-{run.run_id}.parquet", table)
-    _note(con, check_files(store.ledger.glob(f"*-{run.run_id}*.parquet")))
+    note_files(con, check_files(store.ledger.glob(f"*-{run.run_id}*.parquet")))
 
 
 def save_plan(store: Store, run_id: str, plan: pa.Table) -> None:
@@ -140,7 +140,7 @@ def save_table(con: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:
     path = store.ledger / f"{name}.parquet"
     table = con.sql(f"SELECT * FROM {name} ORDER BY ALL").to_arrow_table()
     write_parquet(path, table)
-    _note(con, check_files([path]))
+    note_files(con, check_files([path]))
 
 
 def load_ledger(con: duckdb.DuckDBPyConnection, store: Store, checked: CheckedFiles) -> None:
@@ -157,7 +157,7 @@ def load_ledger(con: duckdb.DuckDBPyConnection, store: Store, checked: CheckedFi
         paths = checked.sound(sorted(store.ledger.glob(f"{table}*.parquet")))
         _insert(con, table, paths, distinct=True)
     _insert_plans(con, checked.sound(sorted(store.ledger.glob("plans-*.parquet"))))
-    _note(con, checked, store.ledger)
+    note_files(con, checked, store.ledger)
 
 
 def load_new_files(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
@@ -181,11 +181,11 @@ def load_new_files(con: duckdb.DuckDBPyConnection, store: Store) -> bool:
     for table in ("attempts", "runs"):
         _insert(con, table, by_kind[table], distinct=True)
     _insert_plans(con, by_kind["plans"])
-    _note(con, checked)
+    note_files(con, checked)
     return bool(by_kind["attempts"] or by_kind["plans"])
 
 
-def _note(
+def note_files(
     con: duckdb.DuckDBPyConnection, checked: CheckedFiles, folder: Path | None = None
 ) -> None:
     """Record that the rows of these files are in the manifest. folder: only of those in it."""

@@ -11,15 +11,50 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avstore.manifests import schema, tasks
+from avstore.manifests.catalogue import open_read
 from avstore.manifests.compare import compare_with_rebuild, reason_to_skip
-from avstore.manifests.inventory import indexed_files, other_files
+from avstore.manifests.inventory import all_files
 from avstore.manifests.problem import Problem
 from avstore.manifests.sealed import CheckedFiles, check_files
 from avstore.manifests.store import Store, file_sha256, shard_of, sidecar_of
-from avstore.manifests.verify_files import count_unsealed, verify_files, verify_tar
+from avstore.manifests.verify_files import (
+    count_unsealed,
+    damage_problems,
+    verify_files,
+    verify_manifest_hash,
+    verify_tar,
+)
 
 # Members of a companion: offset, size and CRC-32 (None: not read) by name.
 _Places = dict[str, tuple[int, int, int | None]]
+
+
+def verify_store(
+    store: Store,
+    checksums: bool = True,
+    progress: Callable[[int], None] | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> list[Problem]:
+    """Return every disagreement in the store, also if its manifest is damaged.
+
+    Args:
+        store: The store's paths.
+        checksums: See `verify`.
+        progress: See `verify`.
+        note: See `verify`.
+
+    Raises:
+        StoreError: There is no manifest, or it cannot be opened.
+    """
+    if checksums and (found := list(verify_manifest_hash(store))):
+        note("The shards were not compared with the damaged manifest.")
+        return [*found, *damage_problems(store, check_files(all_files(store)))]
+    try:
+        with open_read(store) as con:
+            return list(verify(con, store, checksums, progress, note))
+    except duckdb.Error as error:
+        what = f"cannot be read: {str(error).splitlines()[0]} (avstore index)"
+        return [Problem("manifest.duckdb", what)]
 
 
 def verify(
@@ -42,7 +77,8 @@ def verify(
     """
     yield from _definitions(con)
     yield from _accounts(con)
-    checked = check_files([*indexed_files(store), *other_files(store)] if checksums else ())
+    checked = check_files(all_files(store) if checksums else ())
+    yield from damage_problems(store, checked)
     yield from verify_files(con, store, checked) if checksums else ()
     count_unsealed(store, checked, note)
     yield from _leftovers(con, store, checked)

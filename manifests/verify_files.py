@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 
-from avstore.manifests.inventory import LOG_PATTERN, damaged_lines
+from avstore.manifests.inventory import LOG_PATTERN, damaged_lines, sound_lines
 from avstore.manifests.manifest_hash import find_manifest_damage
 from avstore.manifests.problem import Problem
 from avstore.manifests.sealed import CheckedFiles, DamagedFileError, read_json
@@ -16,7 +16,7 @@ from avstore.manifests.store import Store, file_sha256, sidecar_of
 def verify_files(
     con: duckdb.DuckDBPyConnection, store: Store, checked: CheckedFiles
 ) -> Iterator[Problem]:
-    """Yield every file that differs from its seal or from the hash that is recorded of it.
+    """Yield every file that differs from the hash that is recorded of it elsewhere.
 
     Shards are not among them: `verify` compares them with their rows as well.
 
@@ -25,16 +25,20 @@ def verify_files(
         store: The store's paths.
         checked: The files of `sealed_files`, compared with their seals.
     """
-    for path, what in checked.damage.items():
-        yield Problem(str(path.relative_to(store.root)), what)
-    yield from _manifest(store)
     yield from _ledger(con, store, checked)
     yield from _logs(store)
     yield from _snapshots(store, checked)
-    yield from _media(con, store)
+    yield from _media(con, store, checked)
 
 
-def _manifest(store: Store) -> Iterator[Problem]:
+def damage_problems(store: Store, checked: CheckedFiles) -> Iterator[Problem]:
+    """Yield the files that differ from their seals."""
+    for path, what in checked.damage.items():
+        yield Problem(str(path.relative_to(store.root)), what)
+
+
+def verify_manifest_hash(store: Store) -> Iterator[Problem]:
+    """Yield how the manifest differs from its recorded hash."""
     try:
         damage = find_manifest_damage(store)
     except DamagedFileError as error:
@@ -77,20 +81,39 @@ def _snapshots(store: Store, checked: CheckedFiles) -> Iterator[Problem]:
             yield Problem(where, _differs(found, expected, facts.name))
 
 
-def _media(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Problem]:
+def _media(
+    con: duckdb.DuckDBPyConnection, store: Store, checked: CheckedFiles
+) -> Iterator[Problem]:
     """Yield media files in the store that have another sha256 than was recorded of them."""
-    rows = con.execute(
-        "SELECT path, list(DISTINCT sha256) FROM (SELECT path, sha256 FROM media "
-        "UNION ALL SELECT path, sha256 FROM attempts WHERE stage = 'fetch') "
-        "WHERE path IS NOT NULL AND sha256 IS NOT NULL GROUP BY path ORDER BY path"
-    ).fetchall()
-    for name, expected in rows:
+    expected: dict[str, set[str]] = {}
+    for name, sha256 in _recorded_media(con, store, checked):
+        if name and sha256:
+            expected.setdefault(name, set()).add(sha256)
+    for name, hashes in sorted(expected.items()):
         path = store.root / name
         if not path.is_relative_to(store.root) or not path.is_file():
             continue  # raw media are optional to keep, and a source folder is not the store's
-        if (found := file_sha256(path)) not in expected:
+        if (found := file_sha256(path)) not in hashes:
             where = str(path.relative_to(store.root))
-            yield Problem(where, _differs(found, expected[0], "the manifest"))
+            yield Problem(where, _differs(found, min(hashes), "the manifest"))
+
+
+def _recorded_media(
+    con: duckdb.DuckDBPyConnection, store: Store, checked: CheckedFiles
+) -> Iterator[tuple[str | None, str | None]]:
+    """Yield path and sha256 of media, from the manifest and from what it does not have yet."""
+    yield from con.execute(
+        "SELECT DISTINCT path, sha256 FROM (SELECT path, sha256 FROM media "
+        "UNION ALL SELECT path, sha256 FROM attempts WHERE stage = 'fetch')"
+    ).fetchall()
+    known = con.execute("SELECT name FROM ledger_files").fetchall()
+    for path in checked.sound(sorted(store.ledger.glob("attempts-*.parquet"))):
+        if (path.name,) not in known:
+            for row in pq.read_table(path).to_pylist():
+                yield row.get("path"), row.get("sha256")
+    for log in sorted(store.ledger.glob(LOG_PATTERN)):
+        for row in sound_lines(log):
+            yield row.get("path"), row.get("sha256")
 
 
 def verify_tar(store: Store, name: str) -> Iterator[Problem]:

@@ -34,28 +34,24 @@ def run(
 
     Exit code 1 if anything differs. After --repair, the next build writes the damaged shards again.
     """
-    from avstore.manifests.catalogue import open_read
     from avstore.manifests.lock import current_writer
-    from avstore.manifests.verify import verify
+    from avstore.manifests.verify import verify_store
 
     out = console()
     found = find_store(store)
     notes: list[str] = []
     if writer := current_writer(found):
         out.print(f"The store is being written by {writer}; what it published is verified.")
-    with open_read(found) as con:
-        counts = con.execute("SELECT count(*), coalesce(sum(clips), 0) FROM shards").fetchall()
-        shards, clips = counts[0]
-        with bar(out, "verify", int(shards), "shards") as advance:
-            problems = list(verify(con, found, checksums, advance, notes.append))
+    with bar(out, "verify", len(found.sidecars()), "shards") as advance:
+        problems = verify_store(found, checksums, advance, notes.append)
     for problem in problems:
         out.print(Text.assemble((problem.where, "red"), f" {problem.what}"))
     for line in notes:
         out.print(line)
     if not problems:
-        out.print(f"{shards} shards with {clips} clips: all match the manifest")
+        out.print(_summary(found))
         return
-    out.print(f"{len(problems)} problems in {shards} shards")
+    out.print(f"{len(problems)} problems")
     damaged = sorted({_shard(p.where) for p in problems if _shard(p.where).endswith(".tar")})
     if repair:
         _repair(found, damaged, out)
@@ -66,6 +62,14 @@ def run(
             "and then the same build (for derived features: avstore features build)."
         )
     raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _summary(store: Store) -> str:
+    from avstore.manifests.catalogue import open_read
+
+    with open_read(store) as con:
+        counts = con.execute("SELECT count(*), coalesce(sum(clips), 0) FROM shards").fetchall()
+    return "{} shards with {} clips: all match the manifest".format(*counts[0])
 
 
 def _shard(where: str) -> str:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from avstore.datasets.spec import BadRow, Label, Segment
 from avstore.manifests import annotation_sets as annotations
 from avstore.manifests import ledger
 from avstore.manifests.catalogue import Writer
 from avstore.manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
+from avstore.manifests.sealed import check_files, tar_facts, write_parquet
 from avstore.manifests.sidecar import write_sidecar
 from avstore.manifests.status import note_attempts
 from avstore.manifests.store import Store, committing, sidecar_of
@@ -92,13 +92,14 @@ def fetch(writer: Writer, store: Store, run_id: str, outcomes: dict[str, str | N
         for clip_id, verdict in outcomes.items()
     ]
     table = pa.Table.from_pylist(rows, schema=columns)
-    with committing(store.ledger / f"attempts-{run_id}.parquet") as file:
-        pq.write_table(table, file)
+    path = store.ledger / f"attempts-{run_id}.parquet"
+    write_parquet(path, table)
     with transaction(writer.con):
         writer.con.register("new_attempts", table)
         writer.con.execute("INSERT INTO attempts BY NAME SELECT * FROM new_attempts")
         writer.con.unregister("new_attempts")
         note_attempts(writer.con, table)
+        ledger.note_files(writer.con, check_files([path]))
 
 
 def plan_shards(
@@ -109,6 +110,7 @@ def plan_shards(
     new = plan.plan_new(con, "toy", stage, size)
     if new.num_rows:
         plan.record_plan(con, store, run_id, new)
+        ledger.note_files(con, check_files(store.ledger.glob(f"plans-{run_id}*.parquet")))
     return plan.outstanding(con, "toy", stage)
 
 
@@ -229,8 +231,7 @@ def add_feature(writer: Writer, store: Store, feature: str, fingerprint: str) ->
                 rows.append(row)
             tar.close()
         sidecar = store.root / f"{name}.parquet"
-        with committing(sidecar) as file:
-            pq.write_table(pa.Table.from_pylist(rows), file)
+        write_parquet(sidecar, pa.Table.from_pylist(rows), tar_facts(tar.bytes, tar.sha256))
         sidecars.append(sidecar)
     with transaction(con):
         ingest_features(con, sidecars)
