@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 
 from avstore.manifests import schema
-from avstore.manifests.catalogue import configure
+from avstore.manifests.catalogue import configure, guard
 from avstore.manifests.ingest import transaction
 from avstore.manifests.inventory import LOG_PATTERN
 from avstore.manifests.lock import current_writer, killed_writer
@@ -88,6 +88,7 @@ def compare_with_rebuild(
         if differing:
             path = sql_literal(str(store.manifest))
             rebuilt.execute(f"ATTACH {path} AS published (READ_ONLY)")
+            guard(rebuilt)
         for table in differing:
             yield Problem("manifest.duckdb", _describe(rebuilt, table))
 
@@ -134,7 +135,9 @@ def _describe(rebuilt: duckdb.DuckDBPyConnection, table: str) -> str:
 
 def _only(con: duckdb.DuckDBPyConnection, these: str, those: str) -> tuple[int, str]:
     """Return the number of rows of one query that another lacks, and the beginning of one."""
-    con.execute(f"CREATE OR REPLACE TEMP TABLE only AS ({these} EXCEPT ALL {those})")
-    rows = con.execute("SELECT (SELECT count(*) FROM only), only::VARCHAR FROM only LIMIT 1")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE lacking AS ({these} EXCEPT ALL {those})")
+    rows = con.execute(
+        "SELECT (SELECT count(*) FROM lacking), lacking::VARCHAR FROM lacking LIMIT 1"
+    )
     found = rows.fetchall()
     return (int(found[0][0]), str(found[0][1])[:160]) if found else (0, "")

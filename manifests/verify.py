@@ -75,12 +75,28 @@ def verify(
         note: Called with lines that are no problem: files of older versions, and why a comparison
             was left out.
     """
+    checked = check_files(all_files(store) if checksums else ())
+    count_unsealed(store, checked, note)
+    sound = True
+    for problem in _problems(con, store, checked, checksums, progress):
+        sound = False
+        yield problem
+    if checksums and sound:
+        yield from _compare(con, store, checked, note)
+
+
+def _problems(
+    con: duckdb.DuckDBPyConnection,
+    store: Store,
+    checked: CheckedFiles,
+    checksums: bool,
+    progress: Callable[[int], None] | None,
+) -> Iterator[Problem]:
+    """Yield the problems of single files and rows."""
     yield from _definitions(con)
     yield from _accounts(con)
-    checked = check_files(all_files(store) if checksums else ())
     yield from damage_problems(store, checked)
     yield from verify_files(con, store, checked) if checksums else ()
-    count_unsealed(store, checked, note)
     yield from _leftovers(con, store, checked)
     for row in con.execute(
         "SELECT path, bytes, sha256, clips FROM shards ORDER BY path"
@@ -89,7 +105,6 @@ def verify(
         if progress:
             progress(1)
     yield from _companions(con, store, checksums, checked.damage)
-    yield from _compare(con, store, checked, note) if checksums else ()
 
 
 def _compare(

@@ -90,5 +90,6 @@ def rebuild_manifest(store: Store, without: Container[Path] = ()) -> Rebuilt:
             ledger.save_table(writer.con, store, path.stem)
         ledger.finish_run(writer.con, store, run_facts, "done")
         writer.publish()
-        move_aside(store, (x for x in checked.damage if x.is_relative_to(store.ledger)))
+        rest = checked.damage.keys() - set(tables)
+        move_aside(store, (path for path in rest if path.is_relative_to(store.ledger)))
     return Rebuilt(count, checked.damage, len(indexed.unsealed) + len(others.unsealed))
