@@ -21,8 +21,11 @@ import duckdb
 
 from avstore.manifests.account import accounts
 from avstore.manifests.catalogue import open_read, open_write
+from avstore.manifests.compare import compare_with_rebuild, reason_to_skip
 from avstore.manifests.ingest import commit_shards
+from avstore.manifests.inventory import all_files
 from avstore.manifests.rebuild import rebuild
+from avstore.manifests.sealed import check_files
 from avstore.manifests.store import Store
 from benchmarks.synthetic_store import DATASET, SHARD_CLIPS, STAGE, generate
 
@@ -82,9 +85,12 @@ def measure(store: Store) -> dict[str, Any]:
         "manifest, GB": store.manifest.stat().st_size / 1e9,
         "plain copy, GB": plain["GB"],
     }
+    compared = _alone(_verify, store)
+    found["check of all seals, s"] = compared["seals"]
+    found["comparison with a rebuild, s"] = compared["compare"]
     queried = _alone(_query, store)
     ingested = _alone(_ingest, store)
-    peak = max(step["peak"] for step in (rebuilt, queried, ingested))
+    peak = max(step["peak"] for step in (rebuilt, compared, queried, ingested))
     steps = {**queried, **ingested}
     steps.pop("peak")
     return {**found, **steps, "peak memory, GB": peak}
@@ -127,6 +133,20 @@ def _plain(store: Store) -> dict[str, Any]:
     seconds, size = time.perf_counter() - began, path.stat().st_size
     path.unlink()
     return {"s": seconds, "GB": size / 1e9}
+
+
+def _verify(store: Store) -> dict[str, Any]:
+    """Check all seals, and compare the manifest with a rebuild; the store has no shards."""
+    began = time.perf_counter()
+    checked = check_files(all_files(store))
+    seals = time.perf_counter() - began
+    with open_read(store) as con:
+        if reason := reason_to_skip(con, store, checked):
+            raise RuntimeError(reason)
+        began = time.perf_counter()
+        if found := list(compare_with_rebuild(con, store, checked)):
+            raise RuntimeError(found[0].what)
+        return {"seals": seals, "compare": time.perf_counter() - began}
 
 
 def _rebuild(store: Store) -> dict[str, Any]:

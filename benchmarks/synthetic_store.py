@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from avstore.datasets.spec import Label
 from avstore.manifests import annotation_sets as annotations
 from avstore.manifests import ledger
+from avstore.manifests.sealed import write_parquet
 from avstore.manifests.sidecar import SCHEMA
 from avstore.manifests.store import Store
 
@@ -75,7 +75,7 @@ def generate(root: Path, clips: int, late: int = 20, seed: int = 0) -> Synthetic
             path = store.root / "late" / path.name
             late_paths.append(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(_sidecar(rng, shard, part), path, compression="zstd")
+        write_parquet(path, _sidecar(rng, shard, part))
     _stages(store)
     return SyntheticStore(store, clips, len(parts), tuple(late_paths))
 
@@ -153,7 +153,7 @@ def _attempts(store: Store, ids: list[str], gone: np.ndarray) -> None:
                 "charged": pa.repeat(True, len(part)),
             }
         )
-        pq.write_table(table, store.ledger / f"attempts-{run_id}-{number:04d}.parquet")
+        write_parquet(store.ledger / f"attempts-{run_id}-{number:04d}.parquet", table)
 
 
 def _plans(store: Store, parts: list[np.ndarray], positions: np.ndarray) -> None:
@@ -182,7 +182,7 @@ def _stages(store: Store) -> None:
             "fingerprint": [FINGERPRINT],
         }
     )
-    pq.write_table(table, store.ledger / "stages.parquet")
+    write_parquet(store.ledger / "stages.parquet", table)
 
 
 def _sidecar(rng: np.random.Generator, shard: str, ids: np.ndarray) -> pa.Table:

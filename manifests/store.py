@@ -92,16 +92,20 @@ def find_store(path: Path) -> Store:
     """Return the store at `path` or above it (STORE/shards works too).
 
     Raises:
+        StoreBusyError: There is no manifest yet, and a process is writing to the store.
         StoreError: Neither `path` nor a folder above it holds a manifest.
     """
-    from avstore.manifests.lock import current_writer  # noqa: PLC0415 -- it imports this module
+    from avstore.manifests.lock import (  # noqa: PLC0415 -- it imports this module
+        StoreBusyError,
+        current_writer,
+    )
 
     here = path.resolve()
     for folder in (here, *here.parents):
         if (folder / "manifest.duckdb").is_file():
             return Store(folder)
         if writer := current_writer(Store(folder)):
-            raise StoreError(
+            raise StoreBusyError(
                 f"{folder} has no manifest yet: it is being written by {writer}; try again in a "
                 "moment"
             )
