@@ -73,7 +73,7 @@ def test_two_limiters_of_one_file_take_turns(tmp_path: Path) -> None:
     pair = [RateLimiter(tmp_path / "s.json", 3600.0, clock=clock) for _ in range(2)]
     counts = [0, 0]
     for step in range(1000):
-        for number in (step % 2, 1 - step % 2):
+        for number in (step // 8 % 2, 1 - step // 8 % 2):
             if pair[number].wait_s() <= 0.0 and (permit := pair[number].acquire()):
                 pair[number].release(permit, make_result())
                 counts[number] += 1
