@@ -17,7 +17,7 @@ from avstore.manifests.ingest import refresh_status, transaction
 from avstore.manifests.lock import writing
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.build import annotations, planner
-from avstore.pipelines.build.cluster import Progress, connect, no_progress
+from avstore.pipelines.build.cluster import Progress, check_scheduler, connect, no_progress
 from avstore.pipelines.build.dispatch import run_shards
 from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.build.shard_jobs import shard_job
@@ -95,6 +95,8 @@ def build(
         MachineError: The disk, a permission or the cluster failed.
         AnnotationError: The annotation files cannot be used.
     """
+    if options.scheduler:
+        check_scheduler(options.scheduler)
     store = _create_store(options.store)
     run = ledger.new_run(f"build {spec.name}", _config(recipe, options))
     with writing(store, options.wait_s), open_write(store) as writer:
