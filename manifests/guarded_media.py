@@ -103,8 +103,6 @@ def open_stored_audio(content: bytes | memoryview) -> Iterator[tuple[Any, Any]]:
             require_allowed(stream, STORED_AUDIO)
             yield container, stream
     except (av.FFmpegError, ForbiddenCodecError, UnicodeDecodeError, LookupError) as error:
-        if isinstance(error, MemoryError):
-            raise
         reason = getattr(error, "strerror", None) or str(error)
         raise UnreadableAudioError(f"stored audio cannot be decoded: {reason}") from error
 

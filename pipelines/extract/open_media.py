@@ -71,8 +71,6 @@ def _enter(opened: ExitStack, path: str) -> Any:
     except (av.error.FileNotFoundError, av.error.PermissionError) as error:
         raise OSError(error.errno, error.strerror, path) from error
     except (av.FFmpegError, UnicodeDecodeError, ValueError) as error:
-        if isinstance(error, MemoryError):
-            raise
         raise _not_media(path, error) from error
 
 
