@@ -7,7 +7,7 @@ import duckdb
 from avstore.manifests.status import refresh_status
 from avstore.manifests.store import StoreError
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 # What a manifest defines beside its tables, as (kind, name, SQL).
 _DEFINITIONS = """

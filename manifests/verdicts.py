@@ -43,6 +43,10 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
+EXTRACTED_AGAIN = frozenset({Verdict.MACHINE_KILLED, Verdict.MEDIA_CHANGED})
+"""Met while extracting, and retryable; `extraction_status` in views.sql has them too."""
+
+
 @dataclass(frozen=True)
 class VerdictPolicy:
     """What a verdict does to a clip.

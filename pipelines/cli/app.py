@@ -26,7 +26,7 @@ COMMANDS = {
     "gc": "List, or with --delete remove, files that neither manifest nor snapshot needs.",
     "drop": "Drop a recipe's shards, and features computed from them, from the manifest.",
     "snapshot": "Create, list, compare and query named, immutable states of the manifest.",
-    "retry": "Mark failed fetches so that the next build tries them again.",
+    "retry": "Mark failed clips so that the next build tries them again.",
     "availability": "Export and compare which published clips are available.",
     "features": "Build, list, compare and drop derived features.",
     "recipe": "List, show and check extraction recipes.",

@@ -214,11 +214,12 @@ def _clips_by_name(con: duckdb.DuckDBPyConnection, spec: DatasetSpec) -> dict[st
 
 
 def _present(con: duckdb.DuckDBPyConnection, spec: DatasetSpec) -> set[tuple[str, str]]:
-    """Return (clip id, fingerprint) of every clip that is stored or rejected."""
+    """Return (clip id, fingerprint) of every clip that is stored or rejected for good."""
     rows = con.execute(
         "SELECT s.clip_id, s.fingerprint FROM samples s JOIN clips c USING (clip_id) "
         "WHERE c.dataset = ? UNION ALL SELECT q.clip_id, q.fingerprint FROM quality q "
-        "JOIN clips c USING (clip_id) WHERE c.dataset = ?",
+        "JOIN clips c USING (clip_id) WHERE c.dataset = ? "
+        "AND extraction_status(false, q.verdict) = 'rejected'",
         [spec.name, spec.name],
     ).fetchall()
     return set(rows)

@@ -1,0 +1,1 @@
+-- Views only: a clip can be retryable at extraction (extraction_status).
