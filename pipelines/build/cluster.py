@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from avstore.manifests.errors import memory_hint
 from avstore.manifests.signals import out_of_reach
 from avstore.pipelines.fetch.source import MachineError
 
@@ -43,7 +44,7 @@ def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client]":
         workers: Processes of the LocalCluster (default: one per core).
 
     Raises:
-        MachineError: The scheduler does not answer.
+        MachineError: The scheduler does not answer, or no worker starts.
     """
     # Takes half a second to load, and commands that only query the manifest do not need it.
     import dask  # noqa: PLC0415
@@ -69,7 +70,7 @@ def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client]":
         "distributed.admin.tick.limit": "60s",
     }
     with dask.config.set(settings), ExitStack() as stack:
-        with out_of_reach():
+        with out_of_reach(), _starting():
             cluster = stack.enter_context(
                 LocalCluster(
                     n_workers=workers or len(os.sched_getaffinity(0)),
@@ -81,6 +82,16 @@ def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client]":
                 )
             )
         yield stack.enter_context(Client(cluster))
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Raise MachineError where the local cluster does not start."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # Dask wraps what its workers raised
+        reason = str(error).rstrip(".")
+        raise MachineError(f"the local cluster does not start: {reason}{memory_hint()}") from error
 
 
 def completed(

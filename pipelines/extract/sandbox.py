@@ -8,7 +8,6 @@ the machine's fault: after the second time the verdict is `machine_killed`, whic
 
 import errno
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
+from avstore.manifests.errors import memory_hint
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract import protocol
 from avstore.pipelines.extract.foreign_audio import ForeignAudio
@@ -46,6 +46,8 @@ WORKER_ENVIRONMENT = {
 
 _KILLS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 """Signals that the machine or a person sends; a decoder that fails ends by others."""
+
+_NO_START = "the extraction process does not start"
 
 _T = TypeVar("_T")
 
@@ -226,10 +228,10 @@ class _Worker:
             raise
         except _Crash as crash:
             self.kill()
-            raise OSError(errno.EIO, _start_problem(str(crash))) from crash
+            raise OSError(errno.EIO, f"{_NO_START}: {crash}{memory_hint()}") from crash
         if "ready" not in header:
             self.kill()
-            raise OSError(errno.EIO, _start_problem("no 'ready' message"))
+            raise OSError(errno.EIO, f"{_NO_START}: no 'ready' message")
         self.memory_bytes = int(header["memory_bytes"])
 
     @property
@@ -308,10 +310,3 @@ class _Worker:
         self._stderr.seek(max(self._stderr.seek(0, os.SEEK_END) - 2000, 0))
         lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
         return _Crash(f"{name}: {lines[-1]}" if lines else name or broken)
-
-
-def _start_problem(reason: str) -> str:
-    """Return why no worker starts, with the limit on memory that may be the cause."""
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    hint = f"; the limit on memory is {limit >> 20} MiB (ulimit -v)" if limit >= 0 else ""
-    return f"the extraction process does not start: {reason}{hint}"

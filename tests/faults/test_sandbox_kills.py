@@ -18,11 +18,13 @@ from avstore.manifests.lock import writing
 from avstore.manifests.store import Store
 from avstore.manifests.verdicts import POLICIES, Verdict
 from avstore.manifests.verify import verify
+from avstore.pipelines.build.cluster import connect
 from avstore.pipelines.build.driver import BuildOptions, build
 from avstore.pipelines.extract.recipe import load_recipe
 from avstore.pipelines.extract.records import ClipSource
 from avstore.pipelines.extract.sandbox import Sandbox
 from avstore.pipelines.fetch.retry import mark_for_retry, matching_failures
+from avstore.pipelines.fetch.source import MachineError
 from tests.conftest import REPO
 from tests.media import make_clip
 
@@ -216,11 +218,12 @@ def test_retry_reaches_a_clip_that_an_extraction_rejected(
     assert run_build(media, store.root) == {"stored": 4}
 
 
-def limited(limit: int, code: str) -> subprocess.CompletedProcess[str]:
-    """Run Python code under a limit on the address space, which nothing can raise again."""
-    shell = f"ulimit -v {limit >> 10} && exec {sys.executable} -c '{code}'"
+def limited(limit: int, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run Python under a limit on the address space."""
+    shell = f'ulimit -v {limit >> 10} && exec "$@"'
+    command = ["sh", "-c", shell, "sh", sys.executable, *map(str, arguments)]
     return subprocess.run(
-        ["sh", "-c", shell], capture_output=True, text=True, cwd=REPO, timeout=120, check=False
+        command, capture_output=True, text=True, cwd=REPO, timeout=400, check=False
     )
 
 
@@ -236,7 +239,7 @@ with Sandbox(load_recipe("stella")) as box:
 
 def test_a_smaller_inherited_limit_on_memory_holds(media: Path) -> None:
     limit = 3_500_000 << 10
-    done = limited(limit, EXTRACT.format(path=media / "videos" / f"{VICTIM}.mp4"))
+    done = limited(limit, "-c", EXTRACT.format(path=media / "videos" / f"{VICTIM}.mp4"))
     assert done.stdout.split() == ["None", "82", str(limit)], done.stderr
 
 
@@ -251,5 +254,30 @@ def test_a_lack_of_memory_under_an_inherited_limit_is_the_machines_fault(
     code = f'import sys; sys.path.insert(0, "{tmp_path}")\n' + EXTRACT.replace(
         ", box._worker.memory_bytes", ""
     ).format(path=media / "videos" / f"{VICTIM}.mp4")
-    done = limited(2 << 30, code)
+    done = limited(2 << 30, "-c", code)
     assert done.stdout.split() == ["machine_killed", "0"], done.stderr
+
+
+def test_a_build_works_under_a_limit_on_memory(
+    media: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    done = limited(
+        3_500_000 << 10, "-m", "avstore", "build", "vggsound", "--source", media / "videos",
+        "--annotations", media / "vggsound.csv", "--store", tmp_path, "--shard-clips", "2",
+        "--workers", "2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert shard_hashes(tmp_path) == undisturbed
+
+
+def test_a_cluster_that_does_not_start_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(**_settings: object) -> None:
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr("distributed.LocalCluster", fail)
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (2 << 30, 2 << 30))
+    problem = r"does not start: Nanny failed to start; the limit on memory is 2048 MiB"
+    with pytest.raises(MachineError, match=problem), connect(None, 1):
+        pass
