@@ -1,16 +1,22 @@
 """One-line messages for errors of the machine and of libraries."""
 
 import errno
+import resource
 
 import duckdb
 
 from avstore.manifests.store import StoreError
+
+BUILD_BYTES = 3 << 30
+"""Address space (`ulimit -v`) in which a build was tried on two cores; a process maps much of it
+and uses little."""
 
 
 def describe_os_error(error: OSError) -> str:
     """Return the file, the reason and what to do, in one line."""
     where = f"{error.filename}: " if error.filename else ""
     hint = "; free some space and run the same command again" * (error.errno == errno.ENOSPC)
+    hint += memory_hint() * (error.errno == errno.ENOMEM)
     return f"{where}{error.strerror or error}{hint}"
 
 
@@ -26,6 +32,17 @@ def is_client_error(error: BaseException) -> bool:
 def first_sentence(error: BaseException) -> str:
     """Return an error's first sentence; some libraries raise paragraphs of advice."""
     return (str(error).splitlines() or [type(error).__name__])[0].split(". ", 1)[0]
+
+
+def memory_hint() -> str:
+    """Return what to do about a limit on the address space; empty without a limit."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit < 0:
+        return ""
+    return (
+        f"; the limit on memory is {limit >> 20} MiB (ulimit -v), and a build needs about "
+        f"{BUILD_BYTES >> 20} MiB: raise it"
+    )
 
 
 def query_error(error: duckdb.Error) -> StoreError:

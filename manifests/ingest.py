@@ -139,7 +139,7 @@ def _stages_known(con: duckdb.DuckDBPyConnection) -> bool:
 
 def _remove_earlier(con: duckdb.DuckDBPyConnection, before: set[tuple[bool, str]] | None) -> None:
     """Delete the rows that `incoming` replaces. before: None if it is unknown which exist."""
-    extracted = {own for own, found in before or () if found in ("stored", "rejected")}
+    extracted = {own for own, found in before or () if found in ("stored", "rejected", "retryable")}
     if before is None or (True, "stored") in before:
         con.execute("DELETE FROM shards WHERE path IN (SELECT shard FROM incoming)")
         con.execute("DELETE FROM samples WHERE shard IN (SELECT shard FROM incoming)")

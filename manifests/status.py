@@ -132,6 +132,7 @@ def _update_fetched(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> No
         FROM fetched f
         WHERE s.clip_id = f.clip_id AND s.stage <> 'fetch' AND {_within(span)}
           AND s.status NOT IN ('stored', 'rejected')
+          AND extraction_status(false, s.verdict) <> 'retryable'
         """
     )
 
@@ -158,7 +159,7 @@ def note_extracted(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> Non
     """Update `status` after `incoming` was ingested, none of whose clips was stored before."""
     con.execute(
         f"""
-        UPDATE status s SET status = CASE WHEN i.stored THEN 'stored' ELSE 'rejected' END,
+        UPDATE status s SET status = extraction_status(i.stored, i.verdict),
                verdict = i.verdict, attempts = 1, not_before = NULL, updated_at = i.extracted_at
         FROM incoming i
         WHERE s.clip_id = i.clip_id AND s.stage = i.recipe || '-' || left(i.fingerprint, 8)

@@ -35,10 +35,16 @@ class Verdict(StrEnum):
     UNDECODABLE = "undecodable"
     BAD_TIMESTAMPS = "bad_timestamps"
     CRASHED_DECODER = "crashed_decoder"
+    MACHINE_KILLED = "machine_killed"
+    MEDIA_CHANGED = "media_changed"
     SILENT = "silent"
     STILL = "still"
     BLACK = "black"
     UNKNOWN = "unknown"
+
+
+EXTRACTED_AGAIN = frozenset({Verdict.MACHINE_KILLED, Verdict.MEDIA_CHANGED})
+"""Met while extracting, and retryable; `extraction_status` in views.sql has them too."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,9 @@ POLICIES: dict[Verdict, VerdictPolicy] = {
     Verdict.UNDECODABLE: _REJECTED,
     Verdict.BAD_TIMESTAMPS: _REJECTED,
     Verdict.CRASHED_DECODER: _REJECTED,
+    # Met while extracting: each later build extracts the clip again, without a limit.
+    Verdict.MACHINE_KILLED: VerdictPolicy("retryable", 0.0),
+    Verdict.MEDIA_CHANGED: VerdictPolicy("retryable", 0.0),
     Verdict.SILENT: _FLAGGED,
     Verdict.STILL: _FLAGGED,
     Verdict.BLACK: _FLAGGED,

@@ -81,6 +81,12 @@ SELECT clip_id,
 FROM attempts WHERE stage = 'fetch' AND clip_id IN (SELECT unnest(ids))
 GROUP BY clip_id;
 
+-- Status after an extraction, by whether it stored the clip and its verdict.
+CREATE OR REPLACE MACRO extraction_status(is_stored, verdict) AS
+CASE WHEN is_stored THEN 'stored'
+     WHEN verdict IN ('machine_killed', 'media_changed') THEN 'retryable'
+     ELSE 'rejected' END;
+
 -- Status of every clip at every stage, derived from the other tables; `status` is kept equal to it.
 CREATE OR REPLACE VIEW derived_status AS
 SELECT c.clip_id, 'fetch' AS stage, coalesce(f.outcome, 'pending') AS status,
@@ -90,7 +96,7 @@ FROM clips c LEFT JOIN last_fetch f USING (clip_id)
 UNION ALL
 SELECT c.clip_id, g.stage,
        CASE WHEN s.clip_id IS NOT NULL THEN 'stored'
-            WHEN q.clip_id IS NOT NULL THEN 'rejected'
+            WHEN q.clip_id IS NOT NULL THEN extraction_status(false, q.verdict)
             WHEN f.outcome IN ('gone', 'retryable', 'rejected') THEN f.outcome
             ELSE 'pending' END,
        CASE WHEN q.clip_id IS NOT NULL THEN q.verdict

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from avstore.manifests.errors import memory_hint
 from avstore.manifests.signals import out_of_reach
 from avstore.pipelines.fetch.source import MachineError
 
@@ -51,7 +52,8 @@ def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client]":
         workers: Processes of the LocalCluster (default: one per core).
 
     Raises:
-        MachineError: The scheduler does not answer, or is lost while the block runs.
+        MachineError: The scheduler does not answer, no worker starts, or the scheduler is lost
+            while the block runs.
     """
     # Takes half a second to load, and commands that only query the manifest do not need it.
     import dask  # noqa: PLC0415
@@ -127,7 +129,7 @@ def _local_cluster(workers: int | None) -> "Iterator[LocalCluster]":
         "distributed.worker.http.routes": [],
     }
     with dask.config.set(settings), ExitStack() as stack:
-        with out_of_reach():
+        with out_of_reach(), _starting():
             cluster = stack.enter_context(
                 LocalCluster(
                     n_workers=workers or len(os.sched_getaffinity(0)),
@@ -167,6 +169,16 @@ def _losses_as_machine_errors(scheduler: str | None) -> Iterator[None]:
             "computing it; finished shards are kept; check that the workers have free memory, "
             "then run the same command again (fewer --workers need less)"
         ) from error
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Raise MachineError where the local cluster does not start."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # Dask wraps what its workers raised
+        reason = str(error).rstrip(".")
+        raise MachineError(f"the local cluster does not start: {reason}{memory_hint()}") from error
 
 
 def completed(

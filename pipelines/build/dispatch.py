@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from avstore.manifests.catalogue import Writer
 from avstore.manifests.ingest import commit_shards
 from avstore.pipelines.build.cluster import completed
-from avstore.pipelines.build.shard_jobs import ShardJob, build_shard
+from avstore.pipelines.build.shard_jobs import PostponedShard, ShardJob, build_shard
 from avstore.pipelines.build.shard_writer import ShardResult
 from avstore.pipelines.extract.records import ExtractionResult
 
@@ -22,8 +22,10 @@ def run_shards(
     writer: Writer,
     jobs: Iterator[ShardJob],
     on_clip: Callable[[Any], None],
-) -> Iterator[ShardResult]:
+) -> Iterator[ShardResult | PostponedShard]:
     """Build shards, a few per worker at a time; commit and yield each as it finishes.
+
+    A postponed shard is yielded without being committed.
 
     Args:
         client: The Dask cluster.
@@ -37,7 +39,8 @@ def run_shards(
     """
     client.subscribe_topic(_TOPIC, lambda event: on_clip(event[1]))
     for shard in completed(client, partial(_submit, client), jobs):
-        commit(writer, [shard])
+        if isinstance(shard, ShardResult):
+            commit(writer, [shard])
         yield shard
     client.unsubscribe_topic(_TOPIC)
 
@@ -53,7 +56,7 @@ def _submit(client: "Client", job: ShardJob) -> Any:
     return client.submit(_build_on_worker, job, key=key, retries=2, pure=False)
 
 
-def _build_on_worker(job: ShardJob) -> ShardResult:
+def _build_on_worker(job: ShardJob) -> ShardResult | PostponedShard:
     """Build the shard on a Dask worker and log an event for each clip."""
     from distributed import get_worker  # noqa: PLC0415 -- fails outside a worker
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests import ledger
@@ -20,7 +20,7 @@ from avstore.pipelines.build import annotations, planner
 from avstore.pipelines.build.cluster import Progress, check_scheduler, connect, no_progress
 from avstore.pipelines.build.dispatch import run_shards
 from avstore.pipelines.build.recovery import recover
-from avstore.pipelines.build.shard_jobs import shard_job
+from avstore.pipelines.build.shard_jobs import PostponedShard, shard_job
 from avstore.pipelines.extract.recipe import Recipe
 from avstore.pipelines.fetch.attempt_log import AttemptLog
 from avstore.pipelines.fetch.folder import FolderSource
@@ -29,6 +29,9 @@ from avstore.pipelines.fetch.open_source import open_source
 from avstore.pipelines.fetch.outcomes import record_outcomes
 from avstore.pipelines.fetch.requests import select_requests
 from avstore.pipelines.fetch.source import FetchOptions, MachineError, MediaRequest, MediaSource
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 _SHARDS_PER_PAUSE = 8  # of fetching from a slow source, to extract what has arrived
 
@@ -157,6 +160,7 @@ class _Driver:
     progress: Progress
     run_id: str
     log: AttemptLog
+    postponed: set[str] = field(default_factory=set)  # paths of shards to build alone at the end
 
     @property
     def stage(self) -> str:
@@ -268,22 +272,45 @@ class _Driver:
         if plan.num_rows:
             planner.record_plan(con, self.store, self.run_id, plan)
         shards = planner.outstanding(con, name, self.stage)
-        if not shards:
+        together = [shard for shard in shards if shard.path not in self.postponed]
+        if not together and (whole_only or not shards):
             return 0
-        clips = sum(len(shard.clip_ids) for shard in shards)
+        with connect(self.options.scheduler, self.options.workers) as client:
+            built = self.build_shards(client, together) if together else 0
+            if not whole_only:
+                alone = [shard for shard in shards if shard.path in self.postponed]
+                built += sum(self.build_shards(client, [shard], alone=True) for shard in alone)
+        return built
+
+    def build_shards(
+        self, client: "Client", shards: Sequence[planner.PlannedShard], alone: bool = False
+    ) -> int:
+        """Build shards and return how many; those that are to be built alone are postponed."""
         jobs = (
-            shard_job(con, self.store, name, shard, self.recipe, self.spec.clip_seconds)
+            shard_job(
+                self.writer.con,
+                self.store,
+                self.spec.name,
+                shard,
+                self.recipe,
+                self.spec.clip_seconds,
+                alone,
+            )
             for shard in shards
         )
-        with (
-            self.progress("extract", clips) as advance,
-            connect(self.options.scheduler, self.options.workers) as client,
-        ):
+        built = 0
+        title = "extract alone" if alone else "extract"
+        with self.progress(title, sum(len(shard.clip_ids) for shard in shards)) as advance:
 
             def on_clip(_event: Any) -> None:
                 advance(1)
 
-            return sum(1 for _ in run_shards(client, self.writer, jobs, on_clip))
+            for shard in run_shards(client, self.writer, jobs, on_clip):
+                if isinstance(shard, PostponedShard):
+                    self.postponed.add(shard.path)
+                else:
+                    built += 1
+        return built
 
     def refuse_nothing_found(self, wanted: Sequence[MediaRequest]) -> None:
         """Raise StoreError if the source had none of the clips: the call is wrong then."""

@@ -30,14 +30,16 @@ class PlannedShard:
 
 
 # A clip can be planned when its media is stored and no shard has it. A rejected clip is planned
-# again only when its media was fetched since. `status` holds all of that.
+# again only when its media was fetched since, and a retryable one (`machine_killed`) by every
+# build. `status` holds all of that.
 _UNPLANNED = """
 SELECT c.clip_id, c.split, c.position
 FROM status e
 JOIN status f ON f.clip_id = e.clip_id AND f.stage = 'fetch' AND f.status = 'stored'
 JOIN clips c ON c.clip_id = e.clip_id AND c.dataset = $dataset
 WHERE e.stage = $stage
-  AND (e.status = 'pending' OR (e.status = 'rejected' AND e.updated_at < f.updated_at))
+  AND (e.status IN ('pending', 'retryable')
+       OR (e.status = 'rejected' AND e.updated_at < f.updated_at))
   AND e.clip_id NOT IN (
       SELECT unnest(clip_ids) FROM plans WHERE dataset = $dataset AND stage = $stage AND NOT done)
 """

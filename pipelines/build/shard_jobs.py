@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 
 from avstore.manifests.store import Store
+from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.build.planner import PlannedShard
 from avstore.pipelines.build.shard_writer import ShardId, ShardResult, open_shard
 from avstore.pipelines.extract.recipe import Recipe
@@ -50,12 +51,34 @@ class ShardJob:
         shard: The shard's path, dataset, recipe and split.
         recipe: How clips are extracted.
         clips: The clips, in the order of their members.
+        alone: Whether no other shard is built beside it. A clip whose extraction the machine kills
+            even then is recorded as `machine_killed`.
     """
 
     store: Path
     shard: ShardId
     recipe: Recipe
     clips: tuple[ClipJob, ...]
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class PostponedShard:
+    """A shard that was not built, because the machine killed the extraction of a clip.
+
+    Attributes:
+        path: Path of the tar, relative to the store.
+        clip_id: The clip.
+        detail: How its extraction ended.
+    """
+
+    path: str
+    clip_id: str
+    detail: str
+
+
+class _MachineKilled(Exception):  # noqa: N818 - a finding about the machine, handled here
+    """Report that the machine killed the extraction of a clip."""
 
 
 def shard_job(
@@ -65,6 +88,7 @@ def shard_job(
     planned: PlannedShard,
     recipe: Recipe,
     clip_seconds: float,
+    alone: bool = False,
 ) -> ShardJob:
     """Return the job of a planned shard, from the manifest's rows.
 
@@ -75,6 +99,7 @@ def shard_job(
         planned: The shard and its clips.
         recipe: How clips are extracted.
         clip_seconds: Length of a clip that has no start and end.
+        alone: Whether no other shard is built beside it.
     """
     shard = ShardId(planned.path, dataset, recipe.name, recipe.fingerprint, planned.split)
     root = store.root.resolve()
@@ -89,7 +114,7 @@ def shard_job(
         facts = {"source_id": source_id, "start_s": start_s, "end_s": end_s}
         masks = mask_files(json.loads(extra), media) if extra else ()
         clips.append(ClipJob(source, facts, fetched_at, masks))
-    return ShardJob(root, shard, recipe, tuple(clips))
+    return ShardJob(root, shard, recipe, tuple(clips), alone)
 
 
 def mask_files(extra: Mapping[str, Any], media: str) -> tuple[tuple[str, str], ...]:
@@ -118,16 +143,29 @@ def mask_files(extra: Mapping[str, Any], media: str) -> tuple[tuple[str, str], .
 
 def build_shard(
     job: ShardJob, on_clip: Callable[[ExtractionResult], None] | None = None
-) -> ShardResult:
+) -> ShardResult | PostponedShard:
     """Extract every clip of the job into one shard and commit it.
+
+    The shard is postponed if the machine kills the extraction of a clip, unless it is built alone.
+    So the clip keeps its place, and the shard's bytes do not depend on the memory that was free.
 
     Args:
         job: The shard to build.
         on_clip: Called after each clip.
     """
+    try:
+        return _build(job, on_clip)
+    except _MachineKilled as killed:
+        return PostponedShard(job.shard.path, *killed.args)
+
+
+def _build(job: ShardJob, on_clip: Callable[[ExtractionResult], None] | None) -> ShardResult:
+    """Build the shard. Raises _MachineKilled."""
     with open_shard(Store(job.store), job.shard) as writer, Sandbox(job.recipe) as sandbox:
         for clip in job.clips:
             extracted = sandbox.extract(clip.source)
+            if extracted.verdict is Verdict.MACHINE_KILLED and not job.alone:
+                raise _MachineKilled(extracted.clip_id, extracted.detail)
             if extracted.members:
                 masks = ((suffix, Path(file).read_bytes()) for suffix, file in clip.masks)
                 extracted = replace(extracted, members=(*extracted.members, *masks))

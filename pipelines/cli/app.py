@@ -26,7 +26,7 @@ COMMANDS = {
     "gc": "List, or with --delete remove, files that neither manifest nor snapshot needs.",
     "drop": "Drop a recipe's shards, and features computed from them, from the manifest.",
     "snapshot": "Create, list, compare and query named, immutable states of the manifest.",
-    "retry": "Mark failed fetches so that the next build tries them again.",
+    "retry": "Mark failed clips so that the next build tries them again.",
     "availability": "Export and compare which published clips are available.",
     "features": "Build, list, compare and drop derived features.",
     "recipe": "List, show and check extraction recipes.",
@@ -111,11 +111,12 @@ def main() -> None:
 def _explain(error: Exception) -> tuple[str | None, int]:
     """Return an error's message and exit code; no message for a defect of avstore itself."""
     # Imported here because they bring pydantic and duckdb, and most calls end without an error.
+    from duckdb import OutOfMemoryException
     from pydantic import ValidationError
 
     from avstore.datasets.spec import AnnotationError
     from avstore.manifests.account import AccountError
-    from avstore.manifests.errors import describe_os_error, is_client_error
+    from avstore.manifests.errors import describe_os_error, is_client_error, memory_hint
     from avstore.manifests.lock import StoreBusyError
     from avstore.manifests.store import StoreError
     from avstore.pipelines.extract.recipe import RecipeError
@@ -136,6 +137,8 @@ def _explain(error: Exception) -> tuple[str | None, int]:
             message = f"{error.filename}: {error.strerror}; choose another path"
         case OSError():
             message, code = describe_os_error(error), ExitCode.FAILED
+        case MemoryError() | OutOfMemoryException():
+            message, code = f"out of memory: {error}{memory_hint()}", ExitCode.FAILED
         case _ if is_client_error(error):
             message, code = f"the remote store cannot be used: {error}", ExitCode.FAILED
         case _:

@@ -1,4 +1,4 @@
-"""avstore retry: give clips that could not be fetched another attempt."""
+"""avstore retry: give clips that could not be fetched or extracted another attempt."""
 
 from typing import Annotated
 
@@ -32,7 +32,7 @@ def run(
     dry_run: Annotated[bool, typer.Option(help="List the clips without changing them.")] = False,
     wait: WaitOption = 0.0,
 ) -> None:
-    """Mark failed fetches so that the next build tries them again."""
+    """Mark failed clips so that the next build tries them again."""
     from avstore.manifests.catalogue import open_write
     from avstore.manifests.lock import writing
     from avstore.manifests.store import find_store
@@ -47,11 +47,7 @@ def run(
     if len(clips) > _EXAMPLES:
         out.print(f"  … and {len(clips) - _EXAMPLES:,} more")
     if not clips:
-        out.print(f"no clip of {dataset} that could not be fetched matches: {where}")
-        out.print(
-            "(A clip whose file was rejected, for example as too_short, is not fetched again: "
-            "replace the file and build again.)"
-        )
+        out.print(f"no failed clip of {dataset} matches: {where}")
         return
     if dry_run:
         out.print(f"{len(clips):,} clips would be tried again")

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.audio import Waveform, decode_audio, encode_flac
 from avstore.pipelines.extract.fbank import log_mel
 from avstore.pipelines.extract.frames import DecodedFrames, decode_frames
 from avstore.pipelines.extract.open_media import (
+    file_state,
     media_facts,
     open_media,
     select_streams,
@@ -30,6 +32,8 @@ from avstore.pipelines.extract.records import (
 from avstore.pipelines.extract.sampling import exact_seconds
 from avstore.pipelines.extract.validate import validate
 from avstore.pipelines.extract.window import read_window
+
+_MAX_READS = 2
 
 Members = tuple[tuple[str, bytes], ...]
 
@@ -64,11 +68,25 @@ def extract_clip(source: ClipSource, recipe: Recipe) -> ExtractionResult:
         recipe: The extraction settings.
 
     Returns:
-        The members and measured signals; without members if the clip is rejected.
+        The members and measured signals; without members if the clip is rejected. A file that
+        changed between its hash and its last decoded packet is read again, and then gets the
+        retryable verdict `media_changed`.
 
     Raises:
         OSError: The file cannot be read. This is a fault of the run, not of the clip.
     """
+    for _ in range(_MAX_READS):
+        before = file_state(source.path)
+        result = _extract_once(source, recipe)
+        after = file_state(source.path)
+        if after == before:
+            return result
+    detail = f"the file changed while it was read ({before.bytes} → {after.bytes} bytes)"
+    return ExtractionResult(source.clip_id, Verdict.MEDIA_CHANGED, detail, None, Quality())
+
+
+def _extract_once(source: ClipSource, recipe: Recipe) -> ExtractionResult:
+    """Extract a clip from a file that does not change meanwhile."""
     size, sha256 = size_and_sha256(source.path)
     media, quality = MediaFacts(size, sha256), Quality()
     try:

@@ -19,7 +19,12 @@ from avstore.pipelines.extract.decode import (
     record_decoder_log,
 )
 from avstore.pipelines.extract.jpeg import Resizer, encode_jpeg
-from avstore.pipelines.extract.open_media import OpenedMedia, open_media, select_streams
+from avstore.pipelines.extract.open_media import (
+    OpenedMedia,
+    open_media,
+    require_allowed_codec,
+    select_streams,
+)
 from avstore.pipelines.extract.recipe import Recipe, RecipeError
 from avstore.pipelines.extract.records import Rejected
 from avstore.pipelines.extract.window import Window, read_window
@@ -179,7 +184,9 @@ def _collect(
 def _decode_by_decord(
     path: str, opened: OpenedMedia, window: Window, times: Sequence[int], recipe: Recipe
 ) -> DecodedFrames:
-    """Decode the same frames by decord."""
+    """Decode the same frames by decord, which selects a video stream of its own."""
+    for stream in opened.container.streams.video:
+        require_allowed_codec(stream)
     selection = select_frames(times, opened, window, recipe)
     base = opened.video.time_base
     resizer = Resizer(recipe.frames, opened.video.codec_context.sample_aspect_ratio)
@@ -192,8 +199,8 @@ def _decode_by_decord(
 def decord_frames(path: str, times: Sequence[float]) -> Iterator[av.VideoFrame]:
     """Decode frames by decord instead of PyAV, as RGB, for comparison.
 
-    decord opens the file without lists of allowed demuxers. Give it only files that
-    `open_media` accepted before.
+    decord opens the file without lists of allowed demuxers and decoders. Give it only files that
+    `open_media` accepted before, and all of whose video streams have an allowed codec.
 
     Args:
         path: A local file.

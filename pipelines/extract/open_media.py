@@ -8,33 +8,22 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 
+from avstore.manifests.guarded_media import (
+    FOREIGN,
+    MAX_PIXELS,
+    ForbiddenCodecError,
+    open_foreign,
+    require_allowed,
+)
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.records import MediaFacts, Rejected
-
-DEMUXERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,mpegts,mpeg,ogg,asf,mp3,wav,flac,aac"
-)
-"""Allowed FFmpeg demuxers. They read only the given file: no playlists, no image sequences."""
-
-DECODERS = (
-    "h264,hevc,vp8,vp9,libdav1d,av1,mpeg4,mpeg2video,mpeg1video,mjpeg,h263,h263i,flv,"
-    "msmpeg4v1,msmpeg4v2,msmpeg4,wmv1,wmv2,wmv3,vc1,theora,prores,rawvideo,png,"
-    "aac,aac_latm,mp3float,mp3,mp2float,mp2,opus,libopus,vorbis,libvorbis,flac,alac,ac3,eac3,"
-    "wmav1,wmav2,amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,"
-    "pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,"
-    "pcm_u8,pcm_s8,pcm_mulaw,pcm_alaw,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,adpcm_swf"
-)
-"""Allowed FFmpeg decoders."""
-
-MAX_PIXELS = 8192 * 4608
-"""Largest coded picture, in pixels: a little over 8K UHD."""
 
 MAX_SOURCE_S = 24 * 3600.0
 """Longest source video, in seconds."""
@@ -44,15 +33,6 @@ MAX_WINDOW_BYTES = 1 << 29
 
 MAX_WINDOW_FRAMES = 100_000
 """Most video packets within a clip's own seconds (240 a second for 400 s)."""
-
-OPTIONS = {
-    "protocol_whitelist": "file",
-    "format_whitelist": DEMUXERS,
-    "codec_whitelist": DECODERS,
-    "enable_drefs": "0",
-    "max_pixels": str(MAX_PIXELS),
-    "threads": "1",
-}
 
 
 @dataclass(frozen=True)
@@ -80,29 +60,33 @@ def open_media(path: str) -> Iterator[Any]:
         Rejected: The file is not a media file of an allowed kind.
         OSError: The file cannot be read (missing, no permission, failing disk).
     """
+    with ExitStack() as opened:
+        container = _enter(opened, path)
+        yield container
+
+
+def _enter(opened: ExitStack, path: str) -> Any:
     try:
-        container = av.open(
-            f"file:{path}", options=OPTIONS, metadata_errors="ignore", buffer_size=1 << 16
-        )
+        return opened.enter_context(open_foreign(path))
     except (av.error.FileNotFoundError, av.error.PermissionError) as error:
         raise OSError(error.errno, error.strerror, path) from error
     except (av.FFmpegError, UnicodeDecodeError, ValueError) as error:
         raise _not_media(path, error) from error
-    with container:
-        yield container
 
 
 def select_streams(container: Any, *, require_audio: bool = True) -> OpenedMedia:
     """Select the video and audio stream as av_find_best_stream does, and check the limits.
 
     Raises:
-        Rejected: A stream or its decoder is missing, or picture or duration is over a limit.
+        Rejected: A stream or its decoder is missing, its codec is not allowed, or picture or
+            duration is over a limit.
     """
     video = _best(container, "video")
     if video is None:
         raise Rejected(Verdict.NO_VIDEO, "no video stream")
     if video.codec_context is None:
         raise Rejected(Verdict.UNDECODABLE, "no decoder for the video stream")
+    require_allowed_codec(video)
     pixels = video.codec_context.width * video.codec_context.height
     if pixels == 0:
         raise Rejected(Verdict.UNDECODABLE, f"no picture size, or one over {MAX_PIXELS} pixels")
@@ -118,6 +102,8 @@ def select_streams(container: Any, *, require_audio: bool = True) -> OpenedMedia
         raise Rejected(Verdict.NO_AUDIO, "no audio stream")
     if audio is not None and audio.codec_context is None:
         raise Rejected(Verdict.NO_AUDIO, "no decoder for the audio stream")
+    if audio is not None:
+        require_allowed_codec(audio)
     for stream in (video, audio):
         if stream is not None:
             stream.codec_context.thread_count = 1
@@ -125,6 +111,29 @@ def select_streams(container: Any, *, require_audio: bool = True) -> OpenedMedia
     # A negative start is a decoder's pre-roll (AAC priming, Opus pre-skip), which is not presented.
     start = Fraction(max(container.start_time or 0, 0), av.time_base)
     return OpenedMedia(container, video, audio, start)
+
+
+def require_allowed_codec(stream: Any) -> None:
+    """Raise Rejected, `undecodable`, unless the codec of a stream is an allowed one."""
+    try:
+        require_allowed(stream, FOREIGN)
+    except ForbiddenCodecError as error:
+        raise Rejected(Verdict.UNDECODABLE, str(error)) from error
+
+
+class FileState(NamedTuple):
+    """What tells one content of a file from another without reading it."""
+
+    device: int
+    inode: int
+    bytes: int
+    mtime_ns: int
+
+
+def file_state(path: str) -> FileState:
+    """Return a file's state. Raises OSError if it cannot be found."""
+    found = os.stat(path)
+    return FileState(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def size_and_sha256(path: str) -> tuple[int, str]:

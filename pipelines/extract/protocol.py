@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import IO, Any
 
+import numpy as np
+
 from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.extract.foreign_audio import ForeignAudio
 from avstore.pipelines.extract.records import ExtractionResult, MediaFacts, Quality
 
 MAX_HEADER = 1 << 26
@@ -80,6 +83,25 @@ def unpack(header: dict[str, Any], bodies: Sequence[bytes]) -> ExtractionResult:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ProtocolError(f"not an extraction result: {error}") from error
+
+
+def pack_audio(audio: ForeignAudio) -> tuple[dict[str, Any], list[bytes]]:
+    """Convert decoded audio to a header and a body."""
+    header = {"unchanged": audio.unchanged, "fbank_rows": audio.fbank_rows}
+    return header, [audio.samples.tobytes()]
+
+
+def unpack_audio(header: dict[str, Any], bodies: Sequence[bytes]) -> ForeignAudio:
+    """Convert a header and a body back to the decoded audio that was packed.
+
+    Raises:
+        ProtocolError: They do not hold decoded audio.
+    """
+    try:
+        (body,) = bodies
+        return ForeignAudio(np.frombuffer(body, np.int16), **header)
+    except (TypeError, ValueError) as error:
+        raise ProtocolError(f"not decoded audio: {error}") from error
 
 
 def _exactly(stream: IO[bytes], size: int) -> bytes:

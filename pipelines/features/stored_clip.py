@@ -3,15 +3,17 @@
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import av
 import numpy as np
 import simplejpeg
 import soxr
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from avstore.manifests.guarded_media import open_stored_audio
 from avstore.manifests.members import read_members
 from avstore.manifests.shard_reader import ByteRange, Reader, ReadError
 from avstore.manifests.store import StoreError
@@ -59,7 +61,7 @@ class StoredClip:
         if not names:
             raise self._lacks("frames")
         wanted = range(len(names)) if indices is None else indices
-        return [simplejpeg.decode_jpeg(self._read(names[i]), colorspace="RGB") for i in wanted]
+        return [self._frame(names[i]) for i in wanted]
 
     def evenly(self, count: int) -> list[NDArray[np.uint8]]:
         """Decode `count` frames, evenly by index, as uint8 RGB (height, width, 3) each.
@@ -82,7 +84,8 @@ class StoredClip:
         names = [suffix for suffix in self.ranges if suffix in ("flac", "wav")]
         if not names:
             raise self._lacks("audio")
-        samples, stored = _decode_audio(self._read(names[0]))
+        with self._decoding(names[0]):
+            samples, stored = _decode_audio(self._read(names[0]))
         if rate is None or rate == stored:
             return samples
         return np.asarray(soxr.resample(samples, stored, rate, quality="HQ"), np.float32)
@@ -96,7 +99,9 @@ class StoredClip:
         if "fbank.npy" not in self.ranges:
             raise self._lacks("fbank")
         content = io.BytesIO(self._read("fbank.npy"))
-        return np.asarray(np.load(content, allow_pickle=False), np.float32)
+        with self._decoding("fbank.npy"):
+            array = npy.read_array(content, allow_pickle=False)  # type: ignore[no-untyped-call]
+            return np.asarray(array, np.float32)
 
     def source_sha256(self) -> str:
         """Return the sha256 of the members read so far, in the shard's order, labels and text."""
@@ -123,6 +128,19 @@ class StoredClip:
             self._seen[suffix] = bytes(content)
         return self._seen[suffix]
 
+    def _frame(self, suffix: str) -> NDArray[np.uint8]:
+        content = self._read(suffix)
+        with self._decoding(suffix):
+            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(content, colorspace="RGB")
+        return pixels
+
+    @contextmanager
+    def _decoding(self, suffix: str) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, EOFError, MemoryError) as error:
+            raise StoreError(f"{suffix} of {self.clip_id} cannot be decoded: {error}") from error
+
     def _lacks(self, what: str) -> StoreError:
         has = ", ".join(self.ranges) or "nothing"
         return StoreError(f"{self.clip_id} has no {what} in its shard; it has {has}")
@@ -139,8 +157,7 @@ def _canonical_labels(labels: Sequence[str]) -> bytes:
 
 def _decode_audio(content: bytes) -> tuple[NDArray[np.float32], int]:
     """Return the samples of a mono 16-bit file in [-1, 1), and their rate."""
-    with av.open(io.BytesIO(content)) as container:
-        stream = container.streams.audio[0]
+    with open_stored_audio(content) as (container, stream):
         parts = [frame.to_ndarray().reshape(-1) for frame in container.decode(stream)]
         rate = int(stream.rate)
     samples = np.concatenate(parts) if parts else np.zeros(0, np.int16)

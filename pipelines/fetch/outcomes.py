@@ -57,6 +57,8 @@ def record_outcomes(
     log: AttemptLog,
     run_id: str,
     results: Iterable[FetchResult],
+    *,
+    keep_repeats: bool = False,
 ) -> Iterator[FetchResult]:
     """Record each result, in the ledger at once and in the manifest in batches, and yield it.
 
@@ -69,6 +71,7 @@ def record_outcomes(
         log: The run's attempt log.
         run_id: The run's id.
         results: The source's results.
+        keep_repeats: Record every result.
     """
     last_fetches = _LastFetches(con)
     batch: list[FetchResult] = []
@@ -76,7 +79,8 @@ def record_outcomes(
     try:
         for unrecorded in results:
             result = _with_relative_path(store, unrecorded)
-            if not _is_repeat(store, result, last_fetches.get(result.clip_id)):
+            last = last_fetches.get(result.clip_id)
+            if keep_repeats or not _is_repeat(store, result, last):
                 log.append(result)
                 batch.append(result)
             if len(batch) >= _BATCH_ROWS or time.monotonic() - flushed > _FLUSH_EVERY_S:

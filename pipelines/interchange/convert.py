@@ -3,24 +3,27 @@
 import io
 from typing import Any
 
-import av
 import numpy as np
-from numpy.typing import NDArray
 
-from avstore.manifests.verdicts import Verdict
+from avstore.manifests.verdicts import POLICIES, Verdict
 from avstore.pipelines.extract import quality as signals
 from avstore.pipelines.extract.audio import encode_flac
 from avstore.pipelines.extract.fbank import log_mel
+from avstore.pipelines.extract.foreign_audio import ForeignAudio
 from avstore.pipelines.extract.recipe import FbankSettings, QualityLimits
-from avstore.pipelines.extract.records import ExtractionResult, Quality
+from avstore.pipelines.extract.records import ExtractionResult, Quality, Rejected
+from avstore.pipelines.extract.sandbox import Sandbox
 from avstore.pipelines.interchange.foreign_media import ForeignItem
 
 RATE = 16000
 _JPEG = b"\xff\xd8\xff"
 _MAX_SECONDS = 3600
+_FLAGS = [verdict for verdict, policy in POLICIES.items() if policy.status == "stored"]
 
 
-def convert(item: ForeignItem, clip_id: str, clip_seconds: float) -> ExtractionResult:
+def convert(
+    item: ForeignItem, clip_id: str, clip_seconds: float, sandbox: Sandbox
+) -> ExtractionResult:
     """Convert a foreign clip to what extraction returns.
 
     Members that are already in the store's format keep their bytes. Frames without times are
@@ -30,6 +33,7 @@ def convert(item: ForeignItem, clip_id: str, clip_seconds: float) -> ExtractionR
         item: The clip's files.
         clip_id: The published clip that they belong to.
         clip_seconds: Length of the clip, used where the item does not state it.
+        sandbox: Decodes the audio.
 
     Returns:
         Members in store order without json; no members and a verdict if the clip is not usable.
@@ -38,12 +42,12 @@ def convert(item: ForeignItem, clip_id: str, clip_seconds: float) -> ExtractionR
         return ExtractionResult(clip_id, *problem, None, Quality())
     seconds = _seconds(item.metadata.get("duration_s"), clip_seconds)
     try:
-        samples, unchanged = _decode_audio(item.audio or b"", seconds)
-    except (av.error.FFmpegError, IndexError, ValueError) as error:
-        detail = f"audio cannot be decoded: {error}"
-        return ExtractionResult(clip_id, Verdict.UNDECODABLE, detail, None, Quality())
-    bank, bank_frames = _fbank(item.fbank, samples)
-    flac = item.audio if unchanged and item.audio else encode_flac(samples, RATE)
+        audio = sandbox.decode_audio(item.audio or b"", item.fbank or b"", RATE, seconds)
+    except Rejected as rejected:
+        return ExtractionResult(clip_id, rejected.verdict, rejected.detail, None, Quality())
+    samples = audio.samples
+    bank, bank_frames = _fbank(item.fbank, audio)
+    flac = item.audio if audio.unchanged and item.audio else encode_flac(samples, RATE)
     limits = QualityLimits()
     quality = Quality(
         silent_fraction=signals.silent_fraction(samples, RATE, limits.silent_dbfs),
@@ -84,7 +88,7 @@ def _problem(item: ForeignItem) -> tuple[Verdict, str] | None:
 def _flag(item: ForeignItem, quality: Quality, limits: QualityLimits) -> tuple[Verdict | None, str]:
     """Return the verdict of a stored clip and its detail."""
     stated = item.metadata.get("verdict")
-    if stated in set(Verdict):
+    if stated in _FLAGS:
         return Verdict(stated), "as its json says"
     silent = quality.silent_fraction or 0.0
     if silent >= limits.silent_fraction:
@@ -92,35 +96,11 @@ def _flag(item: ForeignItem, quality: Quality, limits: QualityLimits) -> tuple[V
     return None, ""
 
 
-def _decode_audio(content: bytes, clip_seconds: float) -> tuple[NDArray[np.int16], bool]:
-    """Return at most `clip_seconds` of 16 kHz mono, and whether `content` is just that."""
-    with av.open(io.BytesIO(content)) as container:
-        stream = container.streams.audio[0]
-        layout = (stream.codec_context.name, stream.rate, stream.channels, stream.format.name)
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
-        parts = [
-            part.to_ndarray()[0]
-            for frame in [*container.decode(audio=0), None]
-            for part in resampler.resample(frame)
-        ]
-    if not parts:
-        raise ValueError("no samples")
-    samples = np.concatenate(parts)
-    most = round(clip_seconds * RATE)
-    unchanged = layout == ("flac", RATE, 1, "s16") and len(samples) <= most
-    return samples[:most], unchanged
-
-
-def _fbank(content: bytes | None, samples: NDArray[np.int16]) -> tuple[bytes, int]:
+def _fbank(content: bytes | None, audio: ForeignAudio) -> tuple[bytes, int]:
     """Return the filter bank as npy and its frame count; `content` if it has the store's format."""
-    if content is not None:
-        try:
-            array = np.load(io.BytesIO(content), allow_pickle=False)
-        except (ValueError, EOFError, OSError):
-            array = None
-        if array is not None and array.dtype == np.float16 and array.ndim == 2:
-            return content, len(array)
-    bank = log_mel(samples, RATE, FbankSettings()).astype(np.float16)
+    if content is not None and audio.fbank_rows is not None:
+        return content, audio.fbank_rows
+    bank = log_mel(audio.samples, RATE, FbankSettings()).astype(np.float16)
     buffer = io.BytesIO()
     np.save(buffer, bank, allow_pickle=False)
     return buffer.getvalue(), len(bank)

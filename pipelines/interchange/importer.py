@@ -19,6 +19,7 @@ from avstore.pipelines.build import annotations, planner
 from avstore.pipelines.build.dispatch import commit
 from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.build.shard_writer import ShardId, open_shard
+from avstore.pipelines.extract.sandbox import Sandbox
 from avstore.pipelines.interchange.convert import convert
 from avstore.pipelines.interchange.foreign_media import ForeignItem
 
@@ -103,10 +104,12 @@ def import_items(
     with writing(store, wait_s), open_write(store) as writer:
         recover(writer, store)
         _annotate(writer.con, store, spec, paths)
-        importer = _Importer(store, writer, spec, run.run_id, shard_clips or spec.shard_clips)
+        size = shard_clips or spec.shard_clips
         outcome = "failed"
         try:
-            result = importer.run(items, on_item)
+            with Sandbox() as sandbox:
+                importer = _Importer(store, writer, spec, run.run_id, size, sandbox)
+                result = importer.run(items, on_item)
             outcome = "done"
         finally:
             ledger.finish_run(writer.con, store, run, outcome)
@@ -135,6 +138,7 @@ class _Importer:
     spec: DatasetSpec
     run_id: str
     shard_clips: int
+    sandbox: Sandbox
 
     def run(
         self, items: Iterable[ForeignItem], on_item: Callable[[int], None] | None
@@ -178,7 +182,7 @@ class _Importer:
             for clip, item in members:
                 media = item.metadata.get("media")
                 writer.add(
-                    convert(item, clip.clip_id, clip.seconds),
+                    convert(item, clip.clip_id, clip.seconds, self.sandbox),
                     key=clip.key,
                     facts=clip.facts,
                     media=media if isinstance(media, dict) else {},
@@ -210,11 +214,12 @@ def _clips_by_name(con: duckdb.DuckDBPyConnection, spec: DatasetSpec) -> dict[st
 
 
 def _present(con: duckdb.DuckDBPyConnection, spec: DatasetSpec) -> set[tuple[str, str]]:
-    """Return (clip id, fingerprint) of every clip that is stored or rejected."""
+    """Return (clip id, fingerprint) of every clip that is stored or rejected for good."""
     rows = con.execute(
         "SELECT s.clip_id, s.fingerprint FROM samples s JOIN clips c USING (clip_id) "
         "WHERE c.dataset = ? UNION ALL SELECT q.clip_id, q.fingerprint FROM quality q "
-        "JOIN clips c USING (clip_id) WHERE c.dataset = ?",
+        "JOIN clips c USING (clip_id) WHERE c.dataset = ? "
+        "AND extraction_status(false, q.verdict) = 'rejected'",
         [spec.name, spec.name],
     ).fetchall()
     return set(rows)

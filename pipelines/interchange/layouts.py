@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 
+from avstore.manifests.guarded_media import open_stored_audio
 from avstore.manifests.library import OpenStore
 from avstore.manifests.store import StoreError
 from avstore.pipelines.interchange.export_clips import ExportClip
@@ -96,7 +97,8 @@ def write_media(
                 written += _write_new(out / path, images[index])
             target = out / layout.audio_path(clip)
             if not target.is_file():
-                written += _write_new(target, transcode(audio[clip.clip_id], layout.audio))
+                content = _transcoded(clip, audio[clip.clip_id], layout.audio)
+                written += _write_new(target, content)
             if on_clip:
                 on_clip(1)
     return written
@@ -125,25 +127,31 @@ def _write_new(path: Path, content: bytes) -> bool:
     return True
 
 
+def _transcoded(clip: ExportClip, flac: bytes, extension: str) -> bytes:
+    try:
+        return transcode(flac, extension)
+    except ValueError as error:
+        raise StoreError(f"audio of {clip.clip_id}: {error}") from error
+
+
 def transcode(flac: bytes, extension: str) -> bytes:
     """Return stored audio as flac, wav or mp3; 16 kHz mono stays 16 kHz mono.
 
     Raises:
         StoreError: The extension is not one of these.
+        ValueError: The audio cannot be decoded.
     """
     if extension == "flac":
         return flac
     if extension not in AUDIO_CODECS:
         raise StoreError(f"audio format {extension!r} is not one of {', '.join(AUDIO_CODECS)}")
+    with open_stored_audio(flac) as (source, sound):
+        rate, frames = sound.rate, [*source.decode(sound)]
     buffer = io.BytesIO()
-    with (
-        av.open(io.BytesIO(flac), format="flac") as source,
-        av.open(buffer, "w", format=extension, options={"fflags": "+bitexact"}) as out,
-    ):
-        rate = source.streams.audio[0].rate
+    with av.open(buffer, "w", format=extension, options={"fflags": "+bitexact"}) as out:
         stream = out.add_stream(AUDIO_CODECS[extension], rate=rate, layout="mono")
         resampler = av.AudioResampler(format=stream.format, layout="mono", rate=rate)
-        for frame in [*source.decode(audio=0), None]:
+        for frame in [*frames, None]:
             for part in resampler.resample(frame):
                 out.mux(stream.encode(part))
         out.mux(stream.encode(None))

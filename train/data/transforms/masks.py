@@ -32,7 +32,7 @@ def decode(
         ValueError: If the file is damaged, or no palette, grey or RGB image.
     """
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             cropped = _cropped(image, frame, box, size)
     except (SyntaxError, EOFError, struct.error) as error:  # PIL's for a broken PNG
         raise ValueError(f"the mask is damaged: {error}") from error

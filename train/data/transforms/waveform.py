@@ -1,10 +1,10 @@
 """Decode, fit and mix waveforms, and compute the fbank of a mixture."""
 
-import io
-
 import av
 import numpy as np
 from numpy.typing import NDArray
+
+from avstore.manifests.guarded_media import open_stored_audio
 
 _WINDOW_S = 0.025
 
@@ -15,13 +15,9 @@ def decode(content: memoryview) -> tuple[NDArray[np.float32], int]:
     Raises:
         ValueError: If it cannot be decoded.
     """
-    try:
-        with av.open(io.BytesIO(content)) as container:
-            stream = container.streams.audio[0]
-            parts = [_mono(frame) for frame in container.decode(stream)]
-            rate = int(stream.rate)
-    except (av.FFmpegError, IndexError, KeyError) as error:
-        raise ValueError(str(error)) from error
+    with open_stored_audio(content) as (container, stream):
+        parts = [_mono(frame) for frame in container.decode(stream)]
+        rate = int(stream.rate)
     return np.concatenate(parts) if parts else np.zeros(0, np.float32), rate
 
 
