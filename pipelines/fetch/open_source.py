@@ -51,7 +51,7 @@ def open_source(source: str, options: FetchOptions, raw: Path) -> MediaSource:
         return ArchiveSource(archives, options, raw)
     if remote:
         return RemoteFolderSource(location, options, raw)
-    return FolderSource(Path(location.path))
+    return FolderSource(Path(location.path), options.names)
 
 
 def _archives(location: RemoteFile, remote: bool) -> list[Archive]:
