@@ -297,7 +297,8 @@ class _Driver:
             names = ", ".join(name.stem for name in example.names)
             raise StoreError(
                 f"none of the {len(wanted)} clips was found in {self.options.source}; "
-                f"for example, {example.clip_id} needs a file named {names} (any container)"
+                f"for example, {example.clip_id} needs a file named {names} (any container); "
+                "avstore match, with the same options, shows which files match nothing, and why"
             )
 
     def fetch_error(self) -> str | None:

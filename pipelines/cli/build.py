@@ -1,6 +1,7 @@
 """avstore build: turn annotation files and media into shards and a manifest."""
 
 import shlex
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,13 @@ from rich.console import Console
 from avstore.datasets.spec import AnnotationError, DatasetSpec
 from avstore.manifests.store import Store, StoreError
 from avstore.manifests.terminal import console
-from avstore.pipelines.cli.options import DEFAULT_STORE, DatasetArgument, StoreOption, WaitOption
+from avstore.pipelines.cli.options import (
+    DEFAULT_STORE,
+    DatasetArgument,
+    NamesOption,
+    StoreOption,
+    WaitOption,
+)
 from avstore.pipelines.cli.progress import bar
 
 if TYPE_CHECKING:
@@ -50,6 +57,7 @@ def run(
         typer.Option(help="Address of a running Dask scheduler (default: local workers)."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Build only the first N clips.")] = None,
+    names: NamesOption = None,
     wait: WaitOption = 0.0,
     fetch_option: Annotated[
         list[str] | None,
@@ -65,9 +73,10 @@ def run(
     from avstore.pipelines.extract.recipe import load_recipe
 
     out = console()
-    files = _paths(annotations)
+    files = annotation_paths(annotations)
     _require_same_origin(dataset, source is None and not files, Store(store))
     spec, source, files = _inputs(dataset, store, source, files, out)
+    fetch = parse_fetch_options(fetch_option or [])
     options = BuildOptions(
         store=store,
         source=source,
@@ -77,7 +86,7 @@ def run(
         scheduler=scheduler,
         wait_s=wait,
         limit=limit,
-        fetch=parse_fetch_options(fetch_option or []),
+        fetch=replace(fetch, names=names or fetch.names),
     )
     built = build(spec, load_recipe(recipe or spec.recipe), options, partial(bar, out))
     _print_result(spec, Store(store), built, out)
@@ -102,7 +111,8 @@ def _require_same_origin(dataset: str, embedded: bool, store: Store) -> None:
             )
 
 
-def _paths(annotations: list[str] | None) -> tuple[Path, ...]:
+def annotation_paths(annotations: list[str] | None) -> tuple[Path, ...]:
+    """Return the files of the option --annotations: repeated, or separated by commas."""
     listed = [part for value in annotations or [] for part in value.split(",")]
     return tuple(Path(part.strip()).expanduser() for part in listed if part.strip())
 

@@ -52,6 +52,7 @@ def print_summary(
             subject = f"{count} media files in the source match"
         example = f"{':' if count == 1 else ', such as'} {unmatched[0]}"
         out.print(f"{subject} no clip's name{example}")
+        out.print("  avstore match, with the same options, says why")
     if orphans := _orphans(con, spec.name):
         out.print(f"{orphans} stored clips are no longer in the annotations; no query returns them")
     folder, size, count = _shards(con, spec.name, built.stage)

@@ -89,6 +89,11 @@ class FileMatcher:
             else:
                 self._add_names(request)
 
+    @property
+    def searches(self) -> bool:
+        """Whether any clip is found by its name instead of the column `file`."""
+        return bool(self._by_id)
+
     def decide(self, path: str) -> Decision:
         """Return the clips that a file belongs to.
 
