@@ -103,6 +103,12 @@ def load_annotations(store: Store) -> list[AnnotationSet]:
     return [_load(path) for path in sorted(store.ledger.glob("annotations/*/facts.json"))]
 
 
+def load_annotation_set(store: Store, dataset: str) -> AnnotationSet | None:
+    """Return the annotations of one dataset in the ledger, or None."""
+    path = _facts_path(store, dataset)
+    return _load(path) if path.is_file() else None
+
+
 def _load(facts_path: Path) -> AnnotationSet:
     facts = json.loads(facts_path.read_text())
     folder = _folder(facts_path, facts)

@@ -102,13 +102,29 @@ class Sandbox:
         detail = f"the decoder failed {MAX_ATTEMPTS} times: {crashes[-1]}"
         return ExtractionResult(source.clip_id, Verdict.CRASHED_DECODER, detail, None, Quality())
 
+    def probe(self, path: str) -> float | str:
+        """Return the duration in seconds that a file declares, or why there is none.
+
+        Raises:
+            OSError: No worker starts.
+        """
+        with self._lock:
+            try:
+                header, _ = self._ready_worker().request({"probe": path}, self._timeout_s)
+            except _Crash as crash:
+                self._stop_worker()
+                return f"the decoder failed: {crash}"
+            except BaseException:
+                self._stop_worker()
+                raise
+        seconds = header.get("seconds")
+        if isinstance(seconds, int | float) and seconds > 0:
+            return float(seconds)
+        return str(header.get("rejected", "it declares no duration"))
+
     def _request(self, source: ClipSource) -> ExtractionResult:
         """Send one clip to the worker, started if there is none. Raises _Crash."""
-        if self._worker is not None and not self._worker.alive:
-            self._stop_worker()  # it died between two clips, which is the fault of neither
-        if self._worker is None:
-            self._worker = _Worker(self._recipe, self._memory_bytes)
-        header, bodies = self._worker.request(asdict(source), self._timeout_s)
+        header, bodies = self._ready_worker().request(asdict(source), self._timeout_s)
         if "os_error" in header:
             number, text, path = header["os_error"]
             raise OSError(number, text, path)
@@ -118,6 +134,13 @@ class Sandbox:
             return protocol.unpack(header, bodies)
         except protocol.ProtocolError as error:
             raise _Crash(f"its reply was {error}") from error
+
+    def _ready_worker(self) -> "_Worker":
+        if self._worker is not None and not self._worker.alive:
+            self._stop_worker()  # it died between two clips, which is the fault of neither
+        if self._worker is None:
+            self._worker = _Worker(self._recipe, self._memory_bytes)
+        return self._worker
 
     def _stop_worker(self) -> None:
         if self._worker is not None:

@@ -13,8 +13,9 @@ from typing import Any, BinaryIO
 
 from avstore.pipelines.extract import protocol
 from avstore.pipelines.extract.clip import extract_clip
+from avstore.pipelines.extract.open_media import container_seconds, open_media
 from avstore.pipelines.extract.recipe import Recipe, parse_recipe
-from avstore.pipelines.extract.records import ClipSource
+from avstore.pipelines.extract.records import ClipSource, Rejected
 
 _PR_SET_PDEATHSIG = 1
 
@@ -30,7 +31,12 @@ def serve() -> int:
     recipe = parse_recipe(settings["recipe"])
     protocol.send(replies, {"ready": os.getpid()})
     while (message := protocol.receive(requests)) is not None:
-        header, bodies = _extract(ClipSource(**message[0]), recipe)
+        request = message[0]
+        header, bodies = (
+            _probe(request["probe"])
+            if "probe" in request
+            else _extract(ClipSource(**request), recipe)
+        )
         protocol.send(replies, header, bodies)
         if "memory" in header:
             return 3  # memory may be fragmented: let the sandbox start a new process
@@ -46,6 +52,19 @@ def _extract(source: ClipSource, recipe: Recipe) -> tuple[dict[str, Any], list[b
     except OSError as error:
         number, text = error.errno or 0, error.strerror or str(error)
         return {"os_error": [number, text, source.path]}, []
+
+
+def _probe(path: str) -> tuple[dict[str, Any], list[bytes]]:
+    """Return a file's declared duration in seconds, or why it has none."""
+    try:
+        with open_media(path) as container:
+            return {"seconds": container_seconds(container)}, []
+    except Rejected as rejected:
+        return {"rejected": rejected.detail}, []
+    except MemoryError:
+        return {"memory": True}, []
+    except OSError as error:
+        return {"rejected": error.strerror or str(error)}, []
 
 
 def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
