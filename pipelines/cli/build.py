@@ -95,6 +95,8 @@ def run(
     _require_same_origin(dataset, source is None and not files, Store(store))
     own = _own_options(name, source, labels, cut, stride)
     spec, source, files = _inputs(dataset, store, source, files, own, out)
+    if names and spec.own_data is not None:
+        raise StoreError(f"--names is not for your own data: the list of {spec.name} names files")
     fetch = parse_fetch_options(fetch_option or [])
     options = BuildOptions(
         store=store,

@@ -49,9 +49,9 @@ def run(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which files belong to which clips; nothing is fetched and nothing is written.
+    """Show which files belong to which clips, before building.
 
-    Exit code 1 if no clip has a file.
+    Nothing is fetched and nothing is written. Exit code 1 if no clip has a file.
     """
     from avstore.datasets import registry
     from avstore.pipelines.cli.build import annotation_paths
