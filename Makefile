@@ -34,11 +34,11 @@ lock: $(READY) ## pin the newest packages that pyproject.toml allows, with hashe
 	    --generate-hashes --no-header --no-annotate --upgrade --output-file requirements.lock
 
 # Through the environment, so that a path may hold any character.
-export STORE SOURCE ANNOTATIONS RECIPE WORKERS
+export STORE SOURCE ANNOTATIONS NAMES RECIPE WORKERS
 %-shards: $(READY) ## build a dataset's shards and manifest
 	@$(BIN)/avstore build $* --store "$$STORE" \
 	    $${SOURCE:+--source "$$SOURCE"} $${ANNOTATIONS:+--annotations "$$ANNOTATIONS"} \
-	    $${RECIPE:+--recipe "$$RECIPE"} $${WORKERS:+--workers "$$WORKERS"} $(ARGS)
+	    $${NAMES:+--names "$$NAMES"} $${RECIPE:+--recipe "$$RECIPE"} $${WORKERS:+--workers "$$WORKERS"} $(ARGS)
 
 test: $(READY) ## run the whole suite in JOBS processes (default 2)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)

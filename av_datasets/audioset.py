@@ -22,6 +22,7 @@ from pathlib import Path
 from avstore.datasets.audioset_table import SegmentTable
 from avstore.datasets.clips import ArrowClips
 from avstore.datasets.lines import (
+    FileColumn,
     Line,
     RowError,
     fields_of,
@@ -122,14 +123,21 @@ class _LabelLists:
 
 def _rows(
     path: Path, labels: _LabelLists
-) -> Iterator[tuple[int, str, float, float, tuple[int, ...]] | BadRow]:
-    """Yield (row number, id, start, end, label ids) per row; a bad row if rows are missing."""
+) -> Iterator[tuple[int, str, float, float, tuple[int, ...], str | None] | BadRow]:
+    """Yield (row, id, start, end, label ids, file) of each row; a bad row if rows are missing."""
     announced: tuple[int, Line] | None = None
     rows = 0
-    for line in read_lines(path):
-        if isinstance(line, BadRow):
+    column = FileColumn()
+    for read in read_lines(path):
+        if isinstance(read, BadRow):
             rows += 1
-            yield line
+            yield read
+            continue
+        try:
+            line, file = column.take(read)
+        except RowError as error:
+            rows += 1
+            yield read.bad(str(error))
             continue
         if line.text.startswith(("#", "YTID")):
             if match := _ANNOUNCED.search(line.text):
@@ -137,7 +145,7 @@ def _rows(
             continue
         rows += 1
         try:
-            yield line.row, *_segment(line, labels)
+            yield *(line.row, *_segment(line, labels)), file
         except RowError as error:
             yield line.bad(str(error))
     if announced and announced[0] > rows:

@@ -1,5 +1,6 @@
 """Build the Arrow table of AudioSet's two million segments, column by column."""
 
+import json
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ class _File:
     ends: "array[float]" = field(default_factory=lambda: array("d"))
     label_ids: "array[int]" = field(default_factory=lambda: array("i"))
     offsets: "array[int]" = field(default_factory=lambda: array("i", [0]))
+    media: dict[int, str] = field(default_factory=dict)
 
 
 class SegmentTable:
@@ -50,10 +52,18 @@ class SegmentTable:
         return len(self._files[-1].rows)
 
     def add(
-        self, row: int, youtube_id: str, start: float, end: float, label_ids: tuple[int, ...]
+        self,
+        row: int,
+        youtube_id: str,
+        start: float,
+        end: float,
+        label_ids: tuple[int, ...],
+        media: str | None = None,
     ) -> None:
         """Add a row of the current file; start and end in seconds of the video."""
         file = self._files[-1]
+        if media:
+            file.media[len(file.rows)] = media
         file.rows.append(row)
         file.ids.append(youtube_id)
         file.starts.append(start)
@@ -92,7 +102,7 @@ class SegmentTable:
                 "label_ids": pa.ListArray.from_arrays(offsets, label_ids),
                 "category": self._common_category(file),
                 "captions": pa.array([[]], pa.list_(pa.string())).take(_zeros(count)),
-                "extra": constant("{}"),
+                "extra": constant("{}") if not file.media else _extra(file, count),
                 "row": np.frombuffer(file.rows, dtype=np.int64),
                 "file": constant(file.name),
             }
@@ -130,6 +140,12 @@ def _conflict(table: pa.Table, index: int, first: int) -> BadRow | None:
     where = f"row {kept['row']} of {kept['file']} is kept"
     text = f"{row['source_id']}, {row['start_s']:.3f}, {row['end_s']:.3f}"
     return BadRow(row["file"], row["row"], f"duplicate clip {row['key']!r}: {where}", text)
+
+
+def _extra(file: _File, count: int) -> pa.Array:
+    """Return the column `extra`, with the media file of each clip that has one."""
+    facts = ({"file": file.media[i]} if i in file.media else {} for i in range(count))
+    return pa.array([json.dumps(fact) for fact in facts])
 
 
 def _zeros(count: int) -> pa.Array:

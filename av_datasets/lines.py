@@ -5,11 +5,11 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from avstore.datasets.spec import AnnotationError, BadRow
+from avstore.datasets.spec import AnnotationError, BadRow, Clip
 
 T = TypeVar("T")
 
@@ -97,8 +97,60 @@ def fields_of(line: Line, delimiter: str = ",") -> list[str]:
     return [field.strip() for field in row]
 
 
+class FileColumn:
+    """The column `file` that a user may add to an annotation file with a header.
+
+    It names each clip's media file, relative to the source. Give every line to `take`, in order.
+    """
+
+    def __init__(self) -> None:
+        self._index: int | None = None
+        self._delimiter = ","
+        self._in_header = True
+
+    def take(self, line: Line) -> tuple[Line, str | None]:
+        """Return the line without the column, and the file.
+
+        Raises:
+            RowError: The quotes are wrong, or the file is not a path below the source.
+        """
+        if self._in_header:
+            self._in_header = line.text.startswith("#")
+            self._find(line)
+        if self._index is None:
+            return line, None
+        fields = fields_of(line, self._delimiter)
+        if self._index >= len(fields):
+            return line, None
+        file = fields.pop(self._index)
+        text = io.StringIO()
+        csv.writer(text, delimiter=self._delimiter, lineterminator="").writerow(fields)
+        rest = replace(line, text=text.getvalue())
+        if file.lower() == "file" and line.text.lower().lstrip("# ").count("file"):
+            return rest, None  # the header itself
+        return rest, checked_file(file) if file else None
+
+    def _find(self, line: Line) -> None:
+        delimiter = "\t" if "\t" in line.text else ","
+        names = [name.strip(' "').lower() for name in line.text.lstrip("# ").split(delimiter)]
+        if len(names) > 1 and "file" in names and not any(name.isdigit() for name in names):
+            self._index, self._delimiter = names.index("file"), delimiter
+
+
+def checked_file(file: str) -> str:
+    """Return a path with forward slashes.
+
+    Raises:
+        RowError: It is absolute, or leads out of the source.
+    """
+    path = PurePosixPath(file.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        raise RowError(f"file {file!r} is not below SOURCE; write its path relative to SOURCE")
+    return str(path)
+
+
 def parse_rows(path: Path, parse: Callable[[Line], T | None]) -> Iterator[tuple[T, Line] | BadRow]:
-    """Parse every line of a file.
+    """Parse every line of a file; a column `file` goes to the `extra` of a clip.
 
     Args:
         path: The annotation file.
@@ -111,15 +163,19 @@ def parse_rows(path: Path, parse: Callable[[Line], T | None]) -> Iterator[tuple[
     Raises:
         AnnotationError: The file cannot be read.
     """
+    column = FileColumn()
     for line in read_lines(path):
         if isinstance(line, BadRow):
             yield line
             continue
         try:
-            result = parse(line)
+            rest, file = column.take(line)
+            result = parse(rest)
         except RowError as error:
             yield line.bad(str(error))
             continue
+        if file and isinstance(result, Clip):
+            result = replace(result, extra={**result.extra, "file": file})
         if result is not None:
             yield result, line
 

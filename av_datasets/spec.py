@@ -152,10 +152,13 @@ class DatasetSpec:
         parse: Reads published annotation files.
         vocabulary: Returns the labels.
         media_names: Returns the file stems in use for a clip, the best first.
-        clip_seconds: Length of a clip that has no start and end, in seconds.
+        clip_seconds: Length of a clip that has no start and end, in seconds; 0 for the rest of
+            its file.
         recipe: The default recipe.
         shard_clips: The default number of clips per shard.
         streams: The task streams shipped for the dataset.
+        own_data: For a user's own data, what the ledger keeps to build it again without the list:
+            `source` and `list`. None for a published dataset.
     """
 
     name: str
@@ -171,6 +174,7 @@ class DatasetSpec:
     recipe: str = "stella"
     shard_clips: int = 256
     streams: tuple[str, ...] = ()
+    own_data: Mapping[str, Any] | None = None
 
 
 def check_key(key: str) -> str | None:

@@ -16,6 +16,7 @@ from avstore.manifests.columns import table_schema
 from avstore.manifests.sealed import (
     CheckedFiles,
     DamagedFileError,
+    check_files,
     json_bytes,
     read_json,
     write_parquet,
@@ -118,13 +119,31 @@ def annotation_files(store: Store) -> Iterator[Path]:
 
 def load_annotations(store: Store, checked: CheckedFiles) -> Iterator[AnnotationSet]:
     """Yield the annotations of all datasets in the ledger whose files are sound."""
-    for facts_path in checked.sound(sorted(store.ledger.glob("annotations/*/facts.json"))):
-        facts = read_json(facts_path)
-        paths = {name: _folder(facts_path, facts) / f"{name}.parquet" for name in _TABLES}
-        if len(checked.sound(paths.values())) == len(paths):
-            yield AnnotationSet(
-                facts=facts, **{name: pq.read_table(path) for name, path in paths.items()}
-            )
+    for facts_path in sorted(store.ledger.glob("annotations/*/facts.json")):
+        if (annotations := _load(facts_path, checked)) is not None:
+            yield annotations
+
+
+def load_annotation_set(store: Store, dataset: str) -> AnnotationSet | None:
+    """Return the sound annotations of one dataset in the ledger, or None."""
+    path = _facts_path(store, dataset)
+    if not path.is_file():
+        return None
+    return _load(
+        path, check_files(each for each in annotation_files(store) if path.parent in each.parents)
+    )
+
+
+def _load(facts_path: Path, checked: CheckedFiles) -> AnnotationSet | None:
+    """Return the annotations that a `facts.json` names; None if one of the files is damaged."""
+    if not checked.sound([facts_path]):
+        return None
+    facts = read_json(facts_path)
+    paths = {name: _folder(facts_path, facts) / f"{name}.parquet" for name in _TABLES}
+    if len(checked.sound(paths.values())) < len(paths):
+        return None
+    tables = {name: pq.read_table(path) for name, path in paths.items()}
+    return AnnotationSet(facts=facts, **tables)
 
 
 def replace_annotations(con: duckdb.DuckDBPyConnection, annotations: AnnotationSet) -> None:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -13,7 +14,7 @@ from avstore.manifests.annotation_sets import AnnotationSet, annotation_set, cli
 from avstore.manifests.ingest import refresh_status, transaction
 from avstore.manifests.store import Store
 from avstore.manifests.tasks import create_task_view, register_stream
-from avstore.pipelines.build.task_streams import load_stream
+from avstore.pipelines.build.task_streams import load_stream, one_task_stream
 
 
 def files_sha256(paths: Sequence[Path]) -> str:
@@ -45,13 +46,16 @@ def read_annotations(spec: DatasetSpec, paths: Sequence[Path]) -> AnnotationSet:
     clips = parsed.table
     if clips is None:
         clips = clips_table([{"clip_id": clip.clip_id, **asdict(clip)} for clip in parsed.clips])
-    facts = {
+    facts: dict[str, Any] = {
         "name": spec.name,
         "version": spec.version,
         "annotation_source": ", ".join(map(str, paths)),
         "annotation_sha256": sha256,
         "licence": spec.licence,
     }
+    if spec.own_data is not None:
+        facts["own_data"] = dict(spec.own_data)
+        facts["annotation_source"] = spec.own_data["list"]
     return annotation_set(
         facts,
         clips,
@@ -81,5 +85,7 @@ def register_streams(con: duckdb.DuckDBPyConnection, store: Store, spec: Dataset
     with transaction(con):
         for stream in spec.streams:
             register_stream(con, load_stream(stream))
+        if spec.own_data is not None:
+            register_stream(con, one_task_stream(spec.name))
         create_task_view(con)
     ledger.save_table(con, store, "tasks")

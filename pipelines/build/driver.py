@@ -43,7 +43,7 @@ class BuildOptions:
     Attributes:
         store: Folder of the store; created if missing.
         source: Where media come from: a folder, an archive, an address, or 'youtube'.
-        annotations: The dataset's published annotation files.
+        annotations: The dataset's annotation files; none for those in the store.
         shard_clips: Clips per shard (default: the dataset's).
         workers: Processes of the local cluster (default: one per core).
         scheduler: Address of a running Dask scheduler (default: start a local cluster).
@@ -170,7 +170,10 @@ class _Driver:
     def run(self) -> BuildResult:
         """Run every step of the build, in order."""
         source = open_source(
-            self.options.source, self.options.fetch, self.store.raw(self.spec.name)
+            self.options.source,
+            self.options.fetch,
+            self.store.raw(self.spec.name),
+            listed=self.spec.own_data is not None,
         )
         self.refuse_lost_shards()
         bad_rows = self.ingest_annotations()
@@ -201,13 +204,17 @@ class _Driver:
                 )
 
     def ingest_annotations(self) -> int:
-        """Ingest the annotation files if they changed; return the number of bad rows."""
+        """Ingest the annotation files if they changed; return the number of bad rows.
+
+        Without files, the annotations in the store are kept.
+        """
         con, name = self.writer.con, self.spec.name
         sha256 = annotations.files_sha256(self.options.annotations)
         row = con.execute(
             "SELECT annotation_sha256, version FROM datasets WHERE name = ?", [name]
         ).fetchone()
-        if row != (sha256, self.spec.version):
+        stored = row is not None and not self.options.annotations
+        if row != (sha256, self.spec.version) and not stored:
             annotations.ingest_annotations(con, self.store, self.spec, self.options.annotations)
         (bad,) = con.execute(
             "SELECT count(*) FROM annotation_errors WHERE dataset = ?", [name]
@@ -324,12 +331,23 @@ class _Driver:
                 raise StoreError(
                     f"none of the {len(wanted)} clips came from {self.options.source}: {error}"
                 )
-            example = wanted[0]
-            names = ", ".join(name.stem for name in example.names)
             raise StoreError(
-                f"none of the {len(wanted)} clips was found in {self.options.source}; "
-                f"for example, {example.clip_id} needs a file named {names} (any container)"
+                f"none of the {len(wanted)} clips was found in {self.options.source}; for example, "
+                + self.nothing_found(wanted[0])
             )
+
+    def nothing_found(self, example: MediaRequest) -> str:
+        """Return what a clip that was not found needs, and what to do."""
+        if self.spec.own_data is not None:
+            return (
+                f"there is no file {example.file}; paths in a list start from the list's folder, "
+                "or from --source"
+            )
+        names = ", ".join(name.stem for name in example.names)
+        return (
+            f"{example.clip_id} needs a file named {names} (any container); avstore match, with "
+            "the same options, shows which files match nothing, and why"
+        )
 
     def fetch_error(self) -> str | None:
         """Return the error of a clip in this run that failed for another reason than not_found."""

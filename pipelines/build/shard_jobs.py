@@ -1,6 +1,7 @@
 """The work of one shard: described from manifest rows by the driver, done by a Dask worker."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -98,7 +99,7 @@ def shard_job(
         dataset: Dataset of the shard.
         planned: The shard and its clips.
         recipe: How clips are extracted.
-        clip_seconds: Length of a clip that has no start and end.
+        clip_seconds: Length of a clip that has no start and end; 0 for the rest of its file.
         alone: Whether no other shard is built beside it.
     """
     shard = ShardId(planned.path, dataset, recipe.name, recipe.fingerprint, planned.split)
@@ -107,9 +108,10 @@ def shard_job(
     rows = con.execute(_CLIPS, {"ids": ids, "count": len(ids)}).fetchall()
     clips = []
     for clip_id, key, source_id, start_s, end_s, path, offset_s, fetched_at, extra in rows:
-        span = end_s - start_s if start_s is not None and end_s is not None else clip_seconds
+        has_times = start_s is not None and end_s is not None
+        span = end_s - start_s if has_times else clip_seconds or math.inf
         media = str(root / path)  # an absolute path stays as it is
-        seconds = min(span, recipe.duration_s)
+        seconds = span if math.isinf(span) else min(span, recipe.duration_s)
         source = ClipSource(clip_id, key, media, offset_s or 0.0, seconds)
         facts = {"source_id": source_id, "start_s": start_s, "end_s": end_s}
         masks = mask_files(json.loads(extra), media) if extra else ()

@@ -7,13 +7,19 @@ from typing import Any
 
 from avstore.datasets import registry
 from avstore.manifests.generated_streams import class_incremental, domain_incremental
+from avstore.manifests.store import Store
 from avstore.manifests.streams import StreamError, StreamSpec, TaskSpec, from_table
 
 _NOT_LEAKING = """SELECT clip_id FROM ({query}
 ) WHERE clip_id NOT IN (SELECT clip_id FROM leaking_clips)"""
 
+_OWN_TRAIN = "SELECT clip_id FROM stored_clips WHERE dataset = $dataset AND split = 'train'"
+_OWN_EVAL = """SELECT clip_id FROM stored_clips
+WHERE dataset = $dataset AND (split <> 'train' OR NOT EXISTS (
+  SELECT 1 FROM stored_clips WHERE dataset = $dataset AND split <> 'train'))"""
 
-def load_stream(name: str | Path, /, **overrides: Any) -> StreamSpec:
+
+def load_stream(name: str | Path, /, *, store: Store | None = None, **overrides: Any) -> StreamSpec:
     """Load a task stream.
 
     Besides the keys that `avstore.manifests.streams` reads, a TOML file may have: `extends`, the
@@ -23,6 +29,7 @@ def load_stream(name: str | Path, /, **overrides: Any) -> StreamSpec:
 
     Args:
         name: A shipped stream, or the path of a TOML file.
+        store: The store whose own datasets `[generate]` may name.
         **overrides: Values that replace top-level keys of the stream.
 
     Raises:
@@ -31,12 +38,27 @@ def load_stream(name: str | Path, /, **overrides: Any) -> StreamSpec:
     """
     table = {**_table(str(name)), **overrides}
     if generate := table.get("generate"):
-        stream = _generated(str(table["name"]), generate)
+        stream = _generated(str(table["name"]), generate, store)
         return replace(stream, title=str(table.get("title", stream.title)))
     tasks = table.get("tasks", [])
     if any("from" in task for task in tasks):
         return _composed(table, tasks, str(name))
     return from_table(table, f"stream {str(name)!r}")
+
+
+def one_task_stream(dataset: str) -> StreamSpec:
+    """Return the stream of a user's own dataset: one task, of the dataset's name.
+
+    It trains on the split `train` and is evaluated on all others, or on `train` if there is none.
+    """
+    table = {
+        "name": dataset,
+        "title": f"All clips of {dataset} in one task",
+        "dataset": dataset,
+        "tasks": [{"task": dataset}],
+        "queries": {"train": _OWN_TRAIN, "eval": _OWN_EVAL},
+    }
+    return from_table(table, f"stream {dataset!r}")
 
 
 def _table(name: str) -> dict[str, Any]:
@@ -58,13 +80,12 @@ def _text(name: str) -> str:
         raise StreamError(f"stream {name} cannot be read: {error}") from error
 
 
-def _generated(name: str, parameters: dict[str, Any]) -> StreamSpec:
+def _generated(name: str, parameters: dict[str, Any], store: Store | None) -> StreamSpec:
     parameters = dict(parameters)
     kind = parameters.pop("kind", None)
     try:
         if kind == "class-incremental":
-            labels = registry.get(parameters["dataset"]).vocabulary()
-            ids = [label.label_id for label in labels]
+            ids = _label_ids(parameters["dataset"], store)
             return class_incremental(name, label_ids=ids, **parameters)
         if kind == "domain-incremental":
             return domain_incremental(name, **parameters)
@@ -73,6 +94,20 @@ def _generated(name: str, parameters: dict[str, Any]) -> StreamSpec:
     raise StreamError(
         f"stream {name!r}: kind={kind!r} is not one of 'class-incremental', 'domain-incremental'"
     )
+
+
+def _label_ids(dataset: str, store: Store | None) -> list[int]:
+    """Return the label ids of a dataset, which may be a user's own one in the store."""
+    from avstore.pipelines.build.own_data import stored_spec  # noqa: PLC0415 -- brings the decoders
+
+    try:
+        spec = registry.get(dataset)
+    except LookupError:
+        own = stored_spec(store, dataset) if store else None
+        if own is None:
+            raise
+        spec = own
+    return [label.label_id for label in spec.vocabulary()]
 
 
 def _composed(table: dict[str, Any], entries: list[dict[str, Any]], where: str) -> StreamSpec:

@@ -17,6 +17,7 @@ from avstore.pipelines.cli.options import ExitCode
 # is the Typer app of the module of its name, which is imported when the command is called.
 COMMANDS = {
     "build": "Build a dataset's shards and manifest.",
+    "match": "Show which files belong to which clips, before building.",
     "sql": "Run a SQL query against the manifest, read-only.",
     "status": "Show how many clips are stored, per dataset and stage, and why others are not.",
     "verify": "Check every file against its checksum, and every shard against its rows.",

@@ -1,6 +1,7 @@
 """avstore build: turn annotation files and media into shards and a manifest."""
 
 import shlex
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,18 +12,30 @@ from rich.console import Console
 from avstore.datasets.spec import AnnotationError, DatasetSpec
 from avstore.manifests.store import Store, StoreError
 from avstore.manifests.terminal import console
-from avstore.pipelines.cli.options import DEFAULT_STORE, DatasetArgument, StoreOption, WaitOption
+from avstore.pipelines.cli.options import (
+    DEFAULT_STORE,
+    NamesOption,
+    StoreOption,
+    WaitOption,
+)
 from avstore.pipelines.cli.progress import bar
 
 if TYPE_CHECKING:
     from avstore.pipelines.build.driver import BuildResult
+    from avstore.pipelines.build.own_data import OwnOptions
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command("build", epilog="Example: avstore build ave --source AVE_Dataset.zip --store data")
 def run(
-    dataset: DatasetArgument,
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            help="Dataset name, such as vggsound, or module:NAME; or your own data: a list "
+            "(.csv, .tsv, .jsonl, .parquet) or a folder of videos."
+        ),
+    ],
     store: StoreOption = DEFAULT_STORE,
     source: Annotated[
         str | None,
@@ -50,6 +63,19 @@ def run(
         typer.Option(help="Address of a running Dask scheduler (default: local workers)."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Build only the first N clips.")] = None,
+    names: NamesOption = None,
+    name: Annotated[
+        str | None, typer.Option(help="Own data: its name (default: that of the list or folder).")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Own data: 'folders' labels each video by its folder.")
+    ] = None,
+    cut: Annotated[
+        float | None, typer.Option(help="Own data: cut whole videos into clips of SECONDS.")
+    ] = None,
+    stride: Annotated[
+        float | None, typer.Option(help="Own data: seconds from clip to clip (default: --cut).")
+    ] = None,
     wait: WaitOption = 0.0,
     fetch_option: Annotated[
         list[str] | None,
@@ -65,9 +91,13 @@ def run(
     from avstore.pipelines.extract.recipe import load_recipe
 
     out = console()
-    files = _paths(annotations)
+    files = annotation_paths(annotations)
     _require_same_origin(dataset, source is None and not files, Store(store))
-    spec, source, files = _inputs(dataset, store, source, files, out)
+    own = _own_options(name, source, labels, cut, stride)
+    spec, source, files = _inputs(dataset, store, source, files, own, out)
+    if names and spec.own_data is not None:
+        raise StoreError(f"--names is not for your own data: the list of {spec.name} names files")
+    fetch = parse_fetch_options(fetch_option or [])
     options = BuildOptions(
         store=store,
         source=source,
@@ -77,7 +107,7 @@ def run(
         scheduler=scheduler,
         wait_s=wait,
         limit=limit,
-        fetch=parse_fetch_options(fetch_option or []),
+        fetch=replace(fetch, names=names or fetch.names),
     )
     built = build(spec, load_recipe(recipe or spec.recipe), options, partial(bar, out))
     _print_result(spec, Store(store), built, out)
@@ -102,19 +132,53 @@ def _require_same_origin(dataset: str, embedded: bool, store: Store) -> None:
             )
 
 
-def _paths(annotations: list[str] | None) -> tuple[Path, ...]:
+def annotation_paths(annotations: list[str] | None) -> tuple[Path, ...]:
+    """Return the files of the option --annotations: repeated, or separated by commas."""
     listed = [part for value in annotations or [] for part in value.split(",")]
     return tuple(Path(part.strip()).expanduser() for part in listed if part.strip())
 
 
+def _own_options(
+    name: str | None,
+    source: str | None,
+    labels: str | None,
+    cut: float | None,
+    stride: float | None,
+) -> "OwnOptions":
+    from avstore.pipelines.build.own_data import OwnOptions
+
+    if labels not in (None, "folders"):
+        raise StoreError(f"--labels {labels!r} is not 'folders'; a list has a column labels")
+    if stride is not None and cut is None:
+        raise StoreError(f"--stride {stride:g} needs --cut, the length of the clips in seconds")
+    return OwnOptions(name, source, labels is not None, cut, stride)
+
+
 def _inputs(
-    dataset: str, store: Path, source: str | None, files: tuple[Path, ...], out: Console
+    dataset: str,
+    store: Path,
+    source: str | None,
+    files: tuple[Path, ...],
+    own: "OwnOptions",
+    out: Console,
 ) -> tuple[DatasetSpec, str, tuple[Path, ...]]:
     """Return the dataset, its media and its annotation files; without any, the embedded sample."""
-    from avstore.datasets import registry
     from avstore.datasets.sample import SAMPLE
+    from avstore.pipelines.cli.own_data import find_spec, is_own_data, own_inputs
 
-    spec = registry.get(dataset)
+    if is_own_data(dataset):
+        if files:
+            raise StoreError(f"{dataset} is the list of the clips; --annotations is not needed")
+        opened = own_inputs(dataset, own, Store(store), out)
+        return opened.spec, opened.source, opened.annotations
+    if own.name or own.label_folders or own.cut_s:
+        raise StoreError(
+            f"--name, --labels and --cut are for your own data, and {dataset!r} is a name; give "
+            "the list or the folder"
+        )
+    spec = find_spec(dataset, Store(store))
+    if spec.own_data is not None and not files:
+        return spec, source or str(spec.own_data["source"]), ()
     if source is None and not files:
         if dataset != SAMPLE.name:
             raise StoreError(

@@ -44,10 +44,11 @@ def card(
     With a store, the card also counts the clips in it.
     """
     from avstore.datasets import registry
-    from avstore.manifests.store import write_text
+    from avstore.manifests.store import Store, write_text
+    from avstore.pipelines.cli.own_data import find_spec
     from avstore.pipelines.interchange.data_card import page
 
-    spec = registry.get(dataset)
+    spec = find_spec(dataset, Store(store)) if store else registry.get(dataset)
     text = page(spec, _counts(store, spec))
     if out is None:
         typer.echo(text, nl=False)

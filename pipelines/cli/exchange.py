@@ -102,13 +102,13 @@ def describe(
     ] = None,
 ) -> None:
     """Write Croissant metadata and a Hugging Face dataset card of a dataset's stored clips."""
-    from avstore.datasets import registry
     from avstore.manifests.library import open_store
-    from avstore.manifests.store import write_text
+    from avstore.manifests.store import Store, write_text
+    from avstore.pipelines.cli.own_data import find_spec
     from avstore.pipelines.interchange.croissant import write_croissant
     from avstore.pipelines.interchange.data_card import hugging_face_card
 
-    spec = registry.get(dataset)
+    spec = find_spec(dataset, Store(Path(store)))
     with open_store(str(store)) as opened:
         _require_stored(opened, spec.name)
         written = write_croissant(opened, spec, out or store)

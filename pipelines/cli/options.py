@@ -55,6 +55,14 @@ ClipsRecipeOption = Annotated[
     typer.Option("--recipe", help="Recipe, where a clip is stored by several (default: the only)."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Output as one JSON object per line.")]
+NamesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--names",
+        help="File names, such as '{id}_{start:.3f}', of id, key, start, end, start_ms, end_ms, "
+        "label, split (default: the usual forms).",
+    ),
+]
 DatasetArgument = Annotated[
     str, typer.Argument(help="Dataset name, such as vggsound, or module:NAME.")
 ]

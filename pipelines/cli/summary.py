@@ -52,8 +52,14 @@ def print_summary(
             subject = f"{count} media files in the source match"
         example = f"{':' if count == 1 else ', such as'} {unmatched[0]}"
         out.print(f"{subject} no clip's name{example}")
+        out.print("  avstore match, with the same options, says why")
     if orphans := _orphans(con, spec.name):
         out.print(f"{orphans} stored clips are no longer in the annotations; no query returns them")
+    if spec.own_data is not None and (cut := _shortened(con, spec.name, built.stage)):
+        out.print(
+            f"{cut} clips are longer than the recipe takes: the rest of them is not stored "
+            "(--cut SECONDS cuts whole videos into clips)"
+        )
     folder, size, count = _shards(con, spec.name, built.stage)
     out.print(f"{count} shards ({size / 1e6:.1f} MB) in {store.root / folder}")
     out.print(f"manifest {store.manifest}")
@@ -78,6 +84,19 @@ def _orphans(con: "duckdb.DuckDBPyConnection", dataset: str) -> int:
         "SELECT count(*) FROM samples s JOIN shards h ON h.path = s.shard "
         "WHERE h.dataset = ? AND s.clip_id NOT IN (SELECT clip_id FROM clips)",
         [dataset],
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _shortened(con: "duckdb.DuckDBPyConnection", dataset: str, stage: str) -> int:
+    """Count the clips of which only the first seconds are stored."""
+    row = con.execute(
+        "SELECT count(*) FROM samples s JOIN shards h ON h.path = s.shard "
+        "JOIN clips c ON c.clip_id = s.clip_id JOIN media m ON m.clip_id = s.clip_id "
+        "WHERE starts_with(h.path, ? || '/') AND "
+        "least(coalesce(c.end_s, m.duration_s), m.duration_s) - coalesce(c.start_s, 0) "
+        "> s.duration_s + 1",
+        [f"shards/{dataset}/{stage}"],
     ).fetchone()
     return int(row[0]) if row else 0
 

@@ -116,8 +116,8 @@ def add(
     from avstore.manifests.lock import writing
     from avstore.pipelines.build.task_streams import load_stream
 
-    loaded = load_stream(stream)
     found = find_store(store)
+    loaded = load_stream(stream, store=found)
     with writing(found, wait), open_write(found) as writer:
         with transaction(writer.con):
             tasks.register_stream(writer.con, loaded)

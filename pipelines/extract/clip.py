@@ -1,6 +1,7 @@
 """Extract one clip: open the file, decode it once, measure it, validate it, encode its members."""
 
 import io
+import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -13,6 +14,7 @@ from avstore.pipelines.extract.audio import Waveform, decode_audio, encode_flac
 from avstore.pipelines.extract.fbank import log_mel
 from avstore.pipelines.extract.frames import DecodedFrames, decode_frames
 from avstore.pipelines.extract.open_media import (
+    container_seconds,
     file_state,
     media_facts,
     open_media,
@@ -31,7 +33,7 @@ from avstore.pipelines.extract.records import (
 )
 from avstore.pipelines.extract.sampling import exact_seconds
 from avstore.pipelines.extract.validate import validate
-from avstore.pipelines.extract.window import read_window
+from avstore.pipelines.extract.window import last_instant, read_window
 
 _MAX_READS = 2
 
@@ -124,8 +126,10 @@ def _extract_once(source: ClipSource, recipe: Recipe) -> ExtractionResult:
 def _decode(source: ClipSource, recipe: Recipe, container: Any, media: MediaFacts) -> DecodedClip:
     """Decode the clip's own seconds of both streams."""
     opened = select_streams(container)
-    duration = exact_seconds(source.duration_s if source.duration_s > 0 else recipe.duration_s)
+    duration = _wanted(source, recipe, container)
     window = read_window(opened, exact_seconds(source.offset_s), duration)
+    if math.isinf(source.duration_s) and container.duration is None:
+        duration = window.duration = min(duration, last_instant(window) - window.origin)
     waveform = decode_audio(opened.audio, window.audio, window.origin, duration, recipe.audio)
     frames = decode_frames(source.path, opened, window, recipe)
     errors = (*window.errors, *frames.errors, *waveform.errors)
@@ -135,6 +139,20 @@ def _decode(source: ClipSource, recipe: Recipe, container: Any, media: MediaFact
         offset_ms = (waveform.start - frames.start) * 1000
     media = replace(media, rotation=frames.rotation, av_offset_ms=offset_ms)
     return DecodedClip(media, frames, waveform, duration, errors)
+
+
+def _wanted(source: ClipSource, recipe: Recipe, container: Any) -> Fraction:
+    """Return the seconds to extract; of a file without a known end, as many as the recipe takes."""
+    if not math.isinf(source.duration_s):
+        return exact_seconds(source.duration_s if source.duration_s > 0 else recipe.duration_s)
+    seconds = container_seconds(container)
+    if seconds is None:
+        return exact_seconds(recipe.duration_s)
+    rest = seconds - source.offset_s
+    if rest <= 0:
+        detail = f"the file lasts {seconds:.2f} s and the clip begins at {source.offset_s:g} s"
+        raise Rejected(Verdict.TOO_SHORT, detail)
+    return exact_seconds(min(rest, recipe.duration_s))
 
 
 def _members(decoded: DecodedClip, fbank: NDArray[np.float32], recipe: Recipe) -> Members:

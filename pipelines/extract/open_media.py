@@ -153,7 +153,7 @@ def media_facts(container: Any, size: int, digest: str) -> MediaFacts:
     """Return what the container and its streams declare, without decoding."""
     video = _best(container, "video")
     audio = _best(container, "audio")
-    seconds = None if container.duration is None else container.duration / av.time_base
+    seconds = container_seconds(container)
     picture: dict[str, Any] = {}
     if video is not None and video.codec_context is not None:
         rate = video.average_rate or video.guessed_rate
@@ -173,6 +173,11 @@ def media_facts(container: Any, size: int, digest: str) -> MediaFacts:
         }
     name = container.format.name
     return MediaFacts(size, digest, container=name, duration_s=seconds, **picture, **sound)
+
+
+def container_seconds(container: Any) -> float | None:
+    """Return the duration that the container declares in seconds, or None."""
+    return None if container.duration is None else float(container.duration / av.time_base)
 
 
 def stream_offset_ms(opened: OpenedMedia) -> float | None:

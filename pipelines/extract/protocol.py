@@ -104,6 +104,18 @@ def unpack_audio(header: dict[str, Any], bodies: Sequence[bytes]) -> ForeignAudi
         raise ProtocolError(f"not decoded audio: {error}") from error
 
 
+def unpack_seconds(header: dict[str, Any], bodies: Sequence[bytes]) -> float:
+    """Return the seconds that a file declares; 0 if it declares none.
+
+    Raises:
+        ProtocolError: The header does not hold seconds.
+    """
+    try:
+        return float(header["seconds"] or 0)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ProtocolError(f"not a duration: {error}") from error
+
+
 def _exactly(stream: IO[bytes], size: int) -> bytes:
     data = stream.read(size)
     if len(data) < size:

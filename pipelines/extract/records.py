@@ -28,7 +28,8 @@ class ClipSource:
         key: The clip's WebDataset key.
         path: A local file.
         offset_s: Start of the clip within the file, in seconds.
-        duration_s: Wanted seconds; 0 takes the recipe's duration.
+        duration_s: Wanted seconds; 0 takes the recipe's duration, infinity the rest of the file
+            up to the recipe's duration.
     """
 
     clip_id: str

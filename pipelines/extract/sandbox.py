@@ -140,6 +140,18 @@ class Sandbox:
         request = {"audio": {"rate": rate, "max_seconds": max_seconds}}
         return self._serve(request, (content, fbank), protocol.unpack_audio)
 
+    def probe(self, path: str) -> float | str:
+        """Return the duration in seconds that a file declares, or why there is none.
+
+        Raises:
+            OSError: No worker starts.
+        """
+        try:
+            seconds = self._serve({"probe": path}, (), protocol.unpack_seconds)
+        except Rejected as rejected:
+            return rejected.detail
+        return seconds if seconds > 0 else "it declares no duration"
+
     def _serve(
         self,
         request: dict[str, Any],
@@ -171,16 +183,13 @@ class Sandbox:
         unpack: Callable[[dict[str, Any], Sequence[bytes]], _T],
     ) -> _T:
         """Send one request to the worker, started if there is none. Raises _Failure, Rejected."""
-        if self._worker is not None and not self._worker.alive:
-            self._stop_worker()  # it died between two clips, which is the fault of neither
-        if self._worker is None:
-            self._worker = _Worker(self._recipe, self._memory_bytes)
-        header, answer = self._worker.request(request, self._timeout_s, bodies)
+        worker = self._ready_worker()
+        header, answer = worker.request(request, self._timeout_s, bodies)
         if "os_error" in header:
             number, text, path = header["os_error"]
             raise OSError(number, text, path)
         if "memory" in header:
-            limit = self._worker.memory_bytes
+            limit = worker.memory_bytes
             inherited = limit < self._memory_bytes or not self._memory_bytes
             kind = _Killed if inherited else _Crash
             raise kind(f"out of memory (limit {limit >> 20} MiB)")
@@ -191,6 +200,13 @@ class Sandbox:
             return unpack(header, answer)
         except (protocol.ProtocolError, ValueError) as error:
             raise _Crash(f"its reply was {error}") from error
+
+    def _ready_worker(self) -> "_Worker":
+        if self._worker is not None and not self._worker.alive:
+            self._stop_worker()  # it died between two clips, which is the fault of neither
+        if self._worker is None:
+            self._worker = _Worker(self._recipe, self._memory_bytes)
+        return self._worker
 
     def _stop_worker(self) -> None:
         if self._worker is not None:

@@ -67,6 +67,13 @@ def read_window(opened: OpenedMedia, offset: Fraction, duration: Fraction) -> Wi
     return window
 
 
+def last_instant(window: Window) -> Fraction:
+    """Return the end of the last packet on the container's clock, in seconds."""
+    packets = (p for p in (*window.video, *window.audio) if p.pts is not None)
+    ends = ((p.pts + (p.duration or 0)) * p.time_base for p in packets)
+    return Fraction(max(ends, default=window.origin))
+
+
 def _read(opened: OpenedMedia, streams: Sequence[Any], window: Window) -> None:
     """Append the packets from here to the end of the window."""
     end = window.origin + window.duration + PREROLL_S

@@ -12,9 +12,11 @@ import sys
 from contextlib import suppress
 from typing import Any, BinaryIO
 
+from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract import protocol
 from avstore.pipelines.extract.clip import extract_clip
 from avstore.pipelines.extract.foreign_audio import decode_foreign_audio
+from avstore.pipelines.extract.open_media import container_seconds, open_media
 from avstore.pipelines.extract.recipe import Recipe, parse_recipe
 from avstore.pipelines.extract.records import ClipSource, Rejected
 
@@ -44,6 +46,8 @@ def _reply(
 ) -> tuple[dict[str, Any], list[bytes]]:
     """Serve one request and return the reply; faults of the machine become a header."""
     try:
+        if "probe" in request:
+            return _probe(request["probe"]), []
         if recipe is None:
             content, fbank = bodies
             audio = decode_foreign_audio(content, fbank, **request["audio"])
@@ -56,6 +60,15 @@ def _reply(
     except OSError as error:
         number, text = error.errno or 0, error.strerror or str(error)
         return {"os_error": [number, text, request.get("clip", {}).get("path", "")]}, []
+
+
+def _probe(path: str) -> dict[str, float | None]:
+    """Return a file's declared duration in seconds; None if it declares none."""
+    try:
+        with open_media(path) as container:
+            return {"seconds": container_seconds(container)}
+    except OSError as error:
+        raise Rejected(Verdict.UNDECODABLE, error.strerror or str(error)) from error
 
 
 def _take_pipes() -> tuple[BinaryIO, BinaryIO]:

@@ -1,8 +1,7 @@
 """Fetch clips from archives (zip, tar, compressed, split), local or at any fsspec URL."""
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from avstore.manifests.verdicts import Verdict
@@ -17,6 +16,7 @@ from avstore.pipelines.fetch.attempt import Stopwatch, failed_result, stored_res
 from avstore.pipelines.fetch.containers import EXTENSIONS
 from avstore.pipelines.fetch.download_dir import DownloadDir, DownloadedFile
 from avstore.pipelines.fetch.error_classification import AttemptError, classify, error_text
+from avstore.pipelines.fetch.file_matching import Decision, FileMatcher, Match
 from avstore.pipelines.fetch.guards import DiskGuard, FetchStopped
 from avstore.pipelines.fetch.remote_files import NETWORK_ERRORS, ConcatenatedFile, with_ranges
 from avstore.pipelines.fetch.source import (
@@ -26,14 +26,6 @@ from avstore.pipelines.fetch.source import (
     SourceError,
     missing_message,
 )
-
-
-@dataclass(frozen=True)
-class _Match:
-    """A clip that a member's stem matches. whole: the clip is to be cut from the member."""
-
-    request: MediaRequest
-    whole: bool
 
 
 class ArchiveSource:
@@ -56,6 +48,14 @@ class ArchiveSource:
         self.options = options
         self.downloads = DownloadDir(raw)
 
+    def files(self) -> Iterator[str]:
+        """Yield the path of each media file in the archives, read from beginning to end."""
+        for archive in self.archives:
+            with ConcatenatedFile(archive.parts, self.options.wait_scale) as file:
+                for member in iter_members(file, archive.label):
+                    if member.extension in EXTENSIONS:
+                        yield member.path
+
     def fetch(self, requests: Sequence[MediaRequest]) -> Iterator[FetchResult]:
         """Yield one result per clip.
 
@@ -71,13 +71,14 @@ class ArchiveSource:
                 yield self._stored(request, file, "", Stopwatch.start())
             else:
                 pending[request.clip_id] = request
+        matcher = FileMatcher(requests, self.options.names)
         failures: dict[str, AttemptError] = {}
         damage: list[str] = []
         for archive in self.archives:
             if not pending:
                 break
             try:
-                yield from self._search(archive, pending, failures)
+                yield from self._search(archive, matcher, pending, failures)
             except BombError as error:
                 damage.append(f"{archive.label} was given up: {error}")
             except FetchStopped:
@@ -92,19 +93,25 @@ class ArchiveSource:
             yield self._failed(request, failures.get(request.clip_id), damage)
 
     def _search(
-        self, archive: Archive, pending: dict[str, MediaRequest], failures: dict[str, AttemptError]
+        self,
+        archive: Archive,
+        matcher: FileMatcher,
+        pending: dict[str, MediaRequest],
+        failures: dict[str, AttemptError],
     ) -> Iterator[FetchResult]:
         """Yield the clips found in one archive and remove them from `pending`."""
-        matches = _matches_by_stem(pending.values())
         spool = self.downloads.scratch("archive")
         disk = DiskGuard(self.downloads.raw, self.options.min_free_bytes)
         try:
             parts = with_ranges(archive.parts, spool, lambda _: disk.check())
             with ConcatenatedFile(parts, self.options.wait_scale) as file:
                 for member in iter_members(file, archive.label):
-                    found = [m for m in matches.get(member.stem, ())
-                             if m.request.clip_id in pending]  # fmt: skip
-                    if not found or member.extension not in EXTENSIONS:
+                    if member.extension not in EXTENSIONS:
+                        continue
+                    decision = matcher.decide(member.path)
+                    failures.update(_not_guessed(decision, member, pending))
+                    found = [m for m in decision.matches if m.request.clip_id in pending]
+                    if not found:
                         continue
                     disk.check()
                     for result in self._extract(member, found, archive.label, failures):
@@ -118,7 +125,7 @@ class ArchiveSource:
     def _extract(
         self,
         member: ArchiveMember,
-        matches: Sequence[_Match],
+        matches: Sequence[Match],
         label: str,
         failures: dict[str, AttemptError],
     ) -> Iterator[FetchResult]:
@@ -137,7 +144,7 @@ class ArchiveSource:
             linked = self.downloads.link(file, match.request.key)
             yield self._stored(match.request, linked, note, stopwatch)
 
-    def _commit(self, member: ArchiveMember, match: _Match) -> DownloadedFile:
+    def _commit(self, member: ArchiveMember, match: Match) -> DownloadedFile:
         if member.refused:
             raise AttemptError(Verdict.UNDECODABLE, f"refused: {member.refused}")
         if member.size > self.options.max_bytes:
@@ -169,7 +176,7 @@ class ArchiveSource:
             labels = ", ".join(archive.label for archive in self.archives[:3])
             if len(self.archives) > 3:
                 labels += f" and {len(self.archives) - 3} more"
-            text = missing_message(request, labels)
+            text = missing_message(request, labels, self.options.names)
             verdict = Verdict.NOT_FOUND
             if damage:
                 # The clip may be in the data that could not be read.
@@ -179,10 +186,12 @@ class ArchiveSource:
         return failed_result(request, failure, self.tool, Stopwatch.start(), charged=False)
 
 
-def _matches_by_stem(requests: Iterable[MediaRequest]) -> dict[str, list[_Match]]:
-    """Return the clips that each member stem would match."""
-    matches: dict[str, list[_Match]] = {}
-    for request in requests:
-        for name in request.names:
-            matches.setdefault(name.stem, []).append(_Match(request, name.whole_video))
-    return matches
+def _not_guessed(
+    decision: Decision, member: ArchiveMember, pending: Mapping[str, MediaRequest]
+) -> dict[str, AttemptError]:
+    """Return the failure of each clip that a member may be, where its name does not say which."""
+    keys = [match.request.key for match in decision.rejected]
+    message = f"{member.name} may be any of {', '.join(keys[:4])}: not used (--names says which)"
+    failure = AttemptError(Verdict.NOT_FOUND, message)
+    ids = (match.request.clip_id for match in decision.rejected)
+    return {clip_id: failure for clip_id in ids if clip_id in pending}

@@ -64,9 +64,9 @@ class ArchiveMember:
     refused: str = ""
 
     @property
-    def stem(self) -> str:
-        """The file name without its extension."""
-        return self._file_name.rpartition(".")[0]
+    def path(self) -> str:
+        """Its path with forward slashes, without `./` at the start."""
+        return self.name.replace("\\", "/").removeprefix("./")
 
     @property
     def extension(self) -> str:
@@ -75,7 +75,7 @@ class ArchiveMember:
 
     @property
     def _file_name(self) -> str:
-        return PurePosixPath(self.name.replace("\\", "/")).name
+        return PurePosixPath(self.path).name
 
 
 def detect_archive(head: bytes) -> str | None:

@@ -1,13 +1,11 @@
 """Recognize media containers by file extension and by their first bytes."""
 
-from pathlib import PurePath
-
 #: Extensions of media files; of two files with one stem the earlier extension is preferred.
 EXTENSIONS = (
     *("mp4", "webm", "mkv", "mov", "m4v", "avi", "flv", "3gp", "3g2", "ts", "m2ts"),
     *("mpg", "mpeg", "ogv", "wmv", "asf", "vob", "f4v", "mxf"),
 )
-_RANKS = {f".{extension}": rank for rank, extension in enumerate(EXTENSIONS)}
+_RANKS = {extension: rank for rank, extension in enumerate(EXTENSIONS)}
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"pnot")
 _SIGNATURES = (
     (b"RIFF", "avi"),
@@ -22,7 +20,8 @@ _TS_PACKET = 188
 
 def extension_rank(name: str) -> int | None:
     """Return a media file's preference by its extension (0 first), None for other files."""
-    return _RANKS.get(PurePath(name).suffix.lower())
+    stem, _, extension = name.rpartition(".")
+    return _RANKS.get(extension.lower()) if stem and stem[-1] != "/" else None
 
 
 def detect_container(head: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""Find clips in a local folder by file stem; files are used in place and never copied."""
+"""Find clips in a local folder by file name; files are used in place and never copied."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,12 @@ from avstore.pipelines.fetch.attempt import Stopwatch, failed_result, stored_res
 from avstore.pipelines.fetch.containers import EXTENSIONS, extension_rank
 from avstore.pipelines.fetch.download_dir import DownloadedFile
 from avstore.pipelines.fetch.error_classification import AttemptError
+from avstore.pipelines.fetch.file_matching import (
+    Assignment,
+    ClipFile,
+    FileMatcher,
+    assign_files,
+)
 from avstore.pipelines.fetch.source import (
     FetchResult,
     MediaRequest,
@@ -26,57 +32,70 @@ class FolderIndex:
     """The media files of a folder.
 
     Attributes:
-        by_stem: Paths by file stem, preferred first.
+        files: (path relative to the folder, whether the file is empty) of each media file.
         skipped: Sub-folders that were not searched, each with the reason.
     """
 
-    by_stem: dict[str, list[str]]
+    files: list[tuple[str, bool]]
     skipped: list[str] = field(default_factory=list)
 
 
 class FolderSource:
-    """Every clip whose file is in `root` or below it; the files are not opened."""
+    """Every clip whose file is in `root` or below it; the files are not opened.
+
+    Args:
+        root: The folder.
+        names: A pattern of file names; None finds the usual forms.
+    """
 
     rechecks = True
     tool = "folder"
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, names: str | None = None) -> None:
+        self.root = root.absolute()
+        self.names = names
         self.index = index_folder(root)
+        self._assigned: tuple[Sequence[MediaRequest], Assignment] | None = None
+
+    def files(self) -> Iterator[str]:
+        """Yield the path of each media file, relative to the folder."""
+        return (path for path, _ in self.index.files)
 
     def fetch(self, requests: Sequence[MediaRequest]) -> Iterator[FetchResult]:
         """Yield one result per clip in the given order: stored, or gone where it has no file."""
+        assigned = self._assign(requests)
         for request in requests:
-            yield self._find(request)
+            if found := assigned.clips.get(request.clip_id):
+                yield self._result(request, found)
+                continue
+            message = missing_message(request, str(self.root), self.names)
+            message += assigned.missing_note(request)
+            if self.index.skipped:
+                message += f" (folders not searched: {'; '.join(self.index.skipped[:3])})"
+            yield self._failed(request, Verdict.NOT_FOUND, message)
 
     def unmatched_files(self, requests: Sequence[MediaRequest]) -> list[str]:
-        """Return the media files whose stem is the name of none of these clips."""
-        stems = {name.stem for request in requests for name in request.names}
-        return [
-            path
-            for stem, paths in self.index.by_stem.items()
-            if stem not in stems
-            for path in paths
-        ]
+        """Return the media files that belong to none of these clips."""
+        assigned = self._assign(requests)
+        unused = [*assigned.ambiguous, *assigned.unmatched]
+        return [str(self.root / path) for path in unused]
 
-    def _find(self, request: MediaRequest) -> FetchResult:
-        for name in request.names:
-            if paths := self.index.by_stem.get(name.stem):
-                return self._result(request, paths, name.whole_video)
-        message = missing_message(request, str(self.root))
-        if self.index.skipped:
-            message += f" (folders not searched: {'; '.join(self.index.skipped[:3])})"
-        return self._failed(request, Verdict.NOT_FOUND, message)
+    def _assign(self, requests: Sequence[MediaRequest]) -> Assignment:
+        if self._assigned is None or self._assigned[0] is not requests:
+            matcher = FileMatcher(requests, self.names)
+            self._assigned = requests, assign_files(matcher, self.index.files)
+        return self._assigned[1]
 
-    def _result(self, request: MediaRequest, paths: list[str], whole: bool) -> FetchResult:
-        path = paths[0]
+    def _result(self, request: MediaRequest, found: ClipFile) -> FetchResult:
+        path = self.root / found.path
         if not os.access(path, os.R_OK):
             message = f"{path} is not readable; check its permissions (chmod +r)"
             return self._failed(request, Verdict.UNKNOWN, message)
         note = ""
-        if len(paths) > 1:
-            note = f"{len(paths)} files have this name; used {path}, not {paths[1]}"
-        file = DownloadedFile(Path(path), whole)
+        if found.spares:
+            other = self.root / found.spares[0]
+            note = f"{1 + len(found.spares)} files match this clip; used {path}, not {other}"
+        file = DownloadedFile(path, found.match.whole)
         return stored_result(request, file, note, self.tool, Stopwatch.start(), charged=False)
 
     def _failed(self, request: MediaRequest, verdict: Verdict, message: str) -> FetchResult:
@@ -85,24 +104,24 @@ class FolderSource:
 
 
 def index_folder(root: Path) -> FolderIndex:
-    """Return all media files below `root`; an empty file is the last choice for its stem.
+    """Return all media files below `root`.
 
     Raises:
         SourceError: `root` is not a readable folder, or holds no media file.
     """
     _check(root)
-    found: dict[str, list[tuple[bool, int, str]]] = {}
     skipped: list[str] = []
-    for entry in _media_files(root, skipped):
-        stem, _ = os.path.splitext(entry.name)
-        empty = entry.stat().st_size == 0
-        found.setdefault(stem, []).append((empty, extension_rank(entry.name) or 0, entry.path))
-    if not found:
+    start = len(str(root.absolute()).rstrip("/")) + 1
+    files = [
+        (entry.path[start:].replace(os.sep, "/"), entry.stat().st_size == 0)
+        for entry in _media_files(root, skipped)
+    ]
+    if not files:
         raise SourceError(
             f"{root} holds no media file (searched it and its sub-folders for "
             f"{', '.join(EXTENSIONS[:6])} …); give the folder of the videos as SOURCE"
         )
-    return FolderIndex({s: [p for *_, p in sorted(c)] for s, c in found.items()}, skipped)
+    return FolderIndex(files, skipped)
 
 
 def has_media(root: Path) -> bool:

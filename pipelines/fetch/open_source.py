@@ -13,6 +13,7 @@ from avstore.pipelines.fetch.archive_parts import (
 from avstore.pipelines.fetch.containers import extension_rank
 from avstore.pipelines.fetch.error_classification import error_text
 from avstore.pipelines.fetch.folder import FolderSource, has_media
+from avstore.pipelines.fetch.listed_files import ListedFilesSource
 from avstore.pipelines.fetch.remote_files import (
     NETWORK_ERRORS,
     RemoteFile,
@@ -24,7 +25,7 @@ from avstore.pipelines.fetch.source import FetchOptions, MediaSource, SourceErro
 from avstore.pipelines.fetch.web import URLS, YOUTUBE, WebSource
 
 
-def open_source(source: str, options: FetchOptions, raw: Path) -> MediaSource:
+def open_source(source: str, options: FetchOptions, raw: Path, listed: bool = False) -> MediaSource:
     """Open a source of media.
 
     Args:
@@ -33,6 +34,7 @@ def open_source(source: str, options: FetchOptions, raw: Path) -> MediaSource:
             folder of archives.
         options: How to fetch.
         raw: The folder STORE/raw/<dataset>, where fetched files are committed as <key>.<ext>.
+        listed: Every clip names its file: a folder is not searched.
 
     Raises:
         SourceError: The source does not exist, cannot be read, or holds no media.
@@ -41,6 +43,8 @@ def open_source(source: str, options: FetchOptions, raw: Path) -> MediaSource:
         if source == site.name:
             return WebSource(site, options, raw)
     remote = "://" in source
+    if listed and Path(source).expanduser().is_dir():
+        return ListedFilesSource(Path(source).expanduser())
     path = source if remote else str(Path(source).expanduser().absolute())
     location = open_location(path, options.storage)
     try:
@@ -51,7 +55,7 @@ def open_source(source: str, options: FetchOptions, raw: Path) -> MediaSource:
         return ArchiveSource(archives, options, raw)
     if remote:
         return RemoteFolderSource(location, options, raw)
-    return FolderSource(Path(location.path))
+    return FolderSource(Path(location.path), options.names)
 
 
 def _archives(location: RemoteFile, remote: bool) -> list[Archive]:

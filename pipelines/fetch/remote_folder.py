@@ -1,4 +1,4 @@
-"""Fetch clips from a folder at any fsspec URL (s3://, http://, hf://, …) by file stem."""
+"""Fetch clips from a folder at any fsspec URL (s3://, http://, hf://, …) by file name."""
 
 import shutil
 import time
@@ -18,6 +18,7 @@ from avstore.pipelines.fetch.error_classification import (
     classify,
     error_text,
 )
+from avstore.pipelines.fetch.file_matching import Assignment, FileMatcher, assign_files
 from avstore.pipelines.fetch.guards import DiskGuard
 from avstore.pipelines.fetch.rate_limit import RateLimiter, site_of, state_file
 from avstore.pipelines.fetch.remote_files import (
@@ -55,10 +56,16 @@ class RemoteFolderSource:
         self.folder = folder
         self.options = options
         self.downloads = DownloadDir(raw)
-        self.by_stem = _index(list_files(folder))
+        self._root = folder.path.partition("?")[0].rstrip("/") + "/"
+        self._paths = _media_files(list_files(folder), self._root)
+        self._assigned = Assignment({}, [], {}, {})
         self.tool = f"fsspec {fsspec.__version__}"
-        if not self.by_stem:
+        if not self._paths:
             raise SourceError(f"{folder.url} holds no media file and no archive; check SOURCE")
+
+    def files(self) -> Iterator[str]:
+        """Yield the path of each media file, relative to the folder."""
+        yield from self._paths
 
     def fetch(self, requests: Sequence[MediaRequest]) -> Iterator[FetchResult]:
         """Yield the result of each attempt.
@@ -67,6 +74,8 @@ class RemoteFolderSource:
             FetchStopped: A guard stopped the run.
         """
         self.downloads.prepare()
+        matcher = FileMatcher(requests, self.options.names)
+        self._assigned = assign_files(matcher, ((path, False) for path in self._paths))
         committed = self.downloads.committed()
         for request in requests:
             if file := committed.get(request.key):
@@ -87,10 +96,12 @@ class RemoteFolderSource:
         return run_attempt(request, self._download, self.tool, self.options.wait_scale)
 
     def _download(self, request: MediaRequest) -> tuple[DownloadedFile, str]:
-        for name in request.names:
-            if path := self.by_stem.get(name.stem):
-                return self._copy(request, path, name.whole_video), path
-        raise AttemptError(Verdict.NOT_FOUND, missing_message(request, self.folder.url))
+        if found := self._assigned.clips.get(request.clip_id):
+            path = self._paths[found.path]
+            return self._copy(request, path, found.match.whole), path
+        message = missing_message(request, self.folder.url, self.options.names)
+        message += self._assigned.missing_note(request)
+        raise AttemptError(Verdict.NOT_FOUND, message)
 
     def _copy(self, request: MediaRequest, path: str, whole: bool) -> DownloadedFile:
         folder = self.downloads.scratch(request.key)
@@ -132,15 +143,11 @@ class RemoteFolderSource:
             copy_whole(file, temp, check)
 
 
-def _index(paths: Sequence[str]) -> dict[str, str]:
-    """Return media files by stem; of several the first by extension, then by path."""
-    ranked = []
+def _media_files(paths: Sequence[str], root: str) -> dict[str, str]:
+    """Return the media files below a folder by their path relative to it."""
+    found = {}
     for path in paths:
         name = PurePosixPath(path).name
-        rank = extension_rank(name)
-        if rank is not None and not name.startswith("."):
-            ranked.append((rank, path))
-    index: dict[str, str] = {}
-    for _, path in sorted(ranked):
-        index.setdefault(PurePosixPath(path).stem, path)
-    return index
+        if extension_rank(name) is not None and not name.startswith("."):
+            found[path.removeprefix(root)] = path
+    return found

@@ -1,6 +1,8 @@
 """Select the clips to request from a source, by their latest fetch in the manifest."""
 
 import json
+import posixpath
+from dataclasses import replace
 from datetime import datetime
 
 import duckdb
@@ -72,7 +74,6 @@ def _is_due(
 
 def _request(spec: DatasetSpec, row: tuple[object, ...]) -> MediaRequest:
     clip_id, key, source_id, start_s, end_s, split, labels, extra, attempts, verdicts = row[:10]
-    fields = json.loads(str(extra)) if extra else {}
     clip = Clip(
         dataset=spec.name,
         key=str(key),
@@ -81,16 +82,28 @@ def _request(spec: DatasetSpec, row: tuple[object, ...]) -> MediaRequest:
         end_s=end_s,  # type: ignore[arg-type]
         split=str(split),
         labels=tuple(labels or ()),  # type: ignore[arg-type]
-        extra=fields,
+        extra=json.loads(str(extra)) if extra else {},
     )
-    return MediaRequest(
+    return replace(
+        clip_request(spec, clip),
         clip_id=str(clip_id),
+        attempts=int(attempts),  # type: ignore[call-overload]
+        verdicts=verdicts_met(verdicts),  # type: ignore[arg-type]
+    )
+
+
+def clip_request(spec: DatasetSpec, clip: Clip) -> MediaRequest:
+    """Return the request for a clip that was never tried."""
+    file = clip.extra.get("file")
+    return MediaRequest(
+        clip_id=clip.clip_id,
         key=clip.key,
         source_id=clip.source_id,
         start_s=clip.start_s,
         end_s=clip.end_s,
         names=spec.media_names(clip),
-        url=fields.get("url"),
-        attempts=int(attempts),  # type: ignore[call-overload]
-        verdicts=verdicts_met(verdicts),  # type: ignore[arg-type]
+        url=clip.extra.get("url"),
+        split=clip.split,
+        labels=clip.labels,
+        file=None if file is None else posixpath.normpath(str(file)),
     )

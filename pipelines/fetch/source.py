@@ -32,6 +32,9 @@ class MediaRequest:
         url: The clip's own URL, where the dataset publishes one.
         attempts: Attempts already charged to the clip.
         verdicts: The verdicts that these attempts met.
+        split: The clip's split.
+        labels: The clip's label names.
+        file: The clip's file, relative to the source, where the annotations name it.
     """
 
     clip_id: str
@@ -43,6 +46,9 @@ class MediaRequest:
     url: str | None = None
     attempts: int = 0
     verdicts: frozenset[Verdict] = frozenset()
+    split: str = ""
+    labels: tuple[str, ...] = ()
+    file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,7 @@ class FetchOptions:
             failed with the same verdict; 1.1 means never.
         abort_window: Number of latest attempts that `abort_share` looks at.
         storage: fsspec's keyword arguments by protocol (`{"s3": {"anon": True}}`).
+        names: A pattern of file names (`--names`); None finds the usual forms.
     """
 
     workers: int = 4
@@ -137,6 +144,7 @@ class FetchOptions:
     abort_share: float = 0.9
     abort_window: int = 40
     storage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    names: str | None = None
 
 
 class MediaSource(Protocol):
@@ -172,7 +180,17 @@ class MachineError(SourceError):
     """This machine cannot fetch now (network, disk, permission); the command may be right."""
 
 
-def missing_message(request: MediaRequest, where: str) -> str:
-    """Return the message for a clip that has no file in `where`."""
+def missing_message(request: MediaRequest, where: str, names: str | None = None) -> str:
+    """Return the message for a clip that has no file in `where`.
+
+    Args:
+        request: The clip.
+        where: The source.
+        names: The pattern of file names in use, if any.
+    """
+    if request.file is not None:
+        return f"no {request.file} in {where}"
+    if names:
+        return f"no file of {request.key} named by {names!r} in {where}"
     stems = " or ".join(f"{name.stem}.*" for name in request.names)
     return f"no {stems} in {where}"

@@ -30,9 +30,10 @@ def page(spec: DatasetSpec, counts: Mapping[str, Mapping[str, int]] | None = Non
     lines = [f"# {spec.title}", "", _joined(title), "", _paragraphs(body), ""]
     lines += ["| | |", "|---|---|", f"| name | `{spec.name}` |", f"| version | {spec.version} |"]
     lines += [f"| licence | {spec.licence} |", f"| homepage | {spec.homepage} |"]
-    lines += [f"| classes | {len(labels)} |", f"| clip | {spec.clip_seconds:g} s |"]
+    lines += [f"| classes | {len(labels)} |", f"| clip | {_length(spec)} |"]
     lines += [f"| recipe | `{spec.recipe}` |"]
-    lines += [f"| task streams | {', '.join(f'`{name}`' for name in spec.streams) or 'none'} |"]
+    streams = spec.streams if spec.own_data is None else (spec.name,)
+    lines += [f"| task streams | {', '.join(f'`{name}`' for name in streams) or 'none'} |"]
     if categories:
         listed = ", ".join(f"{name} {count}" for name, count in categories.most_common())
         lines += [f"| classes a category | {listed} |"]
@@ -45,7 +46,13 @@ def page(spec: DatasetSpec, counts: Mapping[str, Mapping[str, int]] | None = Non
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _length(spec: DatasetSpec) -> str:
+    return f"{spec.clip_seconds:g} s" if spec.clip_seconds else "of any length"
+
+
 def _build(spec: DatasetSpec) -> str:
+    if spec.own_data is not None:
+        return f"avstore build {spec.name}"
     if registry.is_own(spec.name):
         return f"make {spec.name}-shards SOURCE=/path/to/videos ANNOTATIONS=/path/to/file[,…]"
     return "avstore build MODULE:NAME --source /path/to/videos --annotations /path/to/file"

@@ -62,7 +62,7 @@ def test_of_several_files_an_empty_one_is_last_and_the_choice_is_noted(tmp_path:
     write_file(tmp_path / "c" / "a.mkv")
     (found,) = fetch(tmp_path, make_request("a"))
     assert found.path == str(webm)
-    assert "3 files have this name" in found.message
+    assert "3 files match this clip" in found.message
 
 
 def test_links_to_files_are_followed_but_not_links_to_folders(tmp_path: Path) -> None:

@@ -1,0 +1,114 @@
+"""avstore match: show which files belong to which clips, before building."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from avstore.manifests.terminal import console
+from avstore.pipelines.cli.options import (
+    DEFAULT_STORE,
+    DatasetArgument,
+    ExitCode,
+    JsonOption,
+    NamesOption,
+    StoreOption,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from avstore.datasets.spec import DatasetSpec
+    from avstore.pipelines.fetch.match_report import Group, MatchReport
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(
+    "match",
+    epilog="Example: avstore match vggsound --source videos --annotations vggsound.csv",
+)
+def run(
+    dataset: DatasetArgument,
+    source: Annotated[str, typer.Option(help="Videos: folder, archive or address.")],
+    annotations: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Annotation files, separated by commas (default: those fetched to the store)."
+        ),
+    ] = None,
+    names: NamesOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    examples: Annotated[int, typer.Option(min=0, help="Examples of each group.")] = 3,
+    fetch_option: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for the source (repeatable; see docs/fetching.md)."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which files belong to which clips, before building.
+
+    Nothing is fetched and nothing is written. Exit code 1 if no clip has a file.
+    """
+    from avstore.datasets import registry
+    from avstore.pipelines.cli.build import annotation_paths
+    from avstore.pipelines.cli.fetch_options import parse_fetch_options
+    from avstore.pipelines.fetch.match_report import report_matches
+    from avstore.pipelines.fetch.open_source import open_source
+    from avstore.pipelines.fetch.requests import clip_request
+
+    spec = registry.get(dataset)
+    parsed = spec.parse(annotation_paths(annotations) or _fetched(spec, store))
+    options = parse_fetch_options(fetch_option or [])
+    options = replace(options, names=names or options.names)
+    opened = open_source(source, options, Path(store) / "raw" / spec.name)
+    requests = [clip_request(spec, clip) for clip in parsed.clips]
+    report = report_matches(opened, requests, options.names, examples)
+    out = console()
+    if as_json:
+        out.print(json.dumps(asdict(report)), soft_wrap=True)
+    else:
+        _print(report, out)
+    if not report.found:
+        raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _fetched(spec: "DatasetSpec", store: Path) -> Sequence[Path]:
+    """Return the annotation files that were fetched to the store."""
+    from avstore.manifests.store import StoreError
+    from avstore.pipelines.build.annotation_files import RECORD, annotation_folder
+
+    folder = annotation_folder(store, spec.name)
+    files = [path for path in sorted(folder.glob("*")) if path.name != RECORD]
+    if not files:
+        fetch = f", or run avstore annotations fetch {spec.name}" if spec.annotation_urls else ""
+        raise StoreError(f"no annotation file is given; add --annotations /path/to/file{fetch}")
+    return files
+
+
+def _print(report: "MatchReport", out: "Console") -> None:
+    found = sum(group.count for group in report.found)
+    out.print(f"{report.clips} clips, {report.files} media files: {found} clips have a file")
+    _print_groups(report.found, out)
+    missing = sum(group.count for group in report.missing)
+    if missing:
+        out.print(f"{missing} clips have no file")
+        _print_groups(report.missing, out)
+    unmatched = sum(group.count for group in report.unmatched)
+    if unmatched:
+        out.print(f"{unmatched} files belong to no clip")
+        _print_groups(report.unmatched, out)
+    if report.spare.count:
+        out.print(f"{report.spare.count} further files of clips that have one are not used")
+        for example in report.spare.examples:
+            out.print(f"          {example}", soft_wrap=True)
+
+
+def _print_groups(groups: "Sequence[Group]", out: "Console") -> None:
+    for group in groups:
+        out.print(f"  {group.count:>7} {group.name}", soft_wrap=True)
+        for example in group.examples:
+            out.print(f"          {example}", soft_wrap=True)
