@@ -36,7 +36,7 @@ lock: $(READY) ## pin the newest packages that pyproject.toml allows, with hashe
 # Through the environment, so that a path may hold any character.
 export STORE SOURCE ANNOTATIONS NAMES RECIPE WORKERS
 %-shards: $(READY) ## build a dataset's shards and manifest
-	@$(BIN)/avstore build $* --store "$$STORE" \
+	@AVSTORE_BY_MAKE=1 $(BIN)/avstore build $* --store "$$STORE" \
 	    $${SOURCE:+--source "$$SOURCE"} $${ANNOTATIONS:+--annotations "$$ANNOTATIONS"} \
 	    $${NAMES:+--names "$$NAMES"} $${RECIPE:+--recipe "$$RECIPE"} $${WORKERS:+--workers "$$WORKERS"} $(ARGS)
 

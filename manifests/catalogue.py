@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from avstore.manifests import schema
+from avstore.manifests import commands, schema
 from avstore.manifests.columns import skip_pandas_import
 from avstore.manifests.lock import StoreBusyError, current_writer, writing
 from avstore.manifests.manifest_hash import (
@@ -93,10 +93,7 @@ def _open_read(store: Store, unsafe: bool) -> duckdb.DuckDBPyConnection:
                 f"no manifest at {store.manifest} yet: the store is being written by {holder}; "
                 "try again in a moment"
             )
-        raise StoreError(
-            f"no manifest at {store.manifest}; build one (make vggsound-shards), or rebuild it "
-            f"from the shards (avstore index --store {store.root})"
-        )
+        raise StoreError(f"no manifest at {store.manifest}; {commands.make_store(store.root)}")
     con = _connect(store, store.manifest, read_only=True, unsafe=unsafe)
     if schema.schema_version(con) == schema.SCHEMA_VERSION:
         return con
@@ -122,7 +119,7 @@ def _connect(store: Store, path: Path, read_only: bool, unsafe: bool) -> duckdb.
             ) from error
         raise StoreError(
             f"{store.manifest} cannot be opened ({message}); delete it and run "
-            f"avstore index --store {store.root}"
+            + commands.avstore("index", store=store.root)
         ) from error
 
 

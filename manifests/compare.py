@@ -6,12 +6,12 @@ from pathlib import Path
 
 import duckdb
 
-from avstore.manifests import schema
+from avstore.manifests import commands, schema
 from avstore.manifests.catalogue import configure, guard
 from avstore.manifests.ingest import transaction
 from avstore.manifests.inventory import LOG_PATTERN
 from avstore.manifests.lock import current_writer, killed_writer
-from avstore.manifests.problem import Problem
+from avstore.manifests.problem import INDEX, Problem
 from avstore.manifests.rebuild import fill, not_dropped
 from avstore.manifests.schema import sql_name
 from avstore.manifests.sealed import CheckedFiles, read_json
@@ -33,11 +33,13 @@ def reason_to_skip(
     if writer := current_writer(store):
         return f"the store is being written by {writer}"
     if writer := killed_writer(store):
-        return f"{writer} was killed; the next build or avstore index completes the manifest"
+        index = commands.avstore("index", store=store.root)
+        return f"{writer} was killed; the next build completes the manifest, or run {index}"
     waiting = next(_waiting(con, store, checked), None)
     if waiting:
         name = waiting.relative_to(store.root)
-        return f"{name} is not in the manifest yet; the next build or avstore index adds it"
+        index = commands.avstore("index", store=store.root)
+        return f"{name} is not in the manifest yet; the next build adds it, or run {index}"
     return None
 
 
@@ -90,7 +92,7 @@ def compare_with_rebuild(
             rebuilt.execute(f"ATTACH {path} AS published (READ_ONLY)")
             guard(rebuilt)
         for table in differing:
-            yield Problem("manifest.duckdb", _describe(rebuilt, table))
+            yield Problem("manifest.duckdb", _describe(rebuilt, table), INDEX)
 
 
 def _tables(con: duckdb.DuckDBPyConnection) -> list[str]:
@@ -129,7 +131,7 @@ def _describe(rebuilt: duckdb.DuckDBPyConnection, table: str) -> str:
     (extra, example), (lacking, other) = only
     return (
         f"table {table} has {extra} rows that a rebuild does not give and lacks {lacking}, for "
-        f"example {example or other} (avstore index)"
+        f"example {example or other}"
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from avstore.manifests import snapshots, stored_clips
+from avstore.manifests import commands, snapshots, stored_clips
 from avstore.manifests.catalogue import open_guarded, open_read
 from avstore.manifests.errors import query_error
 from avstore.manifests.shard_reader import Reader, open_reader
@@ -216,7 +216,7 @@ def open_store(
     if "://" in str(path):
         return _open_remote(str(path), snapshot, cache, cache_bytes, options)
     if not Path(path).exists():
-        raise StoreError(f"{path} does not exist; build shards first (make vggsound-shards)")
+        raise StoreError(f"{path} does not exist; {commands.make_store(path)}")
     paths = find_store(Path(path))
     return OpenStore(paths, str(paths.root), snapshot=snapshot)
 

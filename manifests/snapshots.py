@@ -13,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 
+from avstore.manifests import commands
 from avstore.manifests.catalogue import guard, open_guarded, open_read
 from avstore.manifests.ledger import now
 from avstore.manifests.manifest_hash import find_manifest_damage
@@ -97,7 +98,8 @@ def create_snapshot(store: Store, name: str, note: str = "") -> Snapshot:
         )
     open_read(store).close()  # an older manifest is migrated first
     if damage := find_manifest_damage(store):
-        raise StoreError(f"{store.manifest} {damage}; run avstore index --store {store.root}")
+        index = commands.avstore("index", store=store.root)
+        raise StoreError(f"{store.manifest} {damage}; run {index}")
     with store.manifest.open("rb") as source, committing(file) as target:
         shutil.copyfileobj(source, target, 1 << 22)
     file.chmod(0o444)

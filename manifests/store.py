@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from avstore.manifests import commands
+
 
 class StoreError(Exception):
     """A request that a store cannot serve: what is wrong, where, and what to do."""
@@ -109,10 +111,7 @@ def find_store(path: Path) -> Store:
                 f"{folder} has no manifest yet: it is being written by {writer}; try again in a "
                 "moment"
             )
-    raise StoreError(
-        f"no manifest.duckdb in {path} or above it; build one first (make vggsound-shards), "
-        "or rebuild it from the shards (avstore index --store STORE)"
-    )
+    raise StoreError(f"no manifest.duckdb in {path} or above it; {commands.make_store(path)}")
 
 
 @contextmanager

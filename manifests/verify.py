@@ -14,7 +14,7 @@ from avstore.manifests import schema, tasks
 from avstore.manifests.catalogue import open_read
 from avstore.manifests.compare import compare_with_rebuild, reason_to_skip
 from avstore.manifests.inventory import all_files
-from avstore.manifests.problem import Problem
+from avstore.manifests.problem import FEATURES, INDEX, Problem
 from avstore.manifests.sealed import CheckedFiles, check_files
 from avstore.manifests.store import Store, file_sha256, shard_of, sidecar_of
 from avstore.manifests.verify_files import (
@@ -53,8 +53,8 @@ def verify_store(
         with open_read(store) as con:
             return list(verify(con, store, checksums, progress, note))
     except duckdb.Error as error:
-        what = f"cannot be read: {str(error).splitlines()[0]} (avstore index)"
-        return [Problem("manifest.duckdb", what)]
+        what = f"cannot be read: {str(error).splitlines()[0]}"
+        return [Problem("manifest.duckdb", what, INDEX)]
 
 
 def verify(
@@ -141,7 +141,7 @@ def _definitions(con: duckdb.DuckDBPyConnection) -> Iterator[Problem]:
         if found.get(name) != expected.get(name) and (name in found or name not in _OPTIONAL):
             how = "differs from this version's" if name in expected else "is not one of avstore's"
             how = how if name in found else "is missing"
-            yield Problem("manifest.duckdb", f"{name} {how} (avstore index)")
+            yield Problem("manifest.duckdb", f"{name} {how}", INDEX)
 
 
 def _accounts(con: duckdb.DuckDBPyConnection) -> Iterator[Problem]:
@@ -181,11 +181,11 @@ def _leftovers(
     for sidecar in store.sidecars():
         shard = shard_of(sidecar.relative_to(store.root))
         if shard not in known:
-            yield Problem(shard, "has a sidecar that is not in the manifest (avstore index)")
+            yield Problem(shard, "has a sidecar that is not in the manifest", INDEX)
     for tar in store.shards.glob("*/*/*.tar"):
         name = str(tar.relative_to(store.root))
         if tar.stem.count(".") == 0 and name not in known:
-            yield Problem(name, "is not in the manifest (avstore index, or avstore gc)")
+            yield Problem(name, "is not in the manifest", INDEX)
 
 
 def _column(paths: Iterable[Path], name: str) -> Iterator[str]:
@@ -282,7 +282,7 @@ def _unknown(
         shard = shard_of(sidecar.relative_to(store.root))
         planned = tuple(sidecar.name.split(".")[1].rsplit("-", 1)) in features
         if (shard,) not in known and not planned and _rows(sidecar):
-            yield Problem(shard, "has a sidecar that is not in the manifest (avstore index)")
+            yield Problem(shard, "has a sidecar that is not in the manifest", INDEX)
 
 
 def _rows(sidecar: Path) -> int:
@@ -347,5 +347,5 @@ def _base(con: duckdb.DuckDBPyConnection, name: str, clip_ids: list[str]) -> Ite
     if rows and [row[0] for row in rows] != clip_ids:
         yield Problem(
             name, f"has {len(clip_ids)} clips in another order or number than the {len(rows)} "
-            f"of its base {base} (avstore features stale)"
+            f"of its base {base}", FEATURES
         )  # fmt: skip

@@ -6,9 +6,10 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 
+from avstore.manifests import commands
 from avstore.manifests.inventory import LOG_PATTERN, damaged_lines, sound_lines
 from avstore.manifests.manifest_hash import find_manifest_damage
-from avstore.manifests.problem import Problem
+from avstore.manifests.problem import INDEX, Problem
 from avstore.manifests.sealed import CheckedFiles, DamagedFileError, read_json
 from avstore.manifests.store import Store, file_sha256, sidecar_of
 
@@ -42,10 +43,10 @@ def verify_manifest_hash(store: Store) -> Iterator[Problem]:
     try:
         damage = find_manifest_damage(store)
     except DamagedFileError as error:
-        yield Problem("manifest.duckdb.sha256", f"{error} (avstore index)")
+        yield Problem("manifest.duckdb.sha256", f"{error}", INDEX)
         return
     if damage:
-        yield Problem("manifest.duckdb", f"{damage} (avstore index)")
+        yield Problem("manifest.duckdb", f"{damage}", INDEX)
 
 
 def _ledger(
@@ -137,7 +138,8 @@ def count_unsealed(
     """Note in one line how many files have no seal."""
     unsealed: list[Path] = list(checked.unsealed)
     if unsealed:
+        index = commands.avstore("index", store=store.root)
         note(
             f"{len(unsealed)} files, such as {unsealed[0].relative_to(store.root)}, have no seal, "
-            "as older versions wrote them: avstore index adds it"
+            f"as older versions wrote them; to add it, run {index}"
         )

@@ -2,18 +2,19 @@
 
 from dataclasses import dataclass
 
+from avstore.manifests import commands
+from avstore.manifests.filled_streams import (
+    StreamCount,
+    count_splits,
+    count_streams,
+    one_task_queries,
+)
+from avstore.manifests.nearest import did_you_mean
+from avstore.manifests.terminal import plural
 from avstore.train.data import OpenStore, SampleList, sample_list
 from avstore.train.errors import UserError
 
 _CLIPS = "SELECT clip_id FROM task_clips WHERE stream = ? AND position = ? AND role = ?"
-_COUNTS = """
-SELECT t.stream, t.position, any_value(t.task) AS task, t.role,
-       count(DISTINCT s.clip_id) AS clips
-FROM (SELECT DISTINCT stream, position, task, role FROM tasks) t
-LEFT JOIN task_clips c USING (stream, position, role)
-LEFT JOIN samples s ON s.clip_id = c.clip_id
-GROUP BY ALL ORDER BY t.stream, t.position, t.role
-"""
 
 
 @dataclass(frozen=True)
@@ -57,46 +58,43 @@ class Stream:
 def load_tasks(store: OpenStore, name: str | None) -> Stream:
     """Load a stream by name, or the first one whose tasks all have clips.
 
-    Tasks are evaluated on their role `retrieval` if it has clips, else on `eval`.
+    The name of a dataset without a stream of this name is all of it in one task. Tasks are
+    evaluated on their role `retrieval` if it has clips, else on `eval`.
 
     Raises:
-        UserError: The stream does not exist or lacks clips; lists the streams that have some.
+        UserError: The stream does not exist or lacks clips; the commands that work are listed.
     """
-    counts: dict[str, dict[int, dict[str, int]]] = {}
-    titles: dict[tuple[str, int], str] = {}
-    for row in store.query(_COUNTS).rows():
-        roles = counts.setdefault(row["stream"], {}).setdefault(row["position"], {})
-        roles[row["role"]] = row["clips"]
-        titles[row["stream"], row["position"]] = row["task"]
-    full = [stream for stream, tasks in counts.items() if all(map(_usable, tasks.values()))]
-    if not counts:
-        raise UserError(f"{store.root} has no task streams; register one with avstore tasks add")
-    if name is None and not full:
-        raise UserError(
-            f"no stream has clips for all of its tasks: {_listing(counts)}; build the missing "
-            "clips (avstore tasks check STREAM names them), or add a stream over the stored ones "
-            "(avstore tasks add mine.toml, docs/datasets.md)"
-        )
-    chosen = name or full[0]
+    with store.connect() as con:
+        counts, splits = count_streams(con), count_splits(con)
+    filled = [stream for stream, count in counts.items() if not count.empty]
+    if name is None and not filled:
+        raise UserError(_advice(store, "no stream has clips for all of its tasks", counts, splits))
+    chosen = name or filled[0]
+    if chosen not in counts and splits.get(chosen, (0, 0))[0]:
+        return Stream(chosen, (_dataset_task(store, chosen),))
     if chosen not in counts:
-        raise UserError(f"no stream {chosen!r} in {store.root}; there are: {_listing(counts)}")
-    if chosen not in full:
-        empty = [titles[chosen, p] for p, roles in counts[chosen].items() if not _usable(roles)]
-        raise UserError(
-            f"stream {chosen!r} has no stored clips to train or evaluate on for: "
-            f"{', '.join(empty)}; build them first, or choose another stream: {_listing(counts)}"
-        )
+        hint = did_you_mean(chosen, [*counts, *splits])
+        raise UserError(_advice(store, f"no stream {chosen!r}{hint}", counts, splits))
+    if empty := counts[chosen].empty:
+        what = f"stream {chosen!r} has no stored clips to train or evaluate on for: "
+        raise UserError(_advice(store, what + ", ".join(empty), counts, splits))
     tasks = []
-    for position, roles in sorted(counts[chosen].items()):
+    for position, roles in sorted(counts[chosen].clips.items()):
         role = "retrieval" if roles.get("retrieval") else "eval"
         tasks.append(
             Task(
-                titles[chosen, position],
+                counts[chosen].tasks[position],
                 sample_list(store, _CLIPS, [chosen, position, "train"]),
                 sample_list(store, _CLIPS, [chosen, position, role]),
             )
         )
     return Stream(chosen, tuple(tasks))
+
+
+def _dataset_task(store: OpenStore, dataset: str) -> Task:
+    """Return all of a dataset as one task."""
+    queries = one_task_queries(dataset)
+    return Task(dataset, sample_list(store, queries["train"]), sample_list(store, queries["eval"]))
 
 
 def role_clips(
@@ -110,6 +108,9 @@ def role_clips(
         roles: Roles to try, in order.
         segments: Modality of the segment labels, as `sample_list` takes it.
     """
+    if not _is_registered(store, stream):
+        sql = one_task_queries(stream)["train" if "train" in roles else "eval"]
+        return sample_list(store, sql, segments=segments)
     sql = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = ?"
     counted = f"SELECT count(*) AS n FROM ({sql}) JOIN samples USING (clip_id)"
     filled = [r for r in roles if store.query(counted, [stream, r]).rows()[0]["n"]]
@@ -118,18 +119,34 @@ def role_clips(
 
 def union(store: OpenStore, stream: Stream) -> SampleList:
     """Return all training clips of a stream in one list."""
+    if not _is_registered(store, stream.name):
+        return stream.tasks[0].train
     sql = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = 'train'"
     return sample_list(store, sql, [stream.name])
 
 
-def _usable(roles: dict[str, int]) -> bool:
-    return bool(roles.get("train")) and bool(roles.get("retrieval") or roles.get("eval"))
+def _is_registered(store: OpenStore, stream: str) -> bool:
+    return bool(store.query("SELECT 1 FROM tasks WHERE stream = ? LIMIT 1", [stream]).rows())
 
 
-def _listing(counts: dict[str, dict[int, dict[str, int]]]) -> str:
-    parts = []
-    for stream, tasks in counts.items():
-        usable = sum(_usable(roles) for roles in tasks.values())
-        if usable:
-            parts.append(f"{stream} ({usable} of {len(tasks)} tasks have clips)")
-    return ", ".join(parts) or "no stream has clips"
+def _advice(
+    store: OpenStore,
+    problem: str,
+    counts: dict[str, StreamCount],
+    splits: dict[str, tuple[int, int]],
+) -> str:
+    """Return a problem with the streams that can be trained, each as a command."""
+    usable = {
+        stream: plural(len(count.tasks), "task")
+        for stream, count in counts.items()
+        if not count.empty
+    }
+    for dataset, (train, others) in splits.items():
+        if train and dataset not in counts:
+            usable[dataset] = f"one task, {train:,} training clips and {others:,} others"
+    root = store.url
+    lines = [f"  {commands.train(root, '--stream', name)}" for name in usable]
+    notes = "; ".join(f"{name} ({what})" for name, what in usable.items())
+    if not usable:
+        return f"{problem}; {root} has no stored clip in a split train, so build some first"
+    return "\n".join([f"{problem}; these can be trained: {notes}", *lines])

@@ -3,14 +3,13 @@
 The driver is the only process that writes to the manifest.
 """
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avstore.datasets.spec import DatasetSpec
-from avstore.manifests import ledger
+from avstore.manifests import commands, ledger
 from avstore.manifests.account import Account, check_accounts
 from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.ingest import refresh_status, transaction
@@ -197,10 +196,10 @@ class _Driver:
             file = self.store.root / path
             if not file.is_file() or file.stat().st_size != size:
                 problem = f"is not {size} bytes long" if file.is_file() else "is missing"
-                root = shlex.quote(str(self.store.root))
+                repair = commands.avstore("verify", "--repair", store=self.store.root)
                 raise StoreError(
-                    f"{path} {problem}, but is in the manifest; run avstore verify --repair "
-                    f"--store {root}, then repeat this build"
+                    f"{path} {problem}, but is in the manifest; repeat this build after running "
+                    f"{repair}"
                 )
 
     def ingest_annotations(self) -> int:

@@ -6,17 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from avstore.datasets import registry
+from avstore.manifests.filled_streams import one_task_queries
 from avstore.manifests.generated_streams import class_incremental, domain_incremental
 from avstore.manifests.store import Store
 from avstore.manifests.streams import StreamError, StreamSpec, TaskSpec, from_table
 
 _NOT_LEAKING = """SELECT clip_id FROM ({query}
 ) WHERE clip_id NOT IN (SELECT clip_id FROM leaking_clips)"""
-
-_OWN_TRAIN = "SELECT clip_id FROM stored_clips WHERE dataset = $dataset AND split = 'train'"
-_OWN_EVAL = """SELECT clip_id FROM stored_clips
-WHERE dataset = $dataset AND (split <> 'train' OR NOT EXISTS (
-  SELECT 1 FROM stored_clips WHERE dataset = $dataset AND split <> 'train'))"""
 
 
 def load_stream(name: str | Path, /, *, store: Store | None = None, **overrides: Any) -> StreamSpec:
@@ -56,7 +52,7 @@ def one_task_stream(dataset: str) -> StreamSpec:
         "title": f"All clips of {dataset} in one task",
         "dataset": dataset,
         "tasks": [{"task": dataset}],
-        "queries": {"train": _OWN_TRAIN, "eval": _OWN_EVAL},
+        "queries": one_task_queries(dataset),
     }
     return from_table(table, f"stream {dataset!r}")
 

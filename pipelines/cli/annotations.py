@@ -1,12 +1,12 @@
 """avstore annotations: fetch a dataset's annotation files, and check annotation files."""
 
-import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from avstore.manifests import commands
 from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, DatasetArgument, ExitCode, StoreOption
 
@@ -44,8 +44,9 @@ def fetch(
         out.print(f"{file.sha256}  {file.path}  ({file.bytes} bytes, {file.fetched_at})")
         if file.before:
             out.print(f"  changed since the last fetch; sha256 before: {file.before}")
-    names = ",".join(shlex.quote(str(file.path)) for file in files)
-    out.print(f"\nNext:\n  make {dataset}-shards SOURCE=/path/to/videos ANNOTATIONS={names}")
+    given = to and (",".join(commands.short_path(file.path) for file in files))
+    line = commands.build(dataset, store, "/path/to/videos", given)
+    out.print(f"\nNext:\n  {line}")
 
 
 @app.command("check", epilog="Example: avstore annotations check vggsound vggsound.csv")

@@ -1,6 +1,5 @@
 """avstore build: turn annotation files and media into shards and a manifest."""
 
-import shlex
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 from rich.console import Console
 
 from avstore.datasets.spec import AnnotationError, DatasetSpec
+from avstore.manifests import commands
 from avstore.manifests.store import Store, StoreError
 from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import (
@@ -21,7 +21,6 @@ from avstore.pipelines.cli.options import (
 from avstore.pipelines.cli.progress import bar
 
 if TYPE_CHECKING:
-    from avstore.pipelines.build.driver import BuildResult
     from avstore.pipelines.build.own_data import OwnOptions
 
 app = typer.Typer(add_completion=False)
@@ -88,6 +87,7 @@ def run(
     """
     from avstore.pipelines.build.driver import BuildOptions, build
     from avstore.pipelines.cli.fetch_options import parse_fetch_options
+    from avstore.pipelines.cli.next_steps import print_built
     from avstore.pipelines.extract.recipe import load_recipe
 
     out = console()
@@ -110,7 +110,7 @@ def run(
         fetch=replace(fetch, names=names or fetch.names),
     )
     built = build(spec, load_recipe(recipe or spec.recipe), options, partial(bar, out))
-    _print_result(spec, Store(store), built, out)
+    print_built(spec, options, built, out)
 
 
 def _require_same_origin(dataset: str, embedded: bool, store: Store) -> None:
@@ -181,10 +181,10 @@ def _inputs(
         return spec, source or str(spec.own_data["source"]), ()
     if source is None and not files:
         if dataset != SAMPLE.name:
+            example = commands.build(dataset, store, "/path/to/videos", "/path/to/annotations")
             raise StoreError(
                 f"{dataset} has no embedded sample; give its videos and its annotation files "
-                f"(make {dataset}-shards SOURCE=… ANNOTATIONS=…; see avstore datasets card "
-                f"{dataset})"
+                f"(described by {commands.avstore('datasets', 'card', dataset)}): {example}"
             )
         return _sample(store, out)
     if source is None:
@@ -237,29 +237,3 @@ def _sample(store: Path, out: Console) -> tuple[DatasetSpec, str, tuple[Path, ..
                 "choose another folder (STORE=DIR, or --store DIR)"
             ) from error
     return SAMPLE, str(paths.videos), (paths.csv,)
-
-
-def _print_result(spec: DatasetSpec, store: Store, built: "BuildResult", out: Console) -> None:
-    """Write the report; print the summary and the next commands."""
-    from avstore.datasets.sample import SAMPLE
-    from avstore.manifests.catalogue import open_read
-    from avstore.pipelines.cli.summary import print_summary
-    from avstore.pipelines.report.page import write_report
-
-    with open_read(store) as con:
-        report = write_report(con, store, spec.name, built.stage)
-        print_summary(con, store, spec, built, out)
-    folder = shlex.quote(str(store.root))
-    shards = shlex.quote(str(store.shards))
-    out.print("\nNext:")
-    out.print(
-        f'  avstore sql --store {folder} "SELECT label, stored, wanted FROM coverage"\n'
-        f"  open {report}\n"
-        f"  python train/run.py --shards {shards}"
-    )
-    if spec is SAMPLE:
-        out.print(
-            "This was the embedded sample. To build the real dataset:\n"
-            "  make vggsound-shards SOURCE=/path/to/videos ANNOTATIONS=/path/to/vggsound.csv\n"
-            "  make vggsound-shards SOURCE=youtube ANNOTATIONS=/path/to/vggsound.csv"
-        )

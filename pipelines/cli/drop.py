@@ -1,10 +1,12 @@
 """avstore drop: remove the shards of a recipe from the manifest."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from avstore.manifests.terminal import console
+from avstore.manifests import commands
+from avstore.manifests.terminal import console, plural
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
     StoredDatasetArgument,
@@ -42,6 +44,10 @@ def run(
         count = drop_stage(writer, found, dataset, stage)
         ledger.finish_run(writer.con, found, facts, "done")
         writer.publish()
-    console().print(
-        f"{count} shards of {dataset} {stage} dropped; their files stay until avstore gc --delete"
-    )
+    print_dropped(count, f"{dataset} {stage}", found.root)
+
+
+def print_dropped(shards: int, of: str, store: Path) -> None:
+    """Print how many shards were dropped, and the command that removes their files."""
+    what = f"{plural(shards, 'shard')} of {of} dropped; to remove the files, run"
+    console().print(f"{what}\n  {commands.avstore('gc', '--delete', store=store)}")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
+from avstore.manifests import commands
 from avstore.manifests.store import Store, StoreError, find_store
-from avstore.manifests.terminal import console
+from avstore.manifests.terminal import console, plural
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
     ExitCode,
@@ -147,7 +148,8 @@ def build(
         stored = _stored_features(find_store(store))
         jobs += [_rebuild_job(each, base) for each in stored if each.reasons and not each.successor]
     elif not jobs:
-        raise StoreError("no feature is given; give a name (avstore features list), or --stale")
+        names = commands.avstore("features", "list")
+        raise StoreError(f"no feature is given; give a name, or --stale; to list names, run {names}")
     progress = partial(bar, console())
     problems = [_print_built(build_feature(name, options, progress)) for name, options in jobs]
     if any(problems):
@@ -183,7 +185,8 @@ def _print_built(built: "FeatureResult") -> bool:
     if built.up_to_date:
         console().print(f"{name}: up to date in {built.folder}")
     else:
-        console().print(f"{name}: {built.clips} clips in {built.shards} shards of {built.folder}")
+        clips, shards = plural(built.clips, "clip"), plural(built.shards, "shard")
+        console().print(f"{name}: {clips} in {shards} of {built.folder}")
     for problem in built.problems:
         console().print(f"not done: {problem}")
     return bool(built.problems)
@@ -248,6 +251,7 @@ def drop(
     from avstore.manifests.drop import drop_feature
     from avstore.manifests.lock import writing
     from avstore.pipelines.build.recovery import recover
+    from avstore.pipelines.cli.drop import print_dropped
     from avstore.pipelines.features.compare import find_feature
 
     found = find_store(store)
@@ -257,9 +261,7 @@ def drop(
         count = drop_feature(writer.con, found, *find_feature(writer.con, feature))
         ledger.finish_run(writer.con, found, run, "done")
         writer.publish()
-    console().print(
-        f"{count} shards of {feature} dropped; their files stay until avstore gc --delete"
-    )
+    print_dropped(count, feature, found.root)
 
 
 def _stored_features(store: Store) -> "list[FeatureStatus]":

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from avstore.manifests.terminal import console
+from avstore.manifests import commands
+from avstore.manifests.terminal import console, plural
 from avstore.pipelines.cli.options import DEFAULT_STORE, StoreOption, WaitOption
 
 app = typer.Typer(add_completion=False)
@@ -39,8 +40,9 @@ def run(
         if delete:
             collect_garbage(found, items)
     kinds = Counter(item.why for item in items)
-    out.print(f"{len(items)} files, {total / 1e6:.1f} MB" + (":" if kinds else ""))
+    out.print(f"{plural(len(items), 'file')}, {total / 1e6:.1f} MB" + (":" if kinds else ""))
     for why, count in sorted(kinds.items()):
         out.print(f"  {count:>7} {why}")
     if items:
-        out.print("removed" if delete else "nothing was removed; to remove: avstore gc --delete")
+        remove = commands.avstore("gc", "--delete", store=found.root)
+        out.print("removed" if delete else f"nothing was removed; to remove them, run\n  {remove}")

@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from avstore.manifests.store import Store, StoreError, remove_temporaries
-from avstore.manifests.terminal import console
+from avstore.manifests.terminal import console, plural
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption, WaitOption
 
 app = typer.Typer(add_completion=False)
@@ -34,10 +34,10 @@ def run(store: StoreOption = DEFAULT_STORE, wait: WaitOption = 0.0) -> None:
         name = str(path.relative_to(found.root))
         out.print(Text.assemble((name, "red"), f" {reason}; left out"))
     if done.sealed:
-        out.print(f"{done.sealed} files of an older version have a seal now")
-    out.print(f"{found.manifest} rebuilt from {done.sidecars} sidecars and the ledger")
+        out.print(f"{plural(done.sealed, 'file')} of an older version sealed")
+    out.print(f"{found.manifest} rebuilt from {plural(done.sidecars, 'sidecar')} and the ledger")
     if left_out or done.damage:
-        out.print("run the same build (or avstore features build) again to write them again")
+        out.print("run the same build, or features build, again to write them again")
         raise typer.Exit(ExitCode.PROBLEM)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from avstore.manifests.store import StoreError
-from avstore.manifests.terminal import console
+from avstore.manifests.terminal import console, plural
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
     ClipsRecipeOption,
@@ -39,6 +39,8 @@ def run(
     from avstore.manifests import statistics
     from avstore.manifests.ledger import now
     from avstore.manifests.streams import sql_literal
+    from avstore.pipelines.cli.next_steps import training_command
+    from avstore.pipelines.cli.own_data import find_spec
     from avstore.train import data
 
     opened = data.open_store(store)
@@ -66,5 +68,10 @@ def run(
     statistics.save_statistics(opened.paths, saved, wait)
     console().print(
         f"{saved.name}: mean {saved.mean:.4f}, std {saved.std:.4f} over {saved.frames} frames of "
-        f"{saved.clips} clips\ntrain/run.py --set data.statistics={saved.name}"
+        f"{plural(saved.clips, 'clip')}"
     )
+    spec = find_spec(dataset, opened.paths)
+    with opened.connect() as con:
+        words = ("--set", f"data.statistics={saved.name}")
+        if line := training_command(con, opened.paths, spec, *words):
+            console().print(f"\nNext:\n  {line}")

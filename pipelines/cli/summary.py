@@ -6,8 +6,11 @@ from rich.console import Console
 from rich.text import Text
 
 from avstore.datasets.spec import DatasetSpec
+from avstore.manifests import commands
 from avstore.manifests.account import Account, reasons
 from avstore.manifests.store import Store
+from avstore.manifests.streams import sql_literal
+from avstore.manifests.terminal import plural
 
 if TYPE_CHECKING:
     import duckdb
@@ -28,15 +31,25 @@ def print_summary(
     spec: DatasetSpec,
     built: "BuildResult",
     out: Console,
+    match: str | None = None,
 ) -> None:
-    """Print the clips stored and not stored with reasons, unusable rows and files, and shards."""
+    """Print the clips stored and not stored with reasons, unusable rows and files, and shards.
+
+    Args:
+        con: The manifest.
+        store: The store.
+        spec: The dataset.
+        built: The result of the build.
+        out: Where to print.
+        match: The command that shows why files match no clip.
+    """
     account = next(a for a in built.accounts if a.stage == built.stage)
     counts = f", {spec.version}: {counts_text(account)}"
     out.print(Text.assemble("\n", (spec.title, "bold"), counts))
     for status, reason, clips in reasons(con, spec.name, built.stage):
         out.print(f"  {clips:>7} {reason:<16} {_STATUS_TEXT.get(status, status)}")
     if built.bad_rows:
-        out.print(f"{built.bad_rows} annotation rows could not be used:")
+        out.print(f"{plural(built.bad_rows, 'annotation row')} could not be used:")
         for file, row, reason in con.execute(
             "SELECT file, row, reason FROM annotation_errors WHERE dataset = ? "
             "ORDER BY file, row LIMIT 5",
@@ -44,7 +57,8 @@ def print_summary(
         ).fetchall():
             out.print(f"  {file} row {row}: {reason}")
         if built.bad_rows > 5:
-            out.print("  … to see all: SELECT * FROM annotation_errors")
+            rows = f"FROM annotation_errors WHERE dataset = {sql_literal(spec.name)}"
+            out.print(f"To see all, run\n  {commands.avstore('sql', rows, store=store.root)}")
     if unmatched := built.unmatched_files:
         count = len(unmatched)
         subject = "1 media file in the source matches"
@@ -52,16 +66,22 @@ def print_summary(
             subject = f"{count} media files in the source match"
         example = f"{':' if count == 1 else ', such as'} {unmatched[0]}"
         out.print(f"{subject} no clip's name{example}")
-        out.print("  avstore match, with the same options, says why")
+        if match:
+            out.print(f"To see why, run\n  {match}")
     if orphans := _orphans(con, spec.name):
-        out.print(f"{orphans} stored clips are no longer in the annotations; no query returns them")
-    if spec.own_data is not None and (cut := _shortened(con, spec.name, built.stage)):
+        verb = "is" if orphans == 1 else "are"
         out.print(
-            f"{cut} clips are longer than the recipe takes: the rest of them is not stored "
-            "(--cut SECONDS cuts whole videos into clips)"
+            f"{plural(orphans, 'stored clip')} {verb} no longer in the annotations; no query "
+            f"returns {'it' if orphans == 1 else 'them'}"
+        )
+    if spec.own_data is not None and (cut := _shortened(con, spec.name, built.stage)):
+        verb = "is" if cut == 1 else "are"
+        out.print(
+            f"{plural(cut, 'clip')} {verb} longer than the recipe takes: the "
+            "rest is not stored (--cut SECONDS cuts whole videos into clips)"
         )
     folder, size, count = _shards(con, spec.name, built.stage)
-    out.print(f"{count} shards ({size / 1e6:.1f} MB) in {store.root / folder}")
+    out.print(f"{plural(count, 'shard')} ({size / 1e6:.1f} MB) in {store.root / folder}")
     out.print(f"manifest {store.manifest}")
 
 

@@ -1,17 +1,21 @@
 """avstore verify: compare the store's shards with its manifest."""
 
-import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from avstore.manifests import commands
+from avstore.manifests.problem import FEATURES, INDEX
 from avstore.manifests.store import Store, find_store, shard_of
-from avstore.manifests.terminal import console
+from avstore.manifests.terminal import console, plural
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption
 from avstore.pipelines.cli.progress import bar
+
+if TYPE_CHECKING:
+    from avstore.manifests.problem import Problem
 
 app = typer.Typer(add_completion=False)
 
@@ -51,16 +55,12 @@ def run(
     if not problems:
         out.print(_summary(found))
         return
-    out.print(f"{len(problems)} problems")
+    out.print(plural(len(problems), "problem"))
     damaged = sorted({_shard(p.where) for p in problems if _shard(p.where).endswith(".tar")})
     if repair:
         _repair(found, damaged, out)
-    elif damaged:
-        out.print(
-            "To write damaged or missing shards again, with the same bytes, run\n"
-            f"  avstore verify --repair --store {shlex.quote(str(found.root))}\n"
-            "and then the same build (for derived features: avstore features build)."
-        )
+    else:
+        _print_remedies(found, problems, bool(damaged), out)
     raise typer.Exit(ExitCode.PROBLEM)
 
 
@@ -69,7 +69,23 @@ def _summary(store: Store) -> str:
 
     with open_read(store) as con:
         counts = con.execute("SELECT count(*), coalesce(sum(clips), 0) FROM shards").fetchall()
-    return "{} shards with {} clips: all match the manifest".format(*counts[0])
+    shards, clips = counts[0]
+    what = f"{plural(shards, 'shard')} with {plural(int(clips), 'clip')}"
+    return f"{what}: all match the manifest"
+
+
+def _print_remedies(store: Store, problems: "list[Problem]", damaged: bool, out: Console) -> None:
+    """Print the commands that mend what was found."""
+    if damaged:
+        repair = commands.avstore("verify", "--repair", store=store.root)
+        out.print(
+            "To write damaged or missing shards again, with the same bytes, run\n"
+            f"  {repair}\n"
+            "and then the same build (for derived features, the same features build)."
+        )
+    for words, what in ((INDEX, "To rebuild the manifest"), (FEATURES, "To list stale features")):
+        if any(problem.remedy == words for problem in problems):
+            out.print(f"{what}, run\n  {commands.avstore(*words, store=store.root)}")
 
 
 def _shard(where: str) -> str:
@@ -88,5 +104,5 @@ def _repair(store: Store, damaged: list[str], out: Console) -> None:
         folder = set_aside(store, damaged)
         left_out = unusable_sidecars(store, [*store.sidecars(), *store.feature_sidecars()])
         rebuild_manifest(store, left_out)
-    out.print(f"{len(damaged)} shards moved to {folder} and removed from the manifest.")
-    out.print("Run the same build again (for derived features: avstore features build).")
+    out.print(f"{plural(len(damaged), 'shard')} moved to {folder} and removed from the manifest.")
+    out.print("Run the same build again (for derived features, the same features build).")

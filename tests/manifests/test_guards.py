@@ -125,9 +125,9 @@ def test_a_foreign_view_reads_no_file_and_is_found(foreign: Store, secret: Path)
     with open_read(foreign) as con:
         found = {p.what for p in verify(con, foreign, False) if p.where == "manifest.duckdb"}
     assert found == {
-        "macro double is not one of avstore's (avstore index)",
-        "view extra is not one of avstore's (avstore index)",
-        "view missing differs from this version's (avstore index)",
+        "macro double is not one of avstore's",
+        "view extra is not one of avstore's",
+        "view missing differs from this version's",
     }
 
 

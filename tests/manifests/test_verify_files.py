@@ -64,7 +64,7 @@ def test_index_seals_files_of_older_versions_and_keeps_their_contents(store: Sto
     forget_hash(store)
     notes: list[str] = []
     assert verify_store(store, note=notes.append) == []
-    assert "have no seal, as older versions wrote them: avstore index adds it" in notes[0]
+    assert "have no seal, as older versions wrote them; to add it, run " in notes[0]
     with writing(store):
         assert rebuild_manifest(store).sealed == len(store.sidecars())
     assert all(read_bytes(path)[1] for path in store.sidecars())
@@ -144,12 +144,12 @@ def test_the_comparison_is_left_out_while_files_are_ahead(store: Store) -> None:
     holder.write_text(note)
     assert killed_writer(store)
     assert verify_store(store, note=notes.append) == []
-    assert "was killed; the next build or avstore index completes" in notes.pop()
+    assert "was killed; the next build completes the manifest, or run " in notes.pop()
     holder.unlink()
     with writing(store), open_write(store) as writer:
         ledger.finish_run(writer.con, store, ledger.new_run("lost", {}), "done")
     assert verify_store(store, note=notes.append) == []
-    assert "is not in the manifest yet; the next build or avstore index adds it" in notes.pop()
+    assert "is not in the manifest yet; the next build adds it, or run " in notes.pop()
 
 
 def test_readers_of_a_store_without_manifest_learn_who_is_writing(tmp_path: Path) -> None:

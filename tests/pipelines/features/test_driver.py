@@ -79,7 +79,7 @@ def test_verify_finds_a_damaged_a_missing_and_an_unknown_companion(
     with writing(store), open_write(store) as writer:
         writer.con.execute("DELETE FROM feature_samples WHERE fingerprint = ?", [built.fingerprint])
         writer.publish()
-    assert sum("avstore index" in what for what in problems(store)) == 3
+    assert sum("has a sidecar that is not in" in what for what in problems(store)) == 3
 
 
 def test_nothing_is_computed_twice_and_added_clips_alone(store: Store, scheduler: str) -> None:

@@ -28,7 +28,7 @@ def test_a_store_is_found_from_its_root_its_shards_and_below(toy_store):
 
 
 def test_what_is_no_store_is_said(tmp_path, toy_store):
-    with pytest.raises(StoreError, match="does not exist; build shards first"):
+    with pytest.raises(StoreError, match="does not exist; give the folder of a store"):
         open_store(tmp_path / "nowhere")
     with pytest.raises(StoreError, match=r"no manifest.duckdb"):
         open_store(tmp_path)

@@ -1,0 +1,115 @@
+"""Write the command lines that messages print, so that they work when they are copied.
+
+Programs are named as the current shell finds them, words are quoted, paths are relative if shorter.
+"""
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from avstore import __file__ as _package
+
+BY_MAKE = "AVSTORE_BY_MAKE"
+"""Set by the Makefile: commands that have a make target are then printed as one."""
+
+Word = str | Path
+
+
+def avstore(*words: Word, store: Word | None = None) -> str:
+    """Return a line that calls `avstore`.
+
+    Args:
+        words: Subcommand, options and arguments; a Path is made short.
+        store: The store, added as --store.
+
+    Example:
+        >>> avstore("index", store="my data").endswith("avstore index --store 'my data'")
+        True
+    """
+    place: tuple[Word, ...] = () if store is None else ("--store", short_path(store))
+    return _line(*_program("avstore"), *words, *place)
+
+
+def train(shards: Word, *words: Word) -> str:
+    """Return a line that calls train/run.py, or its module where there is no clone.
+
+    Args:
+        shards: The store or its folder of shards.
+        words: Further options.
+    """
+    own = Path(_package).parent / "train" / "run.py"
+    here = Path("train/run.py")
+    is_clone = here.is_file() and own.is_file() and here.samefile(own)
+    script = (str(here),) if is_clone else ("-m", "avstore.train.run")
+    return _line(*_program("python"), *script, "--shards", short_path(shards), *words)
+
+
+def build(
+    dataset: str,
+    store: Word,
+    source: Word | None = None,
+    annotations: Word | None = None,
+) -> str:
+    """Return a line that builds a dataset: by make for a user of the Makefile.
+
+    Args:
+        dataset: Name of the dataset.
+        store: The store.
+        source: The videos; None for the embedded sample.
+        annotations: The annotation file.
+    """
+    given = {"SOURCE": source, "ANNOTATIONS": annotations, "STORE": store}
+    values = {name: short_path(value) for name, value in given.items() if value is not None}
+    if by_make():
+        pairs = (f"{name}={_make_value(value)}" for name, value in values.items())
+        return " ".join(["make", f"{dataset}-shards", *pairs])
+    words = [word for name, value in values.items() for word in (f"--{name.lower()}", value)]
+    return avstore("build", dataset, *words)
+
+
+def make_store(place: Word) -> str:
+    """Return what to do where a store has no manifest, with the command line."""
+    if (Path(place) / "ledger").is_dir():
+        return f"to rebuild it from the shards, run {avstore('index', store=place)}"
+    return f"give the folder of a store, or build the sample there: {build('vggsound', place)}"
+
+
+def by_make() -> bool:
+    """Return whether the user called make."""
+    return bool(os.environ.get(BY_MAKE))
+
+
+def short_path(path: Word) -> str:
+    """Return a path relative to the current directory if that is shorter; an address as it is."""
+    text = str(path)
+    if "://" in text:
+        return text
+    try:
+        absolute = os.path.abspath(text)
+        text = min(os.path.relpath(absolute), absolute, key=len)
+    except OSError:  # the current directory was removed
+        return text
+    return f"./{text}" if text.startswith("-") else text
+
+
+def _make_value(value: str) -> str:
+    """Return a value of a make variable, quoted for the shell; make expands dollars."""
+    return shlex.quote(value.replace("$", "$$"))
+
+
+def _line(*words: Word) -> str:
+    return shlex.join(short_path(word) if isinstance(word, Path) else word for word in words)
+
+
+def _program(name: str) -> tuple[str, ...]:
+    """Return how the current shell calls a program of this environment."""
+    folder = Path(sys.executable).parent
+    found = shutil.which(name)
+    if found and Path(found).parent.resolve() == folder.resolve():
+        return (name,)
+    if (folder / name).is_file():
+        return (short_path(folder / name),)
+    python = short_path(sys.executable or "python3")
+    return (python,) if name == "python" else (python, "-m", name)
