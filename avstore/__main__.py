@@ -32,6 +32,9 @@ def main() -> None:
         from avstore.pipelines.cli.app import main as run  # noqa: PLC0415 -- takes long to import
 
         run()
+    except BrokenPipeError:  # such as `avstore sql … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os._exit(141)  # 128 + SIGPIPE
     except BaseException as error:
         if not _is_interrupt(error):
             raise

@@ -9,8 +9,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from avstore import __file__ as _package
-
 BY_MAKE = "AVSTORE_BY_MAKE"
 """Set by the Makefile: commands that have a make target are then printed as one."""
 
@@ -39,7 +37,7 @@ def train(shards: Word, *words: Word) -> str:
         shards: The store or its folder of shards.
         words: Further options.
     """
-    own = Path(_package).parent / "train" / "run.py"
+    own = Path(__file__).parents[1] / "train" / "run.py"
     here = Path("train/run.py")
     is_clone = here.is_file() and own.is_file() and here.samefile(own)
     script = (str(here),) if is_clone else ("-m", "avstore.train.run")

@@ -10,6 +10,7 @@ import pyarrow as pa
 from avstore.manifests import ledger
 from avstore.manifests.catalogue import Writer
 from avstore.manifests.ingest import transaction
+from avstore.manifests.nearest import did_you_mean
 from avstore.manifests.rebuild import rebuild
 from avstore.manifests.store import Store, StoreError
 
@@ -29,7 +30,8 @@ def drop_stage(writer: Writer, store: Store, dataset: str, stage: str) -> int:
     known = con.execute("SELECT dataset, stage FROM stages ORDER BY ALL").fetchall()
     if (dataset, stage) not in known:
         names = ", ".join(" ".join(row) for row in known) or "none"
-        raise StoreError(f"{dataset} has no stage {stage!r}; the store has: {names}")
+        hint = did_you_mean(stage, [row[1] for row in known])
+        raise StoreError(f"{dataset} has no stage {stage!r}{hint}; the store has: {names}")
     shards = con.sql(
         "SELECT shard FROM plans WHERE starts_with(shard, $folder) UNION "
         "SELECT path FROM shards WHERE starts_with(path, $folder) UNION "

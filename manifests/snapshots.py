@@ -17,6 +17,7 @@ from avstore.manifests import commands
 from avstore.manifests.catalogue import guard, open_guarded, open_read
 from avstore.manifests.ledger import now
 from avstore.manifests.manifest_hash import find_manifest_damage
+from avstore.manifests.nearest import did_you_mean
 from avstore.manifests.schema import sql_name
 from avstore.manifests.sealed import json_bytes, read_json
 from avstore.manifests.store import Store, StoreError, committing, file_sha256
@@ -131,8 +132,11 @@ def snapshot_path(store: Store, name: str) -> Path:
     """
     file, facts = _paths(store, name)
     if not file.is_file() or not facts.is_file():
-        known = ", ".join(snapshot.name for snapshot in list_snapshots(store)) or "none"
-        raise StoreError(f"no snapshot {name!r} in {store.root}; there is: {known}")
+        known = [snapshot.name for snapshot in list_snapshots(store)]
+        raise StoreError(
+            f"no snapshot {name!r} in {store.root}{did_you_mean(name, known)}; there is: "
+            f"{', '.join(known) or 'none'}"
+        )
     recorded = read_json(facts)["sha256"]
     if (found := file_sha256(file)) != recorded:
         raise StoreError(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from avstore.manifests.nearest import did_you_mean
 from avstore.manifests.streams import StreamError, sql_literal
 
 _STORED = re.compile(r"\bstored_clips\b")
@@ -97,10 +98,8 @@ def registered_queries(
         known = [
             row[0] for row in con.execute("SELECT DISTINCT stream FROM tasks ORDER BY 1").fetchall()
         ]
-        raise StreamError(
-            f"the store has no stream {name!r}, only: {', '.join(known) or 'none'}; "
-            f"add it with avstore tasks add {name}"
-        )
+        what = f"the store has no stream {name!r}{did_you_mean(name, known)}"
+        raise StreamError(f"{what}; it has: {', '.join(known) or 'none'}")
     return rows
 
 

@@ -1,17 +1,65 @@
-"""The console that every command prints to: data is text, never markup."""
+"""The terminal: the console that every command prints to, and what -q and -v change."""
 
+import logging
+import os
 import sys
+from collections.abc import Iterable
 
 from rich.console import Console
+
+_hidden: set[str] = set()
+
+
+class _TextConsole(Console):
+    """A console that lets its caller know when nobody reads any more."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def console() -> Console:
     """Return a console on standard output; standard error is for errors only.
 
     Square brackets and `:names:` in what it prints are plain text, in table cells too. To style
-    words, print `rich.text.Text.assemble((words, "bold"), rest)`.
+    words, print `rich.text.Text.assemble((words, "bold"), rest)`. With NO_COLOR, and where
+    standard output is no terminal, nothing is styled.
     """
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    return _TextConsole(
+        file=sys.stdout,
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+        emoji=False,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+    )
+
+
+def set_quiet() -> None:
+    """Print no progress and no next steps from now on, as for -q."""
+    _hidden.add("progress")
+
+
+def is_quiet() -> bool:
+    """Return whether progress and next steps are not to be printed."""
+    return bool(_hidden)
+
+
+def set_verbose() -> None:
+    """Log what avstore and its libraries do to standard error, as for -v."""
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form, stream=sys.stderr)
+
+
+def expand_home(words: Iterable[str]) -> list[str]:
+    """Return words with `~/` expanded, in `--option=~/path` too, as not all shells do."""
+    return [_expand(word) for word in words]
+
+
+def _expand(word: str) -> str:
+    option, equals, value = word.partition("=")
+    if option.startswith("--") and value.startswith("~"):
+        return f"{option}{equals}{os.path.expanduser(value)}"
+    return os.path.expanduser(word)
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:

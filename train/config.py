@@ -1,6 +1,7 @@
 """Training configurations: TOML files with overrides from the command line, validated."""
 
 import argparse
+import os
 import tomllib
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -8,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
 from avstore.manifests.fingerprint import canonical, differences, digest
+from avstore.manifests.nearest import did_you_mean
 from avstore.train.errors import UserError
 from avstore.train.systems.cavmae.model_config import ModelConfig
 
@@ -201,6 +203,19 @@ def config_names(folder: Path = CONFIGS) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.toml"))
 
 
+def add_store_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--shards`, also called `--store`; AVSTORE_STORE is its default."""
+    default = os.environ.get("AVSTORE_STORE")
+    parser.add_argument(
+        "--shards",
+        "--store",
+        metavar="STORE",
+        required=default is None,
+        default=default and os.path.expanduser(default),
+        help="a store, its shards folder, or s3://… (default: AVSTORE_STORE)",
+    )
+
+
 def add_set_option(parser: argparse.ArgumentParser) -> None:
     """Add `--set KEY=VALUE`, whose values `load_config` takes as `sets`."""
     parser.add_argument(
@@ -240,7 +255,7 @@ def load_config(config: str, overrides: dict[str, Any], sets: list[str]) -> Conf
     try:
         return Config.model_validate(table)
     except ValidationError as error:
-        raise UserError(f"config {config!r}: {validation_message(error)}") from error
+        raise UserError(f"config {config!r}: {validation_message(error, Config)}") from error
 
 
 def apply_overrides(table: dict[str, Any], overrides: dict[str, Any], sets: list[str]) -> None:
@@ -250,12 +265,30 @@ def apply_overrides(table: dict[str, Any], overrides: dict[str, Any], sets: list
         _set(table, text)
 
 
-def validation_message(error: ValidationError) -> str:
-    """Return a validation error as one line: key, reason, value."""
+def validation_message(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return a validation error as one line: key, reason and value, or the nearest key.
+
+    Args:
+        error: The error.
+        model: The model that was validated.
+    """
     return "; ".join(
-        f"{'.'.join(str(part) for part in e['loc']) or 'value'}: {e['msg']} (got {e['input']!r})"
+        f"{'.'.join(str(part) for part in e['loc']) or 'value'}: {_reason(e, model)}"
         for e in error.errors()
     )
+
+
+def _reason(error: Any, model: type[BaseModel]) -> str:
+    """Return what is wrong with a value or key, and what is expected."""
+    if error["type"] != "extra_forbidden":
+        return f"{error['msg']} (got {error['input']!r})"
+    *parents, key = map(str, error["loc"])
+    section: Any = model
+    for parent in parents:
+        section = section.model_fields[parent].annotation
+    known = sorted(section.model_fields)
+    names = ", ".join(known)
+    return f"there is no such setting{did_you_mean(key, known)}; there are: {names}"
 
 
 def read_config(config: str, folder: Path = CONFIGS) -> dict[str, Any]:
@@ -266,8 +299,11 @@ def read_config(config: str, folder: Path = CONFIGS) -> dict[str, Any]:
     """
     path = Path(config) if config.endswith(".toml") else folder / f"{config}.toml"
     if not path.is_file():
-        names = ", ".join(config_names(folder))
-        raise UserError(f"no config {config!r}; there are: {names}, or give the path of a .toml")
+        known = config_names(folder)
+        names, hint = ", ".join(known), did_you_mean(config, known)
+        raise UserError(
+            f"no config {config!r}{hint}; there are: {names}, or give the path of a .toml"
+        )
     try:
         table = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:

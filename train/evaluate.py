@@ -26,7 +26,7 @@ from rich.table import Table
 
 from avstore.manifests import terminal
 from avstore.train import checkpoint
-from avstore.train.config import add_set_option
+from avstore.train.config import add_set_option, add_store_option
 from avstore.train.data import open_store, steps_per_epoch
 from avstore.train.errors import UserError, exit_code, make_folder
 from avstore.train.experiment import pick_device
@@ -55,7 +55,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         epilog="Example: python train/evaluate.py --shards data/shards --config classify "
         "--init runs/first/task-04.pt",
     )
-    p.add_argument("--shards", required=True, help="a store, its shards folder, or s3://…")
+    add_store_option(p)
     p.add_argument(
         "--config",
         "--recipe",
@@ -75,7 +75,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--out", type=Path, help="folder (default: runs/downstream/<config>-<stream>-seed<seed>)"
     )
     p.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda if available, else cpu)")
-    return p.parse_args(argv)
+    return p.parse_args(terminal.expand_home(sys.argv[1:] if argv is None else argv))
 
 
 def main(argv: list[str] | None = None) -> int:

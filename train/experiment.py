@@ -29,9 +29,8 @@ def check_options(method_class: type[Method], config: Config) -> Options:
     try:
         return method_class.Options.model_validate(options)
     except ValidationError as error:
-        raise UserError(
-            f"options of method {config.method!r}: {validation_message(error)}"
-        ) from error
+        reason = validation_message(error, method_class.Options)
+        raise UserError(f"options of method {config.method!r}: {reason}") from error
 
 
 def pick_device(name: str | None) -> torch.device:

@@ -26,7 +26,7 @@ from rich.table import Table
 from avstore.manifests import terminal
 from avstore.train import run
 from avstore.train.checkpoint import write_atomically
-from avstore.train.config import add_set_option, load_config
+from avstore.train.config import add_set_option, add_store_option, load_config
 from avstore.train.errors import UserError
 from avstore.train.plots import plot_comparison
 
@@ -68,7 +68,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         description="Compare methods on a small stream over several seeds.",
         epilog="Example: python train/reproduce.py --shards data/shards --methods er,stella",
     )
-    p.add_argument("--shards", required=True, help="a store, its shards folder, or s3://…")
+    add_store_option(p)
     p.add_argument("--methods", default=METHODS, help=f"separated by commas (default: {METHODS})")
     p.add_argument("--seeds", type=int, default=3, help="number of seeds (default: 3)")
     p.add_argument(
@@ -80,7 +80,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     p.add_argument(
         "--out", type=Path, default=Path("runs/reproduce"), help="folder (default: runs/reproduce)"
     )
-    args = p.parse_args(argv)
+    args = p.parse_args(terminal.expand_home(sys.argv[1:] if argv is None else argv))
     if args.seeds < 1:
         p.error(f"--seeds {args.seeds} is less than 1")
     return args

@@ -29,7 +29,7 @@ from rich.console import Console
 from avstore.manifests import terminal
 from avstore.train import checkpoint, dist
 from avstore.train.batch_show import RECORD, run_record
-from avstore.train.config import Config, add_set_option, config_names, load_config
+from avstore.train.config import Config, add_set_option, add_store_option, config_names, load_config
 from avstore.train.data import OpenStore, SampleList, known_statistics, open_store
 from avstore.train.errors import UserError, exit_code, make_folder
 from avstore.train.evaluation.forgetting import gap_difference
@@ -49,7 +49,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         description="Train a model on a stream of tasks and score it on all of them after each.",
         epilog="Example: python train/run.py --shards data/shards --method er --set epochs=20",
     )
-    p.add_argument("--shards", required=True, help="a store, its shards folder, or s3://…")
+    add_store_option(p)
     p.add_argument(
         "--config",
         "--recipe",
@@ -76,7 +76,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         default="none",
         help="where to log losses and scores (default: none)",
     )
-    return p.parse_args(argv)
+    return p.parse_args(terminal.expand_home(sys.argv[1:] if argv is None else argv))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """avstore annotations: fetch a dataset's annotation files, and check annotation files."""
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,14 @@ import typer
 
 from avstore.manifests import commands
 from avstore.manifests.terminal import console
-from avstore.pipelines.cli.options import DEFAULT_STORE, DatasetArgument, ExitCode, StoreOption
+from avstore.pipelines.cli.options import (
+    DEFAULT_STORE,
+    DatasetArgument,
+    ExitCode,
+    JsonOption,
+    StoreOption,
+)
+from avstore.pipelines.cli.tables import print_json
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Fetch and check annotation files."
@@ -54,6 +62,7 @@ def check(
     dataset: DatasetArgument,
     files: Annotated[list[Path], typer.Argument(help="Annotation files.")],
     limit: Annotated[int, typer.Option(help="Bad rows to print; 0 prints all.")] = 20,
+    as_json: JsonOption = False,
 ) -> None:
     """Parse annotation files and count their clips, labels and segments.
 
@@ -62,6 +71,9 @@ def check(
     from avstore.datasets import registry
 
     parsed = registry.get(dataset).parse(files)
+    if as_json:
+        print_json(asdict(bad) for bad in parsed.bad_rows)
+        raise typer.Exit(ExitCode.PROBLEM if parsed.bad_rows else ExitCode.OK)
     out = console()
     splits = Counter(clip.split for clip in parsed.clips)
     subsets = Counter(subset for clip in parsed.clips for subset in clip.subsets)

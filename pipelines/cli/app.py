@@ -1,6 +1,7 @@
 """The `avstore` command: find the command that is called, run it, and report errors in one line."""
 
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from avstore import __version__
+from avstore.manifests import terminal
 from avstore.manifests.redact import redact
 from avstore.pipelines import cli
 from avstore.pipelines.cli.options import ExitCode
@@ -61,16 +63,66 @@ class LazyGroup(TyperGroup):
 
 def load_command(name: str) -> Any:
     """Import a command or group of COMMANDS."""
-    return get_command(import_module(f"{cli.__name__}.{name}").app)
+    command = get_command(import_module(f"{cli.__name__}.{name}").app)
+    for each in _with_children(command):
+        each.params += _common_options()
+    return command
+
+
+def _with_children(command: Any) -> Iterator[Any]:
+    """Yield the commands that run: a command itself, or those of a group."""
+    children = getattr(command, "commands", None)
+    if children is None:
+        yield command
+    for child in (children or {}).values():
+        yield from _with_children(child)
+
+
+def _common_options() -> list[Any]:
+    """Return the parameters of every command; their callbacks do all that they do."""
+    parameters: list[Any] = get_command(_COMMON).params
+    for parameter in parameters:
+        parameter.expose_value = False
+    return parameters
+
+
+_COMMON = typer.Typer(add_completion=False)
+
+
+@_COMMON.command()
+def _common(
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            help="Print no progress and no next steps.",
+            callback=lambda wanted: wanted and terminal.set_quiet(),
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Log what avstore and its libraries do, to standard error.",
+            callback=lambda wanted: wanted and terminal.set_verbose(),
+        ),
+    ] = False,
+) -> None:
+    """Declare the options of every command."""
 
 
 app = typer.Typer(
     cls=LazyGroup,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="An audio-visual feature store for continual learning.",
-    epilog="Example: avstore build vggsound --store data",
+    epilog="Example: avstore build vggsound --store data\n\n"
+    "Exit codes: 0 success, 1 a problem was found, 2 wrong call or input, 3 the store is being "
+    "written, 4 the machine failed (disk, network), 130 interrupted.\n\n"
+    "To complete commands with the Tab key: avstore --install-completion",
 )
 
 
@@ -84,7 +136,7 @@ def _print_version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Version of avstore.", callback=_print_version),
+        typer.Option("--version", "-V", help="Version of avstore.", callback=_print_version),
     ] = False,
 ) -> None:
     """Declare the options of `avstore` itself."""
@@ -93,12 +145,14 @@ def _options(
 def main() -> None:
     """Run the command; report a user's or the machine's error in one line, with an exit code."""
     try:
-        code = app(standalone_mode=False)
+        code = app(terminal.expand_home(sys.argv[1:]), prog_name="avstore", standalone_mode=False)
     except _CallError as error:
         error.show()  # type: ignore[attr-defined]
         sys.exit(ExitCode.USAGE)
     except typer.Abort as error:
         raise KeyboardInterrupt from error
+    except BrokenPipeError:
+        raise  # standard output is closed; __main__ ends silently
     except Exception as error:
         message, code = _explain(error)
         if message is None:
@@ -106,6 +160,7 @@ def main() -> None:
         print(f"avstore: {redact(message)}", file=sys.stderr)
     if code == ExitCode.INTERRUPTED:  # Typer returns it for Ctrl-C
         raise KeyboardInterrupt
+    sys.stdout.flush()
     sys.exit(code or ExitCode.OK)
 
 

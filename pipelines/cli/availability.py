@@ -1,12 +1,19 @@
 """avstore availability: export and compare which published clips are available."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from avstore.manifests.terminal import console
-from avstore.pipelines.cli.options import DEFAULT_STORE, StoredDatasetArgument, StoreOption
+from avstore.manifests.terminal import console, plural
+from avstore.pipelines.cli.options import (
+    DEFAULT_STORE,
+    JsonOption,
+    StoredDatasetArgument,
+    StoreOption,
+)
+from avstore.pipelines.cli.tables import print_json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,7 +35,7 @@ def export(
 
     with open_read(find_store(store)) as con:
         count = export_availability(con, dataset, target)
-    console().print(f"{count:,} clips written to {target}")
+    console().print(f"{plural(count, 'clip')} written to {target}")
 
 
 @app.command("compare", epilog="Example: avstore availability compare ours.parquet theirs.csv")
@@ -36,10 +43,15 @@ def compare(
     a: Annotated[Path, typer.Argument(help="Exported file, .csv or .parquet.")],
     b: Annotated[Path, typer.Argument(help="Exported file to compare it with.")],
     classes: Annotated[int, typer.Option(min=0, help="Classes to list.")] = 10,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare the clips of two labs, and the effect on the balance of classes."""
     from avstore.pipelines.fetch.availability import compare_availability, describe_comparison
 
+    found = compare_availability(a, b)
+    if as_json:
+        print_json([asdict(found)])
+        return
     out = console()
-    for line in describe_comparison(compare_availability(a, b), a.name, b.name, classes):
+    for line in describe_comparison(found, a.name, b.name, classes):
         out.print(line)

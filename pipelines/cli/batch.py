@@ -1,14 +1,13 @@
 """avstore batch: show the batches of a training run."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import JsonOption
+from avstore.pipelines.cli.tables import print_rows
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Show the batches of a training run."
@@ -34,15 +33,8 @@ def show(
     from avstore.train import batch_show
 
     rows = batch_show.batch_samples(run, step, store)
-    if as_json:
-        for row in rows:
-            typer.echo(json.dumps(row))
-        return
-    table = Table(box=None)
-    for name in ("clip", "labels", "shard", "offset", "members"):
-        table.add_column(name, overflow="fold")  # never cut short: names are for copying
-    for row in rows:
-        labels, members = ", ".join(map(str, row["labels"])), " ".join(row["members"])
-        table.add_row(row["clip_id"], labels, row["shard"], str(row["offset"]), members)
-    console().print(f"task {rows[0]['task']}, epoch {rows[0]['epoch'] + 1}")
-    console().print(table)
+    if not as_json:
+        console().print(f"task {rows[0]['task']}, epoch {rows[0]['epoch'] + 1}")
+    headers = {"clip_id": "clip"}
+    keys = ("clip_id", "labels", "shard", "offset", "members")
+    print_rows(rows, {key: headers.get(key, key) for key in keys}, as_json)

@@ -91,13 +91,15 @@ def run(
     from avstore.pipelines.extract.recipe import load_recipe
 
     out = console()
+    fetch = parse_fetch_options(fetch_option or [])
+    if recipe:
+        load_recipe(recipe)  # refuse a wrong one before anything is made
     files = annotation_paths(annotations)
     _require_same_origin(dataset, source is None and not files, Store(store))
     own = _own_options(name, source, labels, cut, stride)
     spec, source, files = _inputs(dataset, store, source, files, own, out)
     if names and spec.own_data is not None:
         raise StoreError(f"--names is not for your own data: the list of {spec.name} names files")
-    fetch = parse_fetch_options(fetch_option or [])
     options = BuildOptions(
         store=store,
         source=source,
@@ -134,8 +136,15 @@ def _require_same_origin(dataset: str, embedded: bool, store: Store) -> None:
 
 def annotation_paths(annotations: list[str] | None) -> tuple[Path, ...]:
     """Return the files of the option --annotations: repeated, or separated by commas."""
-    listed = [part for value in annotations or [] for part in value.split(",")]
-    return tuple(Path(part.strip()).expanduser() for part in listed if part.strip())
+    listed = [part for value in annotations or [] for part in _split(value)]
+    return tuple(Path(part).expanduser() for part in listed)
+
+
+def _split(value: str) -> list[str]:
+    """Return a path that exists, commas included; else the parts between commas."""
+    if Path(value).expanduser().exists():
+        return [value]
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _own_options(

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests.terminal import console
-from avstore.pipelines.cli.options import DatasetArgument
+from avstore.pipelines.cli.options import DatasetArgument, JsonOption
+from avstore.pipelines.cli.tables import print_rows
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="List datasets and print their data cards."
@@ -17,16 +17,17 @@ app = typer.Typer(
 
 
 @app.command("list", epilog="Example: avstore datasets list")
-def list_datasets() -> None:
+def list_datasets(as_json: JsonOption = False) -> None:
     """List the known datasets with their recipe and task streams."""
     from avstore.datasets import registry
 
-    table = Table("dataset", "title", "classes", "recipe", "streams", box=None)
+    columns = ("dataset", "title", "classes", "recipe", "streams")
+    rows = []
     for name in registry.names():
         spec = registry.get(name)
-        classes = str(len(spec.vocabulary()))
-        table.add_row(name, spec.title, classes, spec.recipe, ", ".join(spec.streams))
-    console().print(table)
+        values = (name, spec.title, len(spec.vocabulary()), spec.recipe, list(spec.streams))
+        rows.append(dict(zip(columns, values, strict=True)))
+    print_rows(rows, columns, as_json)
 
 
 @app.command("card", epilog="Example: avstore datasets card vggsound --store data")

@@ -9,10 +9,12 @@ from avstore.manifests import commands
 from avstore.manifests.terminal import console, plural
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
+    JsonOption,
     StoredDatasetArgument,
     StoreOption,
     WaitOption,
 )
+from avstore.pipelines.cli.tables import print_json
 
 app = typer.Typer(add_completion=False)
 
@@ -25,6 +27,7 @@ def run(
     ],
     store: StoreOption = DEFAULT_STORE,
     wait: WaitOption = 0.0,
+    as_json: JsonOption = False,
 ) -> None:
     """Drop a recipe's shards, and features computed from them, from the manifest.
 
@@ -44,7 +47,10 @@ def run(
         count = drop_stage(writer, found, dataset, stage)
         ledger.finish_run(writer.con, found, facts, "done")
         writer.publish()
-    print_dropped(count, f"{dataset} {stage}", found.root)
+    if as_json:
+        print_json([{"dataset": dataset, "stage": stage, "shards": count}])
+    else:
+        print_dropped(count, f"{dataset} {stage}", found.root)
 
 
 def print_dropped(shards: int, of: str, store: Path) -> None:

@@ -1,13 +1,13 @@
 """avstore features: build, list, compare and drop derived features."""
 
 import json
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Column, Table
 
 from avstore.manifests import commands
 from avstore.manifests.store import Store, StoreError, find_store
@@ -20,6 +20,7 @@ from avstore.pipelines.cli.options import (
     WaitOption,
 )
 from avstore.pipelines.cli.progress import bar
+from avstore.pipelines.cli.tables import Row, print_json, print_rows
 
 if TYPE_CHECKING:
     from avstore.pipelines.features.driver import FeatureOptions, FeatureResult
@@ -34,39 +35,50 @@ _VERSION = "A feature and its fingerprint, as `avstore features list` shows them
 
 
 @app.command("list", epilog="Example: avstore features list --store data")
-def list_features(store: StoreOption = DEFAULT_STORE) -> None:
+def list_features(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """List the extractors, and the features in the store if there is one."""
+    stored = store / "manifest.duckdb"
+    features = _feature_rows(store) if stored.is_file() else []
+    if as_json:
+        print_json([*_extractor_rows(), *features])
+        return
+    print_rows(_extractor_rows(), ("extractor", "version", "reads", "shape", "parameters"))
+    if stored.is_file():
+        console().print()
+        print_rows(features, ("feature", "of", "clips", "value", "weights", "state"))
+
+
+def _extractor_rows() -> Iterator[Row]:
+    """Yield the extractors: the shipped ones, and those of installed packages."""
     from avstore.pipelines.features.extractor import parameters_of
     from avstore.pipelines.features.registry import make_extractor, references
 
-    table = Table(Column("extractor", no_wrap=True), "version", "reads", "shape", "parameters")
+    keys = ("extractor", "version", "reads", "shape", "parameters")
     for name in sorted(references()):
         try:
             extractor = make_extractor(name)
         except StoreError as error:  # an installed package that cannot be imported
-            table.add_row(name, "", "", "", str(error))
+            yield dict(zip(keys, (name, "", [], "", str(error)), strict=True))
             continue
         settings = ", ".join(f"{key}={value}" for key, value in parameters_of(extractor).items())
         shape = f"{extractor.dtype} {_shape_text(extractor.shape)}"
-        table.add_row(name, extractor.version, ", ".join(extractor.reads), shape, settings)
-    console().print(table)
-    if (store / "manifest.duckdb").is_file():
-        console().print(_stored_table(store))
+        values = (name, extractor.version, list(extractor.reads), shape, settings)
+        yield dict(zip(keys, values, strict=True))
 
 
-def _stored_table(store: Path) -> Table:
-    """Return a table of the features in the store."""
-    table = Table(Column("feature", no_wrap=True), "of", "clips", "value", "weights", "state")
-    for found in _stored_features(find_store(store)):
-        table.add_row(
-            found.name,
-            found.folder.removeprefix("shards/").rstrip("/"),
-            f"{found.clips} of {found.total_clips}",
-            found.shape,
-            _weights_text(found),
-            found.state,
-        )
-    return table
+def _feature_rows(store: Path) -> list[Row]:
+    """Return the features in the store."""
+    return [
+        {
+            "feature": found.name,
+            "of": found.folder.removeprefix("shards/").rstrip("/"),
+            "clips": f"{found.clips} of {found.total_clips}",
+            "value": found.shape,
+            "weights": _weights_text(found),
+            "state": found.state,
+        }
+        for found in _stored_features(find_store(store))
+    ]
 
 
 def _shape_text(shape: tuple[int | None, ...]) -> str:
@@ -149,7 +161,9 @@ def build(
         jobs += [_rebuild_job(each, base) for each in stored if each.reasons and not each.successor]
     elif not jobs:
         names = commands.avstore("features", "list")
-        raise StoreError(f"no feature is given; give a name, or --stale; to list names, run {names}")
+        raise StoreError(
+            f"no feature is given; give a name, or --stale; to list names, run {names}"
+        )
     progress = partial(bar, console())
     problems = [_print_built(build_feature(name, options, progress)) for name, options in jobs]
     if any(problems):
@@ -200,6 +214,7 @@ def diff(
     new: Annotated[str, typer.Argument(help="The version to compare it with.")],
     clips: Annotated[int, typer.Option(min=0, help="Clips whose values are compared.")] = 100,
     store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare two versions of a feature: their settings and their values."""
     from avstore.manifests.catalogue import open_read
@@ -208,6 +223,9 @@ def diff(
     found = find_store(store)
     with open_read(found) as con:
         result = compare_features(con, found, old, new, clips)
+    if as_json:
+        print_json([asdict(result)])
+        return
     out = console()
     for line in result.lines or ["the settings are the same"]:
         out.print(line)

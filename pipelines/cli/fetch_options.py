@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from avstore.manifests.nearest import did_you_mean
 from avstore.manifests.store import StoreError
 from avstore.pipelines.fetch.source import FetchOptions
 
@@ -26,6 +27,7 @@ def parse_fetch_options(options: Sequence[str]) -> FetchOptions:
         if not equals or key not in known:
             raise StoreError(
                 f"--fetch-option {option!r} is not KEY=VALUE with a KEY of: {', '.join(known)}"
+                + did_you_mean(key, known)
             )
         values[key] = _value(value)
     try:

@@ -9,13 +9,22 @@ from rich.text import Text
 
 from avstore.manifests.store import Store, StoreError, remove_temporaries
 from avstore.manifests.terminal import console, plural
-from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption, WaitOption
+from avstore.pipelines.cli.options import (
+    DEFAULT_STORE,
+    ExitCode,
+    JsonOption,
+    StoreOption,
+    WaitOption,
+)
+from avstore.pipelines.cli.tables import print_json
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command("index", epilog="Example: avstore index --store data")
-def run(store: StoreOption = DEFAULT_STORE, wait: WaitOption = 0.0) -> None:
+def run(
+    store: StoreOption = DEFAULT_STORE, wait: WaitOption = 0.0, as_json: JsonOption = False
+) -> None:
     """Rebuild manifest.duckdb from the sidecars and the ledger.
 
     The contents stay the same. Files that are damaged, and sidecars whose shard is missing, are
@@ -30,13 +39,18 @@ def run(store: StoreOption = DEFAULT_STORE, wait: WaitOption = 0.0) -> None:
     with writing(found, wait):
         left_out = unusable_sidecars(found, [*found.sidecars(), *found.feature_sidecars()])
         done = rebuild_manifest(found, left_out)
-    for path, reason in (left_out | done.damage).items():
+    lost = left_out | done.damage
+    if as_json:
+        names = {str(path.relative_to(found.root)): reason for path, reason in lost.items()}
+        print_json([{"sidecars": done.sidecars, "sealed": done.sealed, "left_out": names}])
+        raise typer.Exit(ExitCode.PROBLEM if lost else ExitCode.OK)
+    for path, reason in lost.items():
         name = str(path.relative_to(found.root))
         out.print(Text.assemble((name, "red"), f" {reason}; left out"))
     if done.sealed:
         out.print(f"{plural(done.sealed, 'file')} of an older version sealed")
     out.print(f"{found.manifest} rebuilt from {plural(done.sidecars, 'sidecar')} and the ledger")
-    if left_out or done.damage:
+    if lost:
         out.print("run the same build, or features build, again to write them again")
         raise typer.Exit(ExitCode.PROBLEM)
 

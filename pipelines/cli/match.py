@@ -1,6 +1,5 @@
 """avstore match: show which files belong to which clips, before building."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avstore.manifests.terminal import console
+from avstore.manifests.terminal import console, plural
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
     DatasetArgument,
@@ -17,6 +16,7 @@ from avstore.pipelines.cli.options import (
     NamesOption,
     StoreOption,
 )
+from avstore.pipelines.cli.tables import print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,7 +69,7 @@ def run(
     report = report_matches(opened, requests, options.names, examples)
     out = console()
     if as_json:
-        out.print(json.dumps(asdict(report)), soft_wrap=True)
+        print_json([asdict(report)])
     else:
         _print(report, out)
     if not report.found:
@@ -91,18 +91,20 @@ def _fetched(spec: "DatasetSpec", store: Path) -> Sequence[Path]:
 
 def _print(report: "MatchReport", out: "Console") -> None:
     found = sum(group.count for group in report.found)
-    out.print(f"{report.clips} clips, {report.files} media files: {found} clips have a file")
+    clips, files = plural(report.clips, "clip"), plural(report.files, "media file")
+    out.print(f"{clips}, {files}: {plural(found, 'clip has', 'clips have')} a file")
     _print_groups(report.found, out)
     missing = sum(group.count for group in report.missing)
     if missing:
-        out.print(f"{missing} clips have no file")
+        out.print(f"{plural(missing, 'clip has', 'clips have')} no file")
         _print_groups(report.missing, out)
     unmatched = sum(group.count for group in report.unmatched)
     if unmatched:
-        out.print(f"{unmatched} files belong to no clip")
+        out.print(f"{plural(unmatched, 'file belongs', 'files belong')} to no clip")
         _print_groups(report.unmatched, out)
     if report.spare.count:
-        out.print(f"{report.spare.count} further files of clips that have one are not used")
+        spare = plural(report.spare.count, "further file")
+        out.print(f"not used: {spare} of clips that have one")
         for example in report.spare.examples:
             out.print(f"          {example}", soft_wrap=True)
 

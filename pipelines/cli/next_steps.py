@@ -7,6 +7,7 @@ from rich.console import Console
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests import commands
 from avstore.manifests.store import Store
+from avstore.manifests.terminal import is_quiet
 
 if TYPE_CHECKING:
     import duckdb
@@ -20,7 +21,6 @@ def print_built(
     spec: DatasetSpec, options: "BuildOptions", built: "BuildResult", out: Console
 ) -> None:
     """Write the report; print the summary and the next commands."""
-    from avstore.datasets.sample import SAMPLE
     from avstore.manifests.catalogue import open_read
     from avstore.pipelines.cli.summary import print_summary
     from avstore.pipelines.report.page import write_report
@@ -30,7 +30,15 @@ def print_built(
         report = write_report(con, store, spec.name, built.stage)
         print_summary(con, store, spec, built, out, match_command(spec, options))
         training = training_command(con, store, spec)
-    out.print(f"report {report}\n\nNext:")
+    out.print(f"report {report}")
+    if not is_quiet():
+        _print_next(spec, store, training, out)
+
+
+def _print_next(spec: DatasetSpec, store: Store, training: str | None, out: Console) -> None:
+    from avstore.datasets.sample import SAMPLE
+
+    out.print("\nNext:")
     out.print(f"  {commands.avstore('sql', _COVERAGE, store=store.root)}")
     if training:
         out.print(f"  {training}")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from avstore.manifests.terminal import set_quiet
+
 
 def _folder(value: str | Path) -> Path:
     if "://" in str(value):
@@ -12,13 +14,13 @@ def _folder(value: str | Path) -> Path:
             f"{value} is not a folder; this command needs one (sql, status and export also read "
             "remote stores)"
         )
-    return Path(value)
+    return Path(value).expanduser()  # the environment may have ~
 
 
 def _folder_or_mirror(value: str | Path) -> Path:
     """Return the folder; for an address, the folder of the local copy of its manifest."""
     if "://" not in str(value):
-        return Path(value)
+        return Path(value).expanduser()
     from avstore.manifests.mirror import mirror_store
 
     return mirror_store(str(value))[0].root
@@ -54,7 +56,22 @@ ClipsRecipeOption = Annotated[
     str | None,
     typer.Option("--recipe", help="Recipe, where a clip is stored by several (default: the only)."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Output as one JSON object per line.")]
+
+
+def _without_progress(as_json: bool) -> bool:
+    if as_json:
+        set_quiet()
+    return as_json
+
+
+JsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Output as one JSON object per line, without progress.",
+        callback=_without_progress,
+    ),
+]
 NamesOption = Annotated[
     str | None,
     typer.Option(

@@ -14,6 +14,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from avstore.manifests.terminal import is_quiet
+
 Advance = Callable[[int], None]
 _LINE_EVERY_S = 10.0
 
@@ -31,6 +33,9 @@ def bar(console: Console, title: str, total: int, unit: str = "clips") -> Iterat
     Yields:
         A function to call with the number of units just finished.
     """
+    if is_quiet():
+        yield lambda steps: None
+        return
     if not console.is_terminal:
         with _lines(console, title, total, unit) as advance:
             yield advance

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from avstore.manifests.terminal import console
+from avstore.pipelines.cli.options import JsonOption
+from avstore.pipelines.cli.tables import print_json, print_rows
 
 if TYPE_CHECKING:
     from avstore.pipelines.extract.recipe import Recipe
@@ -17,24 +17,29 @@ _NameOrFile = Annotated[str, typer.Argument(help="Recipe name, or TOML file.")]
 
 
 @app.command("list", epilog="Example: avstore recipe list")
-def list_recipes() -> None:
+def list_recipes(as_json: JsonOption = False) -> None:
     """List the shipped recipes with their fingerprints."""
     from avstore.pipelines.extract.recipe import load_recipe, recipe_names
 
-    table = Table("recipe", "fingerprint", "frames", "audio", "title")
+    columns = ("recipe", "fingerprint", "frames", "audio", "title")
+    rows = []
     for name in recipe_names():
         recipe = load_recipe(name)
         audio = f"{recipe.audio.rate / 1000:g} kHz, {recipe.fbank.mels} mels"
-        table.add_row(name, recipe.fp8, _frames_text(recipe), audio, recipe.title)
-    console().print(table)
+        values = (name, recipe.fp8, _frames_text(recipe), audio, recipe.title)
+        rows.append(dict(zip(columns, values, strict=True)))
+    print_rows(rows, columns, as_json)
 
 
 @app.command("show", epilog="Example: avstore recipe show stella")
-def show(recipe: _NameOrFile) -> None:
+def show(recipe: _NameOrFile, as_json: JsonOption = False) -> None:
     """Print a recipe: its source, and every setting, defaults included."""
     from avstore.pipelines.extract.recipe import load_recipe
 
     found = load_recipe(recipe)
+    if as_json:
+        print_json([{"fingerprint": found.fingerprint, **found.model_dump(mode="json")}])
+        return
     typer.echo(f"{found.name}  {found.fingerprint}")
     typer.echo(f"{found.title}\nSource: {found.source}\n{found.notes.strip()}\n")
     for key, value in found.model_dump(exclude={"name", "title", "source", "notes"}).items():

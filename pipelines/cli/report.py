@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from avstore.manifests.nearest import did_you_mean
 from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, StoredDatasetArgument, StoreOption
 
@@ -31,7 +32,10 @@ def run(
     with open_read(found) as con:
         names = [row[0] for row in con.execute("SELECT name FROM datasets").fetchall()]
         if dataset not in names:
-            raise StoreError(f"{store} holds no {dataset}; it holds: {', '.join(names) or 'none'}")
+            hint = did_you_mean(dataset, names)
+            raise StoreError(
+                f"{store} holds no {dataset}{hint}; it holds: {', '.join(names) or 'none'}"
+            )
         stages = [a.stage for a in accounts(con, dataset) if a.stage != "fetch"]
         if not stages or (stage and stage not in stages):
             missing = f"stage {stage}" if stage else "extraction"

@@ -4,13 +4,15 @@ from typing import Annotated
 
 import typer
 
-from avstore.manifests.terminal import console
+from avstore.manifests.terminal import console, plural
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
+    JsonOption,
     StoredDatasetArgument,
     StoreOption,
     WaitOption,
 )
+from avstore.pipelines.cli.tables import print_json
 
 app = typer.Typer(add_completion=False)
 _EXAMPLES = 5
@@ -31,6 +33,7 @@ def run(
     store: StoreOption = DEFAULT_STORE,
     dry_run: Annotated[bool, typer.Option(help="List the clips without changing them.")] = False,
     wait: WaitOption = 0.0,
+    as_json: JsonOption = False,
 ) -> None:
     """Mark failed clips so that the next build tries them again."""
     from avstore.manifests.catalogue import open_write
@@ -42,17 +45,23 @@ def run(
     out = console()
     found_store = find_store(store)
     clips = matching_failures(found_store, dataset, where)
+    if clips and not dry_run:
+        with writing(found_store, wait), open_write(found_store) as writer:
+            recover(writer, found_store)
+            mark_for_retry(writer, found_store, dataset, [clip_id for clip_id, _, _ in clips])
+    if as_json:
+        keys = ("clip_id", "class", "message")
+        print_json(dict(zip(keys, clip, strict=True)) | {"marked": not dry_run} for clip in clips)
+        return
     for clip_id, reason, message in clips[:_EXAMPLES]:
         out.print(f"  {clip_id}  {reason}  {message}")
     if len(clips) > _EXAMPLES:
         out.print(f"  … and {len(clips) - _EXAMPLES:,} more")
     if not clips:
         out.print(f"no failed clip of {dataset} matches: {where}")
-        return
-    if dry_run:
-        out.print(f"{len(clips):,} clips would be tried again")
-        return
-    with writing(found_store, wait), open_write(found_store) as writer:
-        recover(writer, found_store)
-        mark_for_retry(writer, found_store, dataset, [clip_id for clip_id, _, _ in clips])
-    out.print(f"{len(clips):,} clips will be tried again by the next build of {dataset}")
+    elif dry_run:
+        out.print(f"{plural(len(clips), 'clip')} would be tried again")
+    else:
+        out.print(
+            f"{plural(len(clips), 'clip')} will be tried again by the next build of {dataset}"
+        )

@@ -4,22 +4,21 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
-from rich.measure import Measurement
-from rich.table import Table
 from rich.text import Text
 
 from avstore.manifests.store import StoreError, committing, find_store
 from avstore.manifests.terminal import console
-from avstore.pipelines.cli.options import DEFAULT_STORE, ManifestOption
+from avstore.pipelines.cli.options import DEFAULT_STORE, JsonOption, ManifestOption
+from avstore.pipelines.cli.tables import print_json, print_table
 
 if TYPE_CHECKING:
     import duckdb
 
 app = typer.Typer(add_completion=False)
-_MAX_TABLE_WIDTH = 100_000
+_LONGEST_VALUE = 300
 
 
 class RowFormat(StrEnum):
@@ -37,6 +36,7 @@ def run(
     row_format: Annotated[
         RowFormat, typer.Option("--format", help="Output format.")
     ] = RowFormat.TABLE,
+    as_json: JsonOption = False,
     limit: Annotated[int, typer.Option(help="Rows of a table to print; 0 prints all.")] = 100,
     output: Annotated[
         Path | None,
@@ -71,6 +71,8 @@ def run(
             if output and write:
                 with committing(output) as file:
                     write(result, file)
+            elif as_json:
+                print_json(result.to_arrow_table().to_pylist())
             elif row_format is RowFormat.TABLE:
                 _print_table(result, limit)
             else:
@@ -83,29 +85,28 @@ def _print_table(result: "duckdb.DuckDBPyRelation", limit: int) -> None:
     rows = (result.limit(limit + 1) if limit else result).fetchall()
     shown = rows[:limit] if limit else rows
     columns: list[str] = list(result.columns)
-    table = Table(*columns, box=None, header_style="bold")
-    for row in shown:
-        table.add_row(*("" if value is None else str(value) for value in row))
+    cells = [["" if value is None else str(value) for value in row] for row in shown]
     out = console()
-    options = out.options.update(max_width=_MAX_TABLE_WIDTH)
-    if Measurement.get(out, options, table).maximum > out.width:
-        _print_records(shown, columns)
+    widest = max(sum(map(len, row)) + 2 * len(row) for row in [columns, *cells])
+    if out.is_terminal and widest > out.width:
+        _print_records(cells, columns)
     else:
-        out.print(table)
+        print_table(columns, cells)
     if len(rows) > len(shown):
         out.print(f"… the first {limit} rows (--limit 0 prints all)")
 
 
-def _print_records(rows: list[tuple[Any, ...]], columns: list[str]) -> None:
-    """Print rows that are too wide for the terminal with one value per line, cut to its width."""
+def _print_records(rows: list[list[str]], columns: list[str]) -> None:
+    """Print rows that are too wide for the terminal with one value per line.
+
+    Long lists are cut to a few lines; ids, paths and messages are whole.
+    """
     name_width = max(map(len, columns))
     out = console()
     for number, row in enumerate(rows, start=1):
         out.print(Text(f"row {number}", "bold"))
-        for name, value in zip(columns, row, strict=True):
-            text = "" if value is None else str(value)
-            width = max(out.width - name_width - 4, 20)
-            short = text if len(text) <= width else f"{text[: width - 1]}…"
+        for name, text in zip(columns, row, strict=True):
+            short = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
             out.print(f"  {name:<{name_width}}  {short}", soft_wrap=True)
 
 

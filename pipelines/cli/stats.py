@@ -1,5 +1,6 @@
 """avstore stats: compute the fbank statistics of a dataset."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -9,11 +10,13 @@ from avstore.manifests.terminal import console, plural
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
     ClipsRecipeOption,
+    JsonOption,
     StoredDatasetArgument,
     StoreOption,
     WaitOption,
 )
 from avstore.pipelines.cli.progress import bar
+from avstore.pipelines.cli.tables import print_json
 
 app = typer.Typer(add_completion=False)
 
@@ -31,6 +34,7 @@ def run(
     ] = None,
     recipe: ClipsRecipeOption = None,
     wait: WaitOption = 0.0,
+    as_json: JsonOption = False,
 ) -> None:
     """Compute the mean and standard deviation of a dataset's fbanks.
 
@@ -66,6 +70,9 @@ def run(
         now(),
     )
     statistics.save_statistics(opened.paths, saved, wait)
+    if as_json:
+        print_json([asdict(saved)])
+        return
     console().print(
         f"{saved.name}: mean {saved.mean:.4f}, std {saved.std:.4f} over {saved.frames} frames of "
         f"{plural(saved.clips, 'clip')}"

@@ -11,8 +11,9 @@ from avstore.manifests import commands
 from avstore.manifests.problem import FEATURES, INDEX
 from avstore.manifests.store import Store, find_store, shard_of
 from avstore.manifests.terminal import console, plural
-from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption
+from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, JsonOption, StoreOption
 from avstore.pipelines.cli.progress import bar
+from avstore.pipelines.cli.tables import print_json
 
 if TYPE_CHECKING:
     from avstore.manifests.problem import Problem
@@ -33,6 +34,7 @@ def run(
     repair: Annotated[
         bool, typer.Option(help="Move damaged shards to STORE/damaged and rebuild the manifest.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Check every file against its checksum, and every shard against its rows.
 
@@ -44,10 +46,15 @@ def run(
     out = console()
     found = find_store(store)
     notes: list[str] = []
-    if writer := current_writer(found):
+    if (writer := current_writer(found)) and not as_json:
         out.print(f"The store is being written by {writer}; what it published is verified.")
     with bar(out, "verify", len(found.sidecars()), "shards") as advance:
         problems = verify_store(found, checksums, advance, notes.append)
+    if as_json:
+        _print_json(problems, notes)
+        if problems and repair:
+            _repair(found, _damaged(problems), Console(quiet=True))
+        raise typer.Exit(ExitCode.PROBLEM if problems else ExitCode.OK)
     for problem in problems:
         out.print(Text.assemble((problem.where, "red"), f" {problem.what}"))
     for line in notes:
@@ -56,12 +63,23 @@ def run(
         out.print(_summary(found))
         return
     out.print(plural(len(problems), "problem"))
-    damaged = sorted({_shard(p.where) for p in problems if _shard(p.where).endswith(".tar")})
+    damaged = _damaged(problems)
     if repair:
         _repair(found, damaged, out)
     else:
         _print_remedies(found, problems, bool(damaged), out)
     raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _print_json(problems: "list[Problem]", notes: list[str]) -> None:
+    """Print a line per problem and note; a sound store prints nothing else."""
+    print_json({"where": p.where, "what": p.what, "remedy": " ".join(p.remedy)} for p in problems)
+    print_json({"note": note} for note in notes)
+
+
+def _damaged(problems: "list[Problem]") -> list[str]:
+    """Return the shards with a problem."""
+    return sorted({_shard(p.where) for p in problems if _shard(p.where).endswith(".tar")})
 
 
 def _summary(store: Store) -> str:

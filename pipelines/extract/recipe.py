@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from avstore.manifests.fingerprint import canonical
+from avstore.manifests.nearest import did_you_mean
 
 EXTRACTOR_VERSION = "1"
 """Raise this whenever the extractor's code gives other bytes for the same recipe."""
@@ -241,7 +242,10 @@ def _find(name_or_path: str | Path) -> Path:
         path = RECIPES / f"{text}.toml"
         if not path.is_file():
             known = ", ".join(recipe_names())
-            raise RecipeError(f"no recipe '{text}': choose one of {known}, or give a .toml file")
+            hint = did_you_mean(text, recipe_names())
+            raise RecipeError(
+                f"no recipe '{text}'{hint}; choose one of {known}, or give a .toml file"
+            )
         return path
     path = Path(text)
     if not path.is_file():

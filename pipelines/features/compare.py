@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avstore.manifests.library import open_store
+from avstore.manifests.nearest import did_you_mean
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.features.lineage import lineage_differences, recorded_lineages
 
@@ -48,7 +49,9 @@ def find_feature(con: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str]:
         return (fitting[0][0], fitting[0][1])
     names = ", ".join(f"{row[0]}-{row[1][:8]}" for row in fitting or rows) or "none"
     problem = "has several versions" if fitting else "is not in the store"
-    raise StoreError(f"{name} {problem}; choose one of: {names}")
+    known = [text for row in rows for text in (row[0], f"{row[0]}-{row[1][:8]}")]
+    hint = "" if fitting else did_you_mean(name, known)
+    raise StoreError(f"{name} {problem}{hint}; choose one of: {names}")
 
 
 def compare_features(

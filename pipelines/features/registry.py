@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from avstore.datasets.references import load_object
+from avstore.manifests.nearest import did_you_mean
 from avstore.pipelines.features.extractor import Extractor, FeatureError
 
 EXTRACTOR_GROUP = "avstore.extractors"
@@ -49,7 +50,8 @@ def make_extractor(
     reference = known.get(name_or_reference, name_or_reference)
     if ":" not in reference:
         raise FeatureError(
-            f"no extractor {name_or_reference!r}: choose one of {', '.join(sorted(known))}, "
+            f"no extractor {name_or_reference!r}{did_you_mean(name_or_reference, known)}; "
+            f"choose one of {', '.join(sorted(known))}, "
             "or give your own as module:name"
         )
     try:

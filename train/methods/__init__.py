@@ -1,6 +1,7 @@
 """Continual-learning methods, one file each, by name or as `module:Class`."""
 
 from avstore.datasets.references import load_object
+from avstore.manifests.nearest import did_you_mean
 from avstore.train.errors import UserError
 from avstore.train.methods.base import Inputs, MemoryOptions, Method, Options, ReplayMethod, Setup
 
@@ -46,7 +47,8 @@ def find_method(name: str) -> type[Method]:
     target = METHODS.get(name, name)
     if ":" not in target:
         raise UserError(
-            f"no method {name!r}; there are: {', '.join(METHODS)}, or give module:Class"
+            f"no method {name!r}{did_you_mean(name, METHODS)}; there are: {', '.join(METHODS)}, or "
+            "give module:Class"
         )
     try:
         found = load_object(target)

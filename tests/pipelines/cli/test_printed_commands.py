@@ -23,6 +23,7 @@ _COMMAND = re.compile(
     rf"(?<![\w./'-])(?:{_PLACE}avstore'? (?=[a-z])"
     rf"|{_PLACE}python[\d.]*'? (?=train/|-m avstore)|make (?=[a-z]+-shards))"
 )
+_WRONG_PLURAL = re.compile(r"(?<!of )\b1 (shards|clips|files|problems|tasks|rows)\b")
 _LABELS = ("playing banjo", "dog barking")
 
 
@@ -87,7 +88,7 @@ class Shell:
         )
         output = done.stdout + done.stderr
         assert done.returncode in codes, f"{line}: {done.returncode}\n{output}"
-        assert not re.search(r"(?<!of )\b1 (shards|clips|files|problems|tasks|rows)\b", output), output
+        assert not _WRONG_PLURAL.search(output), output
         for command in printed(output):
             self.run_printed(command)
         return output
@@ -192,7 +193,7 @@ def test_own_folder_and_a_second_dataset_by_avstore(tmp_path: Path, corpus: Path
     shown = user.run("avstore build 'my videos' --labels folders --store 'the store'")
     assert "3 wanted = 2 stored" in shown
     assert "  avstore sql " in shown
-    shown = user.run("avstore build 'my videos' --labels folders --store one --limit 1")
+    shown = user.run("avstore build 'my videos' --labels folders --name few --store one --limit 1")
     assert "1 shard (" in shown
     videos, rows = (shlex.quote(str(path)) for path in (corpus / "videos", corpus / "vggsound.csv"))
     build = f"avstore build vggsound --source {videos} --annotations {rows} --store 'the store'"

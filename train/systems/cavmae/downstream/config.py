@@ -109,7 +109,8 @@ def load_downstream(
     try:
         return DownstreamConfig.model_validate(table)
     except ValidationError as error:
-        raise UserError(f"config {config!r}: {validation_message(error)}") from error
+        reason = validation_message(error, DownstreamConfig)
+        raise UserError(f"config {config!r}: {reason}") from error
 
 
 def init_path(config: str, given: str | None, sets: list[str]) -> Path | None:
