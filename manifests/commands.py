@@ -67,6 +67,16 @@ def build(
     return avstore("build", dataset, *words)
 
 
+def pip(extra: str) -> str:
+    """Return the line that installs an extra of avstore, from the clone if it runs from one."""
+    python = _program("python")
+    root = Path(__file__).resolve().parents[1]
+    if (root / "pyproject.toml").is_file():
+        place = short_path(root)
+        return _line(*python, "-m", "pip", "install", "-e", f"{place}[{extra}]")
+    return _line(*python, "-m", "pip", "install", f"avstore[{extra}]")
+
+
 def make_store(place: Word) -> str:
     """Return what to do where a store has no manifest, with the command line."""
     if (Path(place) / "ledger").is_dir():

@@ -183,10 +183,26 @@ def _mask(
     shape: int, x: float, y: float, radius: float, turn: float, size: tuple[int, int]
 ) -> npt.NDArray[np.bool_]:
     """Return which pixels of a plane the object covers, bool [size]."""
-    across = (np.arange(size[1], dtype=np.float32) + np.float32(0.5 - x)) / np.float32(radius)
-    down = (np.arange(size[0], dtype=np.float32) + np.float32(0.5 - y))[:, None] / np.float32(
+    mask = np.zeros(size, bool)
+    rows, columns = _reach(y, radius, size[0]), _reach(x, radius, size[1])
+    across = (np.arange(size[1], dtype=np.float32)[columns] + np.float32(0.5 - x)) / np.float32(
         radius
     )
+    down = (np.arange(size[0], dtype=np.float32)[rows] + np.float32(0.5 - y))[:, None] / np.float32(
+        radius
+    )
+    mask[rows, columns] = _covers(shape, across, down, turn)
+    return mask
+
+
+def _reach(centre: float, radius: float, size: int) -> slice:
+    """Return the pixels along one axis that an object may cover, at any turn."""
+    reach = 1.5 * radius + 2
+    return slice(max(0, int(centre - reach)), max(0, min(size, int(centre + reach))))
+
+
+def _covers(shape: int, across: Signal, down: Signal, turn: float) -> npt.NDArray[np.bool_]:
+    """Return which points the object covers, bool [down, across], in units of its radius."""
     if SHAPES[shape] in {"disc", "ring"}:
         square = across**2 + down**2
         inner = 0.3 if SHAPES[shape] == "ring" else -1.0

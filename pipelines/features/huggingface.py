@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avstore.manifests import commands
 from avstore.pipelines.features.checkpoint import load_state, read_state, seeded
 from avstore.pipelines.features.weights import Weights, WeightsError
 
@@ -51,7 +52,7 @@ def transformers() -> Any:
         import transformers as library  # noqa: PLC0415 -- optional and heavy
     except ImportError as error:
         raise WeightsError(
-            "CLIP and CLAP need transformers; install it: pip install 'avstore[features]'"
+            f"CLIP and CLAP need transformers; to install it, run {commands.pip('features')}"
         ) from error
     return library
 

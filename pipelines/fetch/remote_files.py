@@ -18,6 +18,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from avstore.manifests import commands
 from avstore.manifests.redact import redact
 from avstore.pipelines.fetch.error_classification import error_text
 from avstore.pipelines.fetch.source import SourceError
@@ -86,9 +87,9 @@ def open_location(url: str, storage: Mapping[str, Mapping[str, Any]]) -> RemoteF
     try:
         fs, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
+        advice = f"; to install it, run {commands.pip('s3')}" if protocol in {"s3", "s3a"} else ""
         raise SourceError(
-            f"{url}: {protocol}:// needs a package that is not installed ({error}); "
-            f"install it (pip install 'avstore[{protocol}]')"
+            f"{url}: {protocol}:// needs a package that is not installed ({error}){advice}"
         ) from error
     except ValueError as error:
         raise SourceError(f"{url} cannot be opened: {error}; check SOURCE") from error
