@@ -2,6 +2,8 @@
 
 import atexit
 import os
+import tempfile
+import uuid
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,18 @@ REPO = Path(__file__).resolve().parents[1]
 # A busy machine takes many times as long for an example; pytest-timeout bounds a test that hangs.
 settings.register_profile("avstore", deadline=None)
 settings.load_profile("avstore")
+
+
+# Builds of module fixtures; a test has a folder of its own.
+os.environ["AVSTORE_RATE_STATE"] = tempfile.mkdtemp(prefix="avstore-rate-")
+
+
+@pytest.fixture(autouse=True)
+def rate_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the rate limit's state out of the user's folder, and of that of other tests."""
+    folder = tmp_path_factory.getbasetemp() / f"rate-{uuid.uuid4().hex}"
+    monkeypatch.setenv("AVSTORE_RATE_STATE", str(folder))
+    return folder
 
 
 @atexit.register

@@ -259,7 +259,7 @@ class _TarReader:
             entry = archive.next()
         self._in_header = False
         archive.members.clear()  # type: ignore[attr-defined] # or it keeps every header
-        archive.pax_headers.clear()  # and every global one
+        archive.pax_headers = {}  # and every global one
         if entry is not None and entry.size < 0:
             raise tarfile.ReadError(f"{entry.name} claims {entry.size} bytes")
         return entry

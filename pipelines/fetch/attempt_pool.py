@@ -122,8 +122,10 @@ class AttemptPool:
             except FetchStopped as stop:
                 self._stop = stop
                 return
-            request = heapq.heappop(self._queue).request
             permit = self.limiter.acquire()
+            if permit is None:
+                return
+            request = heapq.heappop(self._queue).request
             self._running[pool.submit(self.attempt, request)] = request, permit
 
     def _collect(self) -> Iterator[FetchResult]:

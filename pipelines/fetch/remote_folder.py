@@ -19,7 +19,7 @@ from avstore.pipelines.fetch.error_classification import (
     error_text,
 )
 from avstore.pipelines.fetch.guards import DiskGuard
-from avstore.pipelines.fetch.rate_limit import RateLimiter
+from avstore.pipelines.fetch.rate_limit import RateLimiter, site_of, state_file
 from avstore.pipelines.fetch.remote_files import (
     NETWORK_ERRORS,
     ConcatenatedFile,
@@ -72,11 +72,10 @@ class RemoteFolderSource:
             if file := committed.get(request.key):
                 yield stored_result(request, file, "", self.tool, Stopwatch.start(), charged=False)
         pending = [request for request in requests if request.key not in committed]
-        protocol = self.folder.fs.protocol
-        protocol = protocol if isinstance(protocol, str) else protocol[0]
-        state = self.downloads.raw.parent.parent / "state" / f"fetch-{protocol}.json"
+        site = site_of(self.folder.url) or "folder"
+        store_state = self.downloads.raw.parent.parent / "state"
         limiter = RateLimiter(
-            state,
+            state_file(site, self.options.rate_state, store_state),
             self.options.rate_per_hour or 0.0,
             wait_scale=self.options.wait_scale,
             max_pause_s=self.options.max_pause_s,

@@ -92,6 +92,8 @@ class FetchOptions:
         workers: Attempts that run at the same time.
         rate_per_hour: Attempts started per hour over all workers; None uses the source's
             default, 0 sets no limit.
+        rate_state: Folder of the rate limit's state, which all builds share that name it
+            (default: $AVSTORE_RATE_STATE, or avstore in the user's state folder).
         timeout_s: Seconds after which one attempt is killed.
         max_bytes: Largest accepted file of one clip. A download is stopped there.
         min_free_bytes: Free disk space in bytes below which fetching stops.
@@ -117,6 +119,7 @@ class FetchOptions:
 
     workers: int = 4
     rate_per_hour: float | None = None
+    rate_state: str | None = None
     timeout_s: float = 300.0
     max_bytes: int = 4 << 30
     min_free_bytes: int = 1 << 30

@@ -15,7 +15,7 @@ from avstore.pipelines.fetch.download_dir import DownloadDir, DownloadedFile
 from avstore.pipelines.fetch.error_classification import AttemptError
 from avstore.pipelines.fetch.guards import DiskGuard
 from avstore.pipelines.fetch.preflight import check_web, raise_or_warn
-from avstore.pipelines.fetch.rate_limit import RateLimiter
+from avstore.pipelines.fetch.rate_limit import RateLimiter, site_of, state_file
 from avstore.pipelines.fetch.source import FetchOptions, FetchResult, MediaRequest
 from avstore.pipelines.fetch.ytdlp import DownloadJob, YtDlpPool
 
@@ -63,8 +63,8 @@ URLS = WebSite("urls", published_url, 0.0)
 class WebSource:
     """Fetch only the clip's seconds of each video, both streams in one run of yt-dlp.
 
-    The rate limiter's state is STORE/state/fetch-<site>.json, one for all datasets: a site counts
-    the requests of this machine, whichever dataset they are for.
+    The rate limiter's state is one for all stores and datasets: a site counts the requests of this
+    machine, whatever they are for.
 
     Args:
         site: The web site.
@@ -78,7 +78,7 @@ class WebSource:
         self.site = site
         self.options = options
         self.downloads = DownloadDir(raw)
-        self.state = raw.parent.parent / "state" / f"fetch-{site.name}.json"
+        self.store_state = raw.parent.parent / "state"
         self.tool = f"{site.name} by yt-dlp {version('yt-dlp')}"
 
     def fetch(self, requests: Sequence[MediaRequest]) -> Iterator[FetchResult]:
@@ -105,7 +105,7 @@ class WebSource:
         raise_or_warn(check_web(urls, len(pending), self.downloads.raw, self.options))
         rate = self.options.rate_per_hour
         limiter = RateLimiter(
-            self.state,
+            state_file(self._limited_site(pending), self.options.rate_state, self.store_state),
             self.site.rate_per_hour if rate is None else rate,
             wait_scale=self.options.wait_scale,
             max_pause_s=self.options.max_pause_s,
@@ -118,6 +118,11 @@ class WebSource:
             yield from pool.run(pending)
         finally:
             ytdlp.close()
+
+    def _limited_site(self, requests: Sequence[MediaRequest]) -> str:
+        """Return the site of all clips, or the source's name where they have several."""
+        sites = {site_of(url) for url in self._urls(requests)}
+        return sites.pop() if len(sites) == 1 else self.site.name
 
     def _urls(self, requests: Sequence[MediaRequest]) -> list[str]:
         urls = []

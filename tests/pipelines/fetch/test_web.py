@@ -241,14 +241,16 @@ def test_a_steady_share_of_failures_does_not_stop_the_run(server, tmp_path: Path
     assert Counter(row.status for row in rows) == {"stored": 40, "gone": 80}
 
 
-def test_a_pause_longer_than_max_pause_s_stops_the_run(server, tmp_path: Path) -> None:
+def test_a_pause_longer_than_max_pause_s_stops_the_run(
+    server, tmp_path: Path, rate_state: Path
+) -> None:
     options = replace(QUICK, max_pause_s=1.0)
     requests = [make_request(f"k{n}", url=f"{server.url}/429/a.mp4?{n}") for n in range(40)]
     rows, stop = fetch_until_stopped(tmp_path, requests, options)
     assert "rate_limited" in stop
     assert "cookies" in stop
     assert not any(row.charged for row in rows)
-    state = json.loads((tmp_path / "state" / "fetch-urls.json").read_text())
+    state = json.loads((rate_state / "fetch-127.0.0.1.json").read_text())
     assert state["failures"] > 0
 
 
