@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avstore.manifests.inventory import LOG_PATTERN, damaged_lines, sound_lines
@@ -120,7 +121,7 @@ def verify_tar(store: Store, name: str) -> Iterator[Problem]:
     """Compare a companion shard with the size and sha256 in its sidecar's footer."""
     try:
         facts = pq.read_metadata(store.root / sidecar_of(name)).metadata or {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, pa.ArrowException):
         return  # is reported as a damaged or missing sidecar
     expected, path = facts.get(b"avstore.tar_sha256"), store.root / name
     if expected and (found := file_sha256(path)) != expected.decode():
