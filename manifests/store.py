@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from avstore.manifests.path_text import valid_text
+
 
 class StoreError(Exception):
     """A request that a store cannot serve: what is wrong, where, and what to do."""
@@ -23,6 +25,15 @@ class Store:
     """
 
     root: Path
+
+    def __post_init__(self) -> None:
+        """Refuse a folder that DuckDB cannot open."""
+        path = os.path.abspath(self.root)
+        if valid_text(path) != path:
+            raise StoreError(
+                f"a store cannot be in {valid_text(path)}: the path is not UTF-8, which DuckDB "
+                "needs; choose another folder (STORE=DIR, or --store DIR)"
+            )
 
     @property
     def manifest(self) -> Path:

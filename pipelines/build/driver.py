@@ -5,7 +5,7 @@ The driver is the only process that writes to the manifest.
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from avstore.manifests.account import Account, check_accounts
 from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.ingest import refresh_status, transaction
 from avstore.manifests.lock import writing
+from avstore.manifests.sequence import numbers
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.build import annotations, planner
 from avstore.pipelines.build.cluster import Progress, connect, no_progress
@@ -101,8 +102,10 @@ def build(
         if not store.manifest.is_file() and not store.ledger.is_dir():
             writer.publish()  # an empty manifest, which readers of a new store can open
         recover(writer, store)
+        sequence = numbers(writer.con)
+        run = replace(run, seq=next(sequence))
         log = AttemptLog(store.root, run.run_id)
-        driver = _Driver(store, writer, spec, recipe, options, progress, run.run_id, log)
+        driver = _Driver(store, writer, spec, recipe, options, progress, run.run_id, log, sequence)
         outcome = "failed"
         try:
             result = driver.run()
@@ -155,6 +158,7 @@ class _Driver:
     progress: Progress
     run_id: str
     log: AttemptLog
+    sequence: Iterator[int]
 
     @property
     def stage(self) -> str:
@@ -248,7 +252,12 @@ class _Driver:
             return
         with self.progress("fetch", len(wanted)) as advance:
             outcomes = record_outcomes(
-                self.writer.con, self.store, self.log, self.run_id, source.fetch(wanted)
+                self.writer.con,
+                self.store,
+                self.log,
+                self.run_id,
+                source.fetch(wanted),
+                self.sequence,
             )
             seen: set[str] = set()
             for number, outcome in enumerate(outcomes, start=1):
@@ -269,8 +278,9 @@ class _Driver:
         if not shards:
             return 0
         clips = sum(len(shard.clip_ids) for shard in shards)
+        seconds = self.spec.clip_seconds
         jobs = (
-            shard_job(con, self.store, name, shard, self.recipe, self.spec.clip_seconds)
+            shard_job(con, self.store, name, shard, self.recipe, seconds, next(self.sequence))
             for shard in shards
         )
         with (

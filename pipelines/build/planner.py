@@ -37,7 +37,7 @@ FROM status e
 JOIN status f ON f.clip_id = e.clip_id AND f.stage = 'fetch' AND f.status = 'stored'
 JOIN clips c ON c.clip_id = e.clip_id AND c.dataset = $dataset
 WHERE e.stage = $stage
-  AND (e.status = 'pending' OR (e.status = 'rejected' AND e.updated_at < f.updated_at))
+  AND (e.status = 'pending' OR (e.status = 'rejected' AND e.seq < f.seq))
   AND e.clip_id NOT IN (
       SELECT unnest(clip_ids) FROM plans WHERE dataset = $dataset AND stage = $stage AND NOT done)
 """

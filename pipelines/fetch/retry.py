@@ -16,7 +16,7 @@ FAILURES = """
            f.not_before, f.started_at AS tried_at, f.tool_version AS tool
     FROM clips c
     JOIN last_fetch f USING (clip_id)
-    JOIN attempts a ON a.clip_id = c.clip_id AND a.stage = 'fetch' AND a.started_at = f.started_at
+    JOIN attempts a ON a.clip_id = c.clip_id AND a.stage = 'fetch' AND a.seq = f.seq
     WHERE c.dataset = ? AND f.outcome IN ('gone', 'retryable', 'rejected')
 """
 

@@ -14,6 +14,7 @@ from avstore.datasets.spec import DatasetSpec
 from avstore.manifests import ledger
 from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.lock import writing
+from avstore.manifests.sequence import numbers
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.build import annotations, planner
 from avstore.pipelines.build.dispatch import commit
@@ -173,7 +174,8 @@ class _Importer:
         plan = planner.plan_shard(con, self.store, name, group.stage, group.split, positions)
         planner.record_plan(con, self.store, self.run_id, plan)
         path = plan["shard"][0].as_py()
-        shard = ShardId(path, name, group.recipe, group.fingerprint, group.split)
+        seq = next(numbers(con))
+        shard = ShardId(path, name, group.recipe, group.fingerprint, group.split, seq)
         with open_shard(self.store, shard) as writer:
             for clip, item in members:
                 media = item.metadata.get("media")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from avstore.manifests.ledger import now
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch import attempt_log
-from avstore.pipelines.fetch.attempt_log import AttemptLog, recover_attempts
+from avstore.pipelines.fetch.attempt_log import AttemptLog, recover_attempts, to_row
 from avstore.pipelines.fetch.source import FetchResult
 
 
@@ -27,6 +27,10 @@ def make_result(number: int = 0, message: str = "") -> FetchResult:
     )  # fmt: skip
 
 
+def make_row(number: int = 0) -> dict:
+    return to_row(make_result(number), "run1", number)
+
+
 def rows(store: Path) -> list[dict]:
     files = sorted((store / "ledger").glob("attempts-*.parquet"))
     return [row for file in files for row in pq.read_table(file).to_pylist()]
@@ -35,7 +39,7 @@ def rows(store: Path) -> list[dict]:
 def test_rows_end_as_parquet_with_the_manifests_columns(tmp_path: Path) -> None:
     log = AttemptLog(tmp_path, "run1")
     first = make_result(1, "line\nbreak, ünï’code")
-    log.append(first)
+    log.append(to_row(first, "run1", 1))
     log.close()
     (row,) = rows(tmp_path)
     assert row["clip_id"] == "vggsound/1"
@@ -56,7 +60,7 @@ def test_many_rows_are_converted_in_parts(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(attempt_log, "PART_ROWS", 10)
     log = AttemptLog(tmp_path, "run1")
     for number in range(25):
-        log.append(make_result(number))
+        log.append(make_row(number))
     assert len(rows(tmp_path)) == 20
     log.close()
     assert [row["clip_id"] for row in rows(tmp_path)] == [f"vggsound/{n}" for n in range(25)]
@@ -67,11 +71,11 @@ def test_a_killed_writer_loses_no_appended_row(tmp_path: Path) -> None:
         """
         import sys
         from pathlib import Path
-        from tests.pipelines.fetch.test_attempt_log import make_result
+        from tests.pipelines.fetch.test_attempt_log import make_row
         from avstore.pipelines.fetch.attempt_log import AttemptLog
         log = AttemptLog(Path(sys.argv[1]), "killed")
         for number in range(10**9):
-            log.append(make_result(number))
+            log.append(make_row(number))
             print(number, flush=True)
         """
     )
@@ -99,7 +103,7 @@ def test_a_truncated_log_keeps_every_whole_row(tmp_path_factory, cut: int) -> No
     store = tmp_path_factory.mktemp("store")
     log = AttemptLog(store, "torn")
     for number in range(6):
-        log.append(make_result(number))
+        log.append(make_row(number))
     part = next((store / "ledger").iterdir())
     data = part.read_bytes()[:cut]
     part.write_bytes(data)
@@ -112,7 +116,7 @@ def test_a_truncated_log_keeps_every_whole_row(tmp_path_factory, cut: int) -> No
 
 def test_a_kill_between_conversion_and_removal_duplicates_no_row(tmp_path: Path) -> None:
     log = AttemptLog(tmp_path, "run1")
-    log.append(make_result())
+    log.append(make_row())
     part = next((tmp_path / "ledger").iterdir())
     content = part.read_bytes()
     recover_attempts(tmp_path)
@@ -124,11 +128,12 @@ def test_a_kill_between_conversion_and_removal_duplicates_no_row(tmp_path: Path)
 def test_a_damaged_line_is_skipped_and_the_log_is_kept(tmp_path: Path) -> None:
     log = AttemptLog(tmp_path, "run1")
     for number in range(3):
-        log.append(make_result(number))
+        log.append(make_row(number))
     part = next((tmp_path / "ledger").iterdir())
     lines = part.read_bytes().splitlines(keepends=True)
     lines[1] = b"\x00\x00\x00\n"
     part.write_bytes(b"".join(lines))
     recover_attempts(tmp_path)
     assert len(rows(tmp_path)) == 2
-    assert len(list((tmp_path / "ledger").glob("*.damaged"))) == 1
+    (bad,) = (tmp_path / "ledger").glob("*.bad")
+    assert bad.read_bytes() == lines[1]
