@@ -216,8 +216,8 @@ def _insert(
     con.execute("SET VARIABLE ledger_paths = ?", [[str(path) for path in paths]])
     number = f"REPLACE ({numbered('seq', 'started_at')} AS seq)" if table in _NUMBERED else ""
     read = (
-        f"SELECT * {number} FROM (SELECT * FROM {table} WHERE false UNION ALL BY NAME SELECT * FROM "
-        "read_parquet(getvariable('ledger_paths'), union_by_name = true))"
+        f"SELECT * {number} FROM (SELECT * FROM {table} WHERE false UNION ALL BY NAME "
+        "SELECT * FROM read_parquet(getvariable('ledger_paths'), union_by_name = true))"
     )
     if not distinct:
         con.execute(f"INSERT INTO {table} BY NAME {read}")
