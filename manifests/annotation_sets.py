@@ -128,6 +128,23 @@ def load_annotations(store: Store, checked: CheckedFiles) -> Iterator[Annotation
             )
 
 
+def published_annotations(con: duckdb.DuckDBPyConnection, dataset: str) -> AnnotationSet:
+    """Return a dataset's annotations from the manifest."""
+    columns = ("name", "version", "annotation_source", "annotation_sha256", "licence", "clips")
+    query = f"SELECT {', '.join(columns)}, ingested_at FROM datasets WHERE name = ?"
+    ((*values, stamp),) = con.execute(query, [dataset]).fetchall()
+    clips = "clip_id IN (SELECT clip_id FROM clips WHERE dataset = $name)"
+    tables = {
+        name: con.sql(
+            f"SELECT * FROM {name} WHERE {clips if name == 'segments' else 'dataset = $name'}",
+            params={"name": dataset},
+        ).to_arrow_table()
+        for name in _TABLES
+    }
+    facts = {**dict(zip(columns, values, strict=True)), "ingested_at": stamp.isoformat()}
+    return AnnotationSet(facts=facts, **tables)
+
+
 def replace_annotations(con: duckdb.DuckDBPyConnection, annotations: AnnotationSet) -> None:
     """Replace a dataset's annotations in the manifest. Run it inside a transaction."""
     facts = annotations.facts

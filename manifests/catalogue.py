@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 
 from avstore.manifests import schema
+from avstore.manifests.advice import index_command
 from avstore.manifests.columns import skip_pandas_import
 from avstore.manifests.lock import StoreBusyError, current_writer, writing
 from avstore.manifests.manifest_hash import (
@@ -23,7 +24,7 @@ from avstore.manifests.manifest_hash import (
     require_sound,
     sound_hash,
 )
-from avstore.manifests.store import Store, StoreError, sync_folder
+from avstore.manifests.store import Store, StoreError, remove, sync_folder
 
 # The writer needs no more than 2.5 GB for any store, and gets at most half of a small machine.
 _MEMORY_BYTES = 5 << 29
@@ -95,7 +96,7 @@ def _open_read(store: Store, unsafe: bool) -> duckdb.DuckDBPyConnection:
             )
         raise StoreError(
             f"no manifest at {store.manifest}; build one (make vggsound-shards), or rebuild it "
-            f"from the shards (avstore index --store {store.root})"
+            f"from the shards; run: {index_command(store)}"
         )
     con = _connect(store, store.manifest, read_only=True, unsafe=unsafe)
     if schema.schema_version(con) == schema.SCHEMA_VERSION:
@@ -121,8 +122,8 @@ def _connect(store: Store, path: Path, read_only: bool, unsafe: bool) -> duckdb.
                 "close it there"
             ) from error
         raise StoreError(
-            f"{store.manifest} cannot be opened ({message}); delete it and run "
-            f"avstore index --store {store.root}"
+            f"{store.manifest} cannot be opened ({message}); rebuild it; run: "
+            f"{index_command(store)}"
         ) from error
 
 
@@ -169,7 +170,7 @@ class Writer:
 
 def _drop_working_copy(store: Store) -> None:
     for path in (store.work, Path(f"{store.work}.wal")):
-        path.unlink(missing_ok=True)
+        remove(path)
     shutil.rmtree(f"{store.work}.tmp", ignore_errors=True)
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import shlex
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,10 +122,10 @@ def find_store(path: Path) -> Store:
                 f"{folder} has no manifest yet: it is being written by {writer}; try again in a "
                 "moment"
             )
-    raise StoreError(
-        f"no manifest.duckdb in {path} or above it; build one first (make vggsound-shards), "
-        "or rebuild it from the shards (avstore index --store STORE)"
-    )
+    hint = "build one first (make vggsound-shards)"
+    if any((here / name).is_dir() for name in ("ledger", "shards")):
+        hint = f"rebuild it from the shards; run: avstore index --store {shlex.quote(str(here))}"
+    raise StoreError(f"no manifest.duckdb in {path} or above it; {hint}")
 
 
 @contextmanager
@@ -170,6 +172,14 @@ def remove_temporaries(store: Store) -> int:
     for path in stale:
         path.unlink()
     return len(stale)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder in its place; nothing if there is neither."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def file_sha256(path: Path, read: Callable[[int], None] | None = None) -> str:

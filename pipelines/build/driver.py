@@ -3,7 +3,7 @@
 The driver is the only process that writes to the manifest.
 """
 
-import shlex
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,9 +12,11 @@ from typing import Any
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests import ledger
 from avstore.manifests.account import Account, check_accounts
+from avstore.manifests.advice import repair_command
 from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.ingest import refresh_status, transaction
 from avstore.manifests.lock import writing
+from avstore.manifests.path_text import path_text
 from avstore.manifests.sequence import numbers
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.build import annotations, planner
@@ -29,8 +31,10 @@ from avstore.pipelines.fetch.guards import FetchStopped
 from avstore.pipelines.fetch.open_source import open_source
 from avstore.pipelines.fetch.outcomes import record_outcomes
 from avstore.pipelines.fetch.requests import select_requests
+from avstore.pipelines.fetch.retry import pending_result
 from avstore.pipelines.fetch.source import FetchOptions, MachineError, MediaRequest, MediaSource
 
+_LOG = logging.getLogger("avstore")
 _SHARDS_PER_PAUSE = 8  # of fetching from a slow source, to extract what has arrived
 
 
@@ -48,6 +52,7 @@ class BuildOptions:
         wait_s: Seconds to wait for another writer; -1 waits for ever.
         limit: Request at most this many clips.
         fetch: Options of the source.
+        arguments: Words of the command without --store, with which `avstore` builds this again.
     """
 
     store: Path
@@ -59,6 +64,7 @@ class BuildOptions:
     wait_s: float = 0.0
     limit: int | None = None
     fetch: FetchOptions = field(default_factory=FetchOptions)
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,12 +128,13 @@ def build(
 
 def _config(recipe: Recipe, options: BuildOptions) -> dict[str, object]:
     return {
-        "source": options.source,
-        "annotations": [str(path) for path in options.annotations],
+        "source": path_text(options.source),
+        "annotations": [path_text(path) for path in options.annotations],
         "recipe": recipe.name,
         "fingerprint": recipe.fingerprint,
         "shard_clips": options.shard_clips,
         "limit": options.limit,
+        "arguments": [path_text(word) for word in options.arguments],
     }
 
 
@@ -174,6 +181,7 @@ class _Driver:
         bad_rows = self.ingest_annotations()
         self.begin_stage()
         annotations.register_streams(self.writer.con, self.store, self.spec)
+        self.request_lost_media()
         wanted = select_requests(
             self.writer.con, self.spec, source.rechecks, source.tool, self.options.limit
         )
@@ -192,10 +200,9 @@ class _Driver:
             file = self.store.root / path
             if not file.is_file() or file.stat().st_size != size:
                 problem = f"is not {size} bytes long" if file.is_file() else "is missing"
-                root = shlex.quote(str(self.store.root))
                 raise StoreError(
-                    f"{path} {problem}, but is in the manifest; run avstore verify --repair "
-                    f"--store {root}, then repeat this build"
+                    f"{path} {problem}, but is in the manifest; repair the store first; run: "
+                    f"{repair_command(self.store)}"
                 )
 
     def ingest_annotations(self) -> int:
@@ -292,6 +299,16 @@ class _Driver:
                 advance(1)
 
             return sum(1 for _ in run_shards(client, self.writer, jobs, on_clip))
+
+    def request_lost_media(self) -> None:
+        """Ask the source again for clips of planned shards whose file in the store is gone."""
+        con = self.writer.con
+        lost = planner.lost_media(con, self.store, self.spec.name)
+        rows = (pending_result(clip_id, f"{path} is gone") for clip_id, path in lost)
+        for _ in record_outcomes(con, self.store, self.log, self.run_id, rows, self.sequence):
+            pass
+        for clip_id, path in lost:
+            _LOG.warning("%s: %s is gone; the source is asked for it again", clip_id, path)
 
     def refuse_nothing_found(self, wanted: Sequence[MediaRequest]) -> None:
         """Raise StoreError if the source had none of the clips: the call is wrong then."""

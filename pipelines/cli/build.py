@@ -1,5 +1,6 @@
 """avstore build: turn annotation files and media into shards and a manifest."""
 
+import os
 import shlex
 from functools import partial
 from pathlib import Path
@@ -67,6 +68,7 @@ def run(
     out = console()
     files = _paths(annotations)
     _require_same_origin(dataset, source is None and not files, Store(store))
+    arguments = _arguments(dataset, source, files, recipe, shard_clips, limit, fetch_option)
     spec, source, files = _inputs(dataset, store, source, files, out)
     options = BuildOptions(
         store=store,
@@ -78,9 +80,36 @@ def run(
         wait_s=wait,
         limit=limit,
         fetch=parse_fetch_options(fetch_option or []),
+        arguments=arguments,
     )
     built = build(spec, load_recipe(recipe or spec.recipe), options, partial(bar, out))
     _print_result(spec, Store(store), built, out)
+
+
+def _arguments(
+    dataset: str,
+    source: str | None,
+    files: tuple[Path, ...],
+    recipe: str | None,
+    shard_clips: int | None,
+    limit: int | None,
+    fetch_option: list[str] | None,
+) -> tuple[str, ...]:
+    """Return the words of this command that decide its result, to be run from any folder."""
+    options = [
+        ("--source", source and _absolute(source)),
+        ("--annotations", ",".join(str(path.absolute()) for path in files)),
+        ("--recipe", recipe and _absolute(recipe)),
+        ("--shard-clips", shard_clips and str(shard_clips)),
+        ("--limit", limit and str(limit)),
+        *(("--fetch-option", option) for option in fetch_option or ()),
+    ]
+    return ("build", dataset, *(word for pair in options if pair[1] for word in map(str, pair)))
+
+
+def _absolute(name: str) -> str:
+    """Return a path that exists as an absolute one, and any other name as it is."""
+    return str(Path(name).absolute()) if os.path.exists(name) else name
 
 
 def _require_same_origin(dataset: str, embedded: bool, store: Store) -> None:

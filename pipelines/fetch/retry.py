@@ -63,7 +63,7 @@ def mark_for_retry(writer: Writer, store: Store, dataset: str, clip_ids: list[st
     """
     run = ledger.new_run(f"retry {dataset}", {"clips": len(clip_ids)})
     log = AttemptLog(store.root, run.run_id)
-    rows = (_pending_row(clip_id) for clip_id in clip_ids)
+    rows = (pending_result(clip_id, "marked for retry") for clip_id in clip_ids)
     try:
         for _ in record_outcomes(writer.con, store, log, run.run_id, rows):
             pass
@@ -73,12 +73,13 @@ def mark_for_retry(writer: Writer, store: Store, dataset: str, clip_ids: list[st
     writer.publish()
 
 
-def _pending_row(clip_id: str) -> FetchResult:
+def pending_result(clip_id: str, message: str) -> FetchResult:
+    """Return a result that makes a clip due at once and resets its count of attempts."""
     return FetchResult(
         clip_id=clip_id,
         status="pending",
         verdict=None,
-        message="marked for retry",
+        message=message,
         path=None,
         offset_s=0.0,
         started_at=ledger.now(),
