@@ -107,6 +107,27 @@ def _open_read(store: Store, unsafe: bool) -> duckdb.DuckDBPyConnection:
     return _connect(store, store.manifest, read_only=True, unsafe=unsafe)
 
 
+@contextmanager
+def reading(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the published manifest as `open_read` does, for queries of avstore's own.
+
+    Raises:
+        StoreError: It cannot be read; the message says how to rebuild it.
+    """
+    try:
+        with open_read(store) as con:
+            yield con
+    except duckdb.Error as error:
+        raise _unreadable(store, error) from error
+
+
+def _unreadable(store: Store, error: duckdb.Error) -> StoreError:
+    return StoreError(
+        f"{store.manifest} cannot be read ({str(error).splitlines()[0]}); rebuild it; run: "
+        f"{index_command(store)}"
+    )
+
+
 def _connect(store: Store, path: Path, read_only: bool, unsafe: bool) -> duckdb.DuckDBPyConnection:
     try:
         if not unsafe:
@@ -121,10 +142,7 @@ def _connect(store: Store, path: Path, read_only: bool, unsafe: bool) -> duckdb.
                 f"{store.manifest} is open for writing in another program ({message}); "
                 "close it there"
             ) from error
-        raise StoreError(
-            f"{store.manifest} cannot be opened ({message}); rebuild it; run: "
-            f"{index_command(store)}"
-        ) from error
+        raise _unreadable(store, error) from error
 
 
 class Writer:

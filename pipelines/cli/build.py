@@ -115,11 +115,11 @@ def _absolute(name: str) -> str:
 def _require_same_origin(dataset: str, embedded: bool, store: Store) -> None:
     """Refuse to replace the embedded sample by the dataset of its name, or the reverse."""
     from avstore.datasets.sample import SAMPLE
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
 
     if dataset != SAMPLE.name or not store.manifest.is_file():
         return
-    with open_read(store) as con:
+    with reading(store) as con:
         rows = con.execute("SELECT version FROM datasets WHERE name = ?", [dataset]).fetchall()
     names = {True: "the embedded sample", False: f"{dataset} itself"}
     for (version,) in rows:
@@ -207,11 +207,11 @@ def _sample(store: Path, out: Console) -> tuple[DatasetSpec, str, tuple[Path, ..
 def _print_result(spec: DatasetSpec, store: Store, built: "BuildResult", out: Console) -> None:
     """Write the report; print the summary and the next commands."""
     from avstore.datasets.sample import SAMPLE
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.pipelines.cli.summary import print_summary
     from avstore.pipelines.report.page import write_report
 
-    with open_read(store) as con:
+    with reading(store) as con:
         report = write_report(con, store, spec.name, built.stage)
         print_summary(con, store, spec, built, out)
     folder = shlex.quote(str(store.root))
