@@ -100,7 +100,8 @@ def to_row(result: FetchResult, run_id: str, seq: int, stage: str = "fetch") -> 
     row["error_class"] = row.pop("verdict")
     row["error_message"] = row.pop("message") or None
     row["path"] = None if result.path is None else path_text(result.path)
-    return valid_value({**row, "stage": stage, "run_id": run_id, "seq": seq})
+    recorded: dict[str, Any] = valid_value({**row, "stage": stage, "run_id": run_id, "seq": seq})
+    return recorded
 
 
 def recover_attempts(store: Path) -> int:

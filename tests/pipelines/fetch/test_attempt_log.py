@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avstore.manifests.ledger import now
+from avstore.manifests.path_text import text_path
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch import attempt_log
 from avstore.pipelines.fetch.attempt_log import AttemptLog, recover_attempts, to_row
@@ -137,3 +139,55 @@ def test_a_damaged_line_is_skipped_and_the_log_is_kept(tmp_path: Path) -> None:
     assert len(rows(tmp_path)) == 2
     (bad,) = (tmp_path / "ledger").glob("*.bad")
     assert bad.read_bytes() == lines[1]
+
+
+_JUNK = st.one_of(
+    st.binary(max_size=60),
+    st.sampled_from(
+        [
+            b"[]",
+            b"null",
+            b'"\\ud800"',
+            b"{}",
+            b'{"a":' * 2000,
+            b"\x00" * 30,
+            b'{"clip_id": 1, "started_at": "2026-01-01T00:00:00", "outcome": "stored"}',
+            b'{"clip_id": "a/b", "started_at": "9999-01-01T00:00:00", "outcome": "stored"}',
+            b'{"clip_id": "a/b", "started_at": "2026-01-01T00:00:00+01:00", "outcome": "stored"}',
+            b'{"clip_id": "a/b", "started_at": 3, "outcome": "stored"}',
+            b'{"clip_id": "a/b", "started_at": "2026-01-01T00:00:00", "outcome": "lost"}',
+            b'{"clip_id": "a/b", "started_at": "2026-01-01T00:00:00", "outcome": "stored", '
+            b'"bytes": 99999999999999999999}',
+        ]
+    ),
+).map(lambda line: line.replace(b"\n", b""))
+
+
+@settings(max_examples=60)
+@given(junk=st.lists(st.tuples(st.integers(0, 3), _JUNK), max_size=5))
+def test_a_log_of_any_bytes_is_folded_and_no_line_is_lost(tmp_path_factory, junk) -> None:
+    store = tmp_path_factory.mktemp("store")
+    log = AttemptLog(store, "run1")
+    for number in range(3):
+        log.append(make_row(number))
+    part = next((store / "ledger").iterdir())
+    lines = part.read_bytes().splitlines()
+    for place, line in junk:
+        lines.insert(place, line)
+    part.write_bytes(b"".join(line + b"\n" for line in lines))
+    recover_attempts(store)
+    assert [row["clip_id"] for row in rows(store)] == [f"vggsound/{n}" for n in range(3)]
+    bad = [x for path in (store / "ledger").glob("*.bad") for x in path.read_bytes().split(b"\n")]
+    assert sorted(filter(None, bad)) == sorted(line for _, line in junk if line)
+    assert recover_attempts(store) == 0
+
+
+def test_surrogates_and_nul_are_recorded_escaped(tmp_path: Path) -> None:
+    log = AttemptLog(tmp_path, "run1")
+    result = replace(make_result(1, "a\x00b \ud800"), path="/videos/caf\udce9/a\\xe9.mp4")
+    log.append(to_row(result, "run1", 1))
+    log.close()
+    (row,) = rows(tmp_path)
+    assert row["error_message"] == r"a\x00b \ud800"
+    assert row["path"] == r"/videos/caf\xe9/a\x5cxe9.mp4"
+    assert text_path(row["path"]) == result.path
