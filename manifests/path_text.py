@@ -86,7 +86,7 @@ def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
     return encoded.decode(error.encoding), error.end
 
 
-PRINT_ERRORS = "avstore.escape"
+PRINT_ERRORS = "escape-for-display"
 r"""Error handler of streams that print paths: `caf\xe9` instead of an exception."""
 
 codecs.register_error(PRINT_ERRORS, _escape_unencodable)
