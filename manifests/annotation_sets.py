@@ -12,7 +12,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avstore.manifests.columns import table_schema
+from avstore.manifests.columns import arrow_table, table_schema
+from avstore.manifests.path_text import valid_value
 from avstore.manifests.sealed import (
     CheckedFiles,
     DamagedFileError,
@@ -59,9 +60,9 @@ def clips_table(rows: list[dict[str, Any]]) -> pa.Table:
         rows: Rows with the columns of `clips`; `extra` is a mapping. They are changed in place.
     """
     for position, row in enumerate(rows):
-        row["extra"] = json.dumps(dict(row["extra"]), sort_keys=True)
+        row["extra"] = json.dumps(valid_value(dict(row["extra"])), sort_keys=True)
         row["position"] = position
-    return pa.Table.from_pylist(rows, schema=table_schema("clips"))
+    return arrow_table(rows, table_schema("clips"))
 
 
 def annotation_set(
@@ -94,7 +95,7 @@ def annotation_set(
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=table_schema(name))
+    return arrow_table(rows, table_schema(name))
 
 
 def save_annotations(store: Store, annotations: AnnotationSet) -> None:
@@ -125,6 +126,23 @@ def load_annotations(store: Store, checked: CheckedFiles) -> Iterator[Annotation
             yield AnnotationSet(
                 facts=facts, **{name: pq.read_table(path) for name, path in paths.items()}
             )
+
+
+def published_annotations(con: duckdb.DuckDBPyConnection, dataset: str) -> AnnotationSet:
+    """Return a dataset's annotations from the manifest."""
+    columns = ("name", "version", "annotation_source", "annotation_sha256", "licence", "clips")
+    query = f"SELECT {', '.join(columns)}, ingested_at FROM datasets WHERE name = ?"
+    ((*values, stamp),) = con.execute(query, [dataset]).fetchall()
+    clips = "clip_id IN (SELECT clip_id FROM clips WHERE dataset = $name)"
+    tables = {
+        name: con.sql(
+            f"SELECT * FROM {name} WHERE {clips if name == 'segments' else 'dataset = $name'}",
+            params={"name": dataset},
+        ).to_arrow_table()
+        for name in _TABLES
+    }
+    facts = {**dict(zip(columns, values, strict=True)), "ingested_at": stamp.isoformat()}
+    return AnnotationSet(facts=facts, **tables)
 
 
 def replace_annotations(con: duckdb.DuckDBPyConnection, annotations: AnnotationSet) -> None:

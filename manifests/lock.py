@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from avstore.manifests.store import Store, StoreError
+from avstore.manifests.store import Store, StoreError, remove
 
 
 class StoreBusyError(StoreError):
@@ -73,6 +73,9 @@ def writing(store: Store, wait_s: float = 0.0) -> Iterator[None]:
         StoreBusyError: Another writer still holds the lock; the message names it.
     """
     note = _note(store)
+    for path in (store.lock, note):
+        if path.is_dir():  # no lock of anybody: put there by mistake or by a damaged file system
+            remove(path)
     lock = FileLock(store.lock)
     try:
         lock.acquire(timeout=wait_s)

@@ -1,5 +1,6 @@
 """Move damaged shards away, so that the next build makes them again."""
 
+import itertools
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,16 +25,23 @@ def move_aside(store: Store, paths: Iterable[Path]) -> Path:
     folder = store.root / "damaged"
     for path in paths:
         if path.exists():
-            target = folder / path.relative_to(store.root)
+            target = _unused(folder / path.relative_to(store.root))
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, target)
     return folder
 
 
+def _unused(target: Path) -> Path:
+    """Return the path, with a number if an earlier repair moved a file there."""
+    numbered = (target.with_name(f"{target.name}.{n}") for n in itertools.count(1))
+    return next(path for path in itertools.chain([target], numbered) if not path.exists())
+
+
 def unusable_sidecars(store: Store, sidecars: Iterable[Path]) -> dict[Path, str]:
     """Return the sidecars that a manifest cannot be built from, with the reason.
 
-    The shard of such a sidecar is missing. A damaged sidecar is left out by the rebuild itself.
+    The shard of such a sidecar is missing or has another size. A damaged sidecar is left out by the
+    rebuild itself.
     """
     reasons = ((sidecar, _why(store, sidecar)) for sidecar in sidecars)
     return {sidecar: why for sidecar, why in reasons if why}
@@ -41,15 +49,28 @@ def unusable_sidecars(store: Store, sidecars: Iterable[Path]) -> dict[Path, str]
 
 def _why(store: Store, sidecar: Path) -> str | None:
     shard = store.root / shard_of(sidecar.relative_to(store.root))
-    if shard.is_file():
-        return None
     try:
         file = pq.ParquetFile(sidecar)
         if not file.metadata.num_rows:
             return None
+        if shard.is_file():
+            return _size(file, shard)
         # A shard without any usable clip has a sidecar and no tar.
         columns = file.schema_arrow.names
         empty = "stored" in columns and not any(file.read(columns=["stored"])["stored"].to_pylist())
         return None if empty else f"has no shard {shard.name} beside it"
     except (OSError, pa.ArrowException) as error:
         return f"cannot be read: {str(error).splitlines()[0]}"
+
+
+def _size(file: pq.ParquetFile, shard: Path) -> str | None:
+    """Return how the shard's size differs from the one in its sidecar; None if it does not."""
+    if "shard_bytes" in file.schema_arrow.names:
+        expected = file.read_row_group(0, columns=["shard_bytes"])["shard_bytes"][0].as_py()
+    else:
+        text = (file.metadata.metadata or {}).get(b"avstore.tar_bytes")
+        expected = int(text) if text else None
+    found = shard.stat().st_size
+    if expected is None or expected == found:
+        return None
+    return f"has {expected} bytes as its shard's size, {shard.name} has {found}"

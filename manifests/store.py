@@ -2,12 +2,16 @@
 
 import hashlib
 import os
+import shlex
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from avstore.manifests.path_text import valid_text
 
 
 class StoreError(Exception):
@@ -23,6 +27,15 @@ class Store:
     """
 
     root: Path
+
+    def __post_init__(self) -> None:
+        """Refuse a folder that DuckDB cannot open."""
+        path = os.path.abspath(self.root)
+        if valid_text(path) != path:
+            raise StoreError(
+                f"a store cannot be in {valid_text(path)}: the path is not UTF-8, which DuckDB "
+                "needs; choose another folder (STORE=DIR, or --store DIR)"
+            )
 
     @property
     def manifest(self) -> Path:
@@ -109,10 +122,10 @@ def find_store(path: Path) -> Store:
                 f"{folder} has no manifest yet: it is being written by {writer}; try again in a "
                 "moment"
             )
-    raise StoreError(
-        f"no manifest.duckdb in {path} or above it; build one first (make vggsound-shards), "
-        "or rebuild it from the shards (avstore index --store STORE)"
-    )
+    hint = "build one first (make vggsound-shards)"
+    if any((here / name).is_dir() for name in ("ledger", "shards")):
+        hint = f"rebuild it from the shards; run: avstore index --store {shlex.quote(str(here))}"
+    raise StoreError(f"no manifest.duckdb in {path} or above it; {hint}")
 
 
 @contextmanager
@@ -159,6 +172,14 @@ def remove_temporaries(store: Store) -> int:
     for path in stale:
         path.unlink()
     return len(stale)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder in its place; nothing if there is neither."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def file_sha256(path: Path, read: Callable[[int], None] | None = None) -> str:

@@ -2,7 +2,8 @@
 
 import tarfile
 import zlib
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from avstore.manifests import schema, tasks
 from avstore.manifests.catalogue import open_read
 from avstore.manifests.compare import compare_with_rebuild, reason_to_skip
 from avstore.manifests.inventory import all_files
+from avstore.manifests.lock import current_writer, killed_writer
 from avstore.manifests.problem import Problem
 from avstore.manifests.sealed import CheckedFiles, check_files
 from avstore.manifests.store import Store, file_sha256, shard_of, sidecar_of
@@ -104,7 +106,7 @@ def _problems(
         yield from _shard(con, store, row, checksums)
         if progress:
             progress(1)
-    yield from _companions(con, store, checksums, checked.damage)
+    yield from _companions(con, store, checksums)
 
 
 def _compare(
@@ -189,9 +191,10 @@ def _leftovers(
 
 
 def _column(paths: Iterable[Path], name: str) -> Iterator[str]:
-    """Yield the values of a text column of Parquet files."""
+    """Yield the values of a text column of the readable ones of Parquet files."""
     for path in paths:
-        yield from pq.read_table(path, columns=[name]).column(0).to_pylist()
+        with suppress(OSError, ValueError, pa.ArrowException):
+            yield from pq.read_table(path, columns=[name]).column(0).to_pylist()
 
 
 def _shard(
@@ -256,32 +259,24 @@ def _members(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> Iterator[
         yield Problem(name, f"has members that differ from its rows, for example {wrong[0][0]}")
 
 
-def _companions(
-    con: duckdb.DuckDBPyConnection, store: Store, checksums: bool, damage: Container[Path]
-) -> Iterator[Problem]:
+def _companions(con: duckdb.DuckDBPyConnection, store: Store, checksums: bool) -> Iterator[Problem]:
     """Yield every disagreement of companion shards. checksums: also read every value."""
-    yield from _unknown(con, store, damage)
+    yield from _unknown(con, store)
     names = con.execute("SELECT DISTINCT shard FROM feature_samples ORDER BY shard").fetchall()
     for (name,) in names:
         yield from _companion(con, store, name, checksums)
 
 
-def _unknown(
-    con: duckdb.DuckDBPyConnection, store: Store, damage: Container[Path]
-) -> Iterator[Problem]:
+def _unknown(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Problem]:
     """Yield companions whose sidecar is not in the manifest."""
     known = con.execute(
         "SELECT shard FROM feature_samples UNION SELECT shard FROM dropped"
     ).fetchall()
-    # A killed run leaves companions of features that it recorded; the next run ingests them.
-    features = set(con.execute("SELECT feature, left(fingerprint, 8) FROM features").fetchall())
-    if (recorded := store.ledger / "features.parquet").is_file() and recorded not in damage:
-        rows = pq.read_table(recorded, columns=["feature", "fingerprint"]).to_pylist()
-        features |= {(row["feature"], row["fingerprint"][:8]) for row in rows}
+    if current_writer(store) or killed_writer(store):
+        return  # the next run ingests what this one leaves
     for sidecar in store.feature_sidecars():
         shard = shard_of(sidecar.relative_to(store.root))
-        planned = tuple(sidecar.name.split(".")[1].rsplit("-", 1)) in features
-        if (shard,) not in known and not planned and _rows(sidecar):
+        if (shard,) not in known and _rows(sidecar):
             yield Problem(shard, "has a sidecar that is not in the manifest (avstore index)")
 
 
@@ -305,8 +300,9 @@ def _companion(
         "WHERE shard = ? ORDER BY position",
         [name],
     ).fetchall()
-    yield from verify_tar(store, name) if checksums else ()
-    yield from _companion_members(store, name, rows, checksums)
+    differing = list(_companion_members(store, name, rows, checksums))
+    yield from differing
+    yield from verify_tar(store, name) if checksums and not differing else ()
     yield from _base(con, name, [row[0] for row in rows])
 
 

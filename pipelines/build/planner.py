@@ -3,7 +3,7 @@
 A planned shard keeps its clips for ever. Clips that arrive later go into new shards.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from avstore.manifests import ledger
 from avstore.manifests.columns import table_schema
+from avstore.manifests.path_text import text_path
 from avstore.manifests.store import Store
 
 
@@ -38,8 +39,7 @@ FROM status e
 JOIN status f ON f.clip_id = e.clip_id AND f.stage = 'fetch' AND f.status = 'stored'
 JOIN clips c ON c.clip_id = e.clip_id AND c.dataset = $dataset
 WHERE e.stage = $stage
-  AND (e.status IN ('pending', 'retryable')
-       OR (e.status = 'rejected' AND e.updated_at < f.updated_at))
+  AND (e.status IN ('pending', 'retryable') OR (e.status = 'rejected' AND e.seq < f.seq))
   AND e.clip_id NOT IN (
       SELECT unnest(clip_ids) FROM plans WHERE dataset = $dataset AND stage = $stage AND NOT done)
 """
@@ -133,6 +133,32 @@ def plan_shard(
         "last_position": max(clips.values()),
     }
     return pa.Table.from_pylist([row], schema=table_schema("plans", without=("done",)))
+
+
+def planned_shard(
+    con: duckdb.DuckDBPyConnection, dataset: str, stage: str, split: str, clip_ids: Sequence[str]
+) -> str | None:
+    """Return the shard that was planned for exactly these clips and is not there, or None."""
+    row = con.execute(
+        "SELECT shard FROM plans WHERE NOT done AND dataset = ? AND stage = ? AND split = ? "
+        "AND clip_ids = ? ORDER BY shard LIMIT 1",
+        [dataset, stage, split, list(clip_ids)],
+    ).fetchone()
+    return str(row[0]) if row else None
+
+
+def lost_media(con: duckdb.DuckDBPyConnection, store: Store, dataset: str) -> list[tuple[str, str]]:
+    """Return (clip id, path) of clips of planned shards whose media the store has lost."""
+    rows = con.execute(
+        """
+        SELECT f.clip_id, f.path FROM last_fetch f
+        WHERE f.outcome = 'stored' AND NOT starts_with(f.path, '/') AND f.clip_id IN (
+            SELECT unnest(clip_ids) FROM plans WHERE dataset = ? AND NOT done)
+        ORDER BY f.clip_id
+        """,
+        [dataset],
+    ).fetchall()
+    return [row for row in rows if not (store.root / text_path(row[1])).is_file()]
 
 
 def record_plan(con: duckdb.DuckDBPyConnection, store: Store, run_id: str, plan: pa.Table) -> None:

@@ -3,11 +3,12 @@
 import duckdb
 
 from avstore.manifests import ledger
+from avstore.manifests.advice import repair_command
 from avstore.manifests.catalogue import Writer
 from avstore.manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
 from avstore.manifests.rebuild import not_dropped, rebuild
-from avstore.manifests.sealed import check_files
-from avstore.manifests.store import Store, remove_temporaries, shard_of, sidecar_of
+from avstore.manifests.sealed import DamagedFileError, check_files
+from avstore.manifests.store import Store, StoreError, remove_temporaries, shard_of, sidecar_of
 from avstore.pipelines.fetch.attempt_log import recover_attempts
 
 
@@ -19,7 +20,11 @@ def recover(writer: Writer, store: Store) -> None:
     remove_temporaries(store)
     recover_attempts(store.root)
     con = writer.con
-    if not store.manifest.is_file() or ledger.has_unapplied_drop(con, store):
+    try:
+        fresh = not store.manifest.is_file() or ledger.has_unapplied_drop(con, store)
+    except DamagedFileError as error:
+        raise StoreError(f"{error}; repair the store; run: {repair_command(store)}") from error
+    if fresh:
         rebuild(writer, store)
         return
     with transaction(con):

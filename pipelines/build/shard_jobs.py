@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from avstore.manifests.path_text import text_path
 from avstore.manifests.store import Store
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.build.planner import PlannedShard
@@ -88,6 +89,7 @@ def shard_job(
     planned: PlannedShard,
     recipe: Recipe,
     clip_seconds: float,
+    seq: int,
     alone: bool = False,
 ) -> ShardJob:
     """Return the job of a planned shard, from the manifest's rows.
@@ -99,16 +101,17 @@ def shard_job(
         planned: The shard and its clips.
         recipe: How clips are extracted.
         clip_seconds: Length of a clip that has no start and end.
+        seq: Number of this extraction (manifests/sequence.py).
         alone: Whether no other shard is built beside it.
     """
-    shard = ShardId(planned.path, dataset, recipe.name, recipe.fingerprint, planned.split)
+    shard = ShardId(planned.path, dataset, recipe.name, recipe.fingerprint, planned.split, seq)
     root = store.root.resolve()
     ids = list(planned.clip_ids)
     rows = con.execute(_CLIPS, {"ids": ids, "count": len(ids)}).fetchall()
     clips = []
     for clip_id, key, source_id, start_s, end_s, path, offset_s, fetched_at, extra in rows:
         span = end_s - start_s if start_s is not None and end_s is not None else clip_seconds
-        media = str(root / path)  # an absolute path stays as it is
+        media = str(root / text_path(path))  # an absolute path stays as it is
         seconds = min(span, recipe.duration_s)
         source = ClipSource(clip_id, key, media, offset_s or 0.0, seconds)
         facts = {"source_id": source_id, "start_s": start_s, "end_s": end_s}

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, BinaryIO
 
 from avstore.manifests.ledger import now
+from avstore.manifests.path_text import path_text
 from avstore.manifests.sidecar import write_sidecar
 from avstore.manifests.store import Store, committing, sidecar_of
 from avstore.pipelines.build.shard_tar import ShardTar
@@ -25,6 +26,7 @@ class ShardId:
         recipe: Name of the recipe.
         fingerprint: Fingerprint of the recipe, 64 hexadecimal digits.
         split: Split of the clips.
+        seq: Number of this extraction (manifests/sequence.py).
     """
 
     path: str
@@ -32,6 +34,7 @@ class ShardId:
     recipe: str
     fingerprint: str
     split: str
+    seq: int
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,9 @@ class ShardWriter:
             "verdict": extracted.verdict,
             "detail": extracted.detail or None,
             "extracted_at": now(),
+            "quality_seq": self._shard.seq,
         }
-        origin = {"path": path, "fetched_at": fetched_at, **media}
+        origin = {"path": path and path_text(path), "fetched_at": fetched_at, **media}
         row |= {f"media_{name}": value for name, value in origin.items()}
         row |= {f"quality_{name}": value for name, value in asdict(extracted.quality).items()}
         if extracted.members:

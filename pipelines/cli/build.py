@@ -1,5 +1,6 @@
 """avstore build: turn annotation files and media into shards and a manifest."""
 
+import os
 import shlex
 from functools import partial
 from pathlib import Path
@@ -67,6 +68,7 @@ def run(
     out = console()
     files = _paths(annotations)
     _require_same_origin(dataset, source is None and not files, Store(store))
+    arguments = _arguments(dataset, source, files, recipe, shard_clips, limit, fetch_option)
     spec, source, files = _inputs(dataset, store, source, files, out)
     options = BuildOptions(
         store=store,
@@ -78,19 +80,46 @@ def run(
         wait_s=wait,
         limit=limit,
         fetch=parse_fetch_options(fetch_option or []),
+        arguments=arguments,
     )
     built = build(spec, load_recipe(recipe or spec.recipe), options, partial(bar, out))
     _print_result(spec, Store(store), built, out)
 
 
+def _arguments(
+    dataset: str,
+    source: str | None,
+    files: tuple[Path, ...],
+    recipe: str | None,
+    shard_clips: int | None,
+    limit: int | None,
+    fetch_option: list[str] | None,
+) -> tuple[str, ...]:
+    """Return the words of this command that decide its result, to be run from any folder."""
+    options = [
+        ("--source", source and _absolute(source)),
+        ("--annotations", ",".join(str(path.absolute()) for path in files)),
+        ("--recipe", recipe and _absolute(recipe)),
+        ("--shard-clips", shard_clips and str(shard_clips)),
+        ("--limit", limit and str(limit)),
+        *(("--fetch-option", option) for option in fetch_option or ()),
+    ]
+    return ("build", dataset, *(word for pair in options if pair[1] for word in map(str, pair)))
+
+
+def _absolute(name: str) -> str:
+    """Return a path that exists as an absolute one, and any other name as it is."""
+    return str(Path(name).absolute()) if os.path.exists(name) else name
+
+
 def _require_same_origin(dataset: str, embedded: bool, store: Store) -> None:
     """Refuse to replace the embedded sample by the dataset of its name, or the reverse."""
     from avstore.datasets.sample import SAMPLE
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
 
     if dataset != SAMPLE.name or not store.manifest.is_file():
         return
-    with open_read(store) as con:
+    with reading(store) as con:
         rows = con.execute("SELECT version FROM datasets WHERE name = ?", [dataset]).fetchall()
     names = {True: "the embedded sample", False: f"{dataset} itself"}
     for (version,) in rows:
@@ -178,11 +207,11 @@ def _sample(store: Path, out: Console) -> tuple[DatasetSpec, str, tuple[Path, ..
 def _print_result(spec: DatasetSpec, store: Store, built: "BuildResult", out: Console) -> None:
     """Write the report; print the summary and the next commands."""
     from avstore.datasets.sample import SAMPLE
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.pipelines.cli.summary import print_summary
     from avstore.pipelines.report.page import write_report
 
-    with open_read(store) as con:
+    with reading(store) as con:
         report = write_report(con, store, spec.name, built.stage)
         print_summary(con, store, spec, built, out)
     folder = shlex.quote(str(store.root))

@@ -14,6 +14,8 @@ from avstore.datasets.spec import DatasetSpec
 from avstore.manifests import ledger
 from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.lock import writing
+from avstore.manifests.path_text import path_text
+from avstore.manifests.sequence import numbers
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.build import annotations, planner
 from avstore.pipelines.build.dispatch import commit
@@ -79,6 +81,7 @@ def import_items(
     wait_s: float = 0.0,
     shard_clips: int | None = None,
     on_item: Callable[[int], None] | None = None,
+    arguments: Sequence[str] = (),
 ) -> ImportResult:
     """Write every item that is a clip of the dataset into shards of the store.
 
@@ -94,13 +97,14 @@ def import_items(
         wait_s: Seconds to wait for another writer; -1 waits for ever.
         shard_clips: Clips per shard (default: the dataset's).
         on_item: Called with 1 for each item.
+        arguments: Words of the command without --store, with which `avstore` imports this again.
 
     Raises:
         StoreError: The store has no clip of the dataset and no annotation file is given.
         AnnotationError: The annotation files cannot be used.
     """
     store.root.mkdir(parents=True, exist_ok=True)
-    run = ledger.new_run(f"import {spec.name}", {"annotations": [str(path) for path in paths]})
+    run = ledger.new_run(f"import {spec.name}", _config(paths, arguments))
     with writing(store, wait_s), open_write(store) as writer:
         recover(writer, store)
         _annotate(writer.con, store, spec, paths)
@@ -115,6 +119,13 @@ def import_items(
             ledger.finish_run(writer.con, store, run, outcome)
             writer.publish()
     return result
+
+
+def _config(paths: Sequence[Path], arguments: Sequence[str]) -> dict[str, object]:
+    return {
+        "annotations": [path_text(path) for path in paths],
+        "arguments": [path_text(word) for word in arguments],
+    }
 
 
 def _annotate(
@@ -174,10 +185,13 @@ class _Importer:
         con, name = self.writer.con, self.spec.name
         members.sort(key=lambda member: member[0].position)
         positions = {clip.clip_id: clip.position for clip, _ in members}
-        plan = planner.plan_shard(con, self.store, name, group.stage, group.split, positions)
-        planner.record_plan(con, self.store, self.run_id, plan)
-        path = plan["shard"][0].as_py()
-        shard = ShardId(path, name, group.recipe, group.fingerprint, group.split)
+        path = planner.planned_shard(con, name, group.stage, group.split, list(positions))
+        if path is None:
+            plan = planner.plan_shard(con, self.store, name, group.stage, group.split, positions)
+            planner.record_plan(con, self.store, self.run_id, plan)
+            path = str(plan["shard"][0].as_py())
+        seq = next(numbers(con))
+        shard = ShardId(path, name, group.recipe, group.fingerprint, group.split, seq)
         with open_shard(self.store, shard) as writer:
             for clip, item in members:
                 media = item.metadata.get("media")
