@@ -16,6 +16,7 @@ import pytest
 from tests.media import make_clip
 from tests.pipelines.cli.test_build import avstore, shard_hashes
 
+pytestmark = pytest.mark.slow
 ODD = os.fsdecode(b"caf\xe9")
 KEYS = [f"-id_000000{n}_000030" for n in range(1)]
 
