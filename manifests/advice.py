@@ -8,12 +8,13 @@ import json
 import os
 import shlex
 from collections.abc import Iterable
-from typing import Any
-
-import duckdb
+from typing import TYPE_CHECKING, Any
 
 from avstore.manifests.path_text import text_path
 from avstore.manifests.store import Store
+
+if TYPE_CHECKING:
+    import duckdb
 
 _INCOMPLETE = """
 SELECT DISTINCT dataset, stage FROM plans WHERE NOT done
@@ -72,7 +73,7 @@ def repair_command(store: Store) -> str:
 
 
 def completing_commands(
-    con: duckdb.DuckDBPyConnection, store: Store, lost: Iterable[str] = ()
+    con: "duckdb.DuckDBPyConnection", store: Store, lost: Iterable[str] = ()
 ) -> list[str]:
     """Return the builds that write missing shards again, as the ledger's runs recorded them.
 
@@ -93,7 +94,7 @@ def _feature(shard: str) -> str:
     return name.partition(".")[2].rpartition("-")[0]
 
 
-def _build(con: duckdb.DuckDBPyConnection, store: Store, dataset: str, stage: str) -> str:
+def _build(con: "duckdb.DuckDBPyConnection", store: Store, dataset: str, stage: str) -> str:
     values = {"dataset": dataset, "fp8": stage.rpartition("-")[2]}
     rows = con.execute(_RUNS, values).fetchall()
     name, config = rows[0] if rows else ("", None)
@@ -111,7 +112,7 @@ def _build(con: duckdb.DuckDBPyConnection, store: Store, dataset: str, stage: st
     return command(*words, "--store", store.root)
 
 
-def _feature_build(con: duckdb.DuckDBPyConnection, store: Store, shard: str) -> str:
+def _feature_build(con: "duckdb.DuckDBPyConnection", store: Store, shard: str) -> str:
     feature, (_, dataset, stage, *_) = _feature(shard), shard.split("/")
     rows = con.execute(_FEATURE_RUNS, {"feature": feature, "dataset": dataset}).fetchall()
     facts: dict[str, Any] = json.loads(rows[0][0]) if rows else {}

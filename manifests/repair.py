@@ -68,7 +68,7 @@ def _size(file: pq.ParquetFile, shard: Path) -> str | None:
     if "shard_bytes" in file.schema_arrow.names:
         expected = file.read_row_group(0, columns=["shard_bytes"])["shard_bytes"][0].as_py()
     else:
-        text = (file.metadata.metadata or {}).get(b"avstore.tar_bytes")
+        text = (file.metadata.metadata or {}).get(b"avstore-tar-bytes")
         expected = int(text) if text else None
     found = shard.stat().st_size
     if expected is None or expected == found:

@@ -124,7 +124,7 @@ def verify_tar(store: Store, name: str) -> Iterator[Problem]:
         facts = pq.read_metadata(store.root / sidecar_of(name)).metadata or {}
     except (OSError, ValueError, pa.ArrowException):
         return  # is reported as a damaged or missing sidecar
-    expected, path = facts.get(b"avstore.tar_sha256"), store.root / name
+    expected, path = facts.get(b"avstore-tar-sha256"), store.root / name
     if expected and (found := file_sha256(path)) != expected.decode():
         yield Problem(name, _differs(found, expected.decode(), "its sidecar"))
 

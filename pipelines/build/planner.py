@@ -44,6 +44,17 @@ WHERE e.stage = $stage
       SELECT unnest(clip_ids) FROM plans WHERE dataset = $dataset AND stage = $stage AND NOT done)
 """
 
+# The next shard number of each split. A lost plan file must not free the numbers of its shards.
+_NEXT_NUMBERS = r"""
+SELECT part.split, max(part.number::INTEGER) + 1 AS number
+FROM (SELECT regexp_extract(shard, '/([^/.]+)-(\d+)\.tar$', ['split', 'number']) AS part
+      FROM (SELECT shard FROM plans UNION ALL SELECT path FROM shards
+            UNION ALL SELECT shard FROM dropped)
+      WHERE starts_with(shard, $folder))
+WHERE part.number <> ''
+GROUP BY 1
+"""
+
 
 def plan_new(
     con: duckdb.DuckDBPyConnection,
@@ -71,15 +82,13 @@ def plan_new(
             SELECT clip_id, split, position,
                    (row_number() OVER (PARTITION BY split ORDER BY position) - 1) // $size AS chunk
             FROM unplanned),
-        next AS (
-            SELECT split, max(number) + 1 AS number
-            FROM plans WHERE dataset = $dataset AND stage = $stage GROUP BY split),
+        next AS ({_NEXT_NUMBERS}),
         chunks AS (
             SELECT split, chunk, list(clip_id ORDER BY position) AS clip_ids,
                    min(position) AS first_position, max(position) AS last_position
             FROM numbered GROUP BY split, chunk
             HAVING NOT $whole_only OR count(*) = $size)
-        SELECT 'shards/' || $dataset || '/' || $stage || '/' || c.split || '-'
+        SELECT $folder || c.split || '-'
                    || lpad((c.chunk + coalesce(n.number, 0))::VARCHAR, 6, '0') || '.tar' AS shard,
                $dataset AS dataset, $stage AS stage, c.split AS split,
                (c.chunk + coalesce(n.number, 0))::INTEGER AS number, c.clip_ids,
@@ -92,6 +101,7 @@ def plan_new(
             "stage": stage,
             "size": shard_clips,
             "whole_only": whole_only,
+            "folder": _folder(dataset, stage),
         },
     ).to_arrow_table()
 
@@ -117,11 +127,9 @@ def plan_shard(
     Returns:
         One row of the manifest table `plans` without `done`.
     """
-    ((number,),) = con.execute(
-        "SELECT coalesce(max(number) + 1, 0) FROM plans "
-        "WHERE dataset = ? AND stage = ? AND split = ?",
-        [dataset, stage, split],
-    ).fetchall()
+    folder = _folder(dataset, stage)
+    numbers = dict(con.execute(_NEXT_NUMBERS, {"folder": folder}).fetchall())
+    number = numbers.get(split, 0)
     row = {
         "shard": store.shard(dataset, stage, split, number),
         "dataset": dataset,
@@ -159,6 +167,11 @@ def lost_media(con: duckdb.DuckDBPyConnection, store: Store, dataset: str) -> li
         [dataset],
     ).fetchall()
     return [row for row in rows if not (store.root / text_path(row[1])).is_file()]
+
+
+def _folder(dataset: str, stage: str) -> str:
+    """Return the beginning of the paths of a stage's shards."""
+    return f"shards/{dataset}/{stage}/"
 
 
 def record_plan(con: duckdb.DuckDBPyConnection, store: Store, run_id: str, plan: pa.Table) -> None:
