@@ -8,11 +8,14 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from avstore.manifests.columns import table_schema
-from avstore.manifests.store import Store, committing
+from avstore.manifests.names import check_name, check_rows, is_name
+from avstore.manifests.store import Store, StoreError, committing
 
+_NAMES = {"dataset": "dataset", "key": "key", "split": "split", "clip_id": "clip_id"}
 _TABLES = ("clips", "labels", "segments", "annotation_errors")
 
 
@@ -33,6 +36,17 @@ class AnnotationSet:
     labels: pa.Table
     segments: pa.Table
     annotation_errors: pa.Table
+
+    def __post_init__(self) -> None:
+        """Check the names that become paths; StoreError if one is invalid."""
+        where = f"annotations of {self.facts['name']!r}"
+        check_name("dataset", self.facts["name"], where)
+        check_rows(self.clips, _NAMES, where)
+        clips = self.clips
+        ids = pc.binary_join_element_wise(clips["dataset"], clips["key"], "/")
+        own = pc.equal(clips["dataset"], self.facts["name"])
+        if not pc.all(pc.and_(pc.equal(ids, clips["clip_id"]), own), min_count=0).as_py():
+            raise StoreError(f"{where}: a clip's id is not its dataset and key")
 
 
 def _facts_path(store: Store, dataset: str) -> Path:
@@ -103,8 +117,27 @@ def load_annotations(store: Store) -> list[AnnotationSet]:
     return [_load(path) for path in sorted(store.ledger.glob("annotations/*/facts.json"))]
 
 
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return the facts of the annotations in the ledger.
+
+    Raises:
+        StoreError: They cannot be read, or name another folder.
+    """
+    advice = f"remove the folder {path.parent} and run the build with the annotation files again"
+    try:
+        facts = json.loads(path.read_text())
+        facts["clips"], datetime.fromisoformat(facts["ingested_at"])
+        missing = {"version", "annotation_source", "licence"} - facts.keys()
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise StoreError(f"{path} is not a record of annotations ({error}); {advice}") from error
+    sha256 = facts.get("annotation_sha256")
+    if missing or facts.get("name") != path.parent.name or not is_name("sha256", sha256):
+        raise StoreError(f"{path} does not belong to the annotations beside it; {advice}")
+    return dict(facts)
+
+
 def _load(facts_path: Path) -> AnnotationSet:
-    facts = json.loads(facts_path.read_text())
+    facts = read_facts(facts_path)
     folder = _folder(facts_path, facts)
     tables = {name: pq.read_table(folder / f"{name}.parquet") for name in _TABLES}
     return AnnotationSet(facts=facts, **tables)

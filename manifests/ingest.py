@@ -8,6 +8,7 @@ import duckdb
 
 from avstore.manifests import status
 from avstore.manifests.sidecar import SIDECAR_COLUMNS
+from avstore.manifests.sidecar_check import refuse_misnamed
 from avstore.manifests.status import refresh_status
 
 __all__ = ["commit_shards", "ingest_features", "ingest_sidecars", "refresh_status", "transaction"]
@@ -42,6 +43,7 @@ def ingest_sidecars(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) ->
     """
     if not sidecars:
         return
+    refuse_misnamed(con, sidecars)
     con.execute("SET VARIABLE sidecars = ?", [[str(path) for path in sidecars]])
     source = "read_parquet(getvariable('sidecars'))"
     _insert_shards(con, source)
@@ -94,6 +96,7 @@ def commit_shards(
     """
     if not sidecars:
         return
+    refuse_misnamed(con, sidecars)
     with transaction(con):
         con.execute(
             "CREATE OR REPLACE TEMP TABLE incoming AS SELECT * FROM read_parquet(?)",
@@ -164,6 +167,7 @@ def ingest_features(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) ->
     """
     if not sidecars:
         return
+    refuse_misnamed(con, sidecars)
     paths = [str(path) for path in sidecars]
     con.execute("SET VARIABLE sidecars = ?", [paths])
     source = "read_parquet(getvariable('sidecars'), union_by_name = true)"

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avstore.manifests.columns import table_schema
+from avstore.manifests.names import check_rows
 from avstore.manifests.redact import redact, redact_values
 from avstore.manifests.store import Store, committing
 
@@ -200,6 +201,8 @@ def _insert_plans(con: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None
         "INSERT INTO ledger_plans BY NAME SELECT * FROM read_parquet(?, union_by_name = true)",
         [[str(path) for path in paths]],
     )
+    names = con.sql("SELECT DISTINCT shard FROM ledger_plans").to_arrow_table()
+    check_rows(names, {"shard": "shard"}, "ledger, plans")
     con.execute(
         "INSERT INTO plans BY NAME SELECT DISTINCT ON (shard) *, "
         "shard IN (SELECT shard FROM dropped) AS done FROM ledger_plans "

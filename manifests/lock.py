@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from avstore.manifests.store import Store, StoreError
+from avstore.manifests.store import Store, StoreError, refuse_links
 
 
 class StoreBusyError(StoreError):
@@ -38,7 +38,9 @@ def writing(store: Store, wait_s: float = 0.0) -> Iterator[None]:
 
     Raises:
         StoreBusyError: Another writer still holds the lock; the message names it.
+        StoreError: A folder of the store is a link that leads out of it.
     """
+    refuse_links(store)
     note = store.lock.with_suffix(".holder")
     lock = FileLock(store.lock)
     try:
@@ -55,7 +57,9 @@ def writing(store: Store, wait_s: float = 0.0) -> Iterator[None]:
             "command": " ".join(Path(word).name for word in sys.argv[:3]),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        note.write_text(json.dumps(facts))
+        note.unlink(missing_ok=True)  # it may be a link to another file
+        with note.open("x") as file:
+            file.write(json.dumps(facts))
         yield
     finally:
         note.unlink(missing_ok=True)

@@ -4,9 +4,12 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from avstore.manifests.names import is_name
+from avstore.manifests.sidecar_check import misnamed, wrong_columns
 from avstore.manifests.store import Store, shard_of, sidecar_of
 
 
@@ -17,8 +20,10 @@ def set_aside(store: Store, shards: Iterable[str]) -> Path:
     """
     folder = store.root / "damaged"
     for shard in shards:
+        if not is_name("shard", shard):
+            continue  # of a manifest that names other files; the rebuild leaves it out
         for name in (sidecar_of(shard), shard):
-            if (store.root / name).exists():
+            if os.path.lexists(store.root / name):
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(store.root / name, target)
@@ -28,16 +33,24 @@ def set_aside(store: Store, shards: Iterable[str]) -> Path:
 def unusable_sidecars(store: Store, sidecars: Iterable[Path]) -> dict[Path, str]:
     """Return the sidecars that a manifest cannot be built from, with the reason.
 
-    Such a sidecar is unreadable, or its shard is missing.
+    Such a sidecar is unreadable or names other files, or its shard is missing.
     """
-    reasons = ((sidecar, _why(store, sidecar)) for sidecar in sidecars)
-    return {sidecar: why for sidecar, why in reasons if why}
+    reasons = {sidecar: _why(store, sidecar) for sidecar in sidecars}
+    with duckdb.connect() as con:
+        names = misnamed(con, [sidecar for sidecar, why in reasons.items() if not why])
+    return {sidecar: why for sidecar, why in (reasons | names).items() if why}
 
 
 def _why(store: Store, sidecar: Path) -> str | None:
     shard = store.root / shard_of(sidecar.relative_to(store.root))
+    if linked := next((p for p in (sidecar, shard) if store.leads_out(p)), None):
+        return f"cannot be used: {linked.name} is a link that leads out of the store"
+    if not sidecar.is_file():
+        return "is not a file"
     try:
         file = pq.ParquetFile(sidecar)
+        if wrong := wrong_columns(sidecar, file):
+            return wrong
         if shard.is_file() or not file.metadata.num_rows:
             return None
         # A shard without any usable clip has a sidecar and no tar.

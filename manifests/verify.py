@@ -11,7 +11,8 @@ import duckdb
 import pyarrow.parquet as pq
 
 from avstore.manifests import schema, tasks
-from avstore.manifests.store import Store, file_sha256, shard_of, sidecar_of
+from avstore.manifests.names import is_name
+from avstore.manifests.store import FOLLOW_LINKS, Store, file_sha256, shard_of, sidecar_of
 
 # Members of a companion: offset, size and CRC-32 (None: not read) by name.
 _Places = dict[str, tuple[int, int, int | None]]
@@ -44,6 +45,8 @@ def verify(
         checksums: Also read every shard and check its sha256, or the CRC-32 of its features.
         progress: Called with 1 after each base shard.
     """
+    for path in store.linked_folders():
+        yield Problem(str(path.relative_to(store.root)), _LINK)
     yield from _definitions(con)
     yield from _accounts(con)
     yield from _leftovers(con, store)
@@ -55,6 +58,9 @@ def verify(
             progress(1)
     yield from _companions(con, store, checksums)
 
+
+_LINK = f"is a link that leads out of the store and is not read ({FOLLOW_LINKS}=1 reads it)"
+_NO_SHARD = "is in the manifest but is not the name of a shard (avstore index)"
 
 # Views that a manifest without task streams lacks if an older version wrote it.
 _OPTIONAL = {f"view {x}" for x in ("task_clips", "stored_clips", "shared_sources", "leaking_clips")}
@@ -108,6 +114,8 @@ def _leftovers(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Problem
     known |= {row[0] for row in con.execute("SELECT shard FROM plans").fetchall()}
     known |= set(_column(store.ledger.glob("plans-*.parquet"), "shard"))
     for sidecar in store.sidecars():
+        if store.leads_out(sidecar):
+            continue  # `verify` or `_shard` reports it
         shard = shard_of(sidecar.relative_to(store.root))
         if shard not in known:
             yield Problem(shard, "has a sidecar that is not in the manifest (avstore index)")
@@ -127,6 +135,9 @@ def _shard(
     con: duckdb.DuckDBPyConnection, store: Store, row: tuple[str, int, str, int], checksums: bool
 ) -> Iterator[Problem]:
     name, size, sha256, clips = row
+    if wrong := _unreadable(store, name):
+        yield wrong
+        return
     path, sidecar = store.root / name, store.root / sidecar_of(name)
     if not path.is_file():
         yield Problem(name, "is in the manifest but not on disk")
@@ -142,6 +153,16 @@ def _shard(
     else:
         yield from _sidecar(con, name, sidecar, clips)
     yield from _members(con, name, path)
+
+
+def _unreadable(store: Store, name: str) -> Problem | None:
+    """Return why the files of a shard in the manifest are not read, or None."""
+    if not is_name("shard", name):
+        return Problem(name, _NO_SHARD)
+    for file in (name, sidecar_of(name)):
+        if store.leads_out(store.root / file):
+            return Problem(name, f"{Path(file).name} {_LINK}")
+    return None
 
 
 def _sidecar(
@@ -167,7 +188,7 @@ def _sidecar(
 def _members(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> Iterator[Problem]:
     """Compare the tar's members with the names, offsets and sizes of the rows."""
     try:
-        with tarfile.open(path) as tar:
+        with tarfile.open(path, "r:") as tar:
             found = {m.name: (m.offset_data, m.size) for m in tar}
     except tarfile.TarError as error:
         yield Problem(name, f"is not a readable tar: {error}")
@@ -177,8 +198,8 @@ def _members(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> Iterator[
     ).fetchall()
     expected = {}
     for clip_id, members, offsets, sizes in rows:
-        key = clip_id.split("/", 1)[1]
-        for suffix, offset, size in zip(members.split(" "), offsets, sizes, strict=True):
+        key = clip_id.partition("/")[2]
+        for suffix, offset, size in zip(members.split(" "), offsets, sizes, strict=False):
             expected[f"{key}.{suffix}"] = (offset, size)
     if found != expected:
         wrong = sorted(set(found.items()) ^ set(expected.items()))[:1]
@@ -201,6 +222,8 @@ def _unknown(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Problem]:
         "SELECT shard FROM feature_samples UNION SELECT shard FROM dropped"
     ).fetchall()
     for sidecar in store.feature_sidecars():
+        if store.leads_out(sidecar):
+            continue
         shard = shard_of(sidecar.relative_to(store.root))
         if (shard,) not in known and pq.read_metadata(sidecar).num_rows:
             yield Problem(shard, "has a sidecar that is not in the manifest (avstore index)")
@@ -209,6 +232,9 @@ def _unknown(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Problem]:
 def _companion(
     con: duckdb.DuckDBPyConnection, store: Store, name: str, checksums: bool
 ) -> Iterator[Problem]:
+    if wrong := _unreadable(store, name):
+        yield wrong
+        return
     if not (store.root / name).is_file():
         yield Problem(name, "is in the manifest but not on disk")
         return
@@ -228,11 +254,11 @@ def _companion_members(
 ) -> Iterator[Problem]:
     """Compare the tar's members with the names, offsets, sizes and checksums of the rows."""
     expected: _Places = {
-        f"{clip_id.split('/', 1)[1]}.{feature}.npy": (offset, size, crc32 if checksums else None)
+        f"{clip_id.partition('/')[2]}.{feature}.npy": (offset, size, crc32 if checksums else None)
         for clip_id, feature, offset, size, crc32 in rows
     }
     try:
-        with tarfile.open(store.root / name) as tar:
+        with tarfile.open(store.root / name, "r:") as tar:
             found: _Places = {
                 m.name: (m.offset_data, m.size, _crc32(tar, m) if checksums else None) for m in tar
             }

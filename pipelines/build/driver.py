@@ -15,6 +15,7 @@ from avstore.manifests.account import Account, check_accounts
 from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.ingest import refresh_status, transaction
 from avstore.manifests.lock import writing
+from avstore.manifests.names import shard_file
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.build import annotations, planner
 from avstore.pipelines.build.cluster import Progress, connect, no_progress
@@ -183,7 +184,7 @@ class _Driver:
             "SELECT path, bytes FROM shards WHERE dataset = ? ORDER BY path", [self.spec.name]
         ).fetchall()
         for path, size in rows:
-            file = self.store.root / path
+            file = shard_file(self.store, path)
             if not file.is_file() or file.stat().st_size != size:
                 problem = f"is not {size} bytes long" if file.is_file() else "is missing"
                 root = shlex.quote(str(self.store.root))

@@ -3,6 +3,7 @@
 A planned shard keeps its clips for ever. Clips that arrive later go into new shards.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from avstore.manifests import ledger
 from avstore.manifests.columns import table_schema
+from avstore.manifests.names import shard_file
 from avstore.manifests.store import Store
 
 
@@ -43,6 +45,13 @@ WHERE e.stage = $stage
 """
 
 
+# Numbers of shards in the manifest: a ledger that lost its plans must not reuse them.
+_COMMITTED = """
+SELECT split, regexp_extract(path, '-([0-9]+)[.]tar$', 1)::INTEGER AS number
+FROM shards WHERE starts_with(path, 'shards/' || $dataset || '/' || $stage || '/')
+"""
+
+
 def plan_new(
     con: duckdb.DuckDBPyConnection,
     dataset: str,
@@ -70,8 +79,9 @@ def plan_new(
                    (row_number() OVER (PARTITION BY split ORDER BY position) - 1) // $size AS chunk
             FROM unplanned),
         next AS (
-            SELECT split, max(number) + 1 AS number
-            FROM plans WHERE dataset = $dataset AND stage = $stage GROUP BY split),
+            SELECT split, max(number) + 1 AS number FROM (
+                SELECT split, number FROM plans WHERE dataset = $dataset AND stage = $stage
+                UNION ALL {_COMMITTED}) GROUP BY split),
         chunks AS (
             SELECT split, chunk, list(clip_id ORDER BY position) AS clip_ids,
                    min(position) AS first_position, max(position) AS last_position
@@ -102,7 +112,7 @@ def plan_shard(
     split: str,
     clips: Mapping[str, int],
 ) -> pa.Table:
-    """Plan one shard of given clips, with the next number of its split.
+    """Plan one shard of given clips, with the next number of its split that no file has.
 
     Args:
         con: The manifest.
@@ -116,10 +126,12 @@ def plan_shard(
         One row of the manifest table `plans` without `done`.
     """
     ((number,),) = con.execute(
-        "SELECT coalesce(max(number) + 1, 0) FROM plans "
-        "WHERE dataset = ? AND stage = ? AND split = ?",
-        [dataset, stage, split],
+        "SELECT coalesce(max(number) + 1, 0) FROM ("
+        "SELECT number FROM plans WHERE dataset = $dataset AND stage = $stage AND split = $split "
+        f"UNION ALL SELECT number FROM ({_COMMITTED}) WHERE split = $split)",
+        {"dataset": dataset, "stage": stage, "split": split},
     ).fetchall()
+    number = max(number, _next_on_disk(store, dataset, stage, split))
     row = {
         "shard": store.shard(dataset, stage, split, number),
         "dataset": dataset,
@@ -131,6 +143,13 @@ def plan_shard(
         "last_position": max(clips.values()),
     }
     return pa.Table.from_pylist([row], schema=table_schema("plans", without=("done",)))
+
+
+def _next_on_disk(store: Store, dataset: str, stage: str, split: str) -> int:
+    """Return a number above those of all files, companions included, that a shard may replace."""
+    first = shard_file(store, store.shard(dataset, stage, split, 0))
+    found = (re.match(rf"{re.escape(split)}-([0-9]+)\.", p.name) for p in first.parent.glob("*.*"))
+    return max((int(match[1]) + 1 for match in found if match), default=0)
 
 
 def record_plan(con: duckdb.DuckDBPyConnection, store: Store, run_id: str, plan: pa.Table) -> None:

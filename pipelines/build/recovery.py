@@ -5,8 +5,9 @@ import duckdb
 from avstore.manifests import ledger
 from avstore.manifests.catalogue import Writer
 from avstore.manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
+from avstore.manifests.names import sidecar_file
 from avstore.manifests.rebuild import not_dropped, rebuild
-from avstore.manifests.store import Store, remove_temporaries, shard_of, sidecar_of
+from avstore.manifests.store import Store, remove_temporaries, shard_of
 from avstore.pipelines.fetch.attempt_log import recover_attempts
 
 
@@ -25,8 +26,8 @@ def recover(writer: Writer, store: Store) -> None:
         if ledger.load_new_files(con, store):
             refresh_status(con)
     planned = con.execute("SELECT shard FROM plans WHERE NOT done ORDER BY shard").fetchall()
-    sidecars = [store.root / sidecar_of(shard) for (shard,) in planned]
-    commit_shards(con, [path for path in sidecars if path.is_file()])
+    sidecars = [sidecar_file(store, shard) for (shard,) in planned]
+    commit_shards(con, [path for path in sidecars if path.is_file() and not store.leads_out(path)])
     _ingest_companions(con, store)
 
 
@@ -36,7 +37,7 @@ def _ingest_companions(con: duckdb.DuckDBPyConnection, store: Store) -> None:
     new = [
         path
         for path in not_dropped(con, store, store.feature_sidecars())
-        if shard_of(path.relative_to(store.root)) not in known
+        if shard_of(path.relative_to(store.root)) not in known and not store.leads_out(path)
     ]
     with transaction(con):
         ingest_features(con, new)

@@ -13,6 +13,7 @@ import soxr
 from numpy.typing import NDArray
 
 from avstore.manifests.members import read_members
+from avstore.manifests.npy import load_npy
 from avstore.manifests.shard_reader import ByteRange, Reader, ReadError
 from avstore.manifests.store import StoreError
 
@@ -95,8 +96,10 @@ class StoredClip:
         """
         if "fbank.npy" not in self.ranges:
             raise self._lacks("fbank")
-        content = io.BytesIO(self._read("fbank.npy"))
-        return np.asarray(np.load(content, allow_pickle=False), np.float32)
+        try:
+            return np.asarray(load_npy(self._read("fbank.npy")), np.float32)
+        except ValueError as error:
+            raise StoreError(f"fbank.npy of {self.clip_id}: {error}") from error
 
     def source_sha256(self) -> str:
         """Return the sha256 of the members read so far, in the shard's order, labels and text."""

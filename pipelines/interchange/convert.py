@@ -7,6 +7,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from avstore.manifests.npy import load_npy
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract import quality as signals
 from avstore.pipelines.extract.audio import encode_flac
@@ -84,7 +85,7 @@ def _problem(item: ForeignItem) -> tuple[Verdict, str] | None:
 def _flag(item: ForeignItem, quality: Quality, limits: QualityLimits) -> tuple[Verdict | None, str]:
     """Return the verdict of a stored clip and its detail."""
     stated = item.metadata.get("verdict")
-    if stated in set(Verdict):
+    if isinstance(stated, str) and stated in set(Verdict):
         return Verdict(stated), "as its json says"
     silent = quality.silent_fraction or 0.0
     if silent >= limits.silent_fraction:
@@ -115,8 +116,8 @@ def _fbank(content: bytes | None, samples: NDArray[np.int16]) -> tuple[bytes, in
     """Return the filter bank as npy and its frame count; `content` if it has the store's format."""
     if content is not None:
         try:
-            array = np.load(io.BytesIO(content), allow_pickle=False)
-        except (ValueError, EOFError, OSError):
+            array = load_npy(content)
+        except ValueError:
             array = None
         if array is not None and array.dtype == np.float16 and array.ndim == 2:
             return content, len(array)
@@ -127,6 +128,7 @@ def _fbank(content: bytes | None, samples: NDArray[np.int16]) -> tuple[bytes, in
 
 
 def _frame_times(stated: Any, count: int, seconds: float) -> tuple[float, ...]:
-    if isinstance(stated, list) and len(stated) == count:
+    numbers = isinstance(stated, list) and all(isinstance(t, int | float) for t in stated)
+    if numbers and len(stated) == count and all(0 <= time < _MAX_SECONDS for time in stated):
         return tuple(float(time) for time in stated)
     return tuple(i * seconds / count for i in range(count))
