@@ -10,9 +10,11 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from avstore.manifests.columns import arrow_table, table_schema
+from avstore.manifests.names import check_name, check_rows, is_name
 from avstore.manifests.path_text import valid_value
 from avstore.manifests.sealed import (
     CheckedFiles,
@@ -21,8 +23,9 @@ from avstore.manifests.sealed import (
     read_json,
     write_parquet,
 )
-from avstore.manifests.store import Store, committing
+from avstore.manifests.store import Store, StoreError, committing
 
+_NAMES = {"dataset": "dataset", "key": "key", "split": "split", "clip_id": "clip_id"}
 _TABLES = ("clips", "labels", "segments", "annotation_errors")
 
 
@@ -43,6 +46,17 @@ class AnnotationSet:
     labels: pa.Table
     segments: pa.Table
     annotation_errors: pa.Table
+
+    def __post_init__(self) -> None:
+        """Check the names that become paths; StoreError if one is invalid."""
+        where = f"annotations of {self.facts['name']!r}"
+        check_name("dataset", self.facts["name"], where)
+        check_rows(self.clips, _NAMES, where)
+        clips = self.clips
+        ids = pc.binary_join_element_wise(clips["dataset"], clips["key"], "/")
+        own = pc.equal(clips["dataset"], self.facts["name"])
+        if not pc.all(pc.and_(pc.equal(ids, clips["clip_id"]), own), min_count=0).as_py():
+            raise StoreError(f"{where}: a clip's id is not its dataset and key")
 
 
 def _facts_path(store: Store, dataset: str) -> Path:
@@ -120,7 +134,7 @@ def annotation_files(store: Store) -> Iterator[Path]:
 def load_annotations(store: Store, checked: CheckedFiles) -> Iterator[AnnotationSet]:
     """Yield the annotations of all datasets in the ledger whose files are sound."""
     for facts_path in checked.sound(sorted(store.ledger.glob("annotations/*/facts.json"))):
-        facts = read_json(facts_path)
+        facts = read_facts(facts_path)
         paths = {name: _folder(facts_path, facts) / f"{name}.parquet" for name in _TABLES}
         if len(checked.sound(paths.values())) == len(paths):
             yield AnnotationSet(
@@ -143,6 +157,25 @@ def published_annotations(con: duckdb.DuckDBPyConnection, dataset: str) -> Annot
     }
     facts = {**dict(zip(columns, values, strict=True)), "ingested_at": stamp.isoformat()}
     return AnnotationSet(facts=facts, **tables)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return the facts of the annotations in the ledger.
+
+    Raises:
+        StoreError: They are damaged, are no such facts, or name another folder.
+    """
+    advice = f"remove the folder {path.parent} and run the build with the annotation files again"
+    try:
+        facts = read_json(path)
+        facts["clips"], datetime.fromisoformat(facts["ingested_at"])
+        missing = {"version", "annotation_source", "licence"} - facts.keys()
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise StoreError(f"{path} is not a record of annotations ({error}); {advice}") from error
+    sha256 = facts.get("annotation_sha256")
+    if missing or facts.get("name") != path.parent.name or not is_name("sha256", sha256):
+        raise StoreError(f"{path} does not belong to the annotations beside it; {advice}")
+    return dict(facts)
 
 
 def replace_annotations(con: duckdb.DuckDBPyConnection, annotations: AnnotationSet) -> None:

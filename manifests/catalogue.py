@@ -174,6 +174,7 @@ class Writer:
             return
         self.con.execute("CHECKPOINT")
         temp = self.store.root / f".manifest.{os.getpid()}.tmp"
+        temp.unlink(missing_ok=True)  # it may be a link to another file
         digest = copy_and_hash(self.store.work, temp)
         with temp.open("rb+") as file:
             os.fsync(file.fileno())

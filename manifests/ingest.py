@@ -10,6 +10,7 @@ from avstore.manifests import status
 from avstore.manifests.sealed import require_sound_files
 from avstore.manifests.sequence import numbered
 from avstore.manifests.sidecar import SIDECAR_COLUMNS
+from avstore.manifests.sidecar_check import refuse_misnamed
 from avstore.manifests.status import refresh_status
 
 __all__ = ["commit_shards", "ingest_features", "ingest_sidecars", "refresh_status", "transaction"]
@@ -50,6 +51,7 @@ def ingest_sidecars(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) ->
     """
     if not sidecars:
         return
+    refuse_misnamed(con, sidecars)
     con.execute("SET VARIABLE sidecars = ?", [[str(path) for path in sidecars]])
     source = _SIDECARS
     _insert_shards(con, source)
@@ -106,6 +108,7 @@ def commit_shards(
     if not sidecars:
         return
     require_sound_files(sidecars)
+    refuse_misnamed(con, sidecars)
     with transaction(con):
         con.execute("SET VARIABLE sidecars = ?", [[str(path) for path in sidecars]])
         con.execute(f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT * FROM {_SIDECARS}")
@@ -182,6 +185,7 @@ def ingest_features(
         return
     if not checked:
         require_sound_files(sidecars)
+    refuse_misnamed(con, sidecars)
     paths = [str(path) for path in sidecars]
     con.execute("SET VARIABLE sidecars = ?", [paths])
     source = "read_parquet(getvariable('sidecars'), union_by_name = true)"

@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from avstore.manifests.columns import table_schema
+from avstore.manifests.names import check_rows
 from avstore.manifests.path_text import valid_text, valid_value
 from avstore.manifests.redact import redact, redact_values
 from avstore.manifests.sealed import (
@@ -241,6 +242,8 @@ def _insert_plans(con: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None
         "INSERT INTO ledger_plans BY NAME SELECT * FROM read_parquet(?, union_by_name = true)",
         [[str(path) for path in paths]],
     )
+    names = con.sql("SELECT DISTINCT shard FROM ledger_plans").to_arrow_table()
+    check_rows(names, {"shard": "shard"}, "ledger, plans")
     con.execute(
         "INSERT INTO plans BY NAME SELECT DISTINCT ON (shard) *, "
         "shard IN (SELECT shard FROM dropped) AS done FROM ledger_plans "

@@ -13,6 +13,9 @@ from typing import BinaryIO
 
 from avstore.manifests.path_text import valid_text
 
+FOLLOW_LINKS = "AVSTORE_FOLLOW_LINKS"
+"""Environment variable; 1 lets commands follow links that lead out of a store."""
+
 
 class StoreError(Exception):
     """A request that a store cannot serve: what is wrong, where, and what to do."""
@@ -80,6 +83,23 @@ class Store:
         """Return a shard's path relative to the store, the value of `shards.path`."""
         return f"shards/{dataset}/{stage}/{split}-{number:06d}.tar"
 
+    def linked_folders(self) -> list[Path]:
+        """Return the store's folders that are links and lead out of it.
+
+        Commands that check or change a store do not follow them, as the store may be of others.
+        """
+        own = (self.shards, self.ledger, self.reports, self.snapshots, self.root / "raw")
+        folders = [*own, self.root / "damaged", *self.ledger.glob("annotations/*")]
+        folders += [*self.root.glob("raw/*"), self.ledger / "annotations"]
+        folders += [*self.shards.glob("*"), *self.shards.glob("*/*")]
+        return sorted(path for path in folders if path.is_symlink() and self.leads_out(path))
+
+    def leads_out(self, path: Path) -> bool:
+        """Return whether a link leads from a path in the store to a file outside of it."""
+        if os.environ.get(FOLLOW_LINKS) == "1":
+            return False
+        return not path.resolve().is_relative_to(self.root.resolve())
+
     def sidecars(self) -> list[Path]:
         """Return the sidecars of base shards in path order (companions have a second dot)."""
         found = self.shards.glob("*/*/*.parquet")
@@ -89,6 +109,14 @@ class Store:
         """Return the sidecars of companion shards (derived features) in path order."""
         found = self.shards.glob("*/*/*.parquet")
         return sorted(path for path in found if path.stem.count(".") > 0)
+
+
+def refuse_links(store: Store) -> None:
+    """Raise StoreError if a folder of the store is a link that leads out of it."""
+    for path in store.linked_folders()[:1]:
+        raise StoreError(
+            f"{path} is a link that leads out of the store; set {FOLLOW_LINKS}=1 if you made it"
+        )
 
 
 def sidecar_of(shard: str) -> str:

@@ -16,6 +16,7 @@ from avstore.manifests.advice import repair_command
 from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.ingest import refresh_status, transaction
 from avstore.manifests.lock import writing
+from avstore.manifests.names import shard_file
 from avstore.manifests.path_text import path_text
 from avstore.manifests.sequence import numbers
 from avstore.manifests.store import Store, StoreError
@@ -203,7 +204,7 @@ class _Driver:
             "SELECT path, bytes FROM shards WHERE dataset = ? ORDER BY path", [self.spec.name]
         ).fetchall()
         for path, size in rows:
-            file = self.store.root / path
+            file = shard_file(self.store, path)
             if not file.is_file() or file.stat().st_size != size:
                 problem = f"is not {size} bytes long" if file.is_file() else "is missing"
                 raise StoreError(

@@ -3,6 +3,7 @@
 A planned shard keeps its clips for ever. Clips that arrive later go into new shards.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from avstore.manifests import ledger
 from avstore.manifests.columns import table_schema
+from avstore.manifests.names import shard_file
 from avstore.manifests.path_text import text_path
 from avstore.manifests.store import Store
 
@@ -114,7 +116,7 @@ def plan_shard(
     split: str,
     clips: Mapping[str, int],
 ) -> pa.Table:
-    """Plan one shard of given clips, with the next number of its split.
+    """Plan one shard of given clips, with the next number of its split that no file has.
 
     Args:
         con: The manifest.
@@ -128,8 +130,8 @@ def plan_shard(
         One row of the manifest table `plans` without `done`.
     """
     folder = _folder(dataset, stage)
-    numbers = dict(con.execute(_NEXT_NUMBERS, {"folder": folder}).fetchall())
-    number = numbers.get(split, 0)
+    planned = dict(con.execute(_NEXT_NUMBERS, {"folder": folder}).fetchall())
+    number = max(planned.get(split, 0), _next_on_disk(store, dataset, stage, split))
     row = {
         "shard": store.shard(dataset, stage, split, number),
         "dataset": dataset,
@@ -172,6 +174,13 @@ def lost_media(con: duckdb.DuckDBPyConnection, store: Store, dataset: str) -> li
 def _folder(dataset: str, stage: str) -> str:
     """Return the beginning of the paths of a stage's shards."""
     return f"shards/{dataset}/{stage}/"
+
+
+def _next_on_disk(store: Store, dataset: str, stage: str, split: str) -> int:
+    """Return a number above those of all files, companions included, that a shard may replace."""
+    first = shard_file(store, store.shard(dataset, stage, split, 0))
+    found = (re.match(rf"{re.escape(split)}-([0-9]+)\.", p.name) for p in first.parent.glob("*.*"))
+    return max((int(match[1]) + 1 for match in found if match), default=0)
 
 
 def record_plan(con: duckdb.DuckDBPyConnection, store: Store, run_id: str, plan: pa.Table) -> None:

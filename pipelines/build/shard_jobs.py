@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from avstore.manifests.names import is_relative
 from avstore.manifests.path_text import text_path
 from avstore.manifests.store import Store
 from avstore.manifests.verdicts import Verdict
@@ -132,8 +133,11 @@ def mask_files(extra: Mapping[str, Any], media: str) -> tuple[tuple[str, str], .
     if not masks:
         return ()
     first = int(masks.get("first_frame", 0))
+    pattern = str(masks["path"])
+    if not is_relative(pattern):
+        return ()
     names = {
-        int(second): str(masks["path"]).format(frame=int(second) + first)
+        int(second): pattern.replace("{frame}", str(int(second) + first))
         for second in masks["seconds"]
     }
     for folder in Path(media).parents:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from avstore.manifests.names import check_name
 from avstore.manifests.store import StoreError, find_store
 from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption, WaitOption
@@ -98,7 +99,7 @@ def plot(
     """Draw the sizes of a stream's tasks."""
     from avstore.pipelines.report.task_plot import plot_tasks
 
-    path = output or find_store(store).reports / f"tasks-{stream}.png"
+    path = output or find_store(store).reports / f"tasks-{check_name('stream', stream)}.png"
     plot_tasks(_report(store, stream), path)
     console().print(str(path))
 

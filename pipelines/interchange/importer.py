@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from avstore.datasets.clips import ArrowClips
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests import ledger
 from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.lock import writing
+from avstore.manifests.names import is_name
 from avstore.manifests.path_text import path_text
 from avstore.manifests.sequence import numbers
+from avstore.manifests.sidecar import SCHEMA
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.build import annotations, planner
 from avstore.pipelines.build.dispatch import commit
@@ -183,6 +186,7 @@ class _Importer:
     def write_shard(self, group: _Group, members: list[tuple[_Clip, ForeignItem]]) -> Counter[str]:
         """Plan, write and commit one shard of these clips; return its counts."""
         con, name = self.writer.con, self.spec.name
+        _refuse_ambiguous(con, name, group)
         members.sort(key=lambda member: member[0].position)
         positions = {clip.clip_id: clip.position for clip, _ in members}
         path = planner.planned_shard(con, name, group.stage, group.split, list(positions))
@@ -194,12 +198,11 @@ class _Importer:
         shard = ShardId(path, name, group.recipe, group.fingerprint, group.split, seq)
         with open_shard(self.store, shard) as writer:
             for clip, item in members:
-                media = item.metadata.get("media")
                 writer.add(
                     convert(item, clip.clip_id, clip.seconds, self.sandbox),
                     key=clip.key,
                     facts=clip.facts,
-                    media=media if isinstance(media, dict) else {},
+                    media=_media(item.metadata.get("media")),
                 )
         result = writer.result
         commit(self.writer, [result])
@@ -207,6 +210,40 @@ class _Importer:
         return Counter(
             stored=result.stored, rejected=result.rejected, shards=int(result.stored > 0)
         )
+
+
+def _refuse_ambiguous(con: duckdb.DuckDBPyConnection, dataset: str, group: _Group) -> None:
+    """Raise StoreError if the store has another recipe of the same folder."""
+    other = con.execute(
+        "SELECT fingerprint FROM stages WHERE dataset = ? AND stage = ? AND fingerprint <> ?",
+        [dataset, group.stage, group.fingerprint],
+    ).fetchall()
+    if other:
+        raise StoreError(
+            f"the fingerprint {group.fingerprint} of imported clips begins like that of "
+            f"{group.stage} in the store, {other[0][0]}; import them into another store"
+        )
+
+
+def _media(stated: Any) -> dict[str, Any]:
+    """Return an item's facts of its media file that have the type of their column."""
+    if not isinstance(stated, dict):
+        return {}
+    types = {
+        name.removeprefix("media_"): SCHEMA.field(name).type
+        for name in SCHEMA.names
+        if name.startswith("media_") and name not in ("media_path", "media_fetched_at")
+    }
+    return {
+        name: value for name, value in stated.items() if name in types and _fits(value, types[name])
+    }
+
+
+def _fits(value: Any, kind: pa.DataType) -> bool:
+    try:
+        return value is None or pa.scalar(value, kind).as_py() == value
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return False
 
 
 def _clips_by_name(con: duckdb.DuckDBPyConnection, spec: DatasetSpec) -> dict[str, _Clip]:
@@ -242,6 +279,6 @@ def _present(con: duckdb.DuckDBPyConnection, spec: DatasetSpec) -> set[tuple[str
 def _recipe(item: ForeignItem) -> tuple[str, str]:
     """Return recipe and fingerprint: the item's own if it is from a store, otherwise imported."""
     recipe, fingerprint = item.metadata.get("recipe"), item.metadata.get("fingerprint")
-    if isinstance(recipe, str) and isinstance(fingerprint, str) and len(fingerprint) == 64:
-        return recipe, fingerprint
+    if is_name("recipe", recipe) and is_name("fingerprint", fingerprint):
+        return str(recipe), str(fingerprint)
     return RECIPE, hashlib.sha256(f"{RECIPE} {_VERSION}".encode()).hexdigest()
