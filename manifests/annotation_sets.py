@@ -126,8 +126,8 @@ def annotation_files(store: Store) -> Iterator[Path]:
     """Yield the files of the current annotations of all datasets, missing ones included."""
     for facts_path in sorted(store.ledger.glob("annotations/*/facts.json")):
         yield facts_path
-        with suppress(DamagedFileError):
-            folder = _folder(facts_path, read_json(facts_path))
+        with suppress(DamagedFileError, StoreError):
+            folder = _folder(facts_path, read_facts(facts_path))
             yield from (folder / f"{name}.parquet" for name in _TABLES)
 
 

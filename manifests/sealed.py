@@ -108,6 +108,8 @@ def read_bytes(path: Path) -> tuple[bytes, str | None]:
         DamagedFileError: The file differs from its seal or, without one, cannot be read.
     """
     try:
+        if path.exists() and not path.is_file():  # reading a pipe or device would wait for ever
+            raise DamagedFileError("is not a file")
         content = path.read_bytes()
         digits = find_seal(content)
         if digits is None:

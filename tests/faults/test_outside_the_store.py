@@ -19,6 +19,7 @@ from avstore.manifests import names, snapshots
 from avstore.manifests.catalogue import open_read
 from avstore.manifests.library import open_store
 from avstore.manifests.mirror import mirror_store
+from avstore.manifests.sealed import json_bytes, read_json
 from avstore.manifests.store import Store, StoreError
 from avstore.manifests.verify import verify
 from avstore.pipelines.build.shard_jobs import mask_files
@@ -117,7 +118,11 @@ def test_a_plan_of_others_names_no_path(hostile: Tree, evil: str) -> None:
 @pytest.mark.parametrize("facts", [{"annotation_sha256": "../../.."}, {"name": "../../victim"}])
 def test_annotations_of_others_name_no_path(hostile: Tree, facts: dict[str, str]) -> None:
     path = hostile.store.ledger / "annotations" / "toy" / "facts.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+    path.write_bytes(json_bytes(read_json(path) | facts))
+    said = one_line(hostile, "index", "--store", hostile.store.root, codes=(0,))
+    assert "annotations/toy was written again from the manifest" in said
+    path.write_bytes(json_bytes(read_json(path) | facts))
+    hostile.store.manifest.unlink()
     said = one_line(hostile, "index", "--store", hostile.store.root, codes=(2,))
     assert "facts.json" in said
 
