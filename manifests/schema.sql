@@ -92,7 +92,8 @@ CREATE TABLE IF NOT EXISTS quality (
     loudness_lufs DOUBLE,
     clipped_fraction DOUBLE,
     decode_errors INTEGER,
-    extracted_at TIMESTAMP
+    extracted_at TIMESTAMP,
+    seq BIGINT                      -- as attempts.seq
 );
 
 -- Status of each clip: exactly one row per clip and stage.
@@ -104,7 +105,8 @@ CREATE TABLE IF NOT EXISTS status (
     attempts INTEGER,
     not_before TIMESTAMP,
     updated_at TIMESTAMP,
-    position BIGINT                 -- clips.position, by which the rows are ordered
+    position BIGINT,                -- clips.position, by which the rows are ordered
+    seq BIGINT                      -- of the attempt or extraction that it follows from
 );
 
 CREATE TABLE IF NOT EXISTS attempts (
@@ -122,7 +124,9 @@ CREATE TABLE IF NOT EXISTS attempts (
     not_before TIMESTAMP,           -- earliest next attempt
     charged BOOLEAN,                -- counts towards the limit (a rate limit does not)
     sha256 VARCHAR,                 -- of a file that this attempt committed to the store
-    bytes BIGINT
+    bytes BIGINT,
+    modified_at TIMESTAMP,          -- modification time of the file at path
+    seq BIGINT                      -- order of the store's events; older ones: negative, by time
 );
 
 -- Extraction stages: one per dataset, recipe and fingerprint.
@@ -221,7 +225,8 @@ CREATE TABLE IF NOT EXISTS runs (
     host JSON,
     started_at TIMESTAMP,
     ended_at TIMESTAMP,
-    outcome VARCHAR
+    outcome VARCHAR,
+    seq BIGINT                      -- as attempts.seq
 );
 
 -- Dropped shards, base and companion: no row refers to them, and gc removes their files.

@@ -1,14 +1,12 @@
 """Find stored clips in the manifest and read their members: the reads of an `OpenStore`."""
 
-import io
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from avstore.manifests.members import member_ranges, read_many, read_members
+from avstore.manifests.npy import load_npy
 from avstore.manifests.shard_reader import ByteRange, ReadError, Shard
 from avstore.manifests.store import StoreError
 
@@ -105,8 +103,9 @@ def read_feature(
     contents = dict(read_many(store.reader, [item for items in ranges.values() for item in items]))
     if feature == "frames":
         return {i: [bytes(contents[item]) for item in ranges[i]] for i in ids}
-    decode = _array if feature == "fbank" else bytes
-    return {i: decode(contents[ranges[i][0]]) for i in ids}
+    if feature == "fbank":
+        return {i: _array(ranges[i][0], contents[ranges[i][0]]) for i in ids}
+    return {i: bytes(contents[ranges[i][0]]) for i in ids}
 
 
 def _of_feature(feature: str, ranges: Mapping[str, ByteRange]) -> list[ByteRange]:
@@ -123,11 +122,15 @@ def _read_derived(store: "OpenStore", feature: str, ids: list[str]) -> dict[str,
                 (contents[item],) = read_members(store.reader, [item], found[clip_id].crc32)
             except ReadError as error:
                 raise StoreError(f"{feature} of {clip_id} in {item.shard.path}: {error}") from error
-    return {i: _array(contents[items[i]]) for i in ids}
+    return {i: _array(items[i], contents[items[i]]) for i in ids}
 
 
-def _array(content: memoryview) -> Any:
-    return np.load(io.BytesIO(content), allow_pickle=False)
+def _array(item: ByteRange, content: memoryview) -> Any:
+    try:
+        return load_npy(content).copy()
+    except ValueError as error:
+        where = f"{item.name} in {item.shard.path}"
+        raise StoreError(f"{where}: {error}; run avstore verify") from error
 
 
 def _find_base(store: "OpenStore", ids: list[str], recipe: str | None) -> dict[str, _Members]:

@@ -51,33 +51,33 @@ WHERE t.status <> 'stored';
 -- Statuses that changed since each run began.
 CREATE OR REPLACE VIEW changes AS
 SELECT r.run_id, r.command, r.started_at, t.clip_id, t.stage, t.status, t.verdict, t.updated_at
-FROM runs r JOIN status t ON t.updated_at >= r.started_at
-ORDER BY r.started_at, t.updated_at;
+FROM runs r JOIN status t ON t.seq > r.seq
+ORDER BY r.seq, t.seq;
 
 -- The latest fetch attempt of each clip, and the number of attempts charged since the last retry
 -- (avstore retry adds a row with outcome 'pending'), with the verdicts that they met.
 CREATE OR REPLACE VIEW last_fetch AS
 WITH chances AS (
-    SELECT clip_id, max(started_at) FILTER (outcome = 'pending') AS given_at
+    SELECT clip_id, max(seq) FILTER (outcome = 'pending') AS given
     FROM attempts WHERE stage = 'fetch' GROUP BY clip_id
 )
 SELECT a.clip_id, a.outcome, a.error_class, a.path, a.offset_s, a.not_before, a.started_at,
-       a.tool_version,
-       count(*) FILTER (a.charged AND (g.given_at IS NULL OR a.started_at > g.given_at))
+       a.tool_version, a.seq, a.modified_at,
+       count(*) FILTER (a.charged AND (g.given IS NULL OR a.seq > g.given))
            OVER (PARTITION BY a.clip_id) AS attempts,
        list(a.error_class) FILTER (a.charged AND a.outcome = 'retryable'
-                                   AND (g.given_at IS NULL OR a.started_at > g.given_at))
+                                   AND (g.given IS NULL OR a.seq > g.given))
            OVER (PARTITION BY a.clip_id) AS verdicts
 FROM attempts a JOIN chances g USING (clip_id)
 WHERE a.stage = 'fetch'
-QUALIFY row_number() OVER (PARTITION BY a.clip_id ORDER BY a.started_at DESC) = 1;
+QUALIFY row_number() OVER (PARTITION BY a.clip_id ORDER BY a.seq DESC, a.started_at DESC) = 1;
 
 -- The latest fetch attempt of some clips; reads only their attempts.
 CREATE OR REPLACE MACRO last_fetch_of(ids) AS TABLE
 SELECT clip_id,
-       arg_max_null(path, started_at) AS path,
-       arg_max_null(offset_s, started_at) AS offset_s,
-       max(started_at) AS started_at
+       arg_max_null(path, seq) AS path,
+       arg_max_null(offset_s, seq) AS offset_s,
+       arg_max_null(started_at, seq) AS started_at
 FROM attempts WHERE stage = 'fetch' AND clip_id IN (SELECT unnest(ids))
 GROUP BY clip_id;
 
@@ -91,7 +91,7 @@ CASE WHEN is_stored THEN 'stored'
 CREATE OR REPLACE VIEW derived_status AS
 SELECT c.clip_id, 'fetch' AS stage, coalesce(f.outcome, 'pending') AS status,
        f.error_class AS verdict, coalesce(f.attempts, 0)::INTEGER AS attempts,
-       f.not_before, f.started_at AS updated_at, c.position
+       f.not_before, f.started_at AS updated_at, c.position, f.seq
 FROM clips c LEFT JOIN last_fetch f USING (clip_id)
 UNION ALL
 SELECT c.clip_id, g.stage,
@@ -105,7 +105,8 @@ SELECT c.clip_id, g.stage,
        CASE WHEN q.clip_id IS NULL THEN f.not_before END,
        coalesce(q.extracted_at, CASE WHEN f.outcome IN ('gone', 'retryable', 'rejected')
                                   THEN f.started_at END),
-       c.position
+       c.position,
+       coalesce(q.seq, CASE WHEN f.outcome IN ('gone', 'retryable', 'rejected') THEN f.seq END)
 FROM clips c
 JOIN stages g ON g.dataset = c.dataset
 LEFT JOIN last_fetch f USING (clip_id)

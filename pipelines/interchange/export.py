@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from avstore.manifests.library import OpenStore
+from avstore.manifests.names import check_name
 from avstore.manifests.sealed import parquet_bytes
 from avstore.manifests.store import StoreError
 from avstore.manifests.stored_clips import BASE_FEATURES
@@ -109,6 +110,8 @@ def export(
         StoreError: The query has no column clip_id, returns a clip twice or no stored clip, a
             clip or feature is missing, or `out` is not empty.
     """
+    for name in features:
+        check_name("feature", name)
     rows = _rows(store, sql)
     kept = _stored_rows(store, rows, recipe, skip_missing)
     folder = _OutputFolder(out)
@@ -170,7 +173,14 @@ def _stored_rows(
 
 
 def _keys(ids: list[str]) -> dict[str, str]:
-    """Return each clip's key, or <dataset>_<key> where two datasets share a key."""
+    """Return each clip's key, or <dataset>_<key> where two datasets share a key.
+
+    Raises:
+        StoreError: A key cannot be part of a file name.
+    """
+    for clip_id in ids:
+        check_name("key", clip_id.partition("/")[2], "the manifest")
+        check_name("dataset", clip_id.partition("/")[0], "the manifest")
     bare = Counter(clip_id.split("/", 1)[1] for clip_id in ids)
     return {i: key if bare[key := i.split("/", 1)[1]] == 1 else i.replace("/", "_", 1) for i in ids}
 

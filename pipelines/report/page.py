@@ -9,9 +9,10 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from avstore.manifests.account import accounts, reasons
 from avstore.manifests.members import member_ranges, read_members
+from avstore.manifests.names import check_name
 from avstore.manifests.sealed import html_bytes
 from avstore.manifests.shard_reader import Reader, ReadError, Shard, open_reader
-from avstore.manifests.store import Store, committing
+from avstore.manifests.store import Store, committing, refuse_links
 
 _SAMPLES = 24  # clips shown
 
@@ -48,7 +49,8 @@ def write_report(con: duckdb.DuckDBPyConnection, store: Store, dataset: str, sta
         ),
         samples=_samples(con, store, dataset, stage),
     )
-    path = store.reports / f"{dataset}.html"
+    refuse_links(store)
+    path = store.reports / f"{check_name('dataset', dataset)}.html"
     with committing(path) as file:
         file.write(html_bytes(page))
     return path
