@@ -31,10 +31,14 @@ _LOG = logging.getLogger("avstore")
 
 
 @contextmanager
-def empty_manifest() -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield a guarded connection to an empty manifest in memory, with the code's views."""
+def empty_manifest(commented: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a guarded connection to an empty manifest in memory, with the code's views.
+
+    Args:
+        commented: Also comment on tables, views and columns.
+    """
     with duckdb.connect() as con:
-        schema.create_schema(con, commented=False)
+        schema.create_schema(con, commented=commented)
         yield guard(con)
 
 

@@ -222,3 +222,12 @@ def test_an_empty_manifest_has_every_view() -> None:
 def test_the_time_types_that_views_return_have_what_python_needs() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert any(x.startswith("pytz") for x in project["dependencies"])
+
+
+def test_the_reference_page_has_every_view_and_column() -> None:
+    from docs.tools.manifest_reference import page
+
+    text = page()
+    assert "### failures\n" in text
+    assert "| `changed_at` | TIMESTAMP WITH TIME ZONE | when the status was reached" in text
+    assert "None" not in text
