@@ -40,6 +40,9 @@ _GUARDS = (
 )
 _guarding = threading.Lock()
 
+# The manifest's times are UTC without a zone. now() and current_date compare with them as UTC.
+_SETTINGS = ("SET enable_progress_bar = false", "SET TimeZone = 'UTC'")
+
 
 def guard(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """Close off files, network and extensions from a connection for good; return it.
@@ -49,8 +52,7 @@ def guard(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """
     with _guarding:
         if con.execute("SELECT current_setting('lock_configuration')").fetchall() != [(True,)]:
-            con.execute("SET enable_progress_bar = false")
-            for setting in _GUARDS:
+            for setting in _SETTINGS + _GUARDS:
                 con.execute(setting)
     return con
 
@@ -133,7 +135,8 @@ def _connect(store: Store, path: Path, read_only: bool, unsafe: bool) -> duckdb.
         if not unsafe:
             return open_guarded(path)
         con = duckdb.connect(str(path), read_only=read_only)
-        con.execute("SET enable_progress_bar = false")
+        for setting in _SETTINGS:
+            con.execute(setting)
         return con
     except duckdb.Error as error:
         message = str(error).splitlines()[0]

@@ -13,11 +13,12 @@ from avstore.manifests.store import StoreError
 if TYPE_CHECKING:
     from avstore.manifests.library import OpenStore
 
-BASE_FEATURES = ("frames", "audio", "fbank", "json")
+BASE_FEATURES = ("frames", "waveform", "fbank", "json")
+_FORMER_NAMES = {"audio": "waveform"}
 
 _ENDINGS = {
     "frames": (".jpg",),
-    "audio": ("flac", "wav"),
+    "waveform": ("flac", "wav"),
     "fbank": ("fbank.npy",),
     "json": ("json",),
 }
@@ -35,6 +36,11 @@ FROM feature_samples
 WHERE clip_id IN (SELECT unnest($ids))
   AND $feature IN (feature, feature || '-' || left(fingerprint, 8))
 """
+
+
+def current_name(feature: str) -> str:
+    """Return the name of a feature, also for the name that it had before ('audio')."""
+    return _FORMER_NAMES.get(feature, feature)
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,24 @@ class StoredSample:
     labels: tuple[str, ...]
     split: str
     members: Mapping[str, bytes]
+
+    @property
+    def frames(self) -> list[bytes]:
+        """JPEGs of the frames, in order of time."""
+        return [content for name, content in self.members.items() if name.endswith(".jpg")]
+
+    @property
+    def waveform(self) -> bytes:
+        """FLAC, or WAV of imported clips; empty if the clip has no sound."""
+        return self.members.get("flac", self.members.get("wav", b""))
+
+    @property
+    def fbank(self) -> Any:
+        """Filter bank, float16 [frames, mels], not normalised."""
+        try:
+            return load_npy(self.members["fbank.npy"])
+        except ValueError as error:
+            raise StoreError(f"fbank.npy of {self.clip_id}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -91,6 +115,7 @@ def read_feature(
     store: "OpenStore", feature: str, ids: list[str], recipe: str | None
 ) -> dict[str, Any]:
     """Read one feature of many clips; see `OpenStore.read`."""
+    feature = current_name(feature)
     if feature not in BASE_FEATURES:
         return _read_derived(store, feature, ids)
     found = _find_base(store, ids, recipe)

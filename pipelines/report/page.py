@@ -38,13 +38,14 @@ def write_report(con: duckdb.DuckDBPyConnection, store: Store, dataset: str, sta
         failures=_many(
             con,
             "SELECT clip_id, status, verdict, detail FROM failures "
-            "WHERE stage = ? AND starts_with(clip_id, ? || '/') LIMIT 200",
+            "WHERE stage = ? AND dataset = ? LIMIT 200",
             [stage, dataset],
         ),
         coverage=_many(
             con,
             "SELECT label, sum(wanted) AS wanted, sum(stored) AS stored FROM coverage "
-            "WHERE dataset = ? AND stage = ? GROUP BY label ORDER BY sum(stored), label",
+            "WHERE dataset = ? AND stage = ? AND label IS NOT NULL "
+            "GROUP BY label ORDER BY sum(stored), label",
             [dataset, stage],
         ),
         samples=_samples(con, store, dataset, stage),

@@ -176,6 +176,8 @@ def write_shard(
                     "offsets": offsets,
                     "sizes": [len(content) for _, content in members],
                     "crc32": zlib.crc32(b"".join(content for _, content in members)),
+                    "frame_count": 2,
+                    "frame_times": [0.0, 0.5],
                 }
                 position += 1
             rows.append(row)
