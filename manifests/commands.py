@@ -80,8 +80,8 @@ def pip(extra: str) -> str:
 def make_store(place: Word) -> str:
     """Return what to do where a store has no manifest, with the command line."""
     if (Path(place) / "ledger").is_dir():
-        return f"to rebuild it from the shards, run {avstore('index', store=place)}"
-    return f"give the folder of a store, or build the sample there: {build('vggsound', place)}"
+        return f"to rebuild it from the shards, run: {avstore('index', store=place)}"
+    return f"give the folder of a store, or build the sample there, run: {build('vggsound', place)}"
 
 
 def by_make() -> bool:
@@ -102,13 +102,31 @@ def short_path(path: Word) -> str:
     return f"./{text}" if text.startswith("-") else text
 
 
+def quote(word: object) -> str:
+    r"""Return a word of a shell command, quoted where needed; `$'caf\xe9'` if it is not UTF-8."""
+    text = str(word)
+    if text.isprintable():
+        return shlex.quote(text)
+    octets = (chr(x) if 32 <= x < 127 and x not in b"'\\" else f"\\x{x:02x}" for x in _bytes(text))
+    return f"$'{''.join(octets)}'"
+
+
+def _bytes(text: str) -> bytes:
+    return os.fsencode(text.encode(errors="replace") if _unpaired(text) else text)
+
+
+def _unpaired(text: str) -> bool:
+    """Return whether a text has surrogates that stand for no byte of a file name."""
+    return any("\ud800" <= x <= "\udfff" and not "\udc80" <= x <= "\udcff" for x in text)
+
+
 def _make_value(value: str) -> str:
     """Return a value of a make variable, quoted for the shell; make expands dollars."""
-    return shlex.quote(value.replace("$", "$$"))
+    return quote(value.replace("$", "$$"))
 
 
 def _line(*words: Word) -> str:
-    return shlex.join(short_path(word) if isinstance(word, Path) else word for word in words)
+    return " ".join(quote(short_path(x) if isinstance(x, Path) else x) for x in words)
 
 
 def _program(name: str) -> tuple[str, ...]:

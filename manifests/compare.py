@@ -11,7 +11,7 @@ from avstore.manifests.catalogue import configure, guard
 from avstore.manifests.ingest import transaction
 from avstore.manifests.inventory import LOG_PATTERN
 from avstore.manifests.lock import current_writer, killed_writer
-from avstore.manifests.problem import INDEX, Problem
+from avstore.manifests.problem import Problem
 from avstore.manifests.rebuild import fill, not_dropped
 from avstore.manifests.schema import sql_name
 from avstore.manifests.sealed import CheckedFiles, read_json
@@ -34,12 +34,12 @@ def reason_to_skip(
         return f"the store is being written by {writer}"
     if writer := killed_writer(store):
         index = commands.avstore("index", store=store.root)
-        return f"{writer} was killed; the next build completes the manifest, or run {index}"
+        return f"{writer} was killed; the next build completes the manifest; run: {index}"
     waiting = next(_waiting(con, store, checked), None)
     if waiting:
         name = waiting.relative_to(store.root)
         index = commands.avstore("index", store=store.root)
-        return f"{name} is not in the manifest yet; the next build adds it, or run {index}"
+        return f"{name} is not in the manifest yet; the next build adds it; run: {index}"
     return None
 
 
@@ -92,7 +92,7 @@ def compare_with_rebuild(
             rebuilt.execute(f"ATTACH {path} AS published (READ_ONLY)")
             guard(rebuilt)
         for table in differing:
-            yield Problem("manifest.duckdb", _describe(rebuilt, table), INDEX)
+            yield Problem("manifest.duckdb", _describe(rebuilt, table))
 
 
 def _tables(con: duckdb.DuckDBPyConnection) -> list[str]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import duckdb
 
+from avstore.manifests.names import is_relative
+from avstore.manifests.path_text import text_path
 from avstore.manifests.store import Store
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.build.planner import PlannedShard
@@ -89,6 +91,7 @@ def shard_job(
     planned: PlannedShard,
     recipe: Recipe,
     clip_seconds: float,
+    seq: int,
     alone: bool = False,
 ) -> ShardJob:
     """Return the job of a planned shard, from the manifest's rows.
@@ -100,9 +103,10 @@ def shard_job(
         planned: The shard and its clips.
         recipe: How clips are extracted.
         clip_seconds: Length of a clip that has no start and end; 0 for the rest of its file.
+        seq: Number of this extraction (manifests/sequence.py).
         alone: Whether no other shard is built beside it.
     """
-    shard = ShardId(planned.path, dataset, recipe.name, recipe.fingerprint, planned.split)
+    shard = ShardId(planned.path, dataset, recipe.name, recipe.fingerprint, planned.split, seq)
     root = store.root.resolve()
     ids = list(planned.clip_ids)
     rows = con.execute(_CLIPS, {"ids": ids, "count": len(ids)}).fetchall()
@@ -110,7 +114,7 @@ def shard_job(
     for clip_id, key, source_id, start_s, end_s, path, offset_s, fetched_at, extra in rows:
         has_times = start_s is not None and end_s is not None
         span = end_s - start_s if has_times else clip_seconds or math.inf
-        media = str(root / path)  # an absolute path stays as it is
+        media = str(root / text_path(path))  # an absolute path stays as it is
         seconds = span if math.isinf(span) else min(span, recipe.duration_s)
         source = ClipSource(clip_id, key, media, offset_s or 0.0, seconds)
         facts = {"source_id": source_id, "start_s": start_s, "end_s": end_s}
@@ -131,8 +135,11 @@ def mask_files(extra: Mapping[str, Any], media: str) -> tuple[tuple[str, str], .
     if not masks:
         return ()
     first = int(masks.get("first_frame", 0))
+    pattern = str(masks["path"])
+    if not is_relative(pattern):
+        return ()
     names = {
-        int(second): str(masks["path"]).format(frame=int(second) + first)
+        int(second): pattern.replace("{frame}", str(int(second) + first))
         for second in masks["seconds"]
     }
     for folder in Path(media).parents:

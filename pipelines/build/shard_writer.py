@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any, BinaryIO
 
 from avstore.manifests.ledger import now
+from avstore.manifests.names import check_name, shard_file, sidecar_file
+from avstore.manifests.path_text import path_text
 from avstore.manifests.sidecar import write_sidecar
 from avstore.manifests.store import Store, committing, sidecar_of
 from avstore.pipelines.build.shard_tar import ShardTar
@@ -25,6 +27,7 @@ class ShardId:
         recipe: Name of the recipe.
         fingerprint: Fingerprint of the recipe, 64 hexadecimal digits.
         split: Split of the clips.
+        seq: Number of this extraction (manifests/sequence.py).
     """
 
     path: str
@@ -32,6 +35,7 @@ class ShardId:
     recipe: str
     fingerprint: str
     split: str
+    seq: int
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,11 @@ def open_shard(store: Store, shard: ShardId) -> "Iterator[ShardWriter]":
 
     A shard without a usable clip gets a sidecar and no tar. After an exception neither is left.
     """
-    with committing(store.root / shard.path, keep=lambda: writer.stored > 0) as file:
+    with committing(shard_file(store, shard.path), keep=lambda: writer.stored > 0) as file:
         writer = ShardWriter(shard, file)
         yield writer
         writer.close()
-    write_sidecar(store.root / sidecar_of(shard.path), writer.rows)
+    write_sidecar(sidecar_file(store, shard.path), writer.rows)
 
 
 class ShardWriter:
@@ -104,6 +108,7 @@ class ShardWriter:
             path: The media file that the clip was extracted from.
             fetched_at: When the media file was fetched, UTC.
         """
+        check_name("key", key)
         row = {
             **self._columns(),
             "clip_id": extracted.clip_id,
@@ -111,8 +116,9 @@ class ShardWriter:
             "verdict": extracted.verdict,
             "detail": extracted.detail or None,
             "extracted_at": now(),
+            "quality_seq": self._shard.seq,
         }
-        origin = {"path": path, "fetched_at": fetched_at, **media}
+        origin = {"path": path and path_text(path), "fetched_at": fetched_at, **media}
         row |= {f"media_{name}": value for name, value in origin.items()}
         row |= {f"quality_{name}": value for name, value in asdict(extracted.quality).items()}
         if extracted.members:

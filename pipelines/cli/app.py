@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from avstore import __version__
 from avstore.manifests import terminal
+from avstore.manifests.path_text import escape_output
 from avstore.manifests.redact import redact
 from avstore.pipelines import cli
 from avstore.pipelines.cli.options import ExitCode
@@ -144,6 +145,7 @@ def _options(
 
 def main() -> None:
     """Run the command; report a user's or the machine's error in one line, with an exit code."""
+    escape_output()
     try:
         code = app(terminal.expand_home(sys.argv[1:]), prog_name="avstore", standalone_mode=False)
     except _CallError as error:
@@ -189,6 +191,8 @@ def _explain(error: Exception) -> tuple[str | None, int]:
             pass
         case ValidationError() | LookupError():
             pass
+        case UnicodeEncodeError():
+            message = f"{error.object!r} is not UTF-8, as this needs; rename it"
         case FileExistsError() | FileNotFoundError() | NotADirectoryError() | IsADirectoryError():
             message = f"{error.filename}: {error.strerror}; choose another path"
         case OSError():

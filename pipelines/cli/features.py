@@ -217,11 +217,11 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two versions of a feature: their settings and their values."""
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.pipelines.features.compare import compare_features
 
     found = find_store(store)
-    with open_read(found) as con:
+    with reading(found) as con:
         result = compare_features(con, found, old, new, clips)
     if as_json:
         print_json([asdict(result)])
@@ -283,8 +283,8 @@ def drop(
 
 
 def _stored_features(store: Store) -> "list[FeatureStatus]":
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.pipelines.features.feature_status import feature_statuses
 
-    with open_read(store) as con:
+    with reading(store) as con:
         return feature_statuses(con, store)

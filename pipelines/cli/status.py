@@ -25,7 +25,7 @@ def run(
     Every published clip is counted exactly once in each stage.
     """
     from avstore.manifests.account import accounts, reasons
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.manifests.lock import current_writer
     from avstore.pipelines.cli.summary import counts_text
 
@@ -36,7 +36,7 @@ def run(
         for line in _eta_lines(found, dataset):
             out.print(line)
         return
-    with open_read(found) as con:
+    with reading(found) as con:
         stages = accounts(con, dataset)
         if not stages and dataset:
             known = [row[0] for row in con.execute("SELECT name FROM datasets").fetchall()]
@@ -53,11 +53,11 @@ def run(
 def _eta_lines(store: Store, dataset: str | None) -> list[str]:
     """Describe when fetching of one dataset, or of every dataset, will end."""
     from avstore.manifests import ledger
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.pipelines.fetch.eta import describe_forecast, forecast
 
     now, lines = ledger.now(), []
-    with open_read(store) as con:
+    with reading(store) as con:
         names = [row[0] for row in con.execute("SELECT name FROM datasets ORDER BY 1").fetchall()]
         if dataset and dataset not in names:
             raise StoreError(

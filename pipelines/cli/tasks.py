@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avstore.manifests import commands
+from avstore.manifests.names import check_name
 from avstore.manifests.store import StoreError, find_store
 from avstore.manifests.terminal import console, plural
 from avstore.pipelines.cli.options import (
@@ -61,11 +62,11 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Count the stored and published clips of each task and role, in the stream's order."""
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.manifests.task_report import registered_queries
 
     if queries:
-        with open_read(find_store(store)) as con, _naming_add(store, stream):
+        with reading(find_store(store)) as con, _naming_add(store, stream):
             found = registered_queries(con, stream)
         if as_json:
             keys = ("position", "task", "role", "query")
@@ -123,7 +124,7 @@ def plot(
     """Draw the sizes of a stream's tasks."""
     from avstore.pipelines.report.task_plot import plot_tasks
 
-    path = output or find_store(store).reports / f"tasks-{stream}.png"
+    path = output or find_store(store).reports / f"tasks-{check_name('stream', stream)}.png"
     plot_tasks(_report(store, stream), path)
     console().print(str(path))
 
@@ -154,10 +155,10 @@ def add(
 
 def _task_counts(store: Path) -> dict[str, int]:
     """Return the number of tasks of each stream in the store; none where there is no store."""
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
 
     try:
-        with open_read(find_store(store)) as con:
+        with reading(find_store(store)) as con:
             return dict(
                 con.execute(
                     "SELECT stream, count(DISTINCT position) FROM tasks GROUP BY stream"
@@ -168,10 +169,10 @@ def _task_counts(store: Path) -> dict[str, int]:
 
 
 def _report(store: Path, stream: str) -> "TaskReport":
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.manifests.task_report import report_stream
 
-    with open_read(find_store(store)) as con, _naming_add(store, stream):
+    with reading(find_store(store)) as con, _naming_add(store, stream):
         return report_stream(con, stream)
 
 

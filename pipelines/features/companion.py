@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from avstore.manifests.members import member_ranges
+from avstore.manifests.names import shard_file, sidecar_file
 from avstore.manifests.sealed import read_parquet, tar_facts, write_parquet
 from avstore.manifests.shard_reader import LocalReader, Reader, Shard
 from avstore.manifests.store import Store, StoreError, committing, sidecar_of
@@ -111,7 +112,7 @@ def compute_companion(job: FeatureJob) -> FeatureJobResult:
     except StoreError as error:
         return FeatureJobResult(job.path, sidecar, 0, str(error))
     table = pa.Table.from_pylist(rows, schema=COMPANION_SCHEMA)
-    write_parquet(job.store / sidecar, table, facts)
+    write_parquet(sidecar_file(Store(job.store), job.path), table, facts)
     return FeatureJobResult(job.path, sidecar, len(rows))
 
 
@@ -128,7 +129,7 @@ def _open_clips(job: FeatureJob) -> Iterator[list[StoredClip]]:
 
 def _base_rows(job: FeatureJob) -> list[dict[str, Any]]:
     """Return the base sidecar's rows of stored clips, in the shard's order."""
-    path = Store(job.store).root / sidecar_of(job.base or "")
+    path = sidecar_file(Store(job.store), job.base)
     columns = ["clip_id", "stored", "position", "members", "offsets", "sizes", "duration_s"]
     rows = read_parquet(path, columns).to_pylist()
     return sorted((row for row in rows if row["stored"]), key=lambda row: row["position"])
@@ -151,7 +152,7 @@ def _write(
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Write the tar; return its sidecar's rows and the facts of its footer."""
     rows: list[dict[str, Any]] = []
-    with committing(job.store / job.path) as file:
+    with committing(shard_file(Store(job.store), job.path)) as file:
         tar = ShardTar(file)
         for position, outputs in run_in_batches(_prefetch(extractor, clips), batch, job.batch_size):
             clip = clips[position]

@@ -54,8 +54,8 @@ LISTINGS = {
     "gc": {"path", "bytes", "why", "removed"},
     "retry toy --where true --dry-run": {"clip_id", "class", "message", "marked"},
     "sql FROM+clips": {"clip_id", "labels"},
-    "verify": {"where", "what", "remedy"},
-    "index": {"sidecars", "sealed", "left_out"},
+    "verify": {"where", "what"},
+    "index": {"sidecars", "moved", "restored", "sealed", "commands"},
     "drop toy STAGE": {"dataset", "stage", "shards"},
 }
 
