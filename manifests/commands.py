@@ -13,6 +13,8 @@ BY_MAKE = "AVSTORE_BY_MAKE"
 """Set by the Makefile: commands that have a make target are then printed as one."""
 
 Word = str | Path
+_TRAINER = "train/run.py"
+_TRAINER_MODULE = f"avstore.{_TRAINER.removesuffix('.py').replace('/', '.')}"
 
 
 def avstore(*words: Word, store: Word | None = None) -> str:
@@ -37,10 +39,9 @@ def train(shards: Word, *words: Word) -> str:
         shards: The store or its folder of shards.
         words: Further options.
     """
-    own = Path(__file__).parents[1] / "train" / "run.py"
-    here = Path("train/run.py")
+    own, here = Path(__file__).parents[1] / _TRAINER, Path(_TRAINER)
     is_clone = here.is_file() and own.is_file() and here.samefile(own)
-    script = (str(here),) if is_clone else ("-m", "avstore.train.run")
+    script = (str(here),) if is_clone else ("-m", _TRAINER_MODULE)
     return _line(*_program("python"), *script, "--shards", short_path(shards), *words)
 
 

@@ -66,7 +66,7 @@ def test_clips_and_files_are_counted_by_form_and_by_cause(call: list[str], tmp_p
     }
     assert not (tmp_path / "store").exists()
     text = avstore("match", *call).stdout
-    assert "5 clips, 6 media files: 1 clips have a file" in text
+    assert "5 clips, 6 media files: 1 clip has a file" in text
     assert "holiday, 2020.mp4" in text
 
 
