@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests import ledger
@@ -17,8 +17,9 @@ from avstore.manifests.ingest import refresh_status, transaction
 from avstore.manifests.lock import writing
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.build import annotations, planner
-from avstore.pipelines.build.cluster import Progress, check_scheduler, connect, no_progress
-from avstore.pipelines.build.dispatch import run_shards
+from avstore.pipelines.build.cluster import check_scheduler, connect
+from avstore.pipelines.build.dispatch import ClipEvent, run_shards
+from avstore.pipelines.build.progress import Progress, PublishedProgress, no_progress
 from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.build.shard_jobs import PostponedShard, shard_job
 from avstore.pipelines.extract.recipe import Recipe
@@ -107,7 +108,8 @@ def build(
             writer.publish()  # an empty manifest, which readers of a new store can open
         recover(writer, store)
         log = AttemptLog(store.root, run.run_id)
-        driver = _Driver(store, writer, spec, recipe, options, progress, run.run_id, log)
+        shown = PublishedProgress(store, spec.name, progress)
+        driver = _Driver(store, writer, spec, recipe, options, shown, run.run_id, log)
         outcome = "failed"
         try:
             result = driver.run()
@@ -119,6 +121,7 @@ def build(
             log.close()
             ledger.finish_run(writer.con, store, run, outcome)
             writer.publish()
+            shown.end(outcome)
     return result
 
 
@@ -263,10 +266,14 @@ class _Driver:
             outcomes = record_outcomes(
                 self.writer.con, self.store, self.log, self.run_id, source.fetch(wanted)
             )
-            seen: set[str] = set()
+            verdicts: dict[str, str | None] = {}
             for number, outcome in enumerate(outcomes, start=1):
-                advance(outcome.clip_id not in seen)
-                seen.add(outcome.clip_id)
+                if earlier := verdicts.get(outcome.clip_id):
+                    advance.fail(earlier, -1)
+                if outcome.status != "stored" and outcome.verdict:
+                    advance.fail(outcome.verdict)
+                advance(outcome.clip_id not in verdicts)
+                verdicts[outcome.clip_id] = outcome.verdict if outcome.status != "stored" else None
                 if not source.rechecks:
                     self.writer.publish(force=False)
                     if number % pause == 0:
@@ -308,11 +315,16 @@ class _Driver:
         built = 0
         title = "extract alone" if alone else "extract"
         with self.progress(title, sum(len(shard.clip_ids) for shard in shards)) as advance:
+            seen: set[str] = set()
 
-            def on_clip(_event: Any) -> None:
-                advance(1)
+            def on_clips(event: ClipEvent) -> None:
+                new = [clip_id for clip_id in event.clips if clip_id not in seen]
+                seen.update(new)
+                if new and event.failure:
+                    advance.fail(event.failure)
+                advance(len(new), kept=event.kept)
 
-            for shard in run_shards(client, self.writer, jobs, on_clip):
+            for shard in run_shards(client, self.writer, jobs, on_clips):
                 if isinstance(shard, PostponedShard):
                     self.postponed.add(shard.path)
                 else:

@@ -18,7 +18,7 @@ from avstore.pipelines.cli.options import (
     StoreOption,
     WaitOption,
 )
-from avstore.pipelines.cli.progress import bar
+from avstore.pipelines.cli.progress import bar, naming_what_is_kept
 
 if TYPE_CHECKING:
     from avstore.pipelines.build.driver import BuildResult
@@ -84,7 +84,7 @@ def run(
 ) -> None:
     """Build a dataset's shards and manifest.
 
-    Finished shards are kept: run an interrupted build again to continue it.
+    Finished shards and extracted clips are kept: run an interrupted build again to continue it.
     """
     from avstore.pipelines.build.driver import BuildOptions, build
     from avstore.pipelines.cli.fetch_options import parse_fetch_options
@@ -109,7 +109,8 @@ def run(
         limit=limit,
         fetch=replace(fetch, names=names or fetch.names),
     )
-    built = build(spec, load_recipe(recipe or spec.recipe), options, partial(bar, out))
+    with naming_what_is_kept(Store(store), out):
+        built = build(spec, load_recipe(recipe or spec.recipe), options, partial(bar, out))
     _print_result(spec, Store(store), built, out)
 
 

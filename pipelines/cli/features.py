@@ -18,7 +18,7 @@ from avstore.pipelines.cli.options import (
     StoreOption,
     WaitOption,
 )
-from avstore.pipelines.cli.progress import bar
+from avstore.pipelines.cli.progress import bar, naming_what_is_kept
 
 if TYPE_CHECKING:
     from avstore.pipelines.features.driver import FeatureOptions, FeatureResult
@@ -149,7 +149,8 @@ def build(
     elif not jobs:
         raise StoreError("no feature is given; give a name (avstore features list), or --stale")
     progress = partial(bar, console())
-    problems = [_print_built(build_feature(name, options, progress)) for name, options in jobs]
+    with naming_what_is_kept(Store(store), console(), companions=True):
+        problems = [_print_built(build_feature(name, options, progress)) for name, options in jobs]
     if any(problems):
         raise typer.Exit(ExitCode.PROBLEM)
 

@@ -155,7 +155,7 @@ MOMENTS = {
     "annotated": "ledger/annotations/*/facts.json",
     "fetched": "ledger/attempts-*",
     "planned": "ledger/plans-*.parquet",
-    "extracting": "shards/*/*/.*.tmp",
+    "extracting": "shards/*/*/.*.rows.partial",
     "first shard": "shards/*/*/*.parquet",
 }
 
@@ -192,7 +192,7 @@ def test_kill_at_any_moment_then_rerun_gives_the_same_bytes(
     build(corpus, store)
     assert shard_hashes(store) == shard_hashes(built[0])
     avstore("verify", "--store", store)
-    assert list(store.rglob("*.tmp")) == []
+    assert [*store.rglob("*.tmp"), *store.rglob("*.partial")] == []
 
 
 @pytest.mark.parametrize(
