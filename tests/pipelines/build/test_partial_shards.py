@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -20,7 +21,8 @@ from avstore.manifests.partials import (
 )
 from avstore.manifests.store import Store
 from avstore.manifests.verdicts import Verdict
-from avstore.pipelines.build import shard_jobs
+from avstore.pipelines.build import dispatch, shard_jobs
+from avstore.pipelines.build.cluster import connect
 from avstore.pipelines.build.shard_jobs import (
     ClipJob,
     PostponedShard,
@@ -140,6 +142,24 @@ def test_the_clips_of_a_killed_process_are_kept(videos: Path, whole: Path, tmp_p
         ["toy/c3", "toy/c4"],
     )
     assert_finished(tmp_path, whole)
+
+
+@pytest.mark.slow
+def test_a_retried_dask_task_continues_what_the_killed_worker_did(
+    videos: Path, whole: Path, tmp_path: Path
+) -> None:
+    events: list[dict] = []
+    with connect(None, 1) as client:
+        (worker,) = client.run(os.getpid).values()
+        client.subscribe_topic("avstore-clips", lambda event: events.append(event[1]))
+        future = dispatch._submit(client, job_of(videos, tmp_path))
+        while count_kept(Store(tmp_path)) < (2, 1):
+            time.sleep(0.002)
+        os.kill(worker, 9)
+        assert future.result(timeout=120).stored == CLIPS - 1
+    assert_finished(tmp_path, whole)
+    kept = [event["clips"] for event in events if event.get("kept")]
+    assert [list(clips[:2]) for clips in kept] == [["toy/c0", "toy/c1"]]
 
 
 def kill_after(clips: int) -> Callable[[ExtractionResult], None]:

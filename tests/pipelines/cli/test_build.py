@@ -289,6 +289,9 @@ def test_being_stopped_is_one_line_and_the_rerun_completes(
     what = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[how]
     assert process.returncode == 128 + how
     assert said.strip() == f"avstore: {what}; run the same command again to continue"
+    if moment == "extracting":
+        facts = json.loads(avstore("status", "--json", "--store", tmp_path / "data").stdout)
+        assert (facts["writer"], facts["build"]["state"]) == (None, "interrupted")
     build(corpus, tmp_path / "data")
     assert shard_hashes(tmp_path / "data") == shard_hashes(built[0])
 
