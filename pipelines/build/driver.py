@@ -19,7 +19,8 @@ from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.build import annotations, planner
 from avstore.pipelines.build.cluster import check_scheduler, connect
 from avstore.pipelines.build.dispatch import ClipEvent, run_shards
-from avstore.pipelines.build.progress import Progress, PublishedProgress, no_progress
+from avstore.pipelines.build.meter import Progress, no_progress
+from avstore.pipelines.build.progress import PublishedProgress
 from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.build.shard_jobs import PostponedShard, shard_job
 from avstore.pipelines.extract.recipe import Recipe

@@ -22,6 +22,7 @@ from avstore.manifests.partials import (
 from avstore.manifests.sealed import json_bytes
 from avstore.manifests.store import sync_folder
 from avstore.pipelines.build.shard_tar import ShardTar
+from avstore.pipelines.fetch.source import MachineError
 
 CLIPS_PER_SYNC = 16
 """Finished clips that a power failure may cost a writer; a kill costs it none."""
@@ -100,7 +101,11 @@ class PartialTar:
         Args:
             row: Its row of the sidecar.
             source: What it was made from, for `take_over`.
+
+        Raises:
+            MachineError: Another writer has taken the shard over.
         """
+        self._require_own_files()
         self._file.flush()
         entry = {"row": row, "source": source, "end": self.tar.bytes, "crc32": self._file.crc32}
         self._journal.write(json_bytes(entry, default=_encode_time) + b"\n")
@@ -114,6 +119,7 @@ class PartialTar:
     def commit(self, keep: bool = True) -> None:
         """Move the tar to its final place; with `keep` False, there will be none."""
         self._sync()
+        self._require_own_files()
         if keep:
             self._files.tar.replace(self._shard)
             sync_folder(self._shard.parent)
@@ -146,6 +152,18 @@ class PartialTar:
                 self.tar.append(content)
                 self.record(row, entry.source)
                 rows.append(row)
+
+    def _require_own_files(self) -> None:
+        """Raise MachineError if another writer has taken the shard over.
+
+        One of the two lost its scheduler and does not know. If it is the other, Dask runs this
+        job again, which takes over what both have done.
+        """
+        if not self._files.journal.exists():
+            raise MachineError(
+                f"{self._shard}: another worker is writing this shard; stop the workers of earlier "
+                "builds, then run the same command again"
+            )
 
     def _sync(self) -> None:
         """Flush both files to the disk."""

@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from avstore.pipelines.build.progress import Meter
+from avstore.pipelines.build.meter import Meter
 
 if TYPE_CHECKING:
     from avstore.manifests.store import Store

@@ -15,7 +15,8 @@ from avstore.manifests.ingest import ingest_features, transaction
 from avstore.manifests.lock import writing
 from avstore.manifests.store import Store, find_store
 from avstore.pipelines.build.cluster import completed, connect
-from avstore.pipelines.build.progress import Meter, Progress, PublishedProgress, no_progress
+from avstore.pipelines.build.meter import Meter, Progress, no_progress
+from avstore.pipelines.build.progress import PublishedProgress
 from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.features.base_shards import (
     FeatureInput,

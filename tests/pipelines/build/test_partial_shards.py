@@ -34,6 +34,7 @@ from avstore.pipelines.build.shard_writer import ShardId
 from avstore.pipelines.extract.recipe import load_recipe
 from avstore.pipelines.extract.records import ClipSource, ExtractionResult
 from avstore.pipelines.extract.sandbox import Sandbox
+from avstore.pipelines.fetch.source import MachineError
 from tests.media import make_clip
 
 SHARD = "shards/toy/stella/train-000000.tar"
@@ -268,7 +269,7 @@ def test_a_writer_that_lost_its_files_disturbs_nobody(
                 ["toy/c2", "toy/c3", "toy/c4"],
             )
 
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(MachineError, match="another worker is writing this shard"):
         build_shard(job_of(videos, tmp_path), ShardEvents(on_clip=overtake))
     assert_finished(tmp_path, whole)
 

@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from avstore.manifests.lock import current_holder, writing
 from avstore.manifests.store import Store, remove_temporaries
-from avstore.pipelines.build.progress import Meter, PublishedProgress, no_progress, read_progress
+from avstore.pipelines.build.meter import Meter, no_progress
+from avstore.pipelines.build.progress import PublishedProgress, read_progress
 from avstore.pipelines.cli.progress import rate_text, stage_text
 
 
