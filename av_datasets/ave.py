@@ -20,6 +20,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from avstore.datasets.lines import (
     Line,
@@ -146,6 +147,9 @@ def _second(text: str) -> int:
     return int(text)
 
 
+_MAX_ORDER = 1_000_000
+
+
 def _ordered(path: Path, base: list[_Row | None] | None) -> Iterable[_Row]:
     """Return the rows that an order file lists by number, from 0."""
     import h5py  # noqa: PLC0415 -- slow to import, and only these files need it
@@ -158,8 +162,8 @@ def _ordered(path: Path, base: list[_Row | None] | None) -> Iterable[_Row]:
     read_bytes(path)
     try:
         with h5py.File(path) as file:
-            numbers = [int(number) for number in file["order"][:]]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+            numbers = [int(number) for number in _own_array(file, h5py)[:]]
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
         raise AnnotationError(f"annotation file {path} has no array 'order': {error}") from error
     if wrong := next((n for n in numbers if not 0 <= n < len(base)), None):
         raise AnnotationError(
@@ -167,6 +171,18 @@ def _ordered(path: Path, base: list[_Row | None] | None) -> Iterable[_Row]:
             "version of Annotations.txt"
         )
     return [row for number in numbers if (row := base[number])]
+
+
+def _own_array(file: Any, h5py: Any) -> Any:
+    """Return the array `order`; ValueError if it is large, or links to other files."""
+    if not isinstance(file.get("order", getlink=True), h5py.HardLink):
+        raise ValueError("'order' is missing or a link")
+    array = file["order"]
+    if not isinstance(array, h5py.Dataset) or array.external or array.is_virtual:
+        raise ValueError("'order' is not stored in this file")
+    if array.ndim != 1 or array.size > _MAX_ORDER or array.dtype.kind not in "iuf":
+        raise ValueError(f"'order' is not a list of up to {_MAX_ORDER} numbers")
+    return array
 
 
 def _clip(name: str, video: _Video) -> Clip:

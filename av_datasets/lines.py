@@ -16,6 +16,7 @@ T = TypeVar("T")
 _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _TEXT_KEPT = 200
+_UNPACKED_BYTES = 1 << 30  # AudioSet's largest list has 100 MB
 
 
 class RowError(Exception):
@@ -50,7 +51,12 @@ def read_bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
         if data.startswith(b"\x1f\x8b"):
-            data = gzip.decompress(data)
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+                data = file.read(_UNPACKED_BYTES + 1)
+            if len(data) > _UNPACKED_BYTES:
+                raise AnnotationError(
+                    f"annotation file {path} unpacks to more than {_UNPACKED_BYTES >> 30} GiB"
+                )
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise AnnotationError(f"annotation file {path} is a damaged gzip file: {error}") from error
     except OSError as error:

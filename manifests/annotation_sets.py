@@ -10,9 +10,12 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from avstore.manifests.columns import table_schema
+from avstore.manifests.columns import arrow_table, table_schema
+from avstore.manifests.names import check_name, check_rows, is_name
+from avstore.manifests.path_text import valid_value
 from avstore.manifests.sealed import (
     CheckedFiles,
     DamagedFileError,
@@ -21,8 +24,9 @@ from avstore.manifests.sealed import (
     read_json,
     write_parquet,
 )
-from avstore.manifests.store import Store, committing
+from avstore.manifests.store import Store, StoreError, committing
 
+_NAMES = {"dataset": "dataset", "key": "key", "split": "split", "clip_id": "clip_id"}
 _TABLES = ("clips", "labels", "segments", "annotation_errors")
 
 
@@ -44,6 +48,17 @@ class AnnotationSet:
     segments: pa.Table
     annotation_errors: pa.Table
 
+    def __post_init__(self) -> None:
+        """Check the names that become paths; StoreError if one is invalid."""
+        where = f"annotations of {self.facts['name']!r}"
+        check_name("dataset", self.facts["name"], where)
+        check_rows(self.clips, _NAMES, where)
+        clips = self.clips
+        ids = pc.binary_join_element_wise(clips["dataset"], clips["key"], "/")
+        own = pc.equal(clips["dataset"], self.facts["name"])
+        if not pc.all(pc.and_(pc.equal(ids, clips["clip_id"]), own), min_count=0).as_py():
+            raise StoreError(f"{where}: a clip's id is not its dataset and key")
+
 
 def _facts_path(store: Store, dataset: str) -> Path:
     return store.ledger / "annotations" / dataset / "facts.json"
@@ -60,9 +75,9 @@ def clips_table(rows: list[dict[str, Any]]) -> pa.Table:
         rows: Rows with the columns of `clips`; `extra` is a mapping. They are changed in place.
     """
     for position, row in enumerate(rows):
-        row["extra"] = json.dumps(dict(row["extra"]), sort_keys=True)
+        row["extra"] = json.dumps(valid_value(dict(row["extra"])), sort_keys=True)
         row["position"] = position
-    return pa.Table.from_pylist(rows, schema=table_schema("clips"))
+    return arrow_table(rows, table_schema("clips"))
 
 
 def annotation_set(
@@ -95,7 +110,7 @@ def annotation_set(
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=table_schema(name))
+    return arrow_table(rows, table_schema(name))
 
 
 def save_annotations(store: Store, annotations: AnnotationSet) -> None:
@@ -112,8 +127,8 @@ def annotation_files(store: Store) -> Iterator[Path]:
     """Yield the files of the current annotations of all datasets, missing ones included."""
     for facts_path in sorted(store.ledger.glob("annotations/*/facts.json")):
         yield facts_path
-        with suppress(DamagedFileError):
-            folder = _folder(facts_path, read_json(facts_path))
+        with suppress(DamagedFileError, StoreError):
+            folder = _folder(facts_path, read_facts(facts_path))
             yield from (folder / f"{name}.parquet" for name in _TABLES)
 
 
@@ -138,12 +153,48 @@ def _load(facts_path: Path, checked: CheckedFiles) -> AnnotationSet | None:
     """Return the annotations that a `facts.json` names; None if one of the files is damaged."""
     if not checked.sound([facts_path]):
         return None
-    facts = read_json(facts_path)
+    facts = read_facts(facts_path)
     paths = {name: _folder(facts_path, facts) / f"{name}.parquet" for name in _TABLES}
     if len(checked.sound(paths.values())) < len(paths):
         return None
     tables = {name: pq.read_table(path) for name, path in paths.items()}
     return AnnotationSet(facts=facts, **tables)
+
+
+def published_annotations(con: duckdb.DuckDBPyConnection, dataset: str) -> AnnotationSet:
+    """Return a dataset's annotations from the manifest."""
+    columns = ("name", "version", "annotation_source", "annotation_sha256", "licence", "clips")
+    query = f"SELECT {', '.join(columns)}, ingested_at FROM datasets WHERE name = ?"
+    ((*values, stamp),) = con.execute(query, [dataset]).fetchall()
+    clips = "clip_id IN (SELECT clip_id FROM clips WHERE dataset = $name)"
+    tables = {
+        name: con.sql(
+            f"SELECT * FROM {name} WHERE {clips if name == 'segments' else 'dataset = $name'}",
+            params={"name": dataset},
+        ).to_arrow_table()
+        for name in _TABLES
+    }
+    facts = {**dict(zip(columns, values, strict=True)), "ingested_at": stamp.isoformat()}
+    return AnnotationSet(facts=facts, **tables)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return the facts of the annotations in the ledger.
+
+    Raises:
+        StoreError: They are damaged, are no such facts, or name another folder.
+    """
+    advice = f"remove the folder {path.parent} and run the build with the annotation files again"
+    try:
+        facts = read_json(path)
+        facts["clips"], datetime.fromisoformat(facts["ingested_at"])
+        missing = {"version", "annotation_source", "licence"} - facts.keys()
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise StoreError(f"{path} is not a record of annotations ({error}); {advice}") from error
+    sha256 = facts.get("annotation_sha256")
+    if missing or facts.get("name") != path.parent.name or not is_name("sha256", sha256):
+        raise StoreError(f"{path} does not belong to the annotations beside it; {advice}")
+    return dict(facts)
 
 
 def replace_annotations(con: duckdb.DuckDBPyConnection, annotations: AnnotationSet) -> None:

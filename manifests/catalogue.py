@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 
 from avstore.manifests import schema
+from avstore.manifests.advice import index_command
 from avstore.manifests.columns import skip_pandas_import
 from avstore.manifests.lock import StoreBusyError, current_writer, writing
 from avstore.manifests.manifest_hash import (
@@ -23,7 +24,7 @@ from avstore.manifests.manifest_hash import (
     require_sound,
     sound_hash,
 )
-from avstore.manifests.store import Store, StoreError, sync_folder
+from avstore.manifests.store import Store, StoreError, remove, sync_folder
 
 # The writer needs no more than 2.5 GB for any store, and gets at most half of a small machine.
 _MEMORY_BYTES = 5 << 29
@@ -39,6 +40,9 @@ _GUARDS = (
 )
 _guarding = threading.Lock()
 
+# The manifest's times are UTC without a zone. now() and current_date compare with them as UTC.
+_SETTINGS = ("SET enable_progress_bar = false", "SET TimeZone = 'UTC'")
+
 
 def guard(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """Close off files, network and extensions from a connection for good; return it.
@@ -48,8 +52,7 @@ def guard(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """
     with _guarding:
         if con.execute("SELECT current_setting('lock_configuration')").fetchall() != [(True,)]:
-            con.execute("SET enable_progress_bar = false")
-            for setting in _GUARDS:
+            for setting in _SETTINGS + _GUARDS:
                 con.execute(setting)
     return con
 
@@ -95,7 +98,7 @@ def _open_read(store: Store, unsafe: bool) -> duckdb.DuckDBPyConnection:
             )
         raise StoreError(
             f"no manifest at {store.manifest}; build one (make vggsound-shards), or rebuild it "
-            f"from the shards (avstore index --store {store.root})"
+            f"from the shards; run: {index_command(store)}"
         )
     con = _connect(store, store.manifest, read_only=True, unsafe=unsafe)
     if schema.schema_version(con) == schema.SCHEMA_VERSION:
@@ -106,12 +109,34 @@ def _open_read(store: Store, unsafe: bool) -> duckdb.DuckDBPyConnection:
     return _connect(store, store.manifest, read_only=True, unsafe=unsafe)
 
 
+@contextmanager
+def reading(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the published manifest as `open_read` does, for queries of avstore's own.
+
+    Raises:
+        StoreError: It cannot be read; the message says how to rebuild it.
+    """
+    try:
+        with open_read(store) as con:
+            yield con
+    except duckdb.Error as error:
+        raise _unreadable(store, error) from error
+
+
+def _unreadable(store: Store, error: duckdb.Error) -> StoreError:
+    return StoreError(
+        f"{store.manifest} cannot be read ({str(error).splitlines()[0]}); rebuild it; run: "
+        f"{index_command(store)}"
+    )
+
+
 def _connect(store: Store, path: Path, read_only: bool, unsafe: bool) -> duckdb.DuckDBPyConnection:
     try:
         if not unsafe:
             return open_guarded(path)
         con = duckdb.connect(str(path), read_only=read_only)
-        con.execute("SET enable_progress_bar = false")
+        for setting in _SETTINGS:
+            con.execute(setting)
         return con
     except duckdb.Error as error:
         message = str(error).splitlines()[0]
@@ -120,10 +145,7 @@ def _connect(store: Store, path: Path, read_only: bool, unsafe: bool) -> duckdb.
                 f"{store.manifest} is open for writing in another program ({message}); "
                 "close it there"
             ) from error
-        raise StoreError(
-            f"{store.manifest} cannot be opened ({message}); delete it and run "
-            f"avstore index --store {store.root}"
-        ) from error
+        raise _unreadable(store, error) from error
 
 
 class Writer:
@@ -155,6 +177,7 @@ class Writer:
             return
         self.con.execute("CHECKPOINT")
         temp = self.store.root / f".manifest.{os.getpid()}.tmp"
+        temp.unlink(missing_ok=True)  # it may be a link to another file
         digest = copy_and_hash(self.store.work, temp)
         with temp.open("rb+") as file:
             os.fsync(file.fileno())
@@ -169,7 +192,7 @@ class Writer:
 
 def _drop_working_copy(store: Store) -> None:
     for path in (store.work, Path(f"{store.work}.wal")):
-        path.unlink(missing_ok=True)
+        remove(path)
     shutil.rmtree(f"{store.work}.tmp", ignore_errors=True)
 
 

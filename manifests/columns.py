@@ -2,11 +2,14 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import pyarrow as pa
+
+from avstore.manifests.path_text import valid_value
 
 _TABLE = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+) \((.*?)\);$", re.MULTILINE | re.DOTALL)
 _COLUMN = re.compile(r'^ *"?(\w+)"? ([A-Z]+)(\[\])?', re.MULTILINE)
@@ -45,6 +48,14 @@ def _fields(body: str) -> list[pa.Field]:
         pa.field(name, pa.list_(_TYPES[kind]) if is_list else _TYPES[kind])
         for name, kind, is_list in columns
     ]
+
+
+def arrow_table(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Return rows as an Arrow table; texts that Arrow refuses are made valid."""
+    try:
+        return pa.Table.from_pylist(list(rows), schema=schema)
+    except UnicodeEncodeError:
+        return pa.Table.from_pylist([valid_value(row) for row in rows], schema=schema)
 
 
 def skip_pandas_import() -> None:

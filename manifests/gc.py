@@ -11,10 +11,10 @@ from pathlib import Path
 
 import duckdb
 
+from avstore.manifests import annotation_sets
 from avstore.manifests.partials import unneeded_partials
-from avstore.manifests.sealed import read_json
 from avstore.manifests.snapshots import pinned_shards
-from avstore.manifests.store import Store, shard_of, sidecar_of, sync_folder
+from avstore.manifests.store import Store, refuse_links, shard_of, sidecar_of, sync_folder
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,12 @@ def find_garbage(con: duckdb.DuckDBPyConnection, store: Store) -> list[Garbage]:
 
 
 def collect_garbage(store: Store, items: list[Garbage]) -> int:
-    """Remove files, tars before their sidecars; return the bytes freed. The lock must be held."""
+    """Remove files, tars before their sidecars; return the bytes freed. The lock must be held.
+
+    Raises:
+        StoreError: A folder of the store is a link that leads out of it.
+    """
+    refuse_links(store)
     folders: set[Path] = set()
     for item in sorted(items, key=lambda item: not item.path.endswith(".tar")):
         path = store.root / item.path
@@ -58,7 +63,7 @@ def collect_garbage(store: Store, items: list[Garbage]) -> int:
 
 
 def _item(store: Store, path: Path, why: str) -> Garbage:
-    return Garbage(str(path.relative_to(store.root)), path.stat().st_size, why)
+    return Garbage(str(path.relative_to(store.root)), path.lstat().st_size, why)
 
 
 def _temporaries(store: Store) -> Iterator[Garbage]:
@@ -77,7 +82,7 @@ def _partials(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Garbage]
 def _annotations(store: Store) -> Iterator[Garbage]:
     """Yield annotation tables that were replaced since."""
     for facts in store.ledger.glob("annotations/*/facts.json"):
-        current = str(read_json(facts)["annotation_sha256"])[:8]
+        current = annotation_sets.read_facts(facts)["annotation_sha256"][:8]
         for path in facts.parent.glob("*/*.parquet"):
             if path.parent.name != current:
                 yield _item(store, path, "annotations that were replaced")

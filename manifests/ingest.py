@@ -8,7 +8,9 @@ import duckdb
 
 from avstore.manifests import status
 from avstore.manifests.sealed import require_sound_files
+from avstore.manifests.sequence import numbered
 from avstore.manifests.sidecar import SIDECAR_COLUMNS
+from avstore.manifests.sidecar_check import refuse_misnamed
 from avstore.manifests.status import refresh_status
 
 __all__ = ["commit_shards", "ingest_features", "ingest_sidecars", "refresh_status", "transaction"]
@@ -32,6 +34,12 @@ _SAMPLE = (
     f"{_CHOSEN['samples']}, offsets[1] - 512, "
     "offsets[-1] + (sizes[-1]::BIGINT + 511) // 512 * 512 - offsets[1] + 512"
 )
+# Sidecars of older versions have no number.
+_SIDECARS = (
+    f"(SELECT * REPLACE ({numbered('quality_seq', 'extracted_at')} AS quality_seq) FROM "
+    "(SELECT * FROM read_parquet(getvariable('sidecars'), union_by_name = true) "
+    "UNION ALL BY NAME SELECT NULL::BIGINT AS quality_seq WHERE false))"
+)
 _KEYS = {"media": "clip_id", "quality": "clip_id, fingerprint"}
 
 
@@ -43,8 +51,9 @@ def ingest_sidecars(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) ->
     """
     if not sidecars:
         return
+    refuse_misnamed(con, sidecars)
     con.execute("SET VARIABLE sidecars = ?", [[str(path) for path in sidecars]])
-    source = "read_parquet(getvariable('sidecars'))"
+    source = _SIDECARS
     _insert_shards(con, source)
     con.execute(f"INSERT INTO samples SELECT {_SAMPLE} FROM {source} WHERE stored")
     (once,) = con.execute(f"SELECT count(*) = count(DISTINCT clip_id) FROM {source}").fetchall()[0]
@@ -71,10 +80,10 @@ def _insert_shards(con: duckdb.DuckDBPyConnection, source: str) -> None:
 def _insert_latest(
     con: duckdb.DuckDBPyConnection, table: str, source: str, choose: bool = True
 ) -> None:
-    """Add rows of `media` or `quality`. choose: only the latest extraction of each clip."""
+    """Add rows of `media` or `quality`. choose: only the last extraction of each clip."""
     latest = (
         f"QUALIFY row_number() OVER (PARTITION BY {_KEYS[table]} "
-        "ORDER BY extracted_at DESC, shard DESC) = 1"
+        "ORDER BY quality_seq DESC, shard DESC) = 1"
     )
     con.execute(
         f"INSERT INTO {table} SELECT {_CHOSEN[table]} FROM {source} {latest if choose else ''}"
@@ -99,11 +108,10 @@ def commit_shards(
     if not sidecars:
         return
     require_sound_files(sidecars)
+    refuse_misnamed(con, sidecars)
     with transaction(con):
-        con.execute(
-            "CREATE OR REPLACE TEMP TABLE incoming AS SELECT * FROM read_parquet(?)",
-            [[str(path) for path in sidecars]],
-        )
+        con.execute("SET VARIABLE sidecars = ?", [[str(path) for path in sidecars]])
+        con.execute(f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT * FROM {_SIDECARS}")
         span = status.position_span(con, "incoming", hint or _planned_span(con))
         before = status.extraction_states(con, span) if span and _stages_known(con) else None
         _remove_earlier(con, before)
@@ -177,6 +185,7 @@ def ingest_features(
         return
     if not checked:
         require_sound_files(sidecars)
+    refuse_misnamed(con, sidecars)
     paths = [str(path) for path in sidecars]
     con.execute("SET VARIABLE sidecars = ?", [paths])
     source = "read_parquet(getvariable('sidecars'), union_by_name = true)"

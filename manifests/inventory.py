@@ -21,7 +21,7 @@ from avstore.manifests.sealed import (
 from avstore.manifests.store import Store, committing
 
 LOG_PATTERN = "attempts-*.jsonl.part"
-_WHOLE_LINE = re.compile(rb'avstore.seal:[0-9a-f]{64}"}')  # perhaps with a damaged newline
+_WHOLE_LINE = re.compile(rb'avstore-seal:[0-9a-f]{64}"}')  # perhaps with a damaged newline
 
 
 def indexed_files(store: Store) -> list[Path]:

@@ -14,6 +14,8 @@ import duckdb
 import pyarrow as pa
 
 from avstore.manifests.columns import table_schema
+from avstore.manifests.names import check_rows
+from avstore.manifests.path_text import valid_text, valid_value
 from avstore.manifests.redact import redact, redact_values
 from avstore.manifests.sealed import (
     CheckedFiles,
@@ -21,10 +23,13 @@ from avstore.manifests.sealed import (
     require_sound_files,
     write_parquet,
 )
+from avstore.manifests.sequence import numbered, numbers
 from avstore.manifests.store import Store
 
 SMALL_TABLES = ("tasks", "stages", "features", "dropped", "statistics")
 """Tables that the ledger keeps whole, in one file each."""
+
+_NUMBERED = ("attempts", "runs")  # tables with a column seq
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class RunRecord:
         git_commit: Commit of the checkout, or None.
         host: Facts of the host as JSON.
         started_at: UTC time.
+        seq: Number of its start (manifests/sequence.py); None: given when it ends.
     """
 
     run_id: str
@@ -46,6 +52,7 @@ class RunRecord:
     git_commit: str | None
     host: str
     started_at: datetime
+    seq: int | None = None
 
 
 def now() -> datetime:
@@ -69,8 +76,8 @@ def new_run(command: str, config: dict[str, object]) -> RunRecord:
     }
     return RunRecord(
         run_id=f"{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
-        command=redact(command),
-        config=json.dumps(redact_values(config), sort_keys=True, default=str),
+        command=redact(valid_text(command)),
+        config=json.dumps(redact_values(valid_value(config)), sort_keys=True, default=str),
         git_commit=_git_commit(),
         host=json.dumps(host, sort_keys=True),
         started_at=started,
@@ -103,8 +110,9 @@ def finish_run(con: duckdb.DuckDBPyConnection, store: Store, run: RunRecord, out
         run.started_at,
         now(),
         outcome,
+        next(numbers(con)) if run.seq is None else run.seq,
     ]
-    con.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    con.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
     table = con.sql("SELECT * FROM runs WHERE run_id = ?", params=[run.run_id]).to_arrow_table()
     write_parquet(store.ledger / f"runs-{run.run_id}.parquet", table)
     note_files(con, check_files(store.ledger.glob(f"*-{run.run_id}*.parquet")))
@@ -206,15 +214,18 @@ def _insert(
     """Insert the rows of files. distinct: only rows that the manifest lacks."""
     if not paths:
         return
-    read = "read_parquet(getvariable('ledger_paths'), union_by_name = true)"
     con.execute("SET VARIABLE ledger_paths = ?", [[str(path) for path in paths]])
+    number = f"REPLACE ({numbered('seq', 'started_at')} AS seq)" if table in _NUMBERED else ""
+    read = (
+        f"SELECT * {number} FROM (SELECT * FROM {table} WHERE false UNION ALL BY NAME "
+        "SELECT * FROM read_parquet(getvariable('ledger_paths'), union_by_name = true))"
+    )
     if not distinct:
-        con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM {read}")
+        con.execute(f"INSERT INTO {table} BY NAME {read}")
         return
-    con.execute(f"CREATE OR REPLACE TEMP TABLE ledger_rows AS SELECT * FROM {table} LIMIT 0")
-    con.execute(f"INSERT INTO ledger_rows BY NAME SELECT * FROM {read}")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE ledger_rows AS {read}")
     same = "WHERE run_id IN (SELECT DISTINCT run_id FROM ledger_rows)"
-    there = f"SELECT * FROM {table} {same if table in ('attempts', 'runs') else ''}"
+    there = f"SELECT * FROM {table} {same if table in _NUMBERED else ''}"
     con.execute(
         f"INSERT INTO {table} SELECT DISTINCT * FROM ledger_rows EXCEPT {there} ORDER BY ALL"
     )
@@ -231,6 +242,8 @@ def _insert_plans(con: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None
         "INSERT INTO ledger_plans BY NAME SELECT * FROM read_parquet(?, union_by_name = true)",
         [[str(path) for path in paths]],
     )
+    names = con.sql("SELECT DISTINCT shard FROM ledger_plans").to_arrow_table()
+    check_rows(names, {"shard": "shard"}, "ledger, plans")
     con.execute(
         "INSERT INTO plans BY NAME SELECT DISTINCT ON (shard) *, "
         "shard IN (SELECT shard FROM dropped) AS done FROM ledger_plans "

@@ -168,14 +168,14 @@ class OpenStore:
         """Read one feature of many clips, by few and long range reads.
 
         Args:
-            feature: `fbank`, `frames`, `audio`, `json`, or a derived feature's name, or
+            feature: `frames`, `waveform`, `fbank`, `json`, or a derived feature's name, or
                 `<name>-<fp8>` if the store has several versions of it.
             clip_ids: Clips to read; duplicates are read once.
             recipe: Name or stage (<recipe>-<fp8>), required if several recipes hold the clips.
 
         Returns:
             The clips in the given order: float16 [frames, mels] for `fbank`, a list of JPEG bytes
-            for `frames`, FLAC bytes for `audio`, bytes for `json`, and an array of the
+            for `frames`, FLAC bytes for `waveform`, bytes for `json`, and an array of the
             extractor's shape and dtype for a derived feature.
 
         Raises:

@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from avstore.manifests.store import Store, StoreError
+from avstore.manifests.store import Store, StoreError, refuse_links, remove
 
 
 class StoreBusyError(StoreError):
@@ -97,8 +97,13 @@ def writing(store: Store, wait_s: float = 0.0) -> Iterator[None]:
 
     Raises:
         StoreBusyError: Another writer still holds the lock; the message names it.
+        StoreError: A folder of the store is a link that leads out of it.
     """
+    refuse_links(store)
     note = _note(store)
+    for path in (store.lock, note):
+        if path.is_dir():  # no lock of anybody: put there by mistake or by a damaged file system
+            remove(path)
     lock = FileLock(store.lock)
     try:
         lock.acquire(timeout=wait_s)
@@ -115,7 +120,9 @@ def writing(store: Store, wait_s: float = 0.0) -> Iterator[None]:
             "command": " ".join(Path(word).name for word in sys.argv[:3]),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        note.write_text(json.dumps(facts))
+        note.unlink(missing_ok=True)  # it may be a link to another file
+        with note.open("x") as file:
+            file.write(json.dumps(facts))
         yield
     finally:
         note.unlink(missing_ok=True)

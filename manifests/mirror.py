@@ -14,11 +14,12 @@ from typing import Any
 
 import fsspec
 
-from avstore.manifests import ledger
+from avstore.manifests import ledger, snapshots
 from avstore.manifests.catalogue import open_write
 from avstore.manifests.errors import is_client_error
 from avstore.manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
 from avstore.manifests.lock import writing
+from avstore.manifests.names import check_relative
 from avstore.manifests.rebuild import not_dropped, rebuild
 from avstore.manifests.sealed import check_files
 from avstore.manifests.store import Store, StoreError, shard_of
@@ -117,6 +118,7 @@ def _listing(fs: Any, root: str) -> dict[str, str]:
             continue
         for path, facts in entries.items():
             name = folder + path.split(root.rstrip("/") + "/" + folder, 1)[1]
+            check_relative(name, f"the store at {root} lists the file")
             base = name.rsplit("/", 1)[1]
             if base.endswith((".parquet", ".json")) and not base.startswith("."):
                 stamp = facts.get("ETag") or facts.get("mtime") or facts.get("created")
@@ -172,8 +174,8 @@ def fetch_snapshot(fs: Any, root: str, local: Store, name: str) -> None:
         StoreError: The store has no such snapshot.
     """
     local.snapshots.mkdir(exist_ok=True)
-    for file in (f"{name}.duckdb", f"{name}.json"):
-        target = local.snapshots / file
+    for target in snapshots.snapshot_files(local, name):
+        file = target.name
         if not target.is_file():
             try:
                 fs.get_file(f"{root.rstrip('/')}/snapshots/{file}", str(target))

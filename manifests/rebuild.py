@@ -8,6 +8,7 @@ import duckdb
 
 from avstore.manifests import annotation_sets as annotations
 from avstore.manifests import ledger
+from avstore.manifests.advice import repair_command
 from avstore.manifests.catalogue import Writer, open_guarded
 from avstore.manifests.ingest import ingest_features, ingest_sidecars, refresh_status, transaction
 from avstore.manifests.inventory import indexed_files
@@ -79,8 +80,7 @@ def fill(
         ingest_features(con, not_dropped(con, store, companions), checked=True)
     except duckdb.Error as error:
         raise StoreError(
-            f"a sidecar cannot be read: {str(error).splitlines()[0]}; run "
-            f"avstore verify --repair --store {store.root}"
+            f"a sidecar cannot be read: {str(error).splitlines()[0]}; run: {repair_command(store)}"
         ) from error
     refresh_status(con)
     return len(sidecars)

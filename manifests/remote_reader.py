@@ -16,6 +16,7 @@ from tenacity import (
 )
 
 from avstore.manifests.block_cache import BlockCache
+from avstore.manifests.names import is_name, is_relative
 from avstore.manifests.shard_reader import ReadError, Shard, Span
 
 # A gap this small between two remote ranges costs less to read than another request.
@@ -87,7 +88,10 @@ class RemoteReader:
 
     def invalidate(self, shard: Shard, start: int, stop: int) -> bool:
         """Drop cached bytes [start, stop); return whether a re-read may differ."""
-        if self._cache is None or not shard.sha256:
+        if not is_relative(shard.path):
+            raise ReadError("the shard is outside of the store; run avstore verify")
+        # The digest names the blocks' files.
+        if self._cache is None or not is_name("sha256", shard.sha256):
             return False
         with self._lock:
             self._prefetched = [

@@ -1,13 +1,17 @@
 """Create the manifest's tables and views, and migrate an older manifest."""
 
+from functools import cache
 from importlib.resources import files
 
 import duckdb
 
+from avstore.manifests import comments
 from avstore.manifests.status import refresh_status
 from avstore.manifests.store import StoreError
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
+
+_VIEWS = ("views.sql", "views_members.sql", "views_tasks.sql", "views_leakage.sql")
 
 # What a manifest defines beside its tables, as (kind, name, SQL).
 _DEFINITIONS = """
@@ -41,8 +45,13 @@ def schema_version(con: duckdb.DuckDBPyConnection) -> int:
     return found
 
 
-def create_schema(con: duckdb.DuckDBPyConnection) -> None:
-    """Create tables and views, or migrate an older manifest, in one transaction."""
+def create_schema(con: duckdb.DuckDBPyConnection, commented: bool = True) -> None:
+    """Create tables and views, or migrate an older manifest, in one transaction.
+
+    Args:
+        con: Writing connection.
+        commented: Also comment on tables, views and columns.
+    """
     found = schema_version(con)
     con.begin()
     try:
@@ -50,8 +59,10 @@ def create_schema(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(_sql("schema.sql"))
         for number in range(found + 1 if found else SCHEMA_VERSION + 1, SCHEMA_VERSION + 1):
             con.execute(_sql(f"migrations/{number:03d}.sql"))
-        for views in ("views.sql", "views_tasks.sql", "views_leakage.sql"):
-            con.execute(_sql(views))
+        for name in _VIEWS:
+            con.execute(_sql(name))
+        if commented:
+            write_comments(con)
         if found != SCHEMA_VERSION:
             con.execute("DELETE FROM meta")
             con.execute("INSERT INTO meta VALUES (?)", [SCHEMA_VERSION])
@@ -61,6 +72,26 @@ def create_schema(con: duckdb.DuckDBPyConnection) -> None:
         con.rollback()
         raise
     con.commit()
+
+
+def create_task_views(con: duckdb.DuckDBPyConnection, tasks: str | None) -> None:
+    """Create `task_clips` from a SELECT (None: without rows) and comment on it."""
+    con.execute("DROP VIEW IF EXISTS task_clips")
+    if tasks:
+        con.execute(f"CREATE VIEW task_clips AS {tasks}")
+    con.execute(_sql("views_tasks.sql"))
+    write_comments(con)
+
+
+def write_comments(con: duckdb.DuckDBPyConnection) -> None:
+    """Comment on all tables, views, macros and columns, as the SQL files do."""
+    comments.write_comments(con, _described())
+
+
+@cache
+def _described() -> tuple[comments.Described, ...]:
+    """Return what schema.sql and the views define, with the texts of their comments."""
+    return tuple(item for name in ("schema.sql", *_VIEWS) for item in comments.describe(_sql(name)))
 
 
 def definitions(con: duckdb.DuckDBPyConnection) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Seal the files of a store, so that a single changed bit is seen: the one writer of Parquet.
 
-A seal is `avstore.seal` twice and the sha256 of the whole file, computed with 64 zeros in the place
+A seal is `avstore-seal` twice and the sha256 of the whole file, computed with 64 zeros in the place
 of its digits. It is a key and value of a Parquet footer (which has no checksum of its own) or of a
 JSON object, or a comment at the end of an HTML page, so other readers are not disturbed. Because
 the name is there twice, no flipped bit turns a sealed file into one of an older version, which has
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from avstore.manifests.store import StoreError, committing
 
-_NAME = "avstore.seal"
+_NAME = "avstore-seal"
 _ZEROS = "0" * 64
 _VALUE = f"{_NAME}:{_ZEROS}"
 _SEAL = re.compile(rf"{re.escape(_NAME)}:([0-9a-f]{{64}})".encode())
@@ -108,6 +108,8 @@ def read_bytes(path: Path) -> tuple[bytes, str | None]:
         DamagedFileError: The file differs from its seal or, without one, cannot be read.
     """
     try:
+        if path.exists() and not path.is_file():  # reading a pipe or device would wait for ever
+            raise DamagedFileError("is not a file")
         content = path.read_bytes()
         digits = find_seal(content)
         if digits is None:
@@ -207,13 +209,13 @@ def read_facts(path: Path) -> dict[str, str]:
     content, _ = read_bytes(path)
     found = pq.read_metadata(io.BytesIO(content)).metadata or {}
     return {
-        key.decode(): value.decode() for key, value in found.items() if key.startswith(b"avstore.")
+        key.decode(): value.decode() for key, value in found.items() if key.startswith(b"avstore-")
     }
 
 
 def tar_facts(size: int, sha256: str) -> dict[str, str]:
     """Return the facts of a companion's tar for the footer of its sidecar."""
-    return {"avstore.tar_bytes": str(size), "avstore.tar_sha256": sha256}
+    return {"avstore-tar-bytes": str(size), "avstore-tar-sha256": sha256}
 
 
 def read_json(path: Path) -> dict[str, Any]:

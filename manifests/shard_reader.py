@@ -10,6 +10,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
+from avstore.manifests.names import is_relative
 from avstore.manifests.store import StoreError
 
 # A gap this small between two local ranges costs less to read than a second call.
@@ -180,6 +181,8 @@ class LocalReader:
         if file is not None:
             self._open.move_to_end(shard.path)
             return file
+        if not is_relative(shard.path):
+            raise ReadError("the shard is outside of the store; run avstore verify")
         try:
             file = _File(self._root / shard.path)
         except OSError as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from avstore.manifests.columns import skip_pandas_import, table_schema
+from avstore.manifests.columns import arrow_table, skip_pandas_import, table_schema
 from avstore.manifests.sealed import write_parquet
 
 _SHARD = {"path": "shard", "clips": "shard_clips", "bytes": "shard_bytes", "sha256": "shard_sha256"}
@@ -49,5 +49,4 @@ def write_sidecar(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         rows: One mapping per clip, keyed as `SCHEMA`; absent keys are null.
     """
     skip_pandas_import()
-    table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
-    write_parquet(path, table)
+    write_parquet(path, arrow_table(rows, SCHEMA))

@@ -4,11 +4,10 @@ STORE/snapshots/NAME.duckdb is a copy of the manifest, NAME.json its facts. `gc`
 that any snapshot names.
 """
 
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import duckdb
@@ -16,12 +15,11 @@ import duckdb
 from avstore.manifests.catalogue import guard, open_guarded, open_read
 from avstore.manifests.ledger import now
 from avstore.manifests.manifest_hash import find_manifest_damage
+from avstore.manifests.names import is_name
 from avstore.manifests.schema import sql_name
 from avstore.manifests.sealed import json_bytes, read_json
-from avstore.manifests.store import Store, StoreError, committing, file_sha256
+from avstore.manifests.store import Store, StoreError, committing, file_sha256, refuse_links
 from avstore.manifests.streams import sql_literal
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,13 @@ class SnapshotDiff:
     examples: tuple[str, ...]
 
 
-def _paths(store: Store, name: str) -> tuple[Path, Path]:
-    if not _NAME.fullmatch(name):
+def snapshot_files(store: Store, name: str) -> tuple[Path, Path]:
+    """Return the DuckDB file and the facts of a snapshot of this name, whether it exists or not.
+
+    Raises:
+        StoreError: The name is invalid.
+    """
+    if not is_name("snapshot", name):
         raise StoreError(
             f"{name!r} cannot name a snapshot: use up to 100 letters, digits, '-', '_' and '.', "
             "and begin with a letter or a digit"
@@ -90,7 +93,8 @@ def create_snapshot(store: Store, name: str, note: str = "") -> Snapshot:
     Raises:
         StoreError: The name is invalid or taken.
     """
-    file, facts = _paths(store, name)
+    refuse_links(store)
+    file, facts = snapshot_files(store, name)
     if file.exists() or facts.exists():
         raise StoreError(
             f"there is a snapshot {name!r} already; snapshots do not change, choose another name"
@@ -117,8 +121,21 @@ def create_snapshot(store: Store, name: str, note: str = "") -> Snapshot:
 
 def list_snapshots(store: Store) -> list[Snapshot]:
     """Return all snapshots, the oldest first."""
-    found = [Snapshot(**read_json(p)) for p in store.snapshots.glob("*.json")]
+    found = [_facts(path) for path in store.snapshots.glob("*.json")]
     return sorted(found, key=lambda snapshot: (snapshot.created_at, snapshot.name))
+
+
+def _facts(path: Path) -> Snapshot:
+    try:
+        snapshot = Snapshot(**read_json(path))
+        for field in fields(Snapshot):
+            if type(getattr(snapshot, field.name)) is not field.type:
+                raise TypeError(f"{field.name} has another type")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StoreError(
+            f"{path} does not describe a snapshot ({error}); remove it and {path.stem}.duckdb"
+        ) from error
+    return snapshot
 
 
 def snapshot_path(store: Store, name: str) -> Path:
@@ -127,11 +144,11 @@ def snapshot_path(store: Store, name: str) -> Path:
     Raises:
         StoreError: There is no such snapshot, or its file was changed.
     """
-    file, facts = _paths(store, name)
+    file, facts = snapshot_files(store, name)
     if not file.is_file() or not facts.is_file():
         known = ", ".join(snapshot.name for snapshot in list_snapshots(store)) or "none"
         raise StoreError(f"no snapshot {name!r} in {store.root}; there is: {known}")
-    recorded = read_json(facts)["sha256"]
+    recorded = _facts(facts).sha256
     if (found := file_sha256(file)) != recorded:
         raise StoreError(
             f"snapshot {name!r} was changed or damaged: {file} has sha256 {found[:12]}…, "
@@ -144,13 +161,22 @@ def pinned_shards(store: Store) -> set[str]:
     """Return the base and companion shards that any snapshot names."""
     names: set[str] = set()
     for file in sorted(store.snapshots.glob("*.duckdb")):
-        with open_guarded(file) as con:
-            rows = con.execute("SELECT path FROM shards UNION SELECT shard FROM plans WHERE done")
+        try:
+            names |= _shards_of(file)
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0]
+            raise StoreError(f"snapshot {file} cannot be read ({reason}); remove it") from error
+    return names
+
+
+def _shards_of(file: Path) -> set[str]:
+    with open_guarded(file) as con:
+        rows = con.execute("SELECT path FROM shards UNION SELECT shard FROM plans WHERE done")
+        names = {row[0] for row in rows.fetchall()}
+        tables = con.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+        if ("feature_samples",) in tables:
+            rows = con.execute("SELECT DISTINCT shard FROM feature_samples")
             names.update(row[0] for row in rows.fetchall())
-            tables = con.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-            if ("feature_samples",) in tables:
-                rows = con.execute("SELECT DISTINCT shard FROM feature_samples")
-                names.update(row[0] for row in rows.fetchall())
     return names
 
 

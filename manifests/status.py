@@ -71,10 +71,11 @@ def note_attempts(con: duckdb.DuckDBPyConnection, attempts: pa.Table) -> None:
     con.execute(
         """
         CREATE OR REPLACE TEMP TABLE fetched AS
-        SELECT clip_id, min(started_at) AS earliest, max(started_at) AS at,
-               arg_max_null(outcome, started_at) AS outcome,
-               arg_max_null(error_class, started_at) AS verdict,
-               arg_max_null(not_before, started_at) AS not_before,
+        SELECT clip_id, min(seq) AS earliest, max(seq) AS seq,
+               arg_max_null(started_at, seq) AS at,
+               arg_max_null(outcome, seq) AS outcome,
+               arg_max_null(error_class, seq) AS verdict,
+               arg_max_null(not_before, seq) AS not_before,
                count(*) FILTER (charged) AS charged
         FROM new_attempts WHERE stage = 'fetch' GROUP BY clip_id
         """
@@ -92,7 +93,7 @@ def _out_of_order(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> bool
     (count,) = _one(
         con,
         f"SELECT count(*) FROM status s JOIN fetched f USING (clip_id) "
-        f"WHERE s.stage = 'fetch' AND {_within(span)} AND f.earliest <= s.updated_at",
+        f"WHERE s.stage = 'fetch' AND {_within(span)} AND f.earliest <= s.seq",
     )
     return count > 0
 
@@ -116,7 +117,8 @@ def _update_fetched(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> No
     con.execute(
         f"""
         UPDATE status s SET status = f.outcome, verdict = f.verdict,
-               attempts = s.attempts + f.charged, not_before = f.not_before, updated_at = f.at
+               attempts = s.attempts + f.charged, not_before = f.not_before, updated_at = f.at,
+               seq = f.seq
         FROM fetched f
         WHERE s.clip_id = f.clip_id AND s.stage = 'fetch' AND {_within(span)}
         """
@@ -128,7 +130,8 @@ def _update_fetched(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> No
                              ELSE 'pending' END,
                verdict = CASE WHEN f.outcome IN ('gone', 'retryable') THEN f.verdict END,
                not_before = f.not_before,
-               updated_at = CASE WHEN f.outcome IN ('gone', 'retryable') THEN f.at END
+               updated_at = CASE WHEN f.outcome IN ('gone', 'retryable') THEN f.at END,
+               seq = CASE WHEN f.outcome IN ('gone', 'retryable') THEN f.seq END
         FROM fetched f
         WHERE s.clip_id = f.clip_id AND s.stage <> 'fetch' AND {_within(span)}
           AND s.status NOT IN ('stored', 'rejected')
@@ -160,7 +163,8 @@ def note_extracted(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> Non
     con.execute(
         f"""
         UPDATE status s SET status = extraction_status(i.stored, i.verdict),
-               verdict = i.verdict, attempts = 1, not_before = NULL, updated_at = i.extracted_at
+               verdict = i.verdict, attempts = 1, not_before = NULL, updated_at = i.extracted_at,
+               seq = i.quality_seq
         FROM incoming i
         WHERE s.clip_id = i.clip_id AND s.stage = i.recipe || '-' || left(i.fingerprint, 8)
           AND {_within(span)}

@@ -2,12 +2,19 @@
 
 import hashlib
 import os
+import shlex
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from avstore.manifests.path_text import valid_text
+
+FOLLOW_LINKS = "AVSTORE_FOLLOW_LINKS"
+"""Environment variable; 1 lets commands follow links that lead out of a store."""
 
 
 class StoreError(Exception):
@@ -23,6 +30,15 @@ class Store:
     """
 
     root: Path
+
+    def __post_init__(self) -> None:
+        """Refuse a folder that DuckDB cannot open."""
+        path = os.path.abspath(self.root)
+        if valid_text(path) != path:
+            raise StoreError(
+                f"a store cannot be in {valid_text(path)}: the path is not UTF-8, which DuckDB "
+                "needs; choose another folder (STORE=DIR, or --store DIR)"
+            )
 
     @property
     def manifest(self) -> Path:
@@ -72,6 +88,23 @@ class Store:
         """Return a shard's path relative to the store, the value of `shards.path`."""
         return f"shards/{dataset}/{stage}/{split}-{number:06d}.tar"
 
+    def linked_folders(self) -> list[Path]:
+        """Return the store's folders that are links and lead out of it.
+
+        Commands that check or change a store do not follow them, as the store may be of others.
+        """
+        own = (self.shards, self.ledger, self.reports, self.snapshots, self.root / "raw")
+        folders = [*own, self.root / "damaged", *self.ledger.glob("annotations/*")]
+        folders += [*self.root.glob("raw/*"), self.ledger / "annotations"]
+        folders += [*self.shards.glob("*"), *self.shards.glob("*/*")]
+        return sorted(path for path in folders if path.is_symlink() and self.leads_out(path))
+
+    def leads_out(self, path: Path) -> bool:
+        """Return whether a link leads from a path in the store to a file outside of it."""
+        if os.environ.get(FOLLOW_LINKS) == "1":
+            return False
+        return not path.resolve().is_relative_to(self.root.resolve())
+
     def sidecars(self) -> list[Path]:
         """Return the sidecars of base shards in path order (companions have a second dot)."""
         found = self.shards.glob("*/*/*.parquet")
@@ -81,6 +114,14 @@ class Store:
         """Return the sidecars of companion shards (derived features) in path order."""
         found = self.shards.glob("*/*/*.parquet")
         return sorted(path for path in found if path.stem.count(".") > 0)
+
+
+def refuse_links(store: Store) -> None:
+    """Raise StoreError if a folder of the store is a link that leads out of it."""
+    for path in store.linked_folders()[:1]:
+        raise StoreError(
+            f"{path} is a link that leads out of the store; set {FOLLOW_LINKS}=1 if you made it"
+        )
 
 
 def sidecar_of(shard: str) -> str:
@@ -114,10 +155,10 @@ def find_store(path: Path) -> Store:
                 f"{folder} has no manifest yet: it is being written by {writer}; try again in a "
                 "moment"
             )
-    raise StoreError(
-        f"no manifest.duckdb in {path} or above it; build one first (make vggsound-shards), "
-        "or rebuild it from the shards (avstore index --store STORE)"
-    )
+    hint = "build one first (make vggsound-shards)"
+    if any((here / name).is_dir() for name in ("ledger", "shards")):
+        hint = f"rebuild it from the shards; run: avstore index --store {shlex.quote(str(here))}"
+    raise StoreError(f"no manifest.duckdb in {path} or above it; {hint}")
 
 
 @contextmanager
@@ -164,6 +205,14 @@ def remove_temporaries(store: Store) -> int:
     for path in stale:
         path.unlink()
     return len(stale)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder in its place; nothing if there is neither."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def file_sha256(path: Path, read: Callable[[int], None] | None = None) -> str:

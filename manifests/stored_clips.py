@@ -1,25 +1,24 @@
 """Find stored clips in the manifest and read their members: the reads of an `OpenStore`."""
 
-import io
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from avstore.manifests.members import member_ranges, read_many, read_members
+from avstore.manifests.npy import load_npy
 from avstore.manifests.shard_reader import ByteRange, ReadError, Shard
 from avstore.manifests.store import StoreError
 
 if TYPE_CHECKING:
     from avstore.manifests.library import OpenStore
 
-BASE_FEATURES = ("frames", "audio", "fbank", "json")
+BASE_FEATURES = ("frames", "waveform", "fbank", "json")
+_FORMER_NAMES = {"audio": "waveform"}
 
 _ENDINGS = {
     "frames": (".jpg",),
-    "audio": ("flac", "wav"),
+    "waveform": ("flac", "wav"),
     "fbank": ("fbank.npy",),
     "json": ("json",),
 }
@@ -37,6 +36,11 @@ FROM feature_samples
 WHERE clip_id IN (SELECT unnest($ids))
   AND $feature IN (feature, feature || '-' || left(fingerprint, 8))
 """
+
+
+def current_name(feature: str) -> str:
+    """Return the name of a feature, also for the name that it had before ('audio')."""
+    return _FORMER_NAMES.get(feature, feature)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,24 @@ class StoredSample:
     labels: tuple[str, ...]
     split: str
     members: Mapping[str, bytes]
+
+    @property
+    def frames(self) -> list[bytes]:
+        """JPEGs of the frames, in order of time."""
+        return [content for name, content in self.members.items() if name.endswith(".jpg")]
+
+    @property
+    def waveform(self) -> bytes:
+        """FLAC, or WAV of imported clips; empty if the clip has no sound."""
+        return self.members.get("flac", self.members.get("wav", b""))
+
+    @property
+    def fbank(self) -> Any:
+        """Filter bank, float16 [frames, mels], not normalised."""
+        try:
+            return load_npy(self.members["fbank.npy"])
+        except ValueError as error:
+            raise StoreError(f"fbank.npy of {self.clip_id}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -93,6 +115,7 @@ def read_feature(
     store: "OpenStore", feature: str, ids: list[str], recipe: str | None
 ) -> dict[str, Any]:
     """Read one feature of many clips; see `OpenStore.read`."""
+    feature = current_name(feature)
     if feature not in BASE_FEATURES:
         return _read_derived(store, feature, ids)
     found = _find_base(store, ids, recipe)
@@ -105,8 +128,9 @@ def read_feature(
     contents = dict(read_many(store.reader, [item for items in ranges.values() for item in items]))
     if feature == "frames":
         return {i: [bytes(contents[item]) for item in ranges[i]] for i in ids}
-    decode = _array if feature == "fbank" else bytes
-    return {i: decode(contents[ranges[i][0]]) for i in ids}
+    if feature == "fbank":
+        return {i: _array(ranges[i][0], contents[ranges[i][0]]) for i in ids}
+    return {i: bytes(contents[ranges[i][0]]) for i in ids}
 
 
 def _of_feature(feature: str, ranges: Mapping[str, ByteRange]) -> list[ByteRange]:
@@ -123,11 +147,15 @@ def _read_derived(store: "OpenStore", feature: str, ids: list[str]) -> dict[str,
                 (contents[item],) = read_members(store.reader, [item], found[clip_id].crc32)
             except ReadError as error:
                 raise StoreError(f"{feature} of {clip_id} in {item.shard.path}: {error}") from error
-    return {i: _array(contents[items[i]]) for i in ids}
+    return {i: _array(items[i], contents[items[i]]) for i in ids}
 
 
-def _array(content: memoryview) -> Any:
-    return np.load(io.BytesIO(content), allow_pickle=False)
+def _array(item: ByteRange, content: memoryview) -> Any:
+    try:
+        return load_npy(content).copy()
+    except ValueError as error:
+        where = f"{item.name} in {item.shard.path}"
+        raise StoreError(f"{where}: {error}; run avstore verify") from error
 
 
 def _find_base(store: "OpenStore", ids: list[str], recipe: str | None) -> dict[str, _Members]:

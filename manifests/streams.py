@@ -5,8 +5,17 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import Any
 
+from avstore.manifests.names import is_name
 from avstore.manifests.store import StoreError
 
+_TYPES: dict[str, type] = {
+    **dict.fromkeys(("name", "title", "dataset", "fidelity", "source", "notes"), str),
+    "seed": int,
+    "queries": dict,
+    "generate": dict,
+    "tasks": list,
+}
+_KINDS = {str: "text", int: "number", dict: "table", list: "list of tables"}
 ROLES = ("train", "eval", "retrieval")
 _PARAMETER = re.compile(r"\$([a-z_]+)")
 _HEAD = {"name", "title", "dataset", "fidelity", "seed", "source", "notes", "queries", "tasks"}
@@ -68,7 +77,7 @@ def parse_stream(text: str, where: str = "task stream") -> StreamSpec:
     """
     try:
         return from_table(tomllib.loads(text), where)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise StreamError(f"{where} is not TOML: {error}") from error
 
 
@@ -91,6 +100,7 @@ def from_table(table: dict[str, Any], where: str) -> StreamSpec:
     missing = {"name", "tasks"} - table.keys()
     if missing:
         raise StreamError(f"{where}: the key {sorted(missing)[0]!r} is missing")
+    check_table(table, where)
     parameters = {key: value for key, value in table.items() if key not in _HEAD}
     common = {
         "dataset": table.get("dataset"),
@@ -114,6 +124,28 @@ def from_table(table: dict[str, Any], where: str) -> StreamSpec:
     return StreamSpec(
         **{"title": own["name"], "dataset": None, **own}, tasks=tasks, parameters=parameters
     )
+
+
+def check_table(table: dict[str, Any], where: str) -> None:
+    """Check the types of the keys that a stream's TOML has, and its name.
+
+    Raises:
+        StreamError: A key has another type, or the name cannot be part of a file name.
+    """
+    for key, kind in _TYPES.items():
+        if not isinstance(table.get(key, kind()), kind):
+            raise StreamError(f"{where}: {key} is not a {_KINDS[kind]}")
+    if "name" in table and not is_name("stream", table["name"]):
+        name = table["name"][:80]
+        raise StreamError(f"{where}: name = {name!r} is not up to 100 letters, digits, - _ and .")
+    entries = table.get("tasks", [])
+    if not all(isinstance(entry, dict) for entry in entries):
+        raise StreamError(f"{where}: tasks is not a list of tables")
+    for queries in (table.get("queries", {}), *(entry.get("queries", {}) for entry in entries)):
+        if not isinstance(queries, dict) or not all(isinstance(q, str) for q in queries.values()):
+            raise StreamError(f"{where}: queries is not a table of SQL texts")
+    if not all(isinstance(entry.get("labels", []), list) for entry in entries):
+        raise StreamError(f"{where}: the labels of a task are not a list")
 
 
 class _Sql(str):

@@ -28,17 +28,17 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger("avstore")
-_EMPTY = (
-    "SELECT NULL::VARCHAR AS stream, NULL::INTEGER AS position, NULL::VARCHAR AS task, "
-    "NULL::VARCHAR AS role, NULL::VARCHAR AS clip_id WHERE false"
-)
 
 
 @contextmanager
-def empty_manifest() -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield a guarded connection to an empty manifest in memory, with the code's views."""
+def empty_manifest(commented: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a guarded connection to an empty manifest in memory, with the code's views.
+
+    Args:
+        commented: Also comment on tables, views and columns.
+    """
     with duckdb.connect() as con:
-        schema.create_schema(con)
+        schema.create_schema(con, commented=commented)
         yield guard(con)
 
 
@@ -90,7 +90,7 @@ def create_task_view(con: duckdb.DuckDBPyConnection) -> None:
         f"{sql_literal(task)} AS task, {sql_literal(role)} AS role, clip_id FROM ({query}\n)"
         for stream, position, task, role, query in rows
     ]
-    con.execute("CREATE OR REPLACE VIEW task_clips AS " + " UNION ALL ".join(parts or [_EMPTY]))
+    schema.create_task_views(con, " UNION ALL ".join(parts) or None)
 
 
 def _usable(rows: list[tuple[str, int, str, str, str]]) -> list[tuple[str, int, str, str, str]]:

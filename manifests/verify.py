@@ -2,7 +2,8 @@
 
 import tarfile
 import zlib
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from avstore.manifests import schema, tasks
 from avstore.manifests.catalogue import open_read
 from avstore.manifests.compare import compare_with_rebuild, reason_to_skip
 from avstore.manifests.inventory import all_files
+from avstore.manifests.lock import current_writer, killed_writer
+from avstore.manifests.names import is_name
 from avstore.manifests.problem import Problem
 from avstore.manifests.sealed import CheckedFiles, check_files
-from avstore.manifests.store import Store, file_sha256, shard_of, sidecar_of
+from avstore.manifests.store import FOLLOW_LINKS, Store, file_sha256, shard_of, sidecar_of
 from avstore.manifests.verify_files import (
     count_unsealed,
     damage_problems,
@@ -93,6 +96,8 @@ def _problems(
     progress: Callable[[int], None] | None,
 ) -> Iterator[Problem]:
     """Yield the problems of single files and rows."""
+    for path in store.linked_folders():
+        yield Problem(str(path.relative_to(store.root)), _LINK)
     yield from _definitions(con)
     yield from _accounts(con)
     yield from damage_problems(store, checked)
@@ -104,7 +109,7 @@ def _problems(
         yield from _shard(con, store, row, checksums)
         if progress:
             progress(1)
-    yield from _companions(con, store, checksums, checked.damage)
+    yield from _companions(con, store, checksums)
 
 
 def _compare(
@@ -123,6 +128,9 @@ def _compare(
     else:
         yield from found
 
+
+_LINK = f"is a link that leads out of the store and is not read ({FOLLOW_LINKS}=1 reads it)"
+_NO_SHARD = "is in the manifest but is not the name of a shard (avstore index)"
 
 # Views that a manifest without task streams lacks if an older version wrote it.
 _OPTIONAL = {f"view {x}" for x in ("task_clips", "stored_clips", "shared_sources", "leaking_clips")}
@@ -179,6 +187,8 @@ def _leftovers(
     plans = (x for x in store.ledger.glob("plans-*.parquet") if x not in checked.damage)
     known |= set(_column(plans, "shard"))
     for sidecar in store.sidecars():
+        if store.leads_out(sidecar):
+            continue  # `verify` or `_shard` reports it
         shard = shard_of(sidecar.relative_to(store.root))
         if shard not in known:
             yield Problem(shard, "has a sidecar that is not in the manifest (avstore index)")
@@ -189,15 +199,19 @@ def _leftovers(
 
 
 def _column(paths: Iterable[Path], name: str) -> Iterator[str]:
-    """Yield the values of a text column of Parquet files."""
+    """Yield the values of a text column of the readable ones of Parquet files."""
     for path in paths:
-        yield from pq.read_table(path, columns=[name]).column(0).to_pylist()
+        with suppress(OSError, ValueError, pa.ArrowException):
+            yield from pq.read_table(path, columns=[name]).column(0).to_pylist()
 
 
 def _shard(
     con: duckdb.DuckDBPyConnection, store: Store, row: tuple[str, int, str, int], checksums: bool
 ) -> Iterator[Problem]:
     name, size, sha256, clips = row
+    if wrong := _unreadable(store, name):
+        yield wrong
+        return
     path, sidecar = store.root / name, store.root / sidecar_of(name)
     if not path.is_file():
         yield Problem(name, "is in the manifest but not on disk")
@@ -213,6 +227,16 @@ def _shard(
     else:
         yield from _sidecar(con, name, sidecar, clips)
     yield from _members(con, name, path)
+
+
+def _unreadable(store: Store, name: str) -> Problem | None:
+    """Return why the files of a shard in the manifest are not read, or None."""
+    if not is_name("shard", name):
+        return Problem(name, _NO_SHARD)
+    for file in (name, sidecar_of(name)):
+        if store.leads_out(store.root / file):
+            return Problem(name, f"{Path(file).name} {_LINK}")
+    return None
 
 
 def _sidecar(
@@ -238,7 +262,7 @@ def _sidecar(
 def _members(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> Iterator[Problem]:
     """Compare the tar's members with the names, offsets and sizes of the rows."""
     try:
-        with tarfile.open(path) as tar:
+        with tarfile.open(path, "r:") as tar:
             found = {m.name: (m.offset_data, m.size) for m in tar}
     except tarfile.TarError as error:
         yield Problem(name, f"is not a readable tar: {error}")
@@ -248,40 +272,34 @@ def _members(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> Iterator[
     ).fetchall()
     expected = {}
     for clip_id, members, offsets, sizes in rows:
-        key = clip_id.split("/", 1)[1]
-        for suffix, offset, size in zip(members.split(" "), offsets, sizes, strict=True):
+        key = clip_id.partition("/")[2]
+        for suffix, offset, size in zip(members.split(" "), offsets, sizes, strict=False):
             expected[f"{key}.{suffix}"] = (offset, size)
     if found != expected:
         wrong = sorted(set(found.items()) ^ set(expected.items()))[:1]
         yield Problem(name, f"has members that differ from its rows, for example {wrong[0][0]}")
 
 
-def _companions(
-    con: duckdb.DuckDBPyConnection, store: Store, checksums: bool, damage: Container[Path]
-) -> Iterator[Problem]:
+def _companions(con: duckdb.DuckDBPyConnection, store: Store, checksums: bool) -> Iterator[Problem]:
     """Yield every disagreement of companion shards. checksums: also read every value."""
-    yield from _unknown(con, store, damage)
+    yield from _unknown(con, store)
     names = con.execute("SELECT DISTINCT shard FROM feature_samples ORDER BY shard").fetchall()
     for (name,) in names:
         yield from _companion(con, store, name, checksums)
 
 
-def _unknown(
-    con: duckdb.DuckDBPyConnection, store: Store, damage: Container[Path]
-) -> Iterator[Problem]:
+def _unknown(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Problem]:
     """Yield companions whose sidecar is not in the manifest."""
     known = con.execute(
         "SELECT shard FROM feature_samples UNION SELECT shard FROM dropped"
     ).fetchall()
-    # A killed run leaves companions of features that it recorded; the next run ingests them.
-    features = set(con.execute("SELECT feature, left(fingerprint, 8) FROM features").fetchall())
-    if (recorded := store.ledger / "features.parquet").is_file() and recorded not in damage:
-        rows = pq.read_table(recorded, columns=["feature", "fingerprint"]).to_pylist()
-        features |= {(row["feature"], row["fingerprint"][:8]) for row in rows}
+    if current_writer(store) or killed_writer(store):
+        return  # the next run ingests what this one leaves
     for sidecar in store.feature_sidecars():
+        if store.leads_out(sidecar):
+            continue
         shard = shard_of(sidecar.relative_to(store.root))
-        planned = tuple(sidecar.name.split(".")[1].rsplit("-", 1)) in features
-        if (shard,) not in known and not planned and _rows(sidecar):
+        if (shard,) not in known and _rows(sidecar):
             yield Problem(shard, "has a sidecar that is not in the manifest (avstore index)")
 
 
@@ -295,6 +313,9 @@ def _rows(sidecar: Path) -> int:
 def _companion(
     con: duckdb.DuckDBPyConnection, store: Store, name: str, checksums: bool
 ) -> Iterator[Problem]:
+    if wrong := _unreadable(store, name):
+        yield wrong
+        return
     if not (store.root / name).is_file():
         yield Problem(name, "is in the manifest but not on disk")
         return
@@ -305,8 +326,9 @@ def _companion(
         "WHERE shard = ? ORDER BY position",
         [name],
     ).fetchall()
-    yield from verify_tar(store, name) if checksums else ()
-    yield from _companion_members(store, name, rows, checksums)
+    differing = list(_companion_members(store, name, rows, checksums))
+    yield from differing
+    yield from verify_tar(store, name) if checksums and not differing else ()
     yield from _base(con, name, [row[0] for row in rows])
 
 
@@ -315,11 +337,11 @@ def _companion_members(
 ) -> Iterator[Problem]:
     """Compare the tar's members with the names, offsets, sizes and checksums of the rows."""
     expected: _Places = {
-        f"{clip_id.split('/', 1)[1]}.{feature}.npy": (offset, size, crc32 if checksums else None)
+        f"{clip_id.partition('/')[2]}.{feature}.npy": (offset, size, crc32 if checksums else None)
         for clip_id, feature, offset, size, crc32 in rows
     }
     try:
-        with tarfile.open(store.root / name) as tar:
+        with tarfile.open(store.root / name, "r:") as tar:
             found: _Places = {
                 m.name: (m.offset_data, m.size, _crc32(tar, m) if checksums else None) for m in tar
             }

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avstore.manifests.inventory import LOG_PATTERN, damaged_lines, sound_lines
 from avstore.manifests.manifest_hash import find_manifest_damage
+from avstore.manifests.path_text import text_path
 from avstore.manifests.problem import Problem
 from avstore.manifests.sealed import CheckedFiles, DamagedFileError, read_json
 from avstore.manifests.store import Store, file_sha256, sidecar_of
@@ -90,7 +92,7 @@ def _media(
         if name and sha256:
             expected.setdefault(name, set()).add(sha256)
     for name, hashes in sorted(expected.items()):
-        path = store.root / name
+        path = store.root / text_path(name)
         if not path.is_relative_to(store.root) or not path.is_file():
             continue  # raw media are optional to keep, and a source folder is not the store's
         if (found := file_sha256(path)) not in hashes:
@@ -120,9 +122,9 @@ def verify_tar(store: Store, name: str) -> Iterator[Problem]:
     """Compare a companion shard with the size and sha256 in its sidecar's footer."""
     try:
         facts = pq.read_metadata(store.root / sidecar_of(name)).metadata or {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, pa.ArrowException):
         return  # is reported as a damaged or missing sidecar
-    expected, path = facts.get(b"avstore.tar_sha256"), store.root / name
+    expected, path = facts.get(b"avstore-tar-sha256"), store.root / name
     if expected and (found := file_sha256(path)) != expected.decode():
         yield Problem(name, _differs(found, expected.decode(), "its sidecar"))
 

@@ -5,6 +5,7 @@ A process that dies while it writes leaves the pointer at the checkpoint before.
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import IO, Any
 
 import torch
 
+from avstore.manifests.foreign_files import load_tensors
 from avstore.train import dist
 from avstore.train.errors import UserError
 
@@ -67,6 +69,17 @@ def save_checkpoint(folder: Path, step: int, shared: dict[str, Any], own: dict[s
     dist.barrier()
 
 
+def _pointer(path: Path) -> dict[str, Any]:
+    try:
+        pointer = json.loads(path.read_text())
+        whole = isinstance(pointer["world_size"], int)
+        if whole and re.fullmatch(r"step-[0-9]{8,}", pointer["folder"]):
+            return dict(pointer)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    raise UserError(f"{path} names no checkpoint; remove the folder, or give another --out")
+
+
 def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Return the shared state and this process's state of the last checkpoint, None without any.
 
@@ -76,7 +89,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | Non
     latest = folder / "latest.json"
     if not latest.is_file():
         return None
-    pointer = json.loads(latest.read_text())
+    pointer = _pointer(latest)
     if pointer["world_size"] != dist.world_size():
         raise UserError(
             f"{folder} was written by {pointer['world_size']} processes and each keeps its own "
@@ -84,5 +97,5 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | Non
         )
     place = folder / pointer["folder"]
     parts = [place / "shared.pt", place / f"rank-{dist.rank()}.pt"]
-    shared, own = (torch.load(part, map_location="cpu", weights_only=True) for part in parts)
+    shared, own = (load_tensors(part) for part in parts)
     return shared, own

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
 from avstore.manifests.fingerprint import canonical, differences, digest
+from avstore.manifests.foreign_files import read_toml
 from avstore.train.errors import UserError
 from avstore.train.systems.cavmae.model_config import ModelConfig
 
@@ -258,7 +259,11 @@ def validation_message(error: ValidationError) -> str:
     )
 
 
-def read_config(config: str, folder: Path = CONFIGS) -> dict[str, Any]:
+# Configs that extend each other in a circle end here.
+_MAX_EXTENDS = 8
+
+
+def read_config(config: str, folder: Path = CONFIGS, depth: int = 0) -> dict[str, Any]:
     """Return the table of a configuration, merged over the one that it `extends`.
 
     Raises:
@@ -269,11 +274,13 @@ def read_config(config: str, folder: Path = CONFIGS) -> dict[str, Any]:
         names = ", ".join(config_names(folder))
         raise UserError(f"no config {config!r}; there are: {names}, or give the path of a .toml")
     try:
-        table = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+        table = read_toml(path)
+    except ValueError as error:
         raise UserError(f"{path} is not TOML: {error}") from error
     parent = table.pop("extends", None)
-    merged = _merge(read_config(str(parent), folder), table) if parent else table
+    if parent and (depth == _MAX_EXTENDS or not isinstance(parent, str)):
+        raise UserError(f"{path} extends {parent!r}, which leads back to it or is no name")
+    merged = _merge(read_config(parent, folder, depth + 1), table) if parent else table
     return {**merged, "name": path.stem}
 
 

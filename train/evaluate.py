@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from avstore.manifests import terminal
+from avstore.manifests.foreign_files import load_tensors
 from avstore.train import checkpoint
 from avstore.train.config import add_set_option
 from avstore.train.data import open_store, steps_per_epoch
@@ -246,7 +247,7 @@ class DownstreamRun:
         path = self.folder / "latest.pt"
         if not path.is_file() or self.optimizer is None:
             return
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_tensors(path)
         self._require_same(state)
         self.task.load_state_dict(state["state"], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])

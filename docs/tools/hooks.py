@@ -8,7 +8,13 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from avstore.datasets import registry
-from docs.tools import api_reference, cli_reference, config_reference, datasets_pages
+from docs.tools import (
+    api_reference,
+    cli_reference,
+    config_reference,
+    datasets_pages,
+    manifest_reference,
+)
 
 _TABLES = {
     "<!-- table: datasets -->": datasets_pages.dataset_table,
@@ -30,6 +36,7 @@ def generated_pages() -> dict[str, Callable[[], str]]:
         "reference/api.md": api_reference.index,
         "reference/cli.md": cli_reference.page,
         "reference/config.md": config_reference.page,
+        "reference/manifest.md": manifest_reference.page,
     }
     return {**references, **packages, **cards}
 

@@ -12,6 +12,7 @@ from avstore.datasets.spec import AnnotationError, Annotations, DatasetSpec
 from avstore.manifests import annotation_sets, ledger
 from avstore.manifests.annotation_sets import AnnotationSet, annotation_set, clips_table
 from avstore.manifests.ingest import refresh_status, transaction
+from avstore.manifests.path_text import path_text
 from avstore.manifests.store import Store
 from avstore.manifests.tasks import create_task_view, register_stream
 from avstore.pipelines.build.task_streams import load_stream, one_task_stream
@@ -49,7 +50,7 @@ def read_annotations(spec: DatasetSpec, paths: Sequence[Path]) -> AnnotationSet:
     facts: dict[str, Any] = {
         "name": spec.name,
         "version": spec.version,
-        "annotation_source": ", ".join(map(str, paths)),
+        "annotation_source": ", ".join(map(path_text, paths)),
         "annotation_sha256": sha256,
         "licence": spec.licence,
     }

@@ -3,18 +3,22 @@
 The driver is the only process that writes to the manifest.
 """
 
-import shlex
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests import ledger
 from avstore.manifests.account import Account, check_accounts
+from avstore.manifests.advice import repair_command
 from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.ingest import refresh_status, transaction
 from avstore.manifests.lock import writing
+from avstore.manifests.names import shard_file
+from avstore.manifests.path_text import path_text
+from avstore.manifests.sequence import numbers
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.build import annotations, planner
 from avstore.pipelines.build.cluster import check_scheduler, connect
@@ -30,11 +34,13 @@ from avstore.pipelines.fetch.guards import FetchStopped
 from avstore.pipelines.fetch.open_source import open_source
 from avstore.pipelines.fetch.outcomes import record_outcomes
 from avstore.pipelines.fetch.requests import select_requests
+from avstore.pipelines.fetch.retry import pending_result
 from avstore.pipelines.fetch.source import FetchOptions, MachineError, MediaRequest, MediaSource
 
 if TYPE_CHECKING:
     from distributed import Client
 
+_LOG = logging.getLogger("avstore")
 _SHARDS_PER_PAUSE = 8  # of fetching from a slow source, to extract what has arrived
 
 
@@ -52,6 +58,7 @@ class BuildOptions:
         wait_s: Seconds to wait for another writer; -1 waits for ever.
         limit: Request at most this many clips.
         fetch: Options of the source.
+        arguments: Words of the command without --store, with which `avstore` builds this again.
     """
 
     store: Path
@@ -63,6 +70,7 @@ class BuildOptions:
     wait_s: float = 0.0
     limit: int | None = None
     fetch: FetchOptions = field(default_factory=FetchOptions)
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,9 +116,11 @@ def build(
         if not store.manifest.is_file() and not store.ledger.is_dir():
             writer.publish()  # an empty manifest, which readers of a new store can open
         recover(writer, store)
+        sequence = numbers(writer.con)
+        run = replace(run, seq=next(sequence))
         log = AttemptLog(store.root, run.run_id)
         shown = PublishedProgress(store, spec.name, progress)
-        driver = _Driver(store, writer, spec, recipe, options, shown, run.run_id, log)
+        driver = _Driver(store, writer, spec, recipe, options, shown, run.run_id, log, sequence)
         outcome = "failed"
         try:
             result = driver.run()
@@ -128,12 +138,13 @@ def build(
 
 def _config(recipe: Recipe, options: BuildOptions) -> dict[str, object]:
     return {
-        "source": options.source,
-        "annotations": [str(path) for path in options.annotations],
+        "source": path_text(options.source),
+        "annotations": [path_text(path) for path in options.annotations],
         "recipe": recipe.name,
         "fingerprint": recipe.fingerprint,
         "shard_clips": options.shard_clips,
         "limit": options.limit,
+        "arguments": [path_text(word) for word in options.arguments],
     }
 
 
@@ -164,6 +175,7 @@ class _Driver:
     progress: Progress
     run_id: str
     log: AttemptLog
+    sequence: Iterator[int]
     postponed: set[str] = field(default_factory=set)  # paths of shards to build alone at the end
 
     @property
@@ -183,6 +195,7 @@ class _Driver:
         bad_rows = self.ingest_annotations()
         self.begin_stage()
         annotations.register_streams(self.writer.con, self.store, self.spec)
+        self.request_lost_media()
         wanted = select_requests(
             self.writer.con, self.spec, source.rechecks, source.tool, self.options.limit
         )
@@ -198,13 +211,12 @@ class _Driver:
             "SELECT path, bytes FROM shards WHERE dataset = ? ORDER BY path", [self.spec.name]
         ).fetchall()
         for path, size in rows:
-            file = self.store.root / path
+            file = shard_file(self.store, path)
             if not file.is_file() or file.stat().st_size != size:
                 problem = f"is not {size} bytes long" if file.is_file() else "is missing"
-                root = shlex.quote(str(self.store.root))
                 raise StoreError(
-                    f"{path} {problem}, but is in the manifest; run avstore verify --repair "
-                    f"--store {root}, then repeat this build"
+                    f"{path} {problem}, but is in the manifest; repair the store first; run: "
+                    f"{repair_command(self.store)}"
                 )
 
     def ingest_annotations(self) -> int:
@@ -265,7 +277,12 @@ class _Driver:
             return
         with self.progress("fetch", len(wanted)) as advance:
             outcomes = record_outcomes(
-                self.writer.con, self.store, self.log, self.run_id, source.fetch(wanted)
+                self.writer.con,
+                self.store,
+                self.log,
+                self.run_id,
+                source.fetch(wanted),
+                self.sequence,
             )
             verdicts: dict[str, str | None] = {}
             for number, outcome in enumerate(outcomes, start=1):
@@ -309,6 +326,7 @@ class _Driver:
                 shard,
                 self.recipe,
                 self.spec.clip_seconds,
+                next(self.sequence),
                 alone,
             )
             for shard in shards
@@ -331,6 +349,16 @@ class _Driver:
                 else:
                     built += 1
         return built
+
+    def request_lost_media(self) -> None:
+        """Ask the source again for clips of planned shards whose file in the store is gone."""
+        con = self.writer.con
+        lost = planner.lost_media(con, self.store, self.spec.name)
+        rows = (pending_result(clip_id, f"{path} is gone") for clip_id, path in lost)
+        for _ in record_outcomes(con, self.store, self.log, self.run_id, rows, self.sequence):
+            pass
+        for clip_id, path in lost:
+            _LOG.warning("%s: %s is gone; the source is asked for it again", clip_id, path)
 
     def refuse_nothing_found(self, wanted: Sequence[MediaRequest]) -> None:
         """Raise StoreError if the source had none of the clips: the call is wrong then."""

@@ -3,12 +3,14 @@
 import duckdb
 
 from avstore.manifests import ledger
+from avstore.manifests.advice import repair_command
 from avstore.manifests.catalogue import Writer
 from avstore.manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
+from avstore.manifests.names import sidecar_file
 from avstore.manifests.partials import unneeded_partials
 from avstore.manifests.rebuild import not_dropped, rebuild
-from avstore.manifests.sealed import check_files
-from avstore.manifests.store import Store, remove_temporaries, shard_of, sidecar_of
+from avstore.manifests.sealed import DamagedFileError, check_files
+from avstore.manifests.store import Store, StoreError, remove_temporaries, shard_of
 from avstore.pipelines.fetch.attempt_log import recover_attempts
 
 
@@ -20,7 +22,11 @@ def recover(writer: Writer, store: Store) -> None:
     remove_temporaries(store)
     recover_attempts(store.root)
     con = writer.con
-    if not store.manifest.is_file() or ledger.has_unapplied_drop(con, store):
+    try:
+        fresh = not store.manifest.is_file() or ledger.has_unapplied_drop(con, store)
+    except DamagedFileError as error:
+        raise StoreError(f"{error}; repair the store; run: {repair_command(store)}") from error
+    if fresh:
         rebuild(writer, store)
     else:
         _ingest_new(con, store)
@@ -34,8 +40,8 @@ def _ingest_new(con: duckdb.DuckDBPyConnection, store: Store) -> None:
         if ledger.load_new_files(con, store):
             refresh_status(con)
     planned = con.execute("SELECT shard FROM plans WHERE NOT done ORDER BY shard").fetchall()
-    sidecars = [store.root / sidecar_of(shard) for (shard,) in planned]
-    checked = check_files(path for path in sidecars if path.is_file())
+    sidecars = [sidecar_file(store, shard) for (shard,) in planned]
+    checked = check_files(x for x in sidecars if x.is_file() and not store.leads_out(x))
     checked.log_damage()  # their shards are built again
     commit_shards(con, list(checked.digits))
     _ingest_companions(con, store)
@@ -47,7 +53,7 @@ def _ingest_companions(con: duckdb.DuckDBPyConnection, store: Store) -> None:
     new = [
         path
         for path in not_dropped(con, store, store.feature_sidecars())
-        if shard_of(path.relative_to(store.root)) not in known
+        if shard_of(path.relative_to(store.root)) not in known and not store.leads_out(path)
     ]
     checked = check_files(new)
     checked.log_damage()

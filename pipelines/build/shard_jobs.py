@@ -12,7 +12,9 @@ from typing import Any
 
 import duckdb
 
+from avstore.manifests.names import is_relative
 from avstore.manifests.partials import JournalEntry
+from avstore.manifests.path_text import path_text, text_path
 from avstore.manifests.store import Store, file_sha256
 from avstore.manifests.verdicts import EXTRACTED_AGAIN, Verdict
 from avstore.pipelines.build.planner import PlannedShard
@@ -92,6 +94,7 @@ def shard_job(
     planned: PlannedShard,
     recipe: Recipe,
     clip_seconds: float,
+    seq: int,
     alone: bool = False,
 ) -> ShardJob:
     """Return the job of a planned shard, from the manifest's rows.
@@ -103,9 +106,10 @@ def shard_job(
         planned: The shard and its clips.
         recipe: How clips are extracted.
         clip_seconds: Length of a clip that has no start and end; 0 for the rest of its file.
+        seq: Number of this extraction (manifests/sequence.py).
         alone: Whether no other shard is built beside it.
     """
-    shard = ShardId(planned.path, dataset, recipe.name, recipe.fingerprint, planned.split)
+    shard = ShardId(planned.path, dataset, recipe.name, recipe.fingerprint, planned.split, seq)
     root = store.root.resolve()
     ids = list(planned.clip_ids)
     rows = con.execute(_CLIPS, {"ids": ids, "count": len(ids)}).fetchall()
@@ -113,7 +117,7 @@ def shard_job(
     for clip_id, key, source_id, start_s, end_s, path, offset_s, fetched_at, extra in rows:
         has_times = start_s is not None and end_s is not None
         span = end_s - start_s if has_times else clip_seconds or math.inf
-        media = str(root / path)  # an absolute path stays as it is
+        media = str(root / text_path(path))  # an absolute path stays as it is
         seconds = span if math.isinf(span) else min(span, recipe.duration_s)
         source = ClipSource(clip_id, key, media, offset_s or 0.0, seconds)
         facts = {"source_id": source_id, "start_s": start_s, "end_s": end_s}
@@ -134,8 +138,11 @@ def mask_files(extra: Mapping[str, Any], media: str) -> tuple[tuple[str, str], .
     if not masks:
         return ()
     first = int(masks.get("first_frame", 0))
+    pattern = str(masks["path"])
+    if not is_relative(pattern):
+        return ()
     names = {
-        int(second): str(masks["path"]).format(frame=int(second) + first)
+        int(second): pattern.replace("{frame}", str(int(second) + first))
         for second in masks["seconds"]
     }
     for folder in Path(media).parents:
@@ -240,4 +247,4 @@ def _kept_row(clip: ClipJob, entry: JournalEntry) -> dict[str, Any] | None:
         same_size = media[1:2] == [row.get("media_bytes")]
         if not same_size or file_sha256(Path(clip.source.path)) != row.get("media_sha256"):
             return None
-    return row | {"media_path": clip.source.path, "media_fetched_at": clip.fetched_at}
+    return row | {"media_path": path_text(clip.source.path), "media_fetched_at": clip.fetched_at}

@@ -13,7 +13,9 @@ import pyarrow as pa
 
 from avstore.manifests import sidecar
 from avstore.manifests.ledger import now
+from avstore.manifests.names import check_name, shard_file, sidecar_file
 from avstore.manifests.partials import JournalEntry
+from avstore.manifests.path_text import path_text
 from avstore.manifests.sidecar import write_sidecar
 from avstore.manifests.store import Store, committing, sidecar_of
 from avstore.pipelines.build.partial_tar import open_partial
@@ -37,6 +39,7 @@ class ShardId:
         recipe: Name of the recipe.
         fingerprint: Fingerprint of the recipe, 64 hexadecimal digits.
         split: Split of the clips.
+        seq: Number of this extraction (manifests/sequence.py).
     """
 
     path: str
@@ -44,6 +47,7 @@ class ShardId:
     recipe: str
     fingerprint: str
     split: str
+    seq: int
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,11 @@ def open_shard(store: Store, shard: ShardId) -> "Iterator[ShardWriter]":
 
     A shard without a usable clip gets a sidecar and no tar. After an exception neither is left.
     """
-    with committing(store.root / shard.path, keep=lambda: writer.stored > 0) as file:
+    with committing(shard_file(store, shard.path), keep=lambda: writer.stored > 0) as file:
         writer = ShardWriter(shard, ShardTar(file))
         yield writer
         writer.close()
-    write_sidecar(store.root / sidecar_of(shard.path), writer.rows)
+    write_sidecar(sidecar_file(store, shard.path), writer.rows)
 
 
 @contextmanager
@@ -89,14 +93,15 @@ def continue_shard(
         shard: The shard.
         keep: As for `PartialTar.take_over`.
     """
-    versions = {name: metadata.version(name) for name in _LIBRARIES}
-    with open_partial(store.root / shard.path, asdict(shard) | versions) as partial:
+    facts = asdict(shard) | {name: metadata.version(name) for name in _LIBRARIES}
+    del facts["seq"]
+    with open_partial(shard_file(store, shard.path), facts) as partial:
         writer = ShardWriter(shard, partial.tar, partial.record)
         writer.take_over(partial.take_over(keep))
         yield writer
         writer.close()
         partial.commit(keep=writer.stored > 0)
-        write_sidecar(store.root / sidecar_of(shard.path), writer.rows)
+        write_sidecar(sidecar_file(store, shard.path), writer.rows)
 
 
 class ShardWriter:
@@ -126,7 +131,7 @@ class ShardWriter:
             times = {name: row[name] for name in _TIMES if isinstance(row.get(name), str)}
             times = {name: datetime.fromisoformat(text) for name, text in times.items()}
             self.stored += bool(row["stored"])
-            self.rows.append(row | times)
+            self.rows.append(row | times | {"quality_seq": self._shard.seq})
 
     def add(
         self,
@@ -150,6 +155,7 @@ class ShardWriter:
             fetched_at: When the media file was fetched, UTC.
             source: What the clip was made from; its journal entry has it.
         """
+        check_name("key", key)
         row = {
             **self._columns(),
             "clip_id": extracted.clip_id,
@@ -157,8 +163,9 @@ class ShardWriter:
             "verdict": extracted.verdict,
             "detail": extracted.detail or None,
             "extracted_at": now(),
+            "quality_seq": self._shard.seq,
         }
-        origin = {"path": path, "fetched_at": fetched_at, **media}
+        origin = {"path": path and path_text(path), "fetched_at": fetched_at, **media}
         row |= {f"media_{name}": value for name, value in origin.items()}
         row |= {f"quality_{name}": value for name, value in asdict(extracted.quality).items()}
         if extracted.members:

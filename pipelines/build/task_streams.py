@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from avstore.datasets import registry
+from avstore.manifests.foreign_files import read_toml
 from avstore.manifests.generated_streams import class_incremental, domain_incremental
 from avstore.manifests.store import Store
-from avstore.manifests.streams import StreamError, StreamSpec, TaskSpec, from_table
+from avstore.manifests.streams import StreamError, StreamSpec, TaskSpec, check_table, from_table
 
 _NOT_LEAKING = """SELECT clip_id FROM ({query}
 ) WHERE clip_id NOT IN (SELECT clip_id FROM leaking_clips)"""
@@ -17,6 +18,9 @@ _OWN_TRAIN = "SELECT clip_id FROM stored_clips WHERE dataset = $dataset AND spli
 _OWN_EVAL = """SELECT clip_id FROM stored_clips
 WHERE dataset = $dataset AND (split <> 'train' OR NOT EXISTS (
   SELECT 1 FROM stored_clips WHERE dataset = $dataset AND split <> 'train'))"""
+
+# Streams that extend each other in a circle end here.
+_MAX_EXTENDS = 8
 
 
 def load_stream(name: str | Path, /, *, store: Store | None = None, **overrides: Any) -> StreamSpec:
@@ -37,6 +41,7 @@ def load_stream(name: str | Path, /, *, store: Store | None = None, **overrides:
         LookupError: No shipped stream has that name.
     """
     table = {**_table(str(name)), **overrides}
+    check_table(table, f"stream {str(name)!r}")
     if generate := table.get("generate"):
         stream = _generated(str(table["name"]), generate, store)
         return replace(stream, title=str(table.get("title", stream.title)))
@@ -61,23 +66,22 @@ def one_task_stream(dataset: str) -> StreamSpec:
     return from_table(table, f"stream {dataset!r}")
 
 
-def _table(name: str) -> dict[str, Any]:
-    text = _text(name)
+def _table(name: str, depth: int = 0) -> dict[str, Any]:
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        if name.endswith(".toml"):
+            table = read_toml(Path(name))
+        else:
+            table = tomllib.loads(registry.stream_text(name))
+    except OSError as error:
+        raise StreamError(f"stream {name} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
         raise StreamError(f"stream {name!r} is not TOML: {error}") from error
     base = table.pop("extends", None)
-    return {**_table(str(base)), **table} if base else table
-
-
-def _text(name: str) -> str:
-    if not name.endswith(".toml"):
-        return registry.stream_text(name)
-    try:
-        return Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StreamError(f"stream {name} cannot be read: {error}") from error
+    if base is None:
+        return table
+    if depth == _MAX_EXTENDS or not isinstance(base, str):
+        raise StreamError(f"stream {name!r} extends {base!r}, which leads back to it or is no name")
+    return {**_table(base, depth + 1), **table}
 
 
 def _generated(name: str, parameters: dict[str, Any], store: Store | None) -> StreamSpec:
@@ -89,7 +93,7 @@ def _generated(name: str, parameters: dict[str, Any], store: Store | None) -> St
             return class_incremental(name, label_ids=ids, **parameters)
         if kind == "domain-incremental":
             return domain_incremental(name, **parameters)
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise StreamError(f"stream {name!r}: [generate] has a wrong key: {error}") from error
     raise StreamError(
         f"stream {name!r}: kind={kind!r} is not one of 'class-incremental', 'domain-incremental'"

@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from avstore import __version__
+from avstore.manifests.path_text import escape_output
 from avstore.manifests.redact import redact
 from avstore.pipelines import cli
 from avstore.pipelines.cli.options import ExitCode
@@ -92,6 +93,7 @@ def _options(
 
 def main() -> None:
     """Run the command; report a user's or the machine's error in one line, with an exit code."""
+    escape_output()
     try:
         code = app(standalone_mode=False)
     except _CallError as error:
@@ -134,6 +136,8 @@ def _explain(error: Exception) -> tuple[str | None, int]:
             pass
         case ValidationError() | LookupError():
             pass
+        case UnicodeEncodeError():
+            message = f"{error.object!r} is not UTF-8, as this needs; rename it"
         case FileExistsError() | FileNotFoundError() | NotADirectoryError() | IsADirectoryError():
             message = f"{error.filename}: {error.strerror}; choose another path"
         case OSError():

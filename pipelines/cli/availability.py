@@ -22,11 +22,11 @@ def export(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Write id, status, date and sha256 of every published clip."""
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.manifests.store import find_store
     from avstore.pipelines.fetch.availability import export_availability
 
-    with open_read(find_store(store)) as con:
+    with reading(find_store(store)) as con:
         count = export_availability(con, dataset, target)
     console().print(f"{count:,} clips written to {target}")
 

@@ -1,6 +1,8 @@
 """avstore build: turn annotation files and media into shards and a manifest."""
 
+import os
 import shlex
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -93,6 +95,22 @@ def run(
     out = console()
     files = annotation_paths(annotations)
     _require_same_origin(dataset, source is None and not files, Store(store))
+    arguments = _arguments(
+        dataset,
+        [
+            ("--source", source and _absolute(source)),
+            ("--annotations", ",".join(str(path.absolute()) for path in files)),
+            ("--recipe", recipe and _absolute(recipe)),
+            ("--shard-clips", shard_clips),
+            ("--limit", limit),
+            ("--names", names),
+            ("--name", name),
+            ("--labels", labels),
+            ("--cut", cut),
+            ("--stride", stride),
+            *(("--fetch-option", option) for option in fetch_option or ()),
+        ],
+    )
     own = _own_options(name, source, labels, cut, stride)
     spec, source, files = _inputs(dataset, store, source, files, own, out)
     if names and spec.own_data is not None:
@@ -108,20 +126,34 @@ def run(
         wait_s=wait,
         limit=limit,
         fetch=replace(fetch, names=names or fetch.names),
+        arguments=arguments,
     )
     with naming_what_is_kept(Store(store), out):
         built = build(spec, load_recipe(recipe or spec.recipe), options, partial(bar, out))
     _print_result(spec, Store(store), built, out)
 
 
+def _arguments(dataset: str, options: Iterable[tuple[str, object]]) -> tuple[str, ...]:
+    """Return the words of this command that decide its result, to be run from any folder."""
+    from avstore.pipelines.cli.own_data import is_own_data
+
+    words = (word for pair in options if pair[1] for word in map(str, pair))
+    return ("build", _absolute(dataset) if is_own_data(dataset) else dataset, *words)
+
+
+def _absolute(name: str) -> str:
+    """Return a path that exists as an absolute one, and any other name as it is."""
+    return str(Path(name).absolute()) if os.path.exists(name) else name
+
+
 def _require_same_origin(dataset: str, embedded: bool, store: Store) -> None:
     """Refuse to replace the embedded sample by the dataset of its name, or the reverse."""
     from avstore.datasets.sample import SAMPLE
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
 
     if dataset != SAMPLE.name or not store.manifest.is_file():
         return
-    with open_read(store) as con:
+    with reading(store) as con:
         rows = con.execute("SELECT version FROM datasets WHERE name = ?", [dataset]).fetchall()
     names = {True: "the embedded sample", False: f"{dataset} itself"}
     for (version,) in rows:
@@ -243,11 +275,11 @@ def _sample(store: Path, out: Console) -> tuple[DatasetSpec, str, tuple[Path, ..
 def _print_result(spec: DatasetSpec, store: Store, built: "BuildResult", out: Console) -> None:
     """Write the report; print the summary and the next commands."""
     from avstore.datasets.sample import SAMPLE
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.pipelines.cli.summary import print_summary
     from avstore.pipelines.report.page import write_report
 
-    with open_read(store) as con:
+    with reading(store) as con:
         report = write_report(con, store, spec.name, built.stage)
         print_summary(con, store, spec, built, out)
     folder = shlex.quote(str(store.root))

@@ -151,7 +151,13 @@ def import_from(
     paths: Sequence[Path] = annotations or ()
     if paths and all(is_foreign_list(path) for path in paths):
         spec = with_foreign_lists(spec, split)
-    done = import_items(Store(store), spec, read_items(source), paths, wait, shard_clips)
+    files = [word for path in paths for word in ("--annotations", str(path.absolute()))]
+    arguments = ["exchange", "from", str(source.absolute()), "--dataset", dataset, *files]
+    arguments += ["--split", split, *(["--shard-clips", str(shard_clips)] if shard_clips else [])]
+    items = read_items(source)
+    done = import_items(
+        Store(store), spec, items, paths, wait, shard_clips, arguments=tuple(arguments)
+    )
     _print_result(done)
     if not done.stored and not done.known:
         raise typer.Exit(ExitCode.PROBLEM)

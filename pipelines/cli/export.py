@@ -12,7 +12,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command(
     "export",
-    epilog='Example: avstore export --sql "FROM trainable" --out subset --features audio,fbank',
+    epilog='Example: avstore export --sql "FROM trainable" --out subset --features waveform,fbank',
 )
 def run(
     sql: Annotated[str, typer.Option("--sql", help="Query with a column clip_id.")],
@@ -20,10 +20,10 @@ def run(
     features: Annotated[
         str,
         typer.Option(
-            help="Members to export, separated by commas: frames, audio, fbank, json, derived "
+            help="Members to export, separated by commas: frames, waveform, fbank, json, derived "
             "features."
         ),
-    ] = "frames,audio,fbank",
+    ] = "frames,waveform,fbank",
     output: Annotated[
         Literal["webdataset", "parquet", "folders"], typer.Option("--format", help="Output format.")
     ] = "webdataset",

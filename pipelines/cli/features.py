@@ -200,11 +200,11 @@ def diff(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Compare two versions of a feature: their settings and their values."""
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.pipelines.features.compare import compare_features
 
     found = find_store(store)
-    with open_read(found) as con:
+    with reading(found) as con:
         result = compare_features(con, found, old, new, clips)
     out = console()
     for line in result.lines or ["the settings are the same"]:
@@ -264,8 +264,8 @@ def drop(
 
 
 def _stored_features(store: Store) -> "list[FeatureStatus]":
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.pipelines.features.feature_status import feature_statuses
 
-    with open_read(store) as con:
+    with reading(store) as con:
         return feature_statuses(con, store)

@@ -23,7 +23,7 @@ def run(
 
     Refused while a build is running, because its newest files are not in the manifest yet.
     """
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.manifests.gc import collect_garbage, find_garbage
     from avstore.manifests.lock import writing
     from avstore.manifests.store import find_store
@@ -31,7 +31,7 @@ def run(
     out = console()
     found = find_store(store)
     with writing(found, wait):
-        with open_read(found) as con:
+        with reading(found) as con:
             items = find_garbage(con, found)
         for item in items:
             out.print(f"{item.path}  {item.bytes} bytes  {item.why}")

@@ -23,12 +23,12 @@ def run(
     The page is STORE/reports/DATASET.html.
     """
     from avstore.manifests.account import accounts
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.manifests.store import StoreError, find_store
     from avstore.pipelines.report.page import write_report
 
     found = find_store(store)
-    with open_read(found) as con:
+    with reading(found) as con:
         names = [row[0] for row in con.execute("SELECT name FROM datasets").fetchall()]
         if dataset not in names:
             raise StoreError(f"{store} holds no {dataset}; it holds: {', '.join(names) or 'none'}")

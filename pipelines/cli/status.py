@@ -86,7 +86,7 @@ def _show(
 def _state(store: Store, dataset: str | None) -> dict[str, Any]:
     """Return what status shows, with the keys of `--json` (docs/manifest.md)."""
     from avstore.manifests.account import accounts, reasons
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.manifests.lock import current_holder
     from avstore.manifests.partials import count_kept
     from avstore.pipelines.build.progress import read_progress
@@ -100,7 +100,7 @@ def _state(store: Store, dataset: str | None) -> dict[str, Any]:
         names = ("dataset", "writer", "stage", "stages", "updated")
         state["build"] = {"state": how, **{name: facts.get(name) for name in names}}
     state["kept"] = {"clips": clips, "shards": shards}
-    with open_read(store) as con:
+    with reading(store) as con:
         found = accounts(con, dataset)
         if not found and dataset:
             known = [row[0] for row in con.execute("SELECT name FROM datasets").fetchall()]
@@ -173,11 +173,11 @@ def _running_lines(build: Mapping[str, Any]) -> Iterator[str]:
 def _eta_lines(store: Store, dataset: str | None) -> list[str]:
     """Describe when fetching of one dataset, or of every dataset, will end."""
     from avstore.manifests import ledger
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.pipelines.fetch.eta import describe_forecast, forecast
 
     now, lines = ledger.now(), []
-    with open_read(store) as con:
+    with reading(store) as con:
         names = [row[0] for row in con.execute("SELECT name FROM datasets ORDER BY 1").fetchall()]
         if dataset and dataset not in names:
             raise StoreError(

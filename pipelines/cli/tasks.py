@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from avstore.manifests.names import check_name
 from avstore.manifests.store import StoreError, find_store
 from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption, WaitOption
@@ -45,11 +46,11 @@ def show(
     ] = False,
 ) -> None:
     """Count the stored and published clips of each task and role, in the stream's order."""
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.manifests.task_report import registered_queries
 
     if queries:
-        with open_read(find_store(store)) as con:
+        with reading(find_store(store)) as con:
             for position, task, role, query in registered_queries(con, stream):
                 console().print(f"-- {position} {task}, {role}\n{query};\n")
         return
@@ -98,7 +99,7 @@ def plot(
     """Draw the sizes of a stream's tasks."""
     from avstore.pipelines.report.task_plot import plot_tasks
 
-    path = output or find_store(store).reports / f"tasks-{stream}.png"
+    path = output or find_store(store).reports / f"tasks-{check_name('stream', stream)}.png"
     plot_tasks(_report(store, stream), path)
     console().print(str(path))
 
@@ -129,10 +130,10 @@ def add(
 
 def _task_counts(store: Path) -> dict[str, int]:
     """Return the number of tasks of each stream in the store; none where there is no store."""
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
 
     try:
-        with open_read(find_store(store)) as con:
+        with reading(find_store(store)) as con:
             return dict(
                 con.execute(
                     "SELECT stream, count(DISTINCT position) FROM tasks GROUP BY stream"
@@ -143,10 +144,10 @@ def _task_counts(store: Path) -> dict[str, int]:
 
 
 def _report(store: Path, stream: str) -> "TaskReport":
-    from avstore.manifests.catalogue import open_read
+    from avstore.manifests.catalogue import reading
     from avstore.manifests.task_report import report_stream
 
-    with open_read(find_store(store)) as con:
+    with reading(find_store(store)) as con:
         return report_stream(con, stream)
 
 

@@ -1,14 +1,13 @@
 """avstore verify: compare the store's shards with its manifest."""
 
-import shlex
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from avstore.manifests.store import Store, find_store, shard_of
+from avstore.manifests.advice import repair_command
+from avstore.manifests.store import Store, find_store
 from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, StoreOption
 from avstore.pipelines.cli.progress import bar
@@ -27,12 +26,12 @@ def run(
         ),
     ] = True,
     repair: Annotated[
-        bool, typer.Option(help="Move damaged shards to STORE/damaged and rebuild the manifest.")
+        bool, typer.Option(help="Move damaged files to STORE/damaged and rebuild the manifest.")
     ] = False,
 ) -> None:
     """Check every file against its checksum, and every shard against its rows.
 
-    Exit code 1 if anything differs. After --repair, the next build writes the damaged shards again.
+    Exit code 1 if anything differs. --repair prints the commands that write what is missing again.
     """
     from avstore.manifests.lock import current_writer
     from avstore.manifests.verify import verify_store
@@ -52,15 +51,10 @@ def run(
         out.print(_summary(found))
         return
     out.print(f"{len(problems)} problems")
-    damaged = sorted({_shard(p.where) for p in problems if _shard(p.where).endswith(".tar")})
     if repair:
-        _repair(found, damaged, out)
-    elif damaged:
-        out.print(
-            "To write damaged or missing shards again, with the same bytes, run\n"
-            f"  avstore verify --repair --store {shlex.quote(str(found.root))}\n"
-            "and then the same build (for derived features: avstore features build)."
-        )
+        _repair(found, sorted({problem.where for problem in problems}), out)
+    else:
+        out.print(f"To repair the store, run\n  {repair_command(found)}")
     raise typer.Exit(ExitCode.PROBLEM)
 
 
@@ -72,21 +66,12 @@ def _summary(store: Store) -> str:
     return "{} shards with {} clips: all match the manifest".format(*counts[0])
 
 
-def _shard(where: str) -> str:
-    """Return the shard of a sidecar; any other path as it is."""
-    is_sidecar = where.startswith("shards/") and where.endswith(".parquet")
-    return str(shard_of(Path(where))) if is_sidecar else where
-
-
 def _repair(store: Store, damaged: list[str], out: Console) -> None:
-    """Move the damaged shards away and rebuild the manifest without them."""
+    """Move the damaged files away and rebuild the manifest without them."""
     from avstore.manifests.lock import writing
-    from avstore.manifests.repair import set_aside, unusable_sidecars
-    from avstore.pipelines.cli.index import rebuild_manifest
+    from avstore.pipelines.build.repair import repair_store
+    from avstore.pipelines.cli.index import print_repaired
 
     with writing(store):
-        folder = set_aside(store, damaged)
-        left_out = unusable_sidecars(store, [*store.sidecars(), *store.feature_sidecars()])
-        rebuild_manifest(store, left_out)
-    out.print(f"{len(damaged)} shards moved to {folder} and removed from the manifest.")
-    out.print("Run the same build again (for derived features: avstore features build).")
+        done = repair_store(store, damaged)
+    print_repaired(store, done, out)

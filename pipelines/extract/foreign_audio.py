@@ -1,14 +1,13 @@
 """Decode the audio file of a clip that others extracted."""
 
-import io
 from dataclasses import dataclass
 
 import av
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from avstore.manifests.guarded_media import FOREIGN, open_foreign, require_allowed
+from avstore.manifests.npy import load_npy
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.records import Rejected
 
@@ -82,8 +81,7 @@ def _decode(content: bytes, rate: int, most: int) -> tuple[NDArray[np.int16], bo
 def _fbank_rows(content: bytes) -> int | None:
     """Return the rows of a filter bank that has the store's format, otherwise None."""
     try:
-        # np.load would open a zip file as well.
-        array = npy.read_array(io.BytesIO(content), allow_pickle=False)  # type: ignore[no-untyped-call]
-    except (ValueError, EOFError, OSError, MemoryError):
+        array = load_npy(content)
+    except ValueError:
         return None
     return len(array) if array.dtype == np.float16 and array.ndim == 2 else None

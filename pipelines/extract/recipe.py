@@ -4,7 +4,6 @@ import hashlib
 import importlib.util
 import json
 import re
-import tomllib
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -12,12 +11,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from avstore.manifests.fingerprint import canonical
+from avstore.manifests.foreign_files import read_toml
 
 EXTRACTOR_VERSION = "1"
 """Raise this whenever the extractor's code gives other bytes for the same recipe."""
 
 RECIPES = Path(__file__).parent / "recipes"
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _PROSE = {"title", "source", "notes"}
 
 
@@ -48,7 +48,7 @@ class FrameSettings(_Section):
     sampling: Literal["count", "rate", "times"]
     count: Annotated[int, Field(ge=1, le=9999)] | None = None
     rate: Annotated[float, Field(gt=0, le=240)] | None = None
-    times: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    times: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(max_length=9999)] = ()
     fit: Literal["crop", "short_side", "stretch", "native"] = "crop"
     size: Annotated[int, Field(ge=16, le=4096, multiple_of=2)] | None = None
     pixel_aspect: Literal["coded", "display"] = "coded"
@@ -161,7 +161,9 @@ class Recipe(_Section):
     @model_validator(mode="after")
     def _name_is_a_folder_name(self) -> Self:
         if not _NAME.fullmatch(self.name):
-            raise ValueError(f"name = '{self.name}' may hold only a-z, 0-9 and '_'")
+            raise ValueError(
+                f"name = {_shortened(self.name)} may hold only a-z, 0-9 and '_', 100 at most"
+            )
         late = [t for t in self.frames.times if t >= self.duration_s]
         if late:
             raise ValueError(f"frames.times: {late[0]} is not within the {self.duration_s} s")
@@ -197,8 +199,8 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     """
     path = _find(name_or_path)
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        settings = read_toml(path)
+    except ValueError as error:
         raise RecipeError(f"{path} is not a TOML file: {error}") from error
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror}") from error
@@ -249,6 +251,11 @@ def _find(name_or_path: str | Path) -> Path:
     return path
 
 
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
 def _problem(error: Any) -> str:
     """Describe one pydantic error: the key, its value, the allowed values."""
     key = ".".join(str(part) for part in error["loc"])
@@ -260,4 +267,4 @@ def _problem(error: Any) -> str:
     if not key or error["type"] == "value_error":
         return f"[{key}] {message}" if key else message
     message = message[0].lower() + message[1:]
-    return f"{key} = {error['input']!r}: {message.replace('input should be', 'must be')}"
+    return f"{key} = {_shortened(error['input'])}: {message.replace('input should be', 'must be')}"

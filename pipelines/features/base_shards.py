@@ -67,11 +67,11 @@ def extracted_inputs(
         """
         WITH held AS (SELECT DISTINCT dataset, recipe, fingerprint FROM shards),
              latest AS (SELECT fingerprint, split_part(clip_id, '/', 1) AS dataset,
-                               max(extracted_at) AS at FROM quality GROUP BY ALL)
+                               max(seq) AS seq FROM quality GROUP BY ALL)
         SELECT h.dataset, h.recipe, h.fingerprint
         FROM held h LEFT JOIN latest l USING (dataset, fingerprint)
         WHERE $dataset IS NULL OR h.dataset = $dataset
-        ORDER BY l.at NULLS FIRST, h.fingerprint
+        ORDER BY l.seq NULLS FIRST, h.fingerprint
         """,
         {"dataset": dataset},
     ).fetchall()

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from avstore.manifests.errors import first_sentence
+from avstore.manifests.foreign_files import load_tensors
+from avstore.manifests.store import StoreError
 from avstore.pipelines.features.weights import WeightsError
 
 _TABLES = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
@@ -29,15 +31,15 @@ def read_state(path: Path) -> dict[str, Any]:
     Raises:
         WeightsError: The file is not a checkpoint.
     """
-    import torch  # noqa: PLC0415 -- heavy
-
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file  # noqa: PLC0415 -- optional
 
             return dict(load_file(path))
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises errors of many classes for a damaged file
+        found = load_tensors(path)
+    except StoreError as error:
+        raise WeightsError(str(error)) from error
+    except Exception as error:  # safetensors has its own errors
         raise WeightsError(
             f"{path} is not a readable checkpoint: {first_sentence(error)}"
         ) from error

@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from avstore.manifests.members import member_ranges
+from avstore.manifests.names import shard_file, sidecar_file
 from avstore.manifests.partials import JournalEntry
 from avstore.manifests.sealed import read_parquet, tar_facts, write_parquet
 from avstore.manifests.shard_reader import LocalReader, Reader, Shard
@@ -136,7 +137,7 @@ def _open_clips(job: FeatureJob) -> Iterator[list[StoredClip]]:
 
 def _base_rows(job: FeatureJob) -> list[dict[str, Any]]:
     """Return the base sidecar's rows of stored clips, in the shard's order."""
-    path = Store(job.store).root / sidecar_of(job.base or "")
+    path = sidecar_file(Store(job.store), job.base)
     columns = ["clip_id", "stored", "position", "members", "offsets", "sizes", "duration_s"]
     rows = read_parquet(path, columns).to_pylist()
     return sorted((row for row in rows if row["stored"]), key=lambda row: row["position"])
@@ -175,7 +176,7 @@ def _write(
         same = position < len(clips) and row["clip_id"] == clips[position].clip_id
         return row if same and row["labels_sha256"] == _labels_sha256(clips[position]) else None
 
-    with open_partial(job.store / job.path, facts) as partial:
+    with open_partial(shard_file(Store(job.store), job.path), facts) as partial:
         rows = partial.take_over(keep)
         on_clip(len(rows), True)
         items = _prefetch(extractor, clips, len(rows))
@@ -191,7 +192,7 @@ def _write(
         partial.commit()
         table = pa.Table.from_pylist(rows, schema=COMPANION_SCHEMA)
         write_parquet(
-            job.store / sidecar_of(job.path),
+            sidecar_file(Store(job.store), job.path),
             table,
             tar_facts(partial.tar.bytes, partial.tar.sha256),
         )

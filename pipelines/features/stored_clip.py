@@ -1,7 +1,6 @@
 """Read and decode a stored clip's members for extractors, and hash what was read."""
 
 import hashlib
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,11 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import simplejpeg
 import soxr
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from avstore.manifests.guarded_media import open_stored_audio
 from avstore.manifests.members import read_members
+from avstore.manifests.npy import load_npy
 from avstore.manifests.shard_reader import ByteRange, Reader, ReadError
 from avstore.manifests.store import StoreError
 
@@ -98,10 +97,8 @@ class StoredClip:
         """
         if "fbank.npy" not in self.ranges:
             raise self._lacks("fbank")
-        content = io.BytesIO(self._read("fbank.npy"))
         with self._decoding("fbank.npy"):
-            array = npy.read_array(content, allow_pickle=False)  # type: ignore[no-untyped-call]
-            return np.asarray(array, np.float32)
+            return np.asarray(load_npy(self._read("fbank.npy")), np.float32)
 
     def source_sha256(self) -> str:
         """Return the sha256 of the members read so far, in the shard's order, labels and text."""

@@ -27,7 +27,7 @@ _EXPORT = """
     LEFT JOIN last_fetch f USING (clip_id)
     LEFT JOIN media m ON m.clip_id = c.clip_id
     LEFT JOIN attempts a
-        ON a.clip_id = c.clip_id AND a.stage = 'fetch' AND a.started_at = f.started_at
+        ON a.clip_id = c.clip_id AND a.stage = 'fetch' AND a.seq = f.seq
     WHERE c.dataset = ?
     ORDER BY c.position, c.clip_id
 """

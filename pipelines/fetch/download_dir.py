@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from avstore.datasets.spec import check_key
+from avstore.manifests.names import check_name
 from avstore.manifests.store import sync_folder
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch.containers import EXTENSIONS, detect_container
@@ -135,6 +135,4 @@ def describe_bytes(head: bytes) -> str:
 
 
 def _checked(key: str) -> str:
-    if reason := check_key(key):
-        raise ValueError(reason)
-    return key
+    return check_name("key", key)

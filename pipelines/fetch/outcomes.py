@@ -5,11 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from avstore.manifests.ingest import transaction
+from avstore.manifests.path_text import text_path
+from avstore.manifests.sequence import numbers
 from avstore.manifests.status import note_attempts
 from avstore.manifests.store import Store
 from avstore.manifests.verdicts import Verdict
@@ -32,6 +35,7 @@ class _LastFetch:
     offset_s: float | None
     started_at: datetime
     tool: str | None
+    modified_at: datetime | None
 
 
 class _LastFetches:
@@ -39,7 +43,8 @@ class _LastFetches:
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
         self._table = con.sql(
-            "SELECT clip_id, outcome, path, offset_s, started_at, tool_version FROM last_fetch"
+            "SELECT clip_id, outcome, path, offset_s, started_at, tool_version, modified_at "
+            "FROM last_fetch"
         ).to_arrow_table()
         ids = self._table.column(0).to_pylist()
         self._rows = {clip_id: row for row, clip_id in enumerate(ids)}
@@ -48,7 +53,8 @@ class _LastFetches:
         row = self._rows.get(clip_id)
         if row is None:
             return None
-        return _LastFetch(*(self._table.column(i)[row].as_py() for i in range(1, 6)))
+        outcome, path, *rest = (self._table.column(i)[row].as_py() for i in range(1, 7))
+        return _LastFetch(outcome, path and text_path(path), *rest)
 
 
 def record_outcomes(
@@ -57,6 +63,7 @@ def record_outcomes(
     log: AttemptLog,
     run_id: str,
     results: Iterable[FetchResult],
+    sequence: Iterator[int] | None = None,
     *,
     keep_repeats: bool = False,
 ) -> Iterator[FetchResult]:
@@ -71,32 +78,43 @@ def record_outcomes(
         log: The run's attempt log.
         run_id: The run's id.
         results: The source's results.
+        sequence: The run's numbers (default: those after all in the manifest).
         keep_repeats: Record every result.
     """
     last_fetches = _LastFetches(con)
-    batch: list[FetchResult] = []
+    sequence = sequence or numbers(con)
+    batch: list[dict[str, Any]] = []
     flushed = time.monotonic()
     try:
         for unrecorded in results:
-            result = _with_relative_path(store, unrecorded)
+            result = _with_file(store, unrecorded)
             last = last_fetches.get(result.clip_id)
             if keep_repeats or not _is_repeat(store, result, last):
-                log.append(result)
-                batch.append(result)
+                row = to_row(result, run_id, next(sequence))
+                log.append(row)
+                batch.append(row)
             if len(batch) >= _BATCH_ROWS or time.monotonic() - flushed > _FLUSH_EVERY_S:
-                _insert(con, run_id, batch)
+                _insert(con, batch)
                 batch, flushed = [], time.monotonic()
             yield result
     finally:
-        _insert(con, run_id, batch)
+        _insert(con, batch)
 
 
-def _with_relative_path(store: Store, result: FetchResult) -> FetchResult:
-    """Make a path inside the store relative to it, so that the store can be moved."""
+def _with_file(store: Store, result: FetchResult) -> FetchResult:
+    """Note when the file was modified, and make a path inside the store relative to it.
+
+    The store can then be moved.
+    """
     if result.path is None:
         return result
     path, root = Path(result.path).absolute(), store.root.absolute()
-    return replace(result, path=str(path.relative_to(root) if path.is_relative_to(root) else path))
+    try:
+        modified_at = datetime.fromtimestamp(path.stat().st_mtime, UTC).replace(tzinfo=None)
+    except (OSError, ValueError, OverflowError):
+        modified_at = None
+    relative = path.relative_to(root) if path.is_relative_to(root) else path
+    return replace(result, path=str(relative), modified_at=modified_at)
 
 
 def _is_repeat(store: Store, result: FetchResult, last: _LastFetch | None) -> bool:
@@ -111,16 +129,20 @@ def _is_repeat(store: Store, result: FetchResult, last: _LastFetch | None) -> bo
         return False
     if result.path is None:
         return result.status == "gone" and kind == last_kind
-    mtime = (store.root / result.path).stat().st_mtime
-    modified_at = datetime.fromtimestamp(mtime, UTC).replace(tzinfo=None)
-    return result.offset_s == last.offset_s and modified_at <= last.started_at
+    return result.offset_s == last.offset_s and _is_unmodified(result, last)
 
 
-def _insert(con: duckdb.DuckDBPyConnection, run_id: str, batch: Sequence[FetchResult]) -> None:
+def _is_unmodified(result: FetchResult, last: _LastFetch) -> bool:
+    """Return whether the file is the one of the latest fetch, by its modification time."""
+    if last.modified_at is None or result.modified_at is None:  # recorded by an older version
+        return result.modified_at is not None and result.modified_at <= last.started_at
+    return result.modified_at == last.modified_at
+
+
+def _insert(con: duckdb.DuckDBPyConnection, batch: Sequence[dict[str, Any]]) -> None:
     if not batch:
         return
-    rows = [to_row(result, run_id, "fetch") for result in batch]
-    table = pa.Table.from_pylist(rows, schema=ATTEMPTS_SCHEMA)
+    table = pa.Table.from_pylist(list(batch), schema=ATTEMPTS_SCHEMA)
     with transaction(con):
         con.register("new_rows", table)
         con.execute("INSERT INTO attempts BY NAME SELECT * FROM new_rows")

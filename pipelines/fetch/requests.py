@@ -35,7 +35,7 @@ def select_requests(
         """
         SELECT c.clip_id, c.key, c.source_id, c.start_s, c.end_s, c.split, c.labels, c.extra,
                coalesce(f.attempts, 0), f.verdicts, f.outcome, f.not_before,
-               f.tool_version
+               f.tool_version, f.started_at
         FROM (SELECT * FROM clips WHERE dataset = $dataset ORDER BY position LIMIT $limit) c
         LEFT JOIN last_fetch f USING (clip_id)
         WHERE $everything OR f.outcome IS NULL OR f.outcome <> 'stored'
@@ -58,18 +58,31 @@ def verdicts_met(recorded: list[str | None] | None) -> frozenset[Verdict]:
 
 
 def _is_due(
-    state: tuple[int, list[str | None] | None, str | None, datetime | None, str | None],
+    state: tuple[
+        int, list[str | None] | None, str | None, datetime | None, str | None, datetime | None
+    ],
     at: datetime,
     tool: str,
 ) -> bool:
-    attempts, verdicts, outcome, not_before, last_tool = state
+    attempts, verdicts, outcome, not_before, last_tool, started_at = state
     if outcome in (None, "pending"):
         return True
     if tool and outcome in ("gone", "rejected") and source_kind(last_tool) != source_kind(tool):
         return True
-    if outcome != "retryable" or (not_before is not None and not_before > at):
+    if outcome != "retryable" or _must_wait(not_before, started_at, at):
         return False
     return not attempts_exhausted(verdicts_met(verdicts), attempts)
+
+
+def _must_wait(not_before: datetime | None, started_at: datetime | None, at: datetime) -> bool:
+    """Return whether a clip may not be tried yet.
+
+    If the clock is before the clip's last attempt, it was set back, by an hour or by years: how
+    long the clip has waited is unknown then, and it may be tried.
+    """
+    if not_before is None or (started_at is not None and at < started_at):
+        return False
+    return not_before > at
 
 
 def _request(spec: DatasetSpec, row: tuple[object, ...]) -> MediaRequest:

@@ -1,9 +1,12 @@
 """Select failed clips by an SQL condition and mark them for another attempt."""
 
+from pathlib import Path
+
 import duckdb
 
 from avstore.manifests import ledger
 from avstore.manifests.catalogue import Writer, open_read
+from avstore.manifests.path_text import text_path
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.fetch.attempt_log import AttemptLog
 from avstore.pipelines.fetch.outcomes import record_outcomes
@@ -16,7 +19,7 @@ FAILURES = """
            f.not_before, f.started_at AS tried_at, f.tool_version AS tool
     FROM clips c
     JOIN last_fetch f USING (clip_id)
-    JOIN attempts a ON a.clip_id = c.clip_id AND a.stage = 'fetch' AND a.started_at = f.started_at
+    JOIN attempts a ON a.clip_id = c.clip_id AND a.stage = 'fetch' AND a.seq = f.seq
     WHERE c.dataset = $dataset AND f.outcome IN ('gone', 'retryable', 'rejected')
     UNION ALL
     SELECT c.clip_id, c.key, c.source_id, c.split, c.labels, c.category, c.position,
@@ -81,11 +84,14 @@ def mark_for_retry(writer: Writer, store: Store, dataset: str, clip_ids: list[st
     run = ledger.new_run(f"retry {dataset}", {"clips": len(clip_ids)})
     log = AttemptLog(store.root, run.run_id)
     stored = {
-        clip_id: _stored_row(clip_id, *rest)
-        for clip_id, *rest in writer.con.execute(_STORED, {"ids": clip_ids}).fetchall()
-        if (store.root / rest[0]).is_file()
+        clip_id: _stored_result(clip_id, path, *rest)
+        for clip_id, recorded, *rest in writer.con.execute(_STORED, {"ids": clip_ids}).fetchall()
+        if (path := store.root / text_path(recorded)).is_file()
     }
-    rows = [stored.get(clip_id) or _pending_row(clip_id) for clip_id in dict.fromkeys(clip_ids)]
+    rows = [
+        stored.get(clip_id) or pending_result(clip_id, "marked for retry")
+        for clip_id in dict.fromkeys(clip_ids)
+    ]
     try:
         outcomes = record_outcomes(writer.con, store, log, run.run_id, rows, keep_repeats=True)
         for _ in outcomes:
@@ -96,13 +102,13 @@ def mark_for_retry(writer: Writer, store: Store, dataset: str, clip_ids: list[st
     writer.publish()
 
 
-def _stored_row(clip_id: str, path: str, offset_s: float, tool_version: str) -> FetchResult:
+def _stored_result(clip_id: str, path: Path, offset_s: float, tool_version: str) -> FetchResult:
     return FetchResult(
         clip_id=clip_id,
         status="stored",
         verdict=None,
         message="marked for extraction",
-        path=path,
+        path=str(path),
         offset_s=offset_s,
         started_at=ledger.now(),
         seconds=0.0,
@@ -111,12 +117,13 @@ def _stored_row(clip_id: str, path: str, offset_s: float, tool_version: str) -> 
     )
 
 
-def _pending_row(clip_id: str) -> FetchResult:
+def pending_result(clip_id: str, message: str) -> FetchResult:
+    """Return a result that makes a clip due at once and resets its count of attempts."""
     return FetchResult(
         clip_id=clip_id,
         status="pending",
         verdict=None,
-        message="marked for retry",
+        message=message,
         path=None,
         offset_s=0.0,
         started_at=ledger.now(),

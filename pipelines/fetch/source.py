@@ -69,6 +69,7 @@ class FetchResult:
         not_before: Earliest time of the next attempt (status retryable), UTC, or None.
         sha256: Hash of a file that this attempt committed to the store, hex.
         bytes: Size of that file.
+        modified_at: Modification time of the file at `path`, UTC without a time zone, or None.
     """
 
     clip_id: str
@@ -84,6 +85,7 @@ class FetchResult:
     not_before: datetime | None = None
     sha256: str | None = None
     bytes: int | None = None
+    modified_at: datetime | None = None
 
     def __post_init__(self) -> None:
         """Hide the credentials of addresses in the message, which is recorded and printed."""

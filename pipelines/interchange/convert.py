@@ -107,6 +107,7 @@ def _fbank(content: bytes | None, audio: ForeignAudio) -> tuple[bytes, int]:
 
 
 def _frame_times(stated: Any, count: int, seconds: float) -> tuple[float, ...]:
-    if isinstance(stated, list) and len(stated) == count:
+    numbers = isinstance(stated, list) and all(isinstance(t, int | float) for t in stated)
+    if numbers and len(stated) == count and all(0 <= time < _MAX_SECONDS for time in stated):
         return tuple(float(time) for time in stated)
     return tuple(i * seconds / count for i in range(count))

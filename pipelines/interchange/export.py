@@ -14,10 +14,14 @@ import numpy as np
 import pyarrow as pa
 
 from avstore.manifests.library import OpenStore
+from avstore.manifests.names import check_name
 from avstore.manifests.sealed import parquet_bytes
 from avstore.manifests.store import StoreError
-from avstore.manifests.stored_clips import BASE_FEATURES
+from avstore.manifests.stored_clips import BASE_FEATURES, current_name
 from avstore.pipelines.build.shard_tar import ShardTar
+
+# Columns that stock WebDataset readers decode as members: a class number and a text.
+_TEXT_MEMBERS = ("cls", "txt")
 
 
 class ExportFormat(StrEnum):
@@ -98,7 +102,7 @@ def export(
     Args:
         store: The store.
         sql: A query with a column clip_id; further columns are exported too.
-        features: Base features (frames, audio, fbank, json) and derived features.
+        features: Base features (frames, waveform, fbank, json) and derived features.
         out: Folder or fsspec URL; must not exist or be empty.
         output: Format of the export.
         recipe: A recipe name, or <recipe>-<fp8>, if several have the clips.
@@ -109,6 +113,11 @@ def export(
         StoreError: The query has no column clip_id, returns a clip twice or no stored clip, a
             clip or feature is missing, or `out` is not empty.
     """
+    for name in features:
+        check_name("feature", name)
+    names = [current_name(name) for name in features]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise StoreError(f"the features name {', '.join(repeated)} more than once; name it once")
     rows = _rows(store, sql)
     kept = _stored_rows(store, rows, recipe, skip_missing)
     folder = _OutputFolder(out)
@@ -170,7 +179,14 @@ def _stored_rows(
 
 
 def _keys(ids: list[str]) -> dict[str, str]:
-    """Return each clip's key, or <dataset>_<key> where two datasets share a key."""
+    """Return each clip's key, or <dataset>_<key> where two datasets share a key.
+
+    Raises:
+        StoreError: A key cannot be part of a file name.
+    """
+    for clip_id in ids:
+        check_name("key", clip_id.partition("/")[2], "the manifest")
+        check_name("dataset", clip_id.partition("/")[0], "the manifest")
     bare = Counter(clip_id.split("/", 1)[1] for clip_id in ids)
     return {i: key if bare[key := i.split("/", 1)[1]] == 1 else i.replace("/", "_", 1) for i in ids}
 
@@ -193,11 +209,14 @@ def _members(clip: _Clip) -> Iterator[tuple[str, bytes]]:
     """Yield (suffix, content): the query's row as json, then the features in their order."""
     about = {**_json_of(clip.values.get("json")), **clip.row}
     yield "json", json.dumps(about, default=_plain, sort_keys=True).encode()
+    for name in _TEXT_MEMBERS:
+        if clip.row.get(name) is not None:
+            yield name, str(clip.row[name]).encode()
     for name, value in clip.values.items():
         if name == "frames":
             for number, frame in enumerate(value):
                 yield f"f{number:03d}.jpg", frame
-        elif name == "audio":
+        elif current_name(name) == "waveform":
             yield ("flac" if value[:4] == b"fLaC" else "wav"), value
         elif name != "json":
             yield f"{name}.npy", _npy(value)
@@ -243,7 +262,7 @@ def _write_parquet(folder: _OutputFolder, number: int, clips: list[_Clip]) -> No
     rows = pa.Table.from_pylist([clip.row for clip in clips])
     for name in clips[0].values:
         values = [clip.values[name] for clip in clips]
-        if name in BASE_FEATURES and name != "fbank":
+        if current_name(name) in BASE_FEATURES and name != "fbank":
             columns[name] = values
             continue
         columns[name] = [np.asarray(value).ravel() for value in values]

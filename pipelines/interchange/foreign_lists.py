@@ -63,7 +63,7 @@ def _json_rows(path: Path) -> list[_Row]:
             for number, entry in enumerate(entries, start=1)
             if (line := Line(str(path), number, json.dumps(entry)))
         ]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise AnnotationError(f"annotation file {path} is not {_EXPECTED}: {error}") from error
 
 

@@ -103,7 +103,7 @@ def _add_member(item: ForeignItem, suffix: str, content: bytes) -> None:
 def _json_object(content: bytes) -> dict[str, Any]:
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from avstore.datasets.clips import ArrowClips
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests import ledger
 from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.lock import writing
+from avstore.manifests.names import is_name
+from avstore.manifests.path_text import path_text
+from avstore.manifests.sequence import numbers
+from avstore.manifests.sidecar import SCHEMA
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.build import annotations, planner
 from avstore.pipelines.build.dispatch import commit
@@ -79,6 +84,7 @@ def import_items(
     wait_s: float = 0.0,
     shard_clips: int | None = None,
     on_item: Callable[[int], None] | None = None,
+    arguments: Sequence[str] = (),
 ) -> ImportResult:
     """Write every item that is a clip of the dataset into shards of the store.
 
@@ -94,13 +100,14 @@ def import_items(
         wait_s: Seconds to wait for another writer; -1 waits for ever.
         shard_clips: Clips per shard (default: the dataset's).
         on_item: Called with 1 for each item.
+        arguments: Words of the command without --store, with which `avstore` imports this again.
 
     Raises:
         StoreError: The store has no clip of the dataset and no annotation file is given.
         AnnotationError: The annotation files cannot be used.
     """
     store.root.mkdir(parents=True, exist_ok=True)
-    run = ledger.new_run(f"import {spec.name}", {"annotations": [str(path) for path in paths]})
+    run = ledger.new_run(f"import {spec.name}", _config(paths, arguments))
     with writing(store, wait_s), open_write(store) as writer:
         recover(writer, store)
         _annotate(writer.con, store, spec, paths)
@@ -115,6 +122,13 @@ def import_items(
             ledger.finish_run(writer.con, store, run, outcome)
             writer.publish()
     return result
+
+
+def _config(paths: Sequence[Path], arguments: Sequence[str]) -> dict[str, object]:
+    return {
+        "annotations": [path_text(path) for path in paths],
+        "arguments": [path_text(word) for word in arguments],
+    }
 
 
 def _annotate(
@@ -172,20 +186,23 @@ class _Importer:
     def write_shard(self, group: _Group, members: list[tuple[_Clip, ForeignItem]]) -> Counter[str]:
         """Plan, write and commit one shard of these clips; return its counts."""
         con, name = self.writer.con, self.spec.name
+        _refuse_ambiguous(con, name, group)
         members.sort(key=lambda member: member[0].position)
         positions = {clip.clip_id: clip.position for clip, _ in members}
-        plan = planner.plan_shard(con, self.store, name, group.stage, group.split, positions)
-        planner.record_plan(con, self.store, self.run_id, plan)
-        path = plan["shard"][0].as_py()
-        shard = ShardId(path, name, group.recipe, group.fingerprint, group.split)
+        path = planner.planned_shard(con, name, group.stage, group.split, list(positions))
+        if path is None:
+            plan = planner.plan_shard(con, self.store, name, group.stage, group.split, positions)
+            planner.record_plan(con, self.store, self.run_id, plan)
+            path = str(plan["shard"][0].as_py())
+        seq = next(numbers(con))
+        shard = ShardId(path, name, group.recipe, group.fingerprint, group.split, seq)
         with open_shard(self.store, shard) as writer:
             for clip, item in members:
-                media = item.metadata.get("media")
                 writer.add(
                     convert(item, clip.clip_id, clip.seconds, self.sandbox),
                     key=clip.key,
                     facts=clip.facts,
-                    media=media if isinstance(media, dict) else {},
+                    media=_media(item.metadata.get("media")),
                 )
         result = writer.result
         commit(self.writer, [result])
@@ -193,6 +210,40 @@ class _Importer:
         return Counter(
             stored=result.stored, rejected=result.rejected, shards=int(result.stored > 0)
         )
+
+
+def _refuse_ambiguous(con: duckdb.DuckDBPyConnection, dataset: str, group: _Group) -> None:
+    """Raise StoreError if the store has another recipe of the same folder."""
+    other = con.execute(
+        "SELECT fingerprint FROM stages WHERE dataset = ? AND stage = ? AND fingerprint <> ?",
+        [dataset, group.stage, group.fingerprint],
+    ).fetchall()
+    if other:
+        raise StoreError(
+            f"the fingerprint {group.fingerprint} of imported clips begins like that of "
+            f"{group.stage} in the store, {other[0][0]}; import them into another store"
+        )
+
+
+def _media(stated: Any) -> dict[str, Any]:
+    """Return an item's facts of its media file that have the type of their column."""
+    if not isinstance(stated, dict):
+        return {}
+    types = {
+        name.removeprefix("media_"): SCHEMA.field(name).type
+        for name in SCHEMA.names
+        if name.startswith("media_") and name not in ("media_path", "media_fetched_at")
+    }
+    return {
+        name: value for name, value in stated.items() if name in types and _fits(value, types[name])
+    }
+
+
+def _fits(value: Any, kind: pa.DataType) -> bool:
+    try:
+        return value is None or pa.scalar(value, kind).as_py() == value
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return False
 
 
 def _clips_by_name(con: duckdb.DuckDBPyConnection, spec: DatasetSpec) -> dict[str, _Clip]:
@@ -228,6 +279,6 @@ def _present(con: duckdb.DuckDBPyConnection, spec: DatasetSpec) -> set[tuple[str
 def _recipe(item: ForeignItem) -> tuple[str, str]:
     """Return recipe and fingerprint: the item's own if it is from a store, otherwise imported."""
     recipe, fingerprint = item.metadata.get("recipe"), item.metadata.get("fingerprint")
-    if isinstance(recipe, str) and isinstance(fingerprint, str) and len(fingerprint) == 64:
-        return recipe, fingerprint
+    if is_name("recipe", recipe) and is_name("fingerprint", fingerprint):
+        return str(recipe), str(fingerprint)
     return RECIPE, hashlib.sha256(f"{RECIPE} {_VERSION}".encode()).hexdigest()

@@ -9,6 +9,7 @@ import av
 
 from avstore.manifests.guarded_media import open_stored_audio
 from avstore.manifests.library import OpenStore
+from avstore.manifests.names import check_name
 from avstore.manifests.store import StoreError
 from avstore.pipelines.interchange.export_clips import ExportClip
 
@@ -33,7 +34,14 @@ class FolderLayout:
     audio: str
 
     def name(self, clip: ExportClip) -> str:
-        """Return the clip's name in file names and lists."""
+        """Return the clip's name in file names and lists.
+
+        Raises:
+            StoreError: The manifest's name cannot be part of a file name.
+        """
+        return check_name("key", self._name(clip), "the manifest")
+
+    def _name(self, clip: ExportClip) -> str:
         if self.kind == "stella":
             return clip.milliseconds
         if self.kind == "llp" or (self.kind == "cavmae" and clip.dataset == "audioset"):
@@ -42,12 +50,12 @@ class FolderLayout:
 
     def frames(self, clip: ExportClip) -> str:
         """Return the folder of a clip's frames (stella, llp)."""
-        root = f"{clip.dataset}/data/frames" if self.kind == "stella" else "frames"
+        root = f"{_dataset(clip)}/data/frames" if self.kind == "stella" else "frames"
         return f"{root}/{self.name(clip)}"
 
     def audio_path(self, clip: ExportClip) -> str:
         """Return the path of a clip's audio file."""
-        root = f"{clip.dataset}/data/audio" if self.kind == "stella" else "audio"
+        root = f"{_dataset(clip)}/data/audio" if self.kind == "stella" else "audio"
         return f"{root}/{self.name(clip)}.{self.audio}"
 
     def frame_paths(self, clip: ExportClip, stored: int) -> Iterator[tuple[int, str]]:
@@ -59,6 +67,10 @@ class FolderLayout:
         for i in range(stored):
             file = f"frame_{i}.jpg" if self.kind == "stella" else f"{i + 1:06d}.jpg"
             yield i, f"{self.frames(clip)}/{file}"
+
+
+def _dataset(clip: ExportClip) -> str:
+    return check_name("dataset", clip.dataset, "the manifest")
 
 
 def write_media(

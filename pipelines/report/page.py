@@ -9,9 +9,10 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from avstore.manifests.account import accounts, reasons
 from avstore.manifests.members import member_ranges, read_members
+from avstore.manifests.names import check_name
 from avstore.manifests.sealed import html_bytes
 from avstore.manifests.shard_reader import Reader, ReadError, Shard, open_reader
-from avstore.manifests.store import Store, committing
+from avstore.manifests.store import Store, committing, refuse_links
 
 _SAMPLES = 24  # clips shown
 
@@ -37,18 +38,20 @@ def write_report(con: duckdb.DuckDBPyConnection, store: Store, dataset: str, sta
         failures=_many(
             con,
             "SELECT clip_id, status, verdict, detail FROM failures "
-            "WHERE stage = ? AND starts_with(clip_id, ? || '/') LIMIT 200",
+            "WHERE stage = ? AND dataset = ? LIMIT 200",
             [stage, dataset],
         ),
         coverage=_many(
             con,
             "SELECT label, sum(wanted) AS wanted, sum(stored) AS stored FROM coverage "
-            "WHERE dataset = ? AND stage = ? GROUP BY label ORDER BY sum(stored), label",
+            "WHERE dataset = ? AND stage = ? AND label IS NOT NULL "
+            "GROUP BY label ORDER BY sum(stored), label",
             [dataset, stage],
         ),
         samples=_samples(con, store, dataset, stage),
     )
-    path = store.reports / f"{dataset}.html"
+    refuse_links(store)
+    path = store.reports / f"{check_name('dataset', dataset)}.html"
     with committing(path) as file:
         file.write(html_bytes(page))
     return path

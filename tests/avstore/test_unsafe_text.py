@@ -19,13 +19,27 @@ _SQL = re.compile(
     r"\b(SELECT|INSERT INTO|DELETE FROM|UPDATE \w+|CREATE (OR REPLACE )?(TEMP )?(TABLE|VIEW)|DROP|"
     r"ATTACH|COPY|DESCRIBE|SET|LEFT JOIN|WHERE|AND) [\w('$?{\n]|^, ?\w+\.| AS \b"
 )
-_QUOTING = {"sql_name", "sql_literal", "int"}
+_QUOTING = {"sql_name", "sql_literal", "int", "numbered"}
 # Interpolated expressions that hold constants of the code, or a person's own query, by file.
 ALLOWED: dict[str, set[str]] = {
-    "manifests/annotation_sets.py": {"table"},
+    "manifests/annotation_sets.py": {
+        "table",
+        "', '.join(columns)",
+        "name",
+        "clips if name == 'segments' else 'dataset = $name'",
+    },
+    "manifests/compare.py": {  # names of the code's own tables
+        "_columns(rebuilt, table)",
+        "columns",
+        "name",
+        "path",
+        "these",
+        "those",
+    },
     "manifests/ingest.py": {"source", "table", "latest if choose else ''"},
-    "manifests/ledger.py": {"table", "read", "there"},
+    "manifests/ledger.py": {"table", "read", "there", "number"},
     "manifests/schema.py": {"kind"},
+    "manifests/sidecar_check.py": {"bad"},
     "manifests/snapshots.py": {"key", "columns", "table"},
     "manifests/statistics.py": {"', '.join('?' * len(vars(found)))"},
     "manifests/status.py": {"table", "_within(span)"},

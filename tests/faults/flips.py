@@ -13,7 +13,7 @@ from avstore.manifests.lock import writing
 from avstore.manifests.sealed import html_bytes
 from avstore.manifests.store import Store, file_sha256
 from avstore.manifests.verify import verify_store
-from avstore.pipelines.cli.index import rebuild_manifest
+from avstore.pipelines.build.repair import repair_store
 from avstore.pipelines.fetch.attempt_log import AttemptLog
 from avstore.pipelines.fetch.source import FetchResult
 from tests.manifests import synthetic
@@ -176,14 +176,14 @@ def indexed(store: Store, root: Path) -> dict[str, Counter[str]]:
     copy = Store(root)
     shutil.copytree(store.root, copy.root)
     with writing(copy):
-        rebuild_manifest(copy)
+        repair_store(copy)
     return contents(copy)
 
 
 def taken_in(store: Store, kind: str, expected: dict[str, Counter[str]]) -> Iterator[str]:
     """Run `index` and yield the tables whose contents are wrong because of the flip."""
     with writing(store):
-        rebuild_manifest(store)
+        repair_store(store)
     found = contents(store)
     for table, rows in expected.items():
         extra, lacking = found[table] - rows, rows - found[table]

@@ -1,6 +1,7 @@
 """Write synthetic stores: real tar shards with random members, without media."""
 
 import io
+import itertools
 import json
 import zlib
 from pathlib import Path
@@ -22,6 +23,7 @@ from avstore.pipelines.build.shard_tar import ShardTar
 
 FINGERPRINT = "12345678" + "ab" * 28
 STAGE = "toy-12345678"
+_NUMBERS = itertools.count(1)
 
 
 def clip_rows(count: int, dataset: str = "toy", late: int = 0) -> list[dict]:
@@ -85,6 +87,7 @@ def fetch(writer: Writer, store: Store, run_id: str, outcomes: dict[str, str | N
             "error_class": verdict,
             "tool_version": "test",
             "run_id": run_id,
+            "seq": next(_NUMBERS),
             "path": None if verdict else f"raw/{clip_id}.mp4",
             "offset_s": 0.0,
             "charged": True,
@@ -144,7 +147,7 @@ def write_shard(
 
     finish: False is a build that was killed after the tar and before its sidecar.
     """
-    rows, position = [], 0
+    rows, position, seq = [], 0, next(_NUMBERS)
     keep = set(shard.clip_ids) - rejected
     with committing(store.root / shard.path, keep=lambda: bool(keep)) as file:
         tar = ShardTar(file)
@@ -159,6 +162,7 @@ def write_shard(
                 "stored": clip_id in keep,
                 "verdict": None if clip_id in keep else "silent",
                 "extracted_at": ledger.now(),
+                "quality_seq": seq,
                 "media_path": f"raw/{clip_id}.mp4",
                 "quality_silent_fraction": 0.0 if clip_id in keep else 1.0,
             }
@@ -172,6 +176,8 @@ def write_shard(
                     "offsets": offsets,
                     "sizes": [len(content) for _, content in members],
                     "crc32": zlib.crc32(b"".join(content for _, content in members)),
+                    "frame_count": 2,
+                    "frame_times": [0.0, 0.5],
                 }
                 position += 1
             rows.append(row)

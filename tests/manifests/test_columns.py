@@ -35,7 +35,7 @@ def test_dataclasses_have_the_columns_of_their_tables() -> None:
     assert ["dataset", *names(BadRow)] == table_schema("annotation_errors").names
     facts = table_schema("media", without=("clip_id", "path", "fetched_at"))
     assert names(MediaFacts) == facts.names
-    keys = ("clip_id", "fingerprint", "verdict", "detail", "extracted_at")
+    keys = ("clip_id", "fingerprint", "verdict", "detail", "extracted_at", "seq")
     assert names(Quality) == table_schema("quality", without=keys).names
 
 

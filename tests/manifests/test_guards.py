@@ -235,4 +235,4 @@ def test_labels_and_reasons_with_markup_are_printed_as_they_are(store: Store) ->
     assert "[/red]" in run_avstore("status", "--store", store.root).stdout
     found = run_avstore("verify", "--store", store.root, check=False)
     assert found.returncode == 1
-    assert "shards/[/red].tar is in the manifest but not on disk" in found.stdout
+    assert "shards/[/red].tar is in the manifest but is not the name of a shard" in found.stdout

@@ -278,3 +278,15 @@ def test_a_member_that_is_not_the_named_one_is_refused(shards: Path) -> None:
         list(read_many(reader, [replace(second, name=first.name)]))
     with pytest.raises(StoreError, match=r"a\.tar: no tar header in front of it"):
         list(read_many(reader, [replace(second, offset=second.offset + 512)]))
+
+
+def test_one_name_for_each_part_of_a_clip(store: Store) -> None:
+    with open_store(store.root) as opened:
+        ids = IDS[:1]
+        sample = opened.sample(ids[0])
+        assert opened.read("waveform", ids)[ids[0]] == sample.waveform == sample.members["flac"]
+        assert opened.read("audio", ids) == opened.read("waveform", ids)  # the former name
+        assert opened.read("frames", ids)[ids[0]] == sample.frames
+        assert (opened.read("fbank", ids)[ids[0]] == sample.fbank).all()
+        with pytest.raises(StoreError, match="no feature 'sound'; it has frames, waveform, fbank"):
+            opened.read("sound", ids)

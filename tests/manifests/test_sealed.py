@@ -11,11 +11,11 @@ import pytest
 from avstore.manifests import sealed
 from tests.conftest import REPO
 
-TABLE = pa.table({"name": ["one", None, "avstore.seal"], "numbers": [[1, 2], [], None]})
+TABLE = pa.table({"name": ["one", None, "avstore-seal"], "numbers": [[1, 2], [], None]})
 FILES = {
     "table.parquet": sealed.parquet_bytes(TABLE, {"avstore.fact": "1"}),
-    "facts.json": sealed.json_bytes({"name": "avstore.seal:0", "list": [1.5, None]}, indent=1),
-    "page.html": sealed.html_bytes("<html>avstore.seal</html>"),
+    "facts.json": sealed.json_bytes({"name": "avstore-seal:0", "list": [1.5, None]}, indent=1),
+    "page.html": sealed.html_bytes("<html>avstore-seal</html>"),
 }
 
 

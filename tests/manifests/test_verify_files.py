@@ -14,7 +14,7 @@ from avstore.manifests.store import Store, StoreError, find_store
 from avstore.manifests.verify import verify_store
 from avstore.pipelines.build import driver
 from avstore.pipelines.build.recovery import recover
-from avstore.pipelines.cli.index import rebuild_manifest
+from avstore.pipelines.build.repair import repair_store
 from tests.faults.flips import flip
 from tests.manifests.test_guards import forget_hash
 from tests.manifests.test_manifest import contents
@@ -66,7 +66,7 @@ def test_index_seals_files_of_older_versions_and_keeps_their_contents(store: Sto
     assert verify_store(store, note=notes.append) == []
     assert "have no seal, as older versions wrote them: avstore index adds it" in notes[0]
     with writing(store):
-        assert rebuild_manifest(store).sealed == len(store.sidecars())
+        assert repair_store(store).sealed == len(store.sidecars())
     assert all(read_bytes(path)[1] for path in store.sidecars())
     assert contents(store) == before
     notes.clear()
@@ -78,8 +78,8 @@ def test_a_damaged_small_table_is_restored_from_the_manifest(store: Store) -> No
     before = contents(store)
     flip(store.ledger / "stages.parquet", 900)
     with writing(store):
-        done = rebuild_manifest(store)
-    assert [path.name for path in done.damage] == ["stages.parquet"]
+        done = repair_store(store)
+    assert list(done.moved) == ["ledger/stages.parquet"]
     assert (store.root / "damaged/ledger/stages.parquet").is_file()
     assert contents(store) == before
     assert found(store) == []
@@ -104,12 +104,12 @@ def test_a_writer_refuses_a_damaged_manifest_and_index_makes_it_again(store: Sto
     flip(store.manifest, 8 * store.manifest.stat().st_size - 9)
     with (
         writing(store),
-        pytest.raises(StoreError, match=r"damaged, or changed by another program: run avstore in"),
+        pytest.raises(StoreError, match=r"damaged, or changed by another program; run: avstore in"),
         open_write(store),
     ):
         pass
     with writing(store):
-        rebuild_manifest(store)
+        repair_store(store)
     assert contents(store) == before
     assert found(store) == []
 

@@ -44,7 +44,7 @@ def augment(
             ) from error
     elif request.mixing:
         _convert_like_mixed(sample)
-    if "audio" in spec.read and sample.fbank is None and sample.waveform is not None:
+    if "fbank" in spec.read and sample.fbank is None and sample.waveform is not None:
         mono = waveform.remove_mean(sample.waveform)
         set_fbank(sample, waveform.fbank(mono, sample.rate, spec.fbank_mels), request, spec)
     if spec.random:

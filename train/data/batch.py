@@ -85,6 +85,16 @@ class Batch:
         return len(self.clip_ids)
 
     @property
+    def frames(self) -> Tensor:
+        """The frames: `video`."""
+        return self.video
+
+    @property
+    def fbank(self) -> Tensor:
+        """The filter bank: `audio`."""
+        return self.audio
+
+    @property
     def audio_mask(self) -> Tensor:
         """Mask bool [B, frames]: True where the fbank is no padding, after its roll."""
         frames = self.audio.shape[2]

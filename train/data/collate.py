@@ -86,7 +86,7 @@ def _video(
 ) -> tuple[Tensor, list[int], DeviceFrames | None]:
     """Return frames, how many each sample has, and the JPEGs if the device decodes them."""
     size = spec.image_size or 0
-    if spec.decode == "device" and "video" in spec.read:
+    if spec.decode == "device" and "frames" in spec.read:
         return _device_frames(decoded, size)
     frames = [sample.frames for sample in decoded if sample.frames is not None]
     if not frames:
@@ -118,7 +118,7 @@ def _device_frames(
 
 def _device_fbank(decoded: Sequence[DecodedSample], spec: BatchSpec) -> DeviceFbank | None:
     """Return what the device does to fbanks, if anything."""
-    if spec.fbank == "worker" or "audio" not in spec.read:
+    if spec.fbank == "worker" or "fbank" not in spec.read:
         return None
     return DeviceFbank.pack([sample.choices for sample in decoded], spec.mean, spec.std)
 

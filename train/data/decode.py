@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avstore.manifests.npy import load_npy
 from avstore.manifests.shard_reader import BadSample, BadSampleError
 from avstore.train.data.buffers import OutputBuffers
 from avstore.train.data.request import SampleRequest
@@ -101,13 +102,13 @@ def decode(
             sample.unknown_colours += unknown
         if request.fbank:
             member = request.fbank.name
-            set_fbank(sample, features.load_npy(contents[member]), request, spec, out)
+            set_fbank(sample, load_npy(contents[member]), request, spec, out)
         if request.waveform:
             member = request.waveform.name
             sample.waveform, sample.rate = waveform.decode(contents[member])
         for feature in request.features:
             member = feature.member.name
-            array = features.load_npy(contents[member])
+            array = load_npy(contents[member])
             sample.features[feature.name] = features.fit(
                 array, spec.feature_rows, spec.feature_norm
             )

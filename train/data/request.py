@@ -11,7 +11,7 @@ from avstore.train.data.spec import BatchSpec, ErrorPolicy
 from avstore.train.data.transforms.frames import choose_frames
 
 # What `BatchSpec.read` can name beside derived features.
-BASE_MEMBERS = ("video", "audio", "waveform", "masks")
+BASE_MEMBERS = ("frames", "waveform", "fbank", "masks")
 _WAVEFORM_SUFFIXES = ("flac", "wav")
 _UNKNOWN_CRC = -1
 
@@ -125,11 +125,11 @@ def _request(
     sample = samples.sample(index)
     checked = _is_checked(policy, random)
     features = _features(samples, sample, spec, checked)
-    mix_waveforms = mixed and spec.augment.mixup_domain == "waveform" and "audio" in spec.read
+    mix_waveforms = mixed and spec.augment.mixup_domain == "waveform" and "fbank" in spec.read
     names = sample.layout.names
     try:
-        frames = _frame_names(sample, spec, random) if "video" in spec.read else ()
-        fbank = ("fbank.npy",) if "audio" in spec.read and not mix_waveforms else ()
+        frames = _frame_names(sample, spec, random) if "frames" in spec.read else ()
+        fbank = ("fbank.npy",) if "fbank" in spec.read and not mix_waveforms else ()
         waveform = _waveform_name(sample) if mix_waveforms or "waveform" in spec.read else ()
         masks = tuple(n for n in names if n.startswith("mask_")) if "masks" in spec.read else ()
         suffixes = (*frames, *fbank, *waveform, *masks)
@@ -190,8 +190,8 @@ def _features(
             continue
         if f"{name} start" not in samples.table.column_names:
             raise StoreError(
-                f"the sample list was made without {name!r}; use sample_list(…, "
-                f"features=[{name!r}])"
+                f"the sample list was made without {name!r}; read {', '.join(BASE_MEMBERS)}, "
+                f"or use sample_list(…, features=[{name!r}])"
             )
         shard_number, start, size, crc32 = (
             int(samples.numbers(f"{name} {part}")[sample.index])

@@ -21,6 +21,8 @@ FBANK_STATISTICS: Mapping[str, tuple[float, float]] = {
     "audioset": (-4.2677, 4.5690),
 }
 
+_FORMER_NAMES = {"video": "frames", "audio": "fbank"}
+
 
 def _require_choice(settings: object, **choices: object) -> None:
     """Raise ValueError for a value that is not one of its choices (None: not set)."""
@@ -107,8 +109,9 @@ class BatchSpec:
             it as stored (float16) for `Batch.to`, which does the same by the same choices, with
             other noise.
         decode: 'worker' to decode JPEGs in the worker, 'device' in `Batch.to` (nvJPEG on a GPU).
-        read: What to read: 'video', 'audio' (the fbank), 'waveform', 'masks' (AVSBench's, of the
-            first `segments` seconds), and derived features by the names given to `sample_list`.
+        read: What to read: 'frames', 'fbank', 'waveform', 'masks' (AVSBench's, of the first
+            `segments` seconds), and derived features by the names given to `sample_list`. The
+            former names 'video' (frames) and 'audio' (fbank) still work.
         waveform_samples: Length that the waveform is cut or padded to, in samples.
         fbank_mels: Mel bins of the fbank of mixed waveforms.
         feature_rows: Rows (time) that derived features are cut or padded to; None leaves them.
@@ -151,7 +154,7 @@ class BatchSpec:
     pixels: Pixels = "float"
     fbank: RunsOn = "worker"
     decode: RunsOn = "worker"
-    read: tuple[str, ...] = ("video", "audio")
+    read: tuple[str, ...] = ("frames", "fbank")
     waveform_samples: int = 160_000
     fbank_mels: int = 128
     feature_rows: int | None = None
@@ -176,8 +179,10 @@ class BatchSpec:
         require_at_least(self, 4, "fbank_mels")  # fewest that Kaldi's filters allow
         if isinstance(self.read, str) or not self.read:
             raise ValueError(
-                f"read={self.read!r} is not a tuple of names, such as ('video', 'audio')"
+                f"read={self.read!r} is not a tuple of names, such as ('frames', 'fbank')"
             )
+        names = (_FORMER_NAMES.get(name, name) for name in self.read)
+        object.__setattr__(self, "read", tuple(dict.fromkeys(names)))
         if not math.isfinite(self.mean):
             raise ValueError(f"mean={self.mean!r} is not a finite number")
         if not 0 < self.std < math.inf:

@@ -8,12 +8,12 @@ import numpy as np
 
 from avstore.manifests.library import OpenStore
 from avstore.manifests.members import read_members
+from avstore.manifests.npy import load_npy
 from avstore.manifests.shard_reader import ReadError
 from avstore.manifests.statistics import load_statistics
 from avstore.manifests.store import StoreError
 from avstore.train.data.samples import SampleList
 from avstore.train.data.spec import FBANK_STATISTICS
-from avstore.train.data.transforms.features import load_npy
 
 _MEMBER = "fbank.npy"
 

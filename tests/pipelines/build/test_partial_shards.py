@@ -1,6 +1,7 @@
 """Interrupted shards are continued: same bytes, nothing extracted twice, nothing left over."""
 
 import hashlib
+import itertools
 import os
 import shutil
 import time
@@ -39,6 +40,7 @@ from tests.media import make_clip
 
 SHARD = "shards/toy/stella/train-000000.tar"
 CLIPS = 5
+NUMBERS = itertools.count(1)
 NO_MEDIA = 2  # the number of the clip whose file is none
 
 
@@ -55,7 +57,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def job_of(videos: Path, store: Path, clips: range = range(CLIPS)) -> ShardJob:
+def job_of(videos: Path, store: Path) -> ShardJob:
+    """Return the shard's job; as in a store, each has a number of its own."""
     recipe = load_recipe("stella")
     jobs = [
         ClipJob(
@@ -63,9 +66,9 @@ def job_of(videos: Path, store: Path, clips: range = range(CLIPS)) -> ShardJob:
             facts={"start_s": 30.0},
             fetched_at=datetime(2026, 1, 1, 12),
         )
-        for i in clips
+        for i in range(CLIPS)
     ]
-    shard = ShardId(SHARD, "toy", recipe.name, recipe.fingerprint, "train")
+    shard = ShardId(SHARD, "toy", recipe.name, recipe.fingerprint, "train", next(NUMBERS))
     return ShardJob(store, shard, recipe, tuple(jobs))
 
 
@@ -83,7 +86,8 @@ def digest(store: Path) -> str:
 
 def rows(store: Path) -> list[dict]:
     table = pq.read_table((store / SHARD).with_suffix(".parquet"))
-    return table.drop(["extracted_at"]).to_pylist()
+    assert len(set(table["quality_seq"].to_pylist())) == 1
+    return table.drop(["extracted_at", "quality_seq"]).to_pylist()
 
 
 def run(job: ShardJob, stop_after: int | None = None) -> tuple[list[str], list[str]]:

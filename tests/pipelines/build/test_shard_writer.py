@@ -27,7 +27,7 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     job = ShardJob(
         store=folder / "store",
-        shard=ShardId(path, "toy", recipe.name, recipe.fingerprint, "train"),
+        shard=ShardId(path, "toy", recipe.name, recipe.fingerprint, "train", 1),
         recipe=recipe,
         clips=tuple(clips),
     )

@@ -14,7 +14,7 @@ from avstore.manifests.store import Store
 from avstore.manifests.verdicts import Verdict
 from avstore.manifests.verify import verify
 from avstore.pipelines.build.recovery import recover
-from avstore.pipelines.fetch.attempt_log import AttemptLog
+from avstore.pipelines.fetch.attempt_log import AttemptLog, to_row
 from avstore.pipelines.fetch.outcomes import record_outcomes
 from avstore.pipelines.fetch.requests import select_requests
 from avstore.pipelines.fetch.source import FetchResult
@@ -95,14 +95,16 @@ def test_the_latest_attempt_decides_the_status(opened) -> None:
     record(
         opened, "r3", make_result(0, "gone", Verdict.REMOVED, started_at=now() - timedelta(days=1))
     )
-    assert writer.con.execute(query, ["toy/k00000"]).fetchall() == [("stored", None, 3)]
+    assert writer.con.execute(query, ["toy/k00000"]).fetchall() == [("gone", "removed", 3)]
 
 
 def test_attempts_of_a_killed_run_are_recovered(opened) -> None:
     writer, store = opened
     writer.publish()
     log = AttemptLog(store.root, "dead")
-    log.append(make_result(0, "gone", Verdict.PRIVATE))  # and killed before closing the log
+    log.append(
+        to_row(make_result(0, "gone", Verdict.PRIVATE), "dead", 1)
+    )  # and killed before closing the log
     recover(writer, store)
     assert requested(opened) == ["1", "2", "3"]
     recover(writer, store)

@@ -382,14 +382,14 @@ RUN = """
 import sys
 from pathlib import Path
 from dataclasses import replace
-from avstore.pipelines.fetch.attempt_log import AttemptLog
+from avstore.pipelines.fetch.attempt_log import AttemptLog, to_row
 from tests.pipelines.fetch.clips import QUICK, make_request, make_source
 store, base, name = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 log = AttemptLog(store, name)
 requests = [make_request(f"k{n}", url=f"{base}/{n}") for n in range(int(sys.argv[4]))]
 try:
     for row in make_source("urls", store, QUICK).fetch(requests):
-        log.append(row)
+        log.append(to_row(row, name, 1))
         print(row.clip_id, row.status, flush=True)
 except KeyboardInterrupt:
     log.close()

@@ -130,3 +130,16 @@ def test_s3_is_a_destination(opened, monkeypatch: pytest.MonkeyPatch) -> None:
         assert fs.exists("exports/one/export.json")
     finally:
         server.stop()
+
+
+def test_a_part_under_two_names_is_refused(opened, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="name waveform more than once"):
+        export(opened, SQL, ["audio", "waveform"], str(tmp_path / "out"))
+
+
+def test_class_and_text_columns_are_members(opened, tmp_path: Path) -> None:
+    sql = "SELECT clip_id, label_ids[1] AS cls, labels[1] AS txt FROM trainable"
+    export(opened, sql, ["fbank"], str(tmp_path / "out"))
+    tar = str(tmp_path / "out" / "000000.tar")
+    for sample in webdataset.WebDataset(tar, shardshuffle=False).decode():
+        assert sample["txt"] == f"class {sample['cls']}"

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from avstore.manifests.npy import load_npy
 from avstore.manifests.shard_reader import LocalReader
 from avstore.manifests.store import StoreError
 from avstore.train.data import (
@@ -127,7 +128,7 @@ def test_a_damaged_array_header_is_a_value_error_or_still_fits_the_content(at, v
     content = bytearray(whole)
     content[at] = value
     try:
-        array = features.load_npy(memoryview(bytes(content)))
+        array = load_npy(memoryview(bytes(content)))
     except ValueError:
         assert content != whole
         return
@@ -140,10 +141,10 @@ def test_a_damaged_array_header_is_a_value_error_or_still_fits_the_content(at, v
 
 def test_an_array_of_another_length_than_it_says_is_refused():
     whole = bytes(npy(np.ones((30, 8), np.float16)))
-    assert features.load_npy(memoryview(whole)).shape == (30, 8)
+    assert load_npy(memoryview(whole)).shape == (30, 8)
     for wrong in (whole[:-2], whole + b"\0\0", whole[:9], whole.replace(b"(30,", b"(29,")):
         with pytest.raises(ValueError, match=r"do not hold|no \.npy file"):
-            features.load_npy(memoryview(wrong))
+            load_npy(memoryview(wrong))
 
 
 def mask_png(mode):

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -235,3 +236,13 @@ def test_masks_of_any_kind_are_cropped_as_the_frames(mode):
     assert unknown == 0
     assert (cut[:8] == 9).all()
     assert not cut[8:].any()
+
+
+def test_the_former_names_of_frames_and_fbank_still_work(toy_list, toy_spec) -> None:
+    former = replace(toy_spec, read=("video", "audio"), random=False)
+    assert former == replace(toy_spec, read=("frames", "fbank"), random=False)
+    batch = next(iter(Loader(toy_list, former)))
+    assert batch.frames is batch.video
+    assert batch.fbank is batch.audio
+    with pytest.raises(StoreError, match="'sound'; read frames, waveform, fbank, masks, or"):
+        next(iter(Loader(toy_list, replace(toy_spec, read=("sound",)))))

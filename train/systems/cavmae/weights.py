@@ -6,10 +6,10 @@ Loading fails on any key that is missing, unknown or of another shape, and names
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from avstore.manifests.errors import first_sentence
+from avstore.manifests.foreign_files import load_tensors
+from avstore.manifests.store import StoreError
 from avstore.train.errors import UserError
 from avstore.train.methods.base import Method
 from avstore.train.systems.cavmae.model import CAVMAE
@@ -69,7 +69,7 @@ def saved_shape(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         raise UserError(f"{path} does not exist; give the file of the weights")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        loaded = load_tensors(path, mmap=True)
     except Exception:  # `load_backbone` reports what is wrong with it
         return None
     config = loaded.get("config") if isinstance(loaded, dict) else None
@@ -82,9 +82,9 @@ def _read(path: Path, wrappers: tuple[str, ...] = ("model", "state_dict", "metho
     if not path.is_file():
         raise UserError(f"{path} does not exist; give the file of the weights")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for broken files
-        raise UserError(f"{path} cannot be read as weights: {first_sentence(error)}") from error
+        loaded = load_tensors(path)
+    except StoreError as error:
+        raise UserError(f"{path} cannot be read as weights: {error}") from error
     if isinstance(loaded, dict):
         inside = (loaded[name] for name in wrappers if isinstance(loaded.get(name), dict))
         loaded = next(inside, loaded)

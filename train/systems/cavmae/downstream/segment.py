@@ -38,7 +38,7 @@ class Segmentation(Downstream):
             frame_choice="times",
             frame_times=tuple(second + FRAME_OF_SECOND for second in range(frames)),
             noise=False,
-            read=("video", "audio", "masks"),
+            read=("frames", "fbank", "masks"),
             segments=frames,
             mask_size=MASK_SIZE,
         )

@@ -1,0 +1,2 @@
+-- Version 7: failures, changes, coverage and missing count a clip once per recipe; new views; comments
+-- on tables, views and columns (views*.sql, schema.sql).

@@ -1,0 +1,103 @@
+"""Check that sidecars name nothing but the shards beside them and clips of their dataset."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from avstore.manifests.names import is_name
+from avstore.manifests.sidecar import SCHEMA
+from avstore.manifests.store import StoreError, shard_of
+
+_BESIDE = r"shard <> regexp_extract(filename, '(shards/[^/]+/[^/]+/[^/]+)\.parquet$', 1) || '.tar'"
+_BAD_BASE = f"""
+{_BESIDE} OR NOT starts_with(shard, concat('shards/', dataset, '/', recipe, '-',
+    left(fingerprint, 8), '/', split, '-'))
+OR NOT starts_with(clip_id, dataset || '/') OR contains(coalesce(members, ''), '/')
+OR NOT regexp_full_match(clip_id[len(dataset) + 2:], '[A-Za-z0-9_-]+')
+"""
+_BAD_FEATURE = f"""
+{_BESIDE} OR NOT ends_with(shard, concat('.', feature, '-', left(fingerprint, 8), '.tar'))
+OR NOT regexp_full_match(clip_id, '[A-Za-z0-9_-]+/[A-Za-z0-9_-]+')
+"""
+_FEATURE_TYPES = {
+    **dict.fromkeys(("shard", "feature", "fingerprint", "clip_id"), "string"),
+    **dict.fromkeys(("position", "offset", "size", "crc32"), "int"),
+}
+
+
+def _is_companion(path: Path) -> bool:
+    return "." in path.stem
+
+
+def wrong_columns(path: Path, file: pq.ParquetFile) -> str | None:
+    """Return why a sidecar's columns cannot be read as those of its kind, or None."""
+    found = dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))
+    if _is_companion(path):
+        expected = _FEATURE_TYPES
+        wrong = [n for n, kind in expected.items() if not str(found.get(n)).startswith(kind)]
+    else:
+        wrong = [n for n in SCHEMA.names if not _fits(found.get(n), SCHEMA.field(n).type)]
+    if not wrong:
+        return None
+    return f"has no usable column {wrong[0]!r} ({found.get(wrong[0], 'missing')})"
+
+
+def _fits(found: pa.DataType | None, expected: pa.DataType) -> bool:
+    # Older versions wrote other widths, and a column of nulls has no type.
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_timestamp, pa.types.is_list)
+    same = any(kind(found) and kind(expected) for kind in kinds) if found else False
+    return same or found in (expected, pa.null())
+
+
+def misnamed(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) -> dict[Path, str]:
+    """Return the sidecars that name other files or impossible clips, with the reason.
+
+    Args:
+        con: A connection that may read files.
+        sidecars: Readable sidecars of base and companion shards.
+    """
+    wrong = {path: _named(path) for path in sidecars if not _has_name(path)}
+    for bad, companions in ((_BAD_BASE, False), (_BAD_FEATURE, True)):
+        paths = [str(p) for p in sidecars if p not in wrong and _is_companion(p) is companions]
+        wrong |= _misnamed(con, paths, bad)
+    return wrong
+
+
+def _misnamed(con: duckdb.DuckDBPyConnection, paths: list[str], bad: str) -> dict[Path, str]:
+    wrong: dict[Path, str] = {}
+    if not paths:
+        return wrong
+    try:
+        rows = con.execute(
+            f"SELECT filename, any_value(shard), any_value(clip_id) FROM read_parquet(?, "
+            f"filename = true, union_by_name = true) WHERE ({bad}) IS NOT FALSE GROUP BY filename",
+            [paths],
+        ).fetchall()
+    except duckdb.Error as error:
+        if len(paths) == 1:
+            return {Path(paths[0]): f"cannot be read: {str(error).splitlines()[0]}"}
+        for path in paths:  # find those that cannot be read
+            wrong |= _misnamed(con, [path], bad)
+        return wrong
+    for name, shard, clip_id in rows:
+        beside = shard_of(Path(name)).endswith(f"/{shard}")
+        text = f"has names that are not its own ({clip_id!r})" if beside else None
+        wrong[Path(name)] = text or f"names the shard {shard!r} instead of the one beside it"
+    return wrong
+
+
+def _has_name(path: Path) -> bool:
+    return is_name("shard", shard_of(Path(*path.parts[-4:])))
+
+
+def _named(path: Path) -> str:
+    return f"is not named as a sidecar of a store: {path.name}"
+
+
+def refuse_misnamed(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) -> None:
+    """Raise StoreError if a sidecar names other files or impossible clips."""
+    for path, why in sorted(misnamed(con, sidecars).items())[:1]:
+        raise StoreError(f"{path} {why}; run avstore verify --repair")

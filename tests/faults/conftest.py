@@ -1,0 +1,5 @@
+"""Fixtures of the faults' tests."""
+
+from tests.manifests.conftest import store
+
+__all__ = ["store"]
