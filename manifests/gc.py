@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 
 from avstore.manifests import annotation_sets
+from avstore.manifests.partials import unneeded_partials
 from avstore.manifests.snapshots import pinned_shards
 from avstore.manifests.store import Store, refuse_links, shard_of, sidecar_of, sync_folder
 
@@ -33,7 +34,12 @@ class Garbage:
 
 def find_garbage(con: duckdb.DuckDBPyConnection, store: Store) -> list[Garbage]:
     """Return the files that `collect_garbage` may remove, by path. The lock must be held."""
-    found = [*_temporaries(store), *_annotations(store), *_shards(con, store)]
+    found = [
+        *_temporaries(store),
+        *_partials(con, store),
+        *_annotations(store),
+        *_shards(con, store),
+    ]
     return sorted(found, key=lambda item: item.path)
 
 
@@ -64,6 +70,13 @@ def _temporaries(store: Store) -> Iterator[Garbage]:
     for path in store.root.rglob(".*.tmp"):
         if path.is_file():
             yield _item(store, path, "a temporary file of a killed run")
+
+
+def _partials(con: duckdb.DuckDBPyConnection, store: Store) -> Iterator[Garbage]:
+    for partial in unneeded_partials(con, store):
+        for path in (partial.tar, partial.journal):
+            if path.is_file():
+                yield _item(store, path, "a partial shard that no build will continue")
 
 
 def _annotations(store: Store) -> Iterator[Garbage]:

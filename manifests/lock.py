@@ -1,14 +1,16 @@
 """The lock that allows one writer per store, and a note of who holds it."""
 
 import fcntl
+import getpass
 import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -19,14 +21,33 @@ class StoreBusyError(StoreError):
     """Another process is writing to the store."""
 
 
-def _holder(note: Path) -> str:
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        facts = json.loads(note.read_text())
+def describe_holder(facts: Mapping[str, Any]) -> str:
+    """Return who holds a lock in words, from the facts that `current_holder` returns."""
+    with suppress(KeyError):
+        user = f" of {facts['user']}" if facts.get("user") else ""
         return (
-            f"process {facts['pid']} on {facts['host']} ({facts['command']}), "
+            f"process {facts['pid']} on {facts['host']}{user} ({facts['command']}), "
             f"since {facts['since']}"
         )
     return "another process"
+
+
+def _holder(note: Path) -> str:
+    return describe_holder(_facts(note))
+
+
+def _facts(note: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        facts = json.loads(note.read_text())
+        return facts if isinstance(facts, dict) else {}
+    return {}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid())
 
 
 def _note(store: Store) -> Path:
@@ -53,6 +74,11 @@ def current_writer(store: Store) -> str | None:
     """Return who is writing to the store, in words; None if nobody is."""
     note = _note(store)
     return _holder(note) if note.is_file() and _held(store) else None
+
+
+def current_holder(store: Store) -> dict[str, Any] | None:
+    """Return who is writing to the store: pid, host, user, command, since; None if nobody is."""
+    return _facts(_note(store)) or None if _held(store) else None
 
 
 def killed_writer(store: Store) -> str | None:
@@ -90,6 +116,7 @@ def writing(store: Store, wait_s: float = 0.0) -> Iterator[None]:
         facts = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
+            "user": _user(),
             "command": " ".join(Path(word).name for word in sys.argv[:3]),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }

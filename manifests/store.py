@@ -56,6 +56,11 @@ class Store:
         return self.root / ".lock"
 
     @property
+    def progress(self) -> Path:
+        """How far the latest build came, which it publishes while it runs."""
+        return self.root / ".progress.json"
+
+    @property
     def shards(self) -> Path:
         """Folder of shards and their sidecars."""
         return self.root / "shards"

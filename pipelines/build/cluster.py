@@ -4,9 +4,9 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from avstore.manifests.errors import memory_hint
 from avstore.manifests.signals import out_of_reach
@@ -22,22 +22,6 @@ Job = TypeVar("Job")
 _JOBS_PER_WORKER = 2  # one runs and one waits, so that no worker waits for the driver
 # One thread per clip and one clip per core: libraries must not start threads too.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-class Progress(Protocol):
-    """Shows the progress of one stage of work, such as a progress bar of the CLI."""
-
-    def __call__(
-        self, title: str, total: int, unit: str = ...
-    ) -> AbstractContextManager[Callable[[int], None]]:
-        """Open a display of `total` steps; the context yields a function that adds done steps."""
-        ...
-
-
-@contextmanager
-def no_progress(title: str, total: int, unit: str = "clips") -> Iterator[Callable[[int], None]]:
-    """Show nothing: the default `Progress`."""
-    yield lambda steps: None
 
 
 @contextmanager

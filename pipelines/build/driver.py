@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests import ledger
@@ -21,8 +21,10 @@ from avstore.manifests.path_text import path_text
 from avstore.manifests.sequence import numbers
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.build import annotations, planner
-from avstore.pipelines.build.cluster import Progress, check_scheduler, connect, no_progress
-from avstore.pipelines.build.dispatch import run_shards
+from avstore.pipelines.build.cluster import check_scheduler, connect
+from avstore.pipelines.build.dispatch import ClipEvent, run_shards
+from avstore.pipelines.build.meter import Progress, no_progress
+from avstore.pipelines.build.progress import PublishedProgress
 from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.build.shard_jobs import PostponedShard, shard_job
 from avstore.pipelines.extract.recipe import Recipe
@@ -117,7 +119,8 @@ def build(
         sequence = numbers(writer.con)
         run = replace(run, seq=next(sequence))
         log = AttemptLog(store.root, run.run_id)
-        driver = _Driver(store, writer, spec, recipe, options, progress, run.run_id, log, sequence)
+        shown = PublishedProgress(store, spec.name, progress)
+        driver = _Driver(store, writer, spec, recipe, options, shown, run.run_id, log, sequence)
         outcome = "failed"
         try:
             result = driver.run()
@@ -129,6 +132,7 @@ def build(
             log.close()
             ledger.finish_run(writer.con, store, run, outcome)
             writer.publish()
+            shown.end(outcome)
     return result
 
 
@@ -280,10 +284,14 @@ class _Driver:
                 source.fetch(wanted),
                 self.sequence,
             )
-            seen: set[str] = set()
+            verdicts: dict[str, str | None] = {}
             for number, outcome in enumerate(outcomes, start=1):
-                advance(outcome.clip_id not in seen)
-                seen.add(outcome.clip_id)
+                if earlier := verdicts.get(outcome.clip_id):
+                    advance.fail(earlier, -1)
+                if outcome.status != "stored" and outcome.verdict:
+                    advance.fail(outcome.verdict)
+                advance(outcome.clip_id not in verdicts)
+                verdicts[outcome.clip_id] = outcome.verdict if outcome.status != "stored" else None
                 if not source.rechecks:
                     self.writer.publish(force=False)
                     if number % pause == 0:
@@ -326,11 +334,16 @@ class _Driver:
         built = 0
         title = "extract alone" if alone else "extract"
         with self.progress(title, sum(len(shard.clip_ids) for shard in shards)) as advance:
+            seen: set[str] = set()
 
-            def on_clip(_event: Any) -> None:
-                advance(1)
+            def on_clips(event: ClipEvent) -> None:
+                new = [clip_id for clip_id in event.clips if clip_id not in seen]
+                seen.update(new)
+                if new and event.failure:
+                    advance.fail(event.failure)
+                advance(len(new), kept=event.kept)
 
-            for shard in run_shards(client, self.writer, jobs, on_clip):
+            for shard in run_shards(client, self.writer, jobs, on_clips):
                 if isinstance(shard, PostponedShard):
                     self.postponed.add(shard.path)
                 else:

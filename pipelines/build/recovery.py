@@ -7,6 +7,7 @@ from avstore.manifests.advice import repair_command
 from avstore.manifests.catalogue import Writer
 from avstore.manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
 from avstore.manifests.names import sidecar_file
+from avstore.manifests.partials import unneeded_partials
 from avstore.manifests.rebuild import not_dropped, rebuild
 from avstore.manifests.sealed import DamagedFileError, check_files
 from avstore.manifests.store import Store, StoreError, remove_temporaries, shard_of
@@ -14,7 +15,7 @@ from avstore.pipelines.fetch.attempt_log import recover_attempts
 
 
 def recover(writer: Writer, store: Store) -> None:
-    """Remove temporary files and ingest what was committed but not recorded.
+    """Remove files that no build continues, and ingest what was committed but not recorded.
 
     A store without a manifest gets one from its sidecars and ledger. The caller holds the lock.
     """
@@ -27,7 +28,14 @@ def recover(writer: Writer, store: Store) -> None:
         raise StoreError(f"{error}; repair the store; run: {repair_command(store)}") from error
     if fresh:
         rebuild(writer, store)
-        return
+    else:
+        _ingest_new(con, store)
+    for partial in unneeded_partials(con, store):
+        partial.remove()
+
+
+def _ingest_new(con: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Ingest what killed runs committed but did not record."""
     with transaction(con):
         if ledger.load_new_files(con, store):
             refresh_status(con)

@@ -1,7 +1,9 @@
 """The work of one shard: described from manifest rows by the driver, done by a Dask worker."""
 
+import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -11,11 +13,12 @@ from typing import Any
 import duckdb
 
 from avstore.manifests.names import is_relative
-from avstore.manifests.path_text import text_path
-from avstore.manifests.store import Store
-from avstore.manifests.verdicts import Verdict
+from avstore.manifests.partials import JournalEntry
+from avstore.manifests.path_text import path_text, text_path
+from avstore.manifests.store import Store, file_sha256
+from avstore.manifests.verdicts import EXTRACTED_AGAIN, Verdict
 from avstore.pipelines.build.planner import PlannedShard
-from avstore.pipelines.build.shard_writer import ShardId, ShardResult, open_shard
+from avstore.pipelines.build.shard_writer import ShardId, ShardResult, continue_shard
 from avstore.pipelines.extract.recipe import Recipe
 from avstore.pipelines.extract.records import ClipSource, ExtractionResult
 from avstore.pipelines.extract.sandbox import Sandbox
@@ -150,28 +153,47 @@ def mask_files(extra: Mapping[str, Any], media: str) -> tuple[tuple[str, str], .
     return ()
 
 
-def build_shard(
-    job: ShardJob, on_clip: Callable[[ExtractionResult], None] | None = None
-) -> ShardResult | PostponedShard:
+@dataclass(frozen=True)
+class ShardEvents:
+    """Functions that a shard's build calls.
+
+    Attributes:
+        on_kept: Called with the ids of the clips that an interrupted build finished, if any.
+        on_clip: Called after each clip that is extracted.
+    """
+
+    on_kept: Callable[[list[str]], None] = lambda _: None
+    on_clip: Callable[[ExtractionResult], None] = lambda _: None
+
+
+def build_shard(job: ShardJob, events: ShardEvents = ShardEvents()) -> ShardResult | PostponedShard:
     """Extract every clip of the job into one shard and commit it.
 
-    The shard is postponed if the machine kills the extraction of a clip, unless it is built alone.
-    So the clip keeps its place, and the shard's bytes do not depend on the memory that was free.
-
-    Args:
-        job: The shard to build.
-        on_clip: Called after each clip.
+    Clips that an interrupted build of the same shard finished are kept if their sources are
+    unchanged. The shard is postponed if the machine kills the extraction of a clip, unless it is
+    built alone. So the clip keeps its place, and the shard's bytes do not depend on the memory that
+    was free.
     """
     try:
-        return _build(job, on_clip)
+        return _build(job, events)
     except _MachineKilled as killed:
         return PostponedShard(job.shard.path, *killed.args)
 
 
-def _build(job: ShardJob, on_clip: Callable[[ExtractionResult], None] | None) -> ShardResult:
+def _build(job: ShardJob, events: ShardEvents) -> ShardResult:
     """Build the shard. Raises _MachineKilled."""
-    with open_shard(Store(job.store), job.shard) as writer, Sandbox(job.recipe) as sandbox:
-        for clip in job.clips:
+
+    def keep(number: int, entry: JournalEntry) -> dict[str, Any] | None:
+        return _kept_row(job.clips[number], entry) if number < len(job.clips) else None
+
+    with (
+        continue_shard(Store(job.store), job.shard, keep) as writer,
+        Sandbox(job.recipe) as sandbox,
+    ):
+        if kept := [row["clip_id"] for row in writer.rows]:
+            events.on_kept(kept)
+        for clip in job.clips[len(kept) :]:
+            source = _source_facts(clip)  # before it is read: a file that changes now is not kept
             extracted = sandbox.extract(clip.source)
             if extracted.verdict is Verdict.MACHINE_KILLED and not job.alone:
                 raise _MachineKilled(extracted.clip_id, extracted.detail)
@@ -185,7 +207,44 @@ def _build(job: ShardJob, on_clip: Callable[[ExtractionResult], None] | None) ->
                 media=asdict(extracted.media) if extracted.media else {},
                 path=clip.source.path,
                 fetched_at=clip.fetched_at,
+                source=source,
             )
-            if on_clip:
-                on_clip(extracted)
+            events.on_clip(extracted)
     return writer.result
+
+
+def _source_facts(clip: ClipJob) -> dict[str, Any]:
+    """Return what decides a clip's members, beside the recipe: its definition and its files."""
+    source = asdict(clip.source)
+    path = source.pop("path")
+    definition = json.dumps([source, dict(clip.facts)], sort_keys=True)
+    return {
+        "definition": hashlib.sha256(definition.encode()).hexdigest(),
+        "media": _file_facts(path),
+        "masks": [[suffix, *_file_facts(file)] for suffix, file in clip.masks],
+    }
+
+
+def _file_facts(path: str) -> list[Any]:
+    """Return a file's path, size and time of change; only the path of one that is unreadable."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return [path]
+    return [path, found.st_size, found.st_mtime_ns]
+
+
+def _kept_row(clip: ClipJob, entry: JournalEntry) -> dict[str, Any] | None:
+    """Return the row of a clip that an interrupted build finished; None if it must be made again.
+
+    A media file that was moved or fetched again is compared by its sha256.
+    """
+    row, found = entry.row, _source_facts(clip)
+    media, before = found.pop("media"), entry.source.get("media")
+    if row["verdict"] in EXTRACTED_AGAIN or found | {"media": before} != entry.source:
+        return None
+    if media != before:
+        same_size = media[1:2] == [row.get("media_bytes")]
+        if not same_size or file_sha256(Path(clip.source.path)) != row.get("media_sha256"):
+            return None
+    return row | {"media_path": path_text(clip.source.path), "media_fetched_at": clip.fetched_at}

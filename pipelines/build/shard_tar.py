@@ -3,7 +3,15 @@
 import hashlib
 import io
 import tarfile
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
+
+
+class ByteSink(Protocol):
+    """What a tar is written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Write all of the data."""
+        ...
 
 
 class ShardTar:
@@ -13,7 +21,7 @@ class ShardTar:
         file: The file to write to, open for writing in binary mode.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO | ByteSink) -> None:
         self._sink = _Hashing(file)
         self._tar = tarfile.TarFile(None, "w", fileobj=self._sink, format=tarfile.USTAR_FORMAT)  # type: ignore[call-overload]
 
@@ -25,6 +33,11 @@ class ShardTar:
         offset = int(self._tar.offset) + tarfile.BLOCKSIZE
         self._tar.addfile(info, io.BytesIO(content))
         return offset
+
+    def append(self, content: bytes) -> None:
+        """Append whole members as another `ShardTar` wrote them, headers and padding included."""
+        self._sink.write(content)
+        self._tar.offset += len(content)
 
     def close(self) -> None:
         """Write the end of the archive."""
@@ -44,7 +57,7 @@ class ShardTar:
 class _Hashing(io.RawIOBase):
     """A file that hashes and counts the bytes written to it."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO | ByteSink) -> None:
         self._file = file
         self.digest = hashlib.sha256()
         self.written = 0

@@ -2,19 +2,31 @@
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, BinaryIO
+from importlib import metadata
+from typing import Any
 
+import pyarrow as pa
+
+from avstore.manifests import sidecar
 from avstore.manifests.ledger import now
 from avstore.manifests.names import check_name, shard_file, sidecar_file
+from avstore.manifests.partials import JournalEntry
 from avstore.manifests.path_text import path_text
 from avstore.manifests.sidecar import write_sidecar
 from avstore.manifests.store import Store, committing, sidecar_of
+from avstore.pipelines.build.partial_tar import open_partial
 from avstore.pipelines.build.shard_tar import ShardTar
 from avstore.pipelines.extract.records import ExtractionResult
+
+_TIMES = tuple(field.name for field in sidecar.SCHEMA if pa.types.is_timestamp(field.type))
+# A shard is not continued with other versions of the libraries that decide its bytes.
+_LIBRARIES = ("av", "numpy", "simplejpeg", "soxr")
+
+ClipRecorder = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -62,31 +74,64 @@ def open_shard(store: Store, shard: ShardId) -> "Iterator[ShardWriter]":
     A shard without a usable clip gets a sidecar and no tar. After an exception neither is left.
     """
     with committing(shard_file(store, shard.path), keep=lambda: writer.stored > 0) as file:
-        writer = ShardWriter(shard, file)
+        writer = ShardWriter(shard, ShardTar(file))
         yield writer
         writer.close()
     write_sidecar(sidecar_file(store, shard.path), writer.rows)
 
 
+@contextmanager
+def continue_shard(
+    store: Store, shard: ShardId, keep: Callable[[int, JournalEntry], dict[str, Any] | None]
+) -> "Iterator[ShardWriter]":
+    """Open a shard as `open_shard` does, with the clips that interrupted builds finished.
+
+    After an exception, the finished clips are kept for the next call.
+
+    Args:
+        store: The store's paths.
+        shard: The shard.
+        keep: As for `PartialTar.take_over`.
+    """
+    facts = asdict(shard) | {name: metadata.version(name) for name in _LIBRARIES}
+    del facts["seq"]
+    with open_partial(shard_file(store, shard.path), facts) as partial:
+        writer = ShardWriter(shard, partial.tar, partial.record)
+        writer.take_over(partial.take_over(keep))
+        yield writer
+        writer.close()
+        partial.commit(keep=writer.stored > 0)
+        write_sidecar(sidecar_file(store, shard.path), writer.rows)
+
+
 class ShardWriter:
-    """The shard that `open_shard` opened.
+    """The shard that `open_shard` or `continue_shard` opened.
 
     Attributes:
         rows: Sidecar rows of the clips added so far.
         stored: Number of clips in the tar so far.
     """
 
-    def __init__(self, shard: ShardId, file: BinaryIO) -> None:
+    def __init__(self, shard: ShardId, tar: ShardTar, record: ClipRecorder | None = None) -> None:
         self.rows: list[dict[str, Any]] = []
         self.stored = 0
         self._shard = shard
-        self._tar = ShardTar(file)
+        self._tar = tar
+        self._record = record
 
     @property
     def result(self) -> ShardResult:
         """The shard and its counts."""
-        sidecar = sidecar_of(self._shard.path)
-        return ShardResult(self._shard.path, sidecar, self.stored, len(self.rows) - self.stored)
+        path = self._shard.path
+        return ShardResult(path, sidecar_of(path), self.stored, len(self.rows) - self.stored)
+
+    def take_over(self, rows: list[dict[str, Any]]) -> None:
+        """Begin with the rows of clips whose members the tar has already."""
+        for row in rows:
+            times = {name: row[name] for name in _TIMES if isinstance(row.get(name), str)}
+            times = {name: datetime.fromisoformat(text) for name, text in times.items()}
+            self.stored += bool(row["stored"])
+            self.rows.append(row | times | {"quality_seq": self._shard.seq})
 
     def add(
         self,
@@ -97,6 +142,7 @@ class ShardWriter:
         media: Mapping[str, Any],
         path: str | None = None,
         fetched_at: datetime | None = None,
+        source: Mapping[str, Any] | None = None,
     ) -> None:
         """Add a clip: its members to the tar if it has any, its row to the sidecar.
 
@@ -107,6 +153,7 @@ class ShardWriter:
             media: Facts of the media file, keyed as the manifest table `media`.
             path: The media file that the clip was extracted from.
             fetched_at: When the media file was fetched, UTC.
+            source: What the clip was made from; its journal entry has it.
         """
         check_name("key", key)
         row = {
@@ -124,6 +171,8 @@ class ShardWriter:
         if extracted.members:
             row |= self._append(extracted, key, self._json_member(extracted, key, facts, media))
         self.rows.append(row)
+        if self._record is not None:
+            self._record(row, source or {})
 
     def close(self) -> None:
         """End the tar and give every row its size and checksum."""

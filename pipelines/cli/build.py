@@ -20,7 +20,7 @@ from avstore.pipelines.cli.options import (
     StoreOption,
     WaitOption,
 )
-from avstore.pipelines.cli.progress import bar
+from avstore.pipelines.cli.progress import bar, naming_what_is_kept
 
 if TYPE_CHECKING:
     from avstore.pipelines.build.own_data import OwnOptions
@@ -85,7 +85,7 @@ def run(
 ) -> None:
     """Build a dataset's shards and manifest.
 
-    Finished shards are kept: run an interrupted build again to continue it.
+    Finished shards and extracted clips are kept: run an interrupted build again to continue it.
     """
     from avstore.pipelines.build.driver import BuildOptions, build
     from avstore.pipelines.cli.fetch_options import parse_fetch_options
@@ -130,7 +130,8 @@ def run(
         fetch=replace(fetch, names=names or fetch.names),
         arguments=arguments,
     )
-    built = build(spec, load_recipe(recipe or spec.recipe), options, partial(bar, out))
+    with naming_what_is_kept(Store(store), out):
+        built = build(spec, load_recipe(recipe or spec.recipe), options, partial(bar, out))
     print_built(spec, options, built, out)
 
 

@@ -19,7 +19,7 @@ from avstore.pipelines.cli.options import (
     StoreOption,
     WaitOption,
 )
-from avstore.pipelines.cli.progress import bar
+from avstore.pipelines.cli.progress import bar, naming_what_is_kept
 from avstore.pipelines.cli.tables import Row, print_json, print_rows
 
 if TYPE_CHECKING:
@@ -165,7 +165,8 @@ def build(
             f"no feature is given; give a name, or --stale; to list names, run {names}"
         )
     progress = partial(bar, console())
-    problems = [_print_built(build_feature(name, options, progress)) for name, options in jobs]
+    with naming_what_is_kept(Store(store), console(), companions=True):
+        problems = [_print_built(build_feature(name, options, progress)) for name, options in jobs]
     if any(problems):
         raise typer.Exit(ExitCode.PROBLEM)
 

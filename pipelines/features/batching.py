@@ -38,7 +38,7 @@ def torch_batch_function(model: Any, device: str, forward: Callable[[Any], Any])
 
 
 def run_in_batches(
-    clips: Iterable[tuple[int, NDArray[Any]]], run: BatchFunction, size: int
+    clips: Iterable[tuple[int, NDArray[Any]]], run: BatchFunction, size: int, first: int = 0
 ) -> Iterator[tuple[int, NDArray[Any]]]:
     """Yield each clip's outputs in the order of `clips`.
 
@@ -48,6 +48,8 @@ def run_in_batches(
         clips: (position, items (n, …)) per clip.
         run: The model.
         size: Items per batch.
+        first: Position of the first clip to yield. The batches are those of all clips, as their
+            composition may change the last digits, but those of earlier clips alone are not run.
 
     Yields:
         (position, outputs (n, …)) per clip.
@@ -65,11 +67,11 @@ def run_in_batches(
         missing[position] = len(items)
         for row, content in enumerate(items):
             if full := queue.add((position, row, np.asarray(content))):
-                _run(full, run, outputs, missing)
-        yield from _complete(outputs, missing)
+                _run(full, run, outputs, missing, first)
+        yield from _complete(outputs, missing, first)
     for batch in queue.drain():
-        _run(batch, run, outputs, missing)
-    yield from _complete(outputs, missing)
+        _run(batch, run, outputs, missing, first)
+    yield from _complete(outputs, missing, first)
 
 
 @dataclass
@@ -103,8 +105,13 @@ def _run(
     run: BatchFunction,
     outputs: dict[int, list[Any]],
     missing: dict[int, int],
+    first: int,
 ) -> None:
-    """Run one batch and file its rows under their clips."""
+    """Run one batch, unless no clip from `first` on has a part in it; file its rows."""
+    if all(position < first for position, _, _ in batch):
+        for position, _, _ in batch:
+            missing[position] -= 1
+        return
     rows = run(np.stack([content for _, _, content in batch]))
     if len(rows) != len(batch):
         raise FeatureError(f"a batch of {len(batch)} items gave {len(rows)} outputs")
@@ -114,10 +121,12 @@ def _run(
 
 
 def _complete(
-    outputs: dict[int, list[Any]], missing: dict[int, int]
+    outputs: dict[int, list[Any]], missing: dict[int, int], first: int
 ) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield and drop the clips at the front that are complete, in order."""
+    """Drop the clips at the front that are complete; yield those from `first` on, in order."""
     while outputs and not missing[next(iter(outputs))]:
         position = next(iter(outputs))
         del missing[position]
-        yield position, np.stack(outputs.pop(position))
+        rows = outputs.pop(position)
+        if position >= first:
+            yield position, np.stack(rows)

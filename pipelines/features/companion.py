@@ -3,7 +3,7 @@
 import io
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 
 from avstore.manifests.members import member_ranges
 from avstore.manifests.names import shard_file, sidecar_file
+from avstore.manifests.partials import JournalEntry
 from avstore.manifests.sealed import read_parquet, tar_facts, write_parquet
 from avstore.manifests.shard_reader import LocalReader, Reader, Shard
-from avstore.manifests.store import Store, StoreError, committing, sidecar_of
+from avstore.manifests.store import Store, StoreError, sidecar_of
+from avstore.pipelines.build.partial_tar import open_partial
 from avstore.pipelines.build.shard_tar import ShardTar
 from avstore.pipelines.features.batching import run_in_batches
 from avstore.pipelines.features.extractor import BatchFunction, Extractor, check_value
 from avstore.pipelines.features.stored_clip import StoredClip, labels_sha256
-from avstore.pipelines.features.worker_model import ModelKey, loaded_model
+from avstore.pipelines.features.worker_model import ModelKey, choose_device, loaded_model
 
 COMPANION_SCHEMA = pa.schema(
     [
@@ -99,21 +101,27 @@ def companion_path(base: str, feature: str, fingerprint: str) -> str:
     return f"{base.removesuffix('.tar')}.{feature}-{fingerprint[:8]}.tar"
 
 
-def compute_companion(job: FeatureJob) -> FeatureJobResult:
+def compute_companion(
+    job: FeatureJob, on_clip: Callable[[int, bool], None] = lambda _done, _kept: None
+) -> FeatureJobResult:
     """Compute and commit a companion shard: tar, then sidecar.
 
-    A clip that cannot be computed leaves the shard without a companion; `problem` says why.
+    Values that an interrupted build computed are kept. A clip that cannot be computed leaves the
+    shard without a companion; `problem` says why.
+
+    Args:
+        job: The companion to compute.
+        on_clip: Called after each clip with the number of finished clips, and first with that of
+            the clips whose values are kept, and True.
     """
     sidecar = sidecar_of(job.path)
     extractor, batch = loaded_model(job.key)
     try:
         with _open_clips(job) as clips:
-            rows, facts = _write(job, extractor, batch, clips)
+            _write(job, extractor, batch, clips, on_clip)
     except StoreError as error:
         return FeatureJobResult(job.path, sidecar, 0, str(error))
-    table = pa.Table.from_pylist(rows, schema=COMPANION_SCHEMA)
-    write_parquet(sidecar_file(Store(job.store), job.path), table, facts)
-    return FeatureJobResult(job.path, sidecar, len(rows))
+    return FeatureJobResult(job.path, sidecar, len(clips))
 
 
 @contextmanager
@@ -148,29 +156,68 @@ def _stored(job: FeatureJob, row: Mapping[str, Any], reader: Reader) -> StoredCl
 
 
 def _write(
-    job: FeatureJob, extractor: Extractor, batch: BatchFunction, clips: list[StoredClip]
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Write the tar; return its sidecar's rows and the facts of its footer."""
-    rows: list[dict[str, Any]] = []
-    with committing(shard_file(Store(job.store), job.path)) as file:
-        tar = ShardTar(file)
-        for position, outputs in run_in_batches(_prefetch(extractor, clips), batch, job.batch_size):
+    job: FeatureJob,
+    extractor: Extractor,
+    batch: BatchFunction,
+    clips: list[StoredClip],
+    on_clip: Callable[[int, bool], None],
+) -> None:
+    """Write and commit the tar and its sidecar."""
+    facts = {
+        "shard": job.path,
+        "fingerprint": job.fingerprint,
+        "base_sha256": job.base_sha256,
+        "batch_size": job.batch_size,  # it and the device may change the last digits
+        "device": choose_device(job.key.device).partition(":")[0],
+    }
+
+    def keep(position: int, entry: JournalEntry) -> dict[str, Any] | None:
+        row = entry.row
+        same = position < len(clips) and row["clip_id"] == clips[position].clip_id
+        return row if same and row["labels_sha256"] == _labels_sha256(clips[position]) else None
+
+    with open_partial(shard_file(Store(job.store), job.path), facts) as partial:
+        rows = partial.take_over(keep)
+        on_clip(len(rows), True)
+        items = _prefetch(extractor, clips, len(rows))
+        for position, outputs in run_in_batches(items, batch, job.batch_size, len(rows)):
             clip = clips[position]
             value = extractor.value(outputs, clip)
             check_value(extractor, value, clip.clip_id)
-            rows.append(_append(tar, job, extractor, clip, position, value))
+            rows.append(_append(partial.tar, job, extractor, clip, position, value))
+            partial.record(rows[-1], {})
             clip.drop_cache()
-        tar.close()
-    return rows, tar_facts(tar.bytes, tar.sha256)
+            on_clip(len(rows), False)
+        partial.tar.close()
+        partial.commit()
+        table = pa.Table.from_pylist(rows, schema=COMPANION_SCHEMA)
+        write_parquet(
+            sidecar_file(Store(job.store), job.path),
+            table,
+            tar_facts(partial.tar.bytes, partial.tar.sha256),
+        )
 
 
-def _prefetch(extractor: Extractor, clips: list[StoredClip]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield (position, items) of every clip in order, read and decoded by threads."""
+def _labels_sha256(clip: StoredClip) -> str | None:
+    return None if clip.labels is None else labels_sha256(clip.labels)
+
+
+def _prefetch(
+    extractor: Extractor, clips: list[StoredClip], first: int
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield (position, items) of every clip in order, read and decoded by threads.
+
+    first: Position of the first clip whose value is missing; without any, nothing is read.
+    """
+    if first == len(clips):
+        return
     with ThreadPoolExecutor(_DECODE_THREADS) as pool:
         futures = [pool.submit(extractor.items, clip) for clip in clips[: 2 * _DECODE_THREADS]]
         for position in range(len(clips)):
             items = futures[position].result()
             futures[position] = None  # type: ignore[call-overload]
+            if position < first:
+                clips[position].drop_cache()
             if len(futures) < len(clips):
                 futures.append(pool.submit(extractor.items, clips[len(futures)]))
             yield position, items
@@ -202,5 +249,5 @@ def _append(
         "source_sha256": clip.source_sha256(),
         "crc32": zlib.crc32(content),
         "base_sha256": job.base_sha256,
-        "labels_sha256": None if clip.labels is None else labels_sha256(clip.labels),
+        "labels_sha256": _labels_sha256(clip),
     }

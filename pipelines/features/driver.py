@@ -7,12 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+
 from avstore.manifests import ledger
 from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.ingest import ingest_features, transaction
 from avstore.manifests.lock import writing
 from avstore.manifests.store import Store, find_store
-from avstore.pipelines.build.cluster import Progress, completed, connect, no_progress
+from avstore.pipelines.build.cluster import completed, connect
+from avstore.pipelines.build.meter import Meter, Progress, no_progress
+from avstore.pipelines.build.progress import PublishedProgress
 from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.features.base_shards import (
     FeatureInput,
@@ -34,6 +38,8 @@ from avstore.pipelines.features.worker_model import ModelKey, gpu_count
 
 if TYPE_CHECKING:
     from distributed import Client
+
+_TOPIC = "avstore-values"
 
 
 @dataclass(frozen=True)
@@ -111,8 +117,9 @@ def build_feature(
     with writing(store, options.wait_s), open_write(store) as writer:
         recover(writer, store)
         outcome = "failed"
+        shown = PublishedProgress(store, options.dataset, progress)
         try:
-            result = _build(writer, store, reference, extractor, weights, options, progress)
+            result = _build(writer, store, reference, extractor, weights, options, shown)
             outcome = "failed" if result.problems else "done"
         except KeyboardInterrupt:
             outcome = "interrupted"
@@ -120,6 +127,7 @@ def build_feature(
         finally:
             ledger.finish_run(writer.con, store, run, outcome)
             writer.publish()
+            shown.end(outcome)
     return result
 
 
@@ -160,13 +168,16 @@ def _build(
         title = f"{extractor.name} {lineage.fp8}"
         try:
             with (
-                progress(title, len(jobs), "shards") as advance,
+                progress(title, _count_clips(con, jobs)) as advance,
                 connect(options.scheduler, options.workers or _workers(options)) as client,
             ):
+                client.subscribe_topic(_TOPIC, partial(_advance, advance, {}))
                 for finished in completed(client, partial(_submit, client), jobs):
                     commit_companion(writer, store, finished)
                     results.append(finished)
-                    advance(1)
+                    if finished.problem:
+                        advance.fail("shard not computed")
+                client.unsubscribe_topic(_TOPIC)
         finally:
             forget_unused(con, store, lineage)
     return _summary(extractor, lineage, source, results)
@@ -182,7 +193,34 @@ def _workers(options: FeatureOptions) -> int | None:
 
 
 def _submit(client: "Client", job: FeatureJob) -> Any:
-    return client.submit(compute_companion, job, key=f"feature-{job.path}", retries=2, pure=False)
+    return client.submit(_compute, job, key=f"feature-{job.path}", retries=2, pure=False)
+
+
+def _compute(job: FeatureJob) -> FeatureJobResult:
+    """Compute a companion on a Dask worker and log an event for each clip."""
+    from distributed import get_worker  # noqa: PLC0415 -- fails outside a worker
+
+    worker = get_worker()
+
+    def log(done: int, kept: bool) -> None:
+        worker.log_event(_TOPIC, {"shard": job.path, "done": done, "kept": kept})
+
+    return compute_companion(job, log)
+
+
+def _advance(meter: Meter, seen: dict[str, int], event: tuple[Any, dict[str, Any]]) -> None:
+    """Count the clips of an event, once even if a job is computed again."""
+    facts = event[1]
+    new = facts["done"] - seen.get(facts["shard"], 0)
+    if new > 0:
+        seen[facts["shard"]] = facts["done"]
+        meter(new, kept=facts["kept"])
+
+
+def _count_clips(con: duckdb.DuckDBPyConnection, jobs: list[FeatureJob]) -> int:
+    """Return the number of values to compute."""
+    clips = dict(con.execute("SELECT path, clips FROM shards").fetchall())
+    return sum(len(job.texts or ()) if job.base is None else clips[job.base] for job in jobs)
 
 
 def commit_companion(writer: Writer, store: Store, result: FeatureJobResult) -> None:

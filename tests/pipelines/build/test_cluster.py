@@ -161,7 +161,12 @@ def test_a_lost_scheduler_is_one_line_and_the_next_run_completes(
     store = tmp_path / "store"
     with dask_cluster() as (address, scheduler):
         build = start_build(corpus, store, "--scheduler", address)
-        wait_for("shards/*/*/*.tar" if shards else "shards/*/*/.*.tmp", shards or 1, store, build)
+        wait_for(
+            "shards/*/*/*.tar" if shards else "shards/*/*/.*.rows.partial",
+            shards or 1,
+            store,
+            build,
+        )
         scheduler.kill()
         out, err = build.communicate(timeout=120)
     assert build.returncode == 4, (out, err)
@@ -180,7 +185,7 @@ def finish(corpus: Path, store: Path) -> None:
     out, err = again.communicate(timeout=200)
     assert again.returncode == 0, (out, err)
     assert len(list(store.glob("shards/*/*/*.tar"))) == CLIPS
-    assert not list(store.rglob("*.tmp"))
+    assert not [*store.rglob("*.tmp"), *store.rglob("*.partial")]
     command = [sys.executable, "-m", "avstore", "verify", "--store", str(store)]
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
 

@@ -155,7 +155,7 @@ MOMENTS = {
     "annotated": "ledger/annotations/*/facts.json",
     "fetched": "ledger/attempts-*",
     "planned": "ledger/plans-*.parquet",
-    "extracting": "shards/*/*/.*.tmp",
+    "extracting": "shards/*/*/.*.rows.partial",
     "first shard": "shards/*/*/*.parquet",
 }
 
@@ -192,7 +192,7 @@ def test_kill_at_any_moment_then_rerun_gives_the_same_bytes(
     build(corpus, store)
     assert shard_hashes(store) == shard_hashes(built[0])
     avstore("verify", "--store", store)
-    assert list(store.rglob("*.tmp")) == []
+    assert [*store.rglob("*.tmp"), *store.rglob("*.partial")] == []
 
 
 @pytest.mark.parametrize(
@@ -289,6 +289,9 @@ def test_being_stopped_is_one_line_and_the_rerun_completes(
     what = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[how]
     assert process.returncode == 128 + how
     assert said.strip() == f"avstore: {what}; run the same command again to continue"
+    if moment == "extracting":
+        facts = json.loads(avstore("status", "--json", "--store", tmp_path / "data").stdout)
+        assert (facts["writer"], facts["build"]["state"]) == (None, "interrupted")
     build(corpus, tmp_path / "data")
     assert shard_hashes(tmp_path / "data") == shard_hashes(built[0])
 
