@@ -115,7 +115,7 @@ def _explain(error: Exception) -> tuple[str | None, int]:
 
     from avstore.datasets.spec import AnnotationError
     from avstore.manifests.account import AccountError
-    from avstore.manifests.errors import describe_os_error, is_client_error
+    from avstore.manifests.errors import describe_os_error, is_client_error, is_machine_error
     from avstore.manifests.lock import StoreBusyError
     from avstore.manifests.store import StoreError
     from avstore.pipelines.extract.recipe import RecipeError
@@ -136,6 +136,10 @@ def _explain(error: Exception) -> tuple[str | None, int]:
             message = f"{error.filename}: {error.strerror}; choose another path"
         case OSError():
             message, code = describe_os_error(error), ExitCode.FAILED
+        case _ if is_machine_error(error):
+            reason = str(error).splitlines()[0]
+            message = f"{reason}; free disk space or memory and run the same command again"
+            code = ExitCode.FAILED
         case _ if is_client_error(error):
             message, code = f"the remote store cannot be used: {error}", ExitCode.FAILED
         case _:
