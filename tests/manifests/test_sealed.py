@@ -13,7 +13,7 @@ from tests.conftest import REPO
 
 TABLE = pa.table({"name": ["one", None, "avstore-seal"], "numbers": [[1, 2], [], None]})
 FILES = {
-    "table.parquet": sealed.parquet_bytes(TABLE, {"avstore.fact": "1"}),
+    "table.parquet": sealed.parquet_bytes(TABLE, {"avstore-fact": "1"}),
     "facts.json": sealed.json_bytes({"name": "avstore-seal:0", "list": [1.5, None]}, indent=1),
     "page.html": sealed.html_bytes("<html>avstore-seal</html>"),
 }
@@ -32,12 +32,12 @@ def test_every_flipped_bit_of_a_sealed_file_is_seen(name: str) -> None:
 
 def test_a_sealed_file_is_read_by_others_and_keeps_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
-    sealed.write_parquet(path, TABLE, {"avstore.fact": "1"})
+    sealed.write_parquet(path, TABLE, {"avstore-fact": "1"})
     assert pq.read_table(path).equals(TABLE)
     assert pq.read_schema(path).metadata is None
     assert duckdb.read_parquet(str(path)).fetchall()[0] == ("one", [1, 2])
     assert sealed.read_parquet(path, ["name"]).num_columns == 1
-    assert sealed.read_facts(path)["avstore.fact"] == "1"
+    assert sealed.read_facts(path)["avstore-fact"] == "1"
 
 
 def test_files_of_older_versions_are_read_without_a_seal(tmp_path: Path) -> None:
