@@ -116,6 +116,15 @@ def _targets(build: Build, cluster: Cluster | None) -> dict[str, list[int]]:
     return {"nanny": nannies, "scheduler": [cluster.scheduler.pid]}
 
 
+def _wait_for_target(build: Build, cluster: Cluster | None, target: str) -> list[int]:
+    """Return the processes of a target; a build's workers and sandboxes start one by one."""
+    while build.process.poll() is None:
+        if pids := _targets(build, cluster)[target]:
+            return pids
+        time.sleep(0.01)
+    return []
+
+
 def _signal(row: Row, bench: Bench, target: str, stop: bool, phase: str, part: float) -> None:
     store = bench.store()
     own = target in ("nanny", "scheduler")
@@ -123,7 +132,7 @@ def _signal(row: Row, bench: Bench, target: str, stop: bool, phase: str, part: f
         more = ("--scheduler", cluster.address) if cluster else ()
         build = start(bench.corpus.command(store, *more), store)
         reached = build.wait_for(phase, part, bench.seconds[phase])
-        pids = _targets(build, cluster)[target] if reached else []
+        pids = _wait_for_target(build, cluster, target) if reached else []
         if not pids:
             row.missed += 1
             build.end()

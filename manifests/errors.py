@@ -20,6 +20,12 @@ def describe_os_error(error: OSError) -> str:
     return f"{where}{error.strerror or error}{hint}"
 
 
+def is_machine_error(error: BaseException) -> bool:
+    """Return whether DuckDB raised the error because of the disk or the memory."""
+    kinds = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException)
+    return isinstance(error, kinds)
+
+
 # Clients of object stores raise their own errors, which have no common base class.
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "adlfs")
 

@@ -6,11 +6,12 @@ in a path only after `check_name`, `check_rows` or `shard_file`.
 
 import re
 from pathlib import Path, PurePosixPath
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING
 
 from avstore.manifests.store import Store, StoreError, sidecar_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _WORD = r"[A-Za-z0-9_-]{1,200}"
 _PATTERNS = {
@@ -52,7 +53,7 @@ def check_name(kind: str, value: object, where: str = "") -> str:
     raise StoreError(f"{place}{kind} {str(value)[:200]!r} is not {expected}")
 
 
-def check_rows(table: pa.Table, kinds: dict[str, str], where: str) -> None:
+def check_rows(table: "pa.Table", kinds: dict[str, str], where: str) -> None:
     """Check the names in columns of a table.
 
     Args:
@@ -63,6 +64,8 @@ def check_rows(table: pa.Table, kinds: dict[str, str], where: str) -> None:
     Raises:
         StoreError: A name is missing or invalid.
     """
+    import pyarrow.compute as pc  # noqa: PLC0415 -- heavy, and most commands need names alone
+
     for column, kind in kinds.items():
         values = table[column]
         valid = pc.match_substring_regex(values, rf"\A(?:{_PATTERNS[kind]})\z")

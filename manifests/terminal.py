@@ -39,6 +39,11 @@ def set_quiet() -> None:
     _hidden.add("progress")
 
 
+def reset() -> None:
+    """Forget -q and --json of an earlier call in this process."""
+    _hidden.clear()
+
+
 def is_quiet() -> bool:
     """Return whether progress and next steps are not to be printed."""
     return bool(_hidden)

@@ -12,20 +12,19 @@ from typing import TYPE_CHECKING
 from avstore.datasets.spec import DatasetSpec
 from avstore.manifests import ledger
 from avstore.manifests.account import Account, check_accounts
-from avstore.manifests.advice import repair_command
 from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.ingest import refresh_status, transaction
 from avstore.manifests.lock import writing
-from avstore.manifests.names import shard_file
 from avstore.manifests.path_text import path_text
 from avstore.manifests.sequence import numbers
-from avstore.manifests.store import Store, StoreError
+from avstore.manifests.store import Store
 from avstore.pipelines.build import annotations, planner
 from avstore.pipelines.build.cluster import check_scheduler, connect
 from avstore.pipelines.build.dispatch import ClipEvent, run_shards
 from avstore.pipelines.build.meter import Progress, no_progress
 from avstore.pipelines.build.progress import PublishedProgress
 from avstore.pipelines.build.recovery import recover
+from avstore.pipelines.build.refusals import refuse_lost_shards, refuse_nothing_found
 from avstore.pipelines.build.shard_jobs import PostponedShard, shard_job
 from avstore.pipelines.extract.recipe import Recipe
 from avstore.pipelines.fetch.attempt_log import AttemptLog
@@ -191,7 +190,7 @@ class _Driver:
             self.store.raw(self.spec.name),
             listed=self.spec.own_data is not None,
         )
-        self.refuse_lost_shards()
+        refuse_lost_shards(self.writer.con, self.store, self.spec.name)
         bad_rows = self.ingest_annotations()
         self.begin_stage()
         annotations.register_streams(self.writer.con, self.store, self.spec)
@@ -204,20 +203,6 @@ class _Driver:
         accounts = check_accounts(self.writer.con, self.spec.name)
         unmatched = self.unmatched_files(source, wanted)
         return BuildResult(self.stage, accounts, shards, bad_rows, unmatched)
-
-    def refuse_lost_shards(self) -> None:
-        """Raise StoreError unless every shard in the manifest exists with its size."""
-        rows = self.writer.con.execute(
-            "SELECT path, bytes FROM shards WHERE dataset = ? ORDER BY path", [self.spec.name]
-        ).fetchall()
-        for path, size in rows:
-            file = shard_file(self.store, path)
-            if not file.is_file() or file.stat().st_size != size:
-                problem = f"is not {size} bytes long" if file.is_file() else "is missing"
-                raise StoreError(
-                    f"{path} {problem}, but is in the manifest; repair the store first; run: "
-                    f"{repair_command(self.store)}"
-                )
 
     def ingest_annotations(self) -> int:
         """Ingest the annotation files if they changed; return the number of bad rows.
@@ -267,7 +252,10 @@ class _Driver:
         yield self.extract(size, whole_only=False)
         if stopped:
             raise stopped
-        self.refuse_nothing_found(wanted)
+        if wanted:
+            refuse_nothing_found(
+                self.writer.con, self.spec, self.options.source, wanted, self.run_id
+            )
 
     def fetch(
         self, source: MediaSource, wanted: Sequence[MediaRequest], pause: int
@@ -359,45 +347,6 @@ class _Driver:
             pass
         for clip_id, path in lost:
             _LOG.warning("%s: %s is gone; the source is asked for it again", clip_id, path)
-
-    def refuse_nothing_found(self, wanted: Sequence[MediaRequest]) -> None:
-        """Raise StoreError if the source had none of the clips: the call is wrong then."""
-        (stored,) = self.writer.con.execute(
-            "SELECT count(*) FROM status s JOIN clips c USING (clip_id) "
-            "WHERE c.dataset = ? AND s.stage = 'fetch' AND s.status = 'stored'",
-            [self.spec.name],
-        ).fetchone() or (0,)
-        if wanted and not stored:
-            if error := self.fetch_error():
-                raise StoreError(
-                    f"none of the {len(wanted)} clips came from {self.options.source}: {error}"
-                )
-            raise StoreError(
-                f"none of the {len(wanted)} clips was found in {self.options.source}; for example, "
-                + self.nothing_found(wanted[0])
-            )
-
-    def nothing_found(self, example: MediaRequest) -> str:
-        """Return what a clip that was not found needs, and what to do."""
-        if self.spec.own_data is not None:
-            return (
-                f"there is no file {example.file}; paths in a list start from the list's folder, "
-                "or from --source"
-            )
-        names = ", ".join(name.stem for name in example.names)
-        return (
-            f"{example.clip_id} needs a file named {names} (any container); avstore match, with "
-            "the same options, shows which files match nothing, and why"
-        )
-
-    def fetch_error(self) -> str | None:
-        """Return the error of a clip in this run that failed for another reason than not_found."""
-        row = self.writer.con.execute(
-            "SELECT error_message FROM attempts WHERE run_id = ? AND stage = 'fetch' "
-            "AND error_class <> 'not_found' LIMIT 1",
-            [self.run_id],
-        ).fetchone()
-        return str(row[0]) if row else None
 
     def unmatched_files(self, source: MediaSource, wanted: Sequence[MediaRequest]) -> list[str]:
         """Return the media files of a source folder that match no published clip."""

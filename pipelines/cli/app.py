@@ -146,6 +146,7 @@ def _options(
 def main() -> None:
     """Run the command; report a user's or the machine's error in one line, with an exit code."""
     escape_output()
+    terminal.reset()
     try:
         code = app(terminal.expand_home(sys.argv[1:]), prog_name="avstore", standalone_mode=False)
     except _CallError as error:
@@ -174,7 +175,12 @@ def _explain(error: Exception) -> tuple[str | None, int]:
 
     from avstore.datasets.spec import AnnotationError
     from avstore.manifests.account import AccountError
-    from avstore.manifests.errors import describe_os_error, is_client_error, memory_hint
+    from avstore.manifests.errors import (
+        describe_os_error,
+        is_client_error,
+        is_machine_error,
+        memory_hint,
+    )
     from avstore.manifests.lock import StoreBusyError
     from avstore.manifests.store import StoreError
     from avstore.pipelines.extract.recipe import RecipeError
@@ -199,6 +205,10 @@ def _explain(error: Exception) -> tuple[str | None, int]:
             message, code = describe_os_error(error), ExitCode.FAILED
         case MemoryError() | OutOfMemoryException():
             message, code = f"out of memory: {error}{memory_hint()}", ExitCode.FAILED
+        case _ if is_machine_error(error):
+            reason = str(error).splitlines()[0]
+            message = f"{reason}; free disk space or memory and run the same command again"
+            code = ExitCode.FAILED
         case _ if is_client_error(error):
             message, code = f"the remote store cannot be used: {error}", ExitCode.FAILED
         case _:

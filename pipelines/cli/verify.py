@@ -52,7 +52,8 @@ def run(
     if as_json:
         _print_json(problems, notes)
         if problems and repair:
-            _repair(found, damaged, Console(quiet=True))
+            out.quiet = True
+            _repair(found, damaged, out)
         raise typer.Exit(ExitCode.PROBLEM if problems else ExitCode.OK)
     for problem in problems:
         out.print(Text.assemble((problem.where, "red"), f" {problem.what}"))

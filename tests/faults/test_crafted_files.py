@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import h5py
 import numpy as np
 import pyarrow as pa
@@ -247,3 +248,19 @@ def test_sidecars(store: Store, kind: str) -> None:
         assert done.returncode in (0, 1, 2), done.stderr
         assert len(done.stderr.splitlines()) <= 1, done.stderr
     assert avstore("status", "--store", store.root).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "error", [duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException]
+)
+def test_a_full_disk_or_memory_of_duckdb_is_the_machines(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error("No space left on device\n\nSee https://duckdb.org")
+
+    monkeypatch.setattr("avstore.manifests.rebuild.rebuild", fail)
+    done = avstore("index", "--store", store.root)
+    assert done.returncode == 4
+    assert len(done.stderr.splitlines()) == 1
+    assert "run the same command again" in done.stderr

@@ -1,8 +1,10 @@
 """The report page of a dataset: counts, reasons and escaped text."""
 
+import pytest
+
 from avstore.manifests.catalogue import open_read, open_write
 from avstore.manifests.lock import writing
-from avstore.manifests.store import Store
+from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.report.page import write_report
 from tests.manifests.conftest import store  # noqa: F401 -- a fixture
 
@@ -27,5 +29,8 @@ def test_page_has_the_summary_and_escapes_data(store: Store) -> None:  # noqa: F
 
 def test_hostile_names_are_escaped(store: Store) -> None:  # noqa: F811
     with open_read(store) as con:
-        path = write_report(con, store, "<script>", "none")
+        path = write_report(con, store, "toy", "<script>")
+        with pytest.raises(StoreError, match="is not a dataset"):
+            write_report(con, store, "../<script>", "none")
     assert "<script>" not in path.read_text()
+    assert "&lt;script&gt;" in path.read_text()

@@ -1,0 +1,81 @@
+"""Refuse a build whose store has lost shards, or whose source has none of the clips."""
+
+from collections.abc import Sequence
+
+import duckdb
+
+from avstore.datasets.spec import DatasetSpec
+from avstore.manifests.advice import repair_command
+from avstore.manifests.names import shard_file
+from avstore.manifests.store import Store, StoreError
+from avstore.pipelines.fetch.source import MediaRequest
+
+
+def refuse_lost_shards(con: duckdb.DuckDBPyConnection, store: Store, dataset: str) -> None:
+    """Raise StoreError unless every shard of a dataset in the manifest exists with its size."""
+    rows = con.execute(
+        "SELECT path, bytes FROM shards WHERE dataset = ? ORDER BY path", [dataset]
+    ).fetchall()
+    for path, size in rows:
+        file = shard_file(store, path)
+        if not file.is_file() or file.stat().st_size != size:
+            problem = f"is not {size} bytes long" if file.is_file() else "is missing"
+            raise StoreError(
+                f"{path} {problem}, but is in the manifest; repair the store first; run: "
+                f"{repair_command(store)}"
+            )
+
+
+def refuse_nothing_found(
+    con: duckdb.DuckDBPyConnection,
+    spec: DatasetSpec,
+    source: object,
+    wanted: Sequence[MediaRequest],
+    run_id: str,
+) -> None:
+    """Raise StoreError if the source had none of the clips: the call is wrong then.
+
+    Args:
+        con: The manifest.
+        spec: The dataset.
+        source: The source, for the message.
+        wanted: The requested clips; at least one.
+        run_id: The run that requested them.
+    """
+    (stored,) = con.execute(
+        "SELECT count(*) FROM status s JOIN clips c USING (clip_id) "
+        "WHERE c.dataset = ? AND s.stage = 'fetch' AND s.status = 'stored'",
+        [spec.name],
+    ).fetchone() or (0,)
+    if stored:
+        return
+    if error := _fetch_error(con, run_id):
+        raise StoreError(f"none of the {len(wanted)} clips came from {source}: {error}")
+    raise StoreError(
+        f"none of the {len(wanted)} clips was found in {source}; for example, "
+        + _remedy(spec, wanted[0])
+    )
+
+
+def _remedy(spec: DatasetSpec, example: MediaRequest) -> str:
+    """Return what a clip that was not found needs, and what to do."""
+    if spec.own_data is not None:
+        return (
+            f"there is no file {example.file}; paths in a list start from the list's folder, "
+            "or from --source"
+        )
+    names = ", ".join(name.stem for name in example.names)
+    return (
+        f"{example.clip_id} needs a file named {names} (any container); avstore match, with "
+        "the same options, shows which files match nothing, and why"
+    )
+
+
+def _fetch_error(con: duckdb.DuckDBPyConnection, run_id: str) -> str | None:
+    """Return the error of a clip in this run that failed for another reason than not_found."""
+    row = con.execute(
+        "SELECT error_message FROM attempts WHERE run_id = ? AND stage = 'fetch' "
+        "AND error_class <> 'not_found' LIMIT 1",
+        [run_id],
+    ).fetchone()
+    return str(row[0]) if row else None
