@@ -79,6 +79,7 @@ def run(
     )
     spec = find_spec(dataset, opened.paths)
     with opened.connect() as con:
-        words = ("--set", f"data.statistics={saved.name}")
+        folder = f"runs/{saved.name}"  # the default folder may hold a run without them
+        words = ("--set", f"data.statistics={saved.name}", "--out", folder)
         if line := training_command(con, opened.paths, spec, *words):
             console().print(f"\nNext:\n  {line}")
