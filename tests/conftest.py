@@ -4,10 +4,13 @@ import atexit
 import os
 import tempfile
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from avstore.manifests import terminal
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -51,3 +54,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin files with slow tests first, so that the processes of a run end together."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(autouse=True)
+def _shown_progress() -> Iterator[None]:
+    """Forget -q and --json of commands that a test runs in this process."""
+    yield
+    terminal.reset()

@@ -146,7 +146,6 @@ def _options(
 def main() -> None:
     """Run the command; report a user's or the machine's error in one line, with an exit code."""
     escape_output()
-    terminal.reset()
     try:
         code = app(terminal.expand_home(sys.argv[1:]), prog_name="avstore", standalone_mode=False)
     except _CallError as error:
@@ -161,6 +160,8 @@ def main() -> None:
         if message is None:
             raise
         print(f"avstore: {redact(message)}", file=sys.stderr)
+    finally:
+        terminal.reset()
     if code == ExitCode.INTERRUPTED:  # Typer returns it for Ctrl-C
         raise KeyboardInterrupt
     sys.stdout.flush()

@@ -44,8 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "manifests/statistics.py": {"', '.join('?' * len(vars(found)))"},
     "manifests/status.py": {"table", "_within(span)"},
     "manifests/task_report.py": {"head", "chosen"},  # a guarded connection
-    "manifests/tasks.py": {"query", "' UNION ALL '.join(parts or [_EMPTY])"},  # checked queries
-    "pipelines/cli/build.py": {"folder", "report", "shards"},  # advice, not run
+    "manifests/tasks.py": {"query"},  # checked queries
     "pipelines/fetch/availability.py": {"name", "read", "sha256"},
     "pipelines/fetch/eta.py": {"charged"},
     "pipelines/fetch/retry.py": {"where"},  # --where, on a guarded connection

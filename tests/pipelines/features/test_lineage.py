@@ -140,7 +140,7 @@ def test_other_base_shards_under_the_same_name_are_noticed(run, store: Store) ->
         writer.con.execute("UPDATE shards SET sha256 = 'other' WHERE path = ?", [path])
         writer.publish()
     assert list(reasons(run).values()) == [["base of 1 shards changed"]]
-    assert "in 1 shards" in run("build", COLOUR)
+    assert "in 1 shard" in run("build", COLOUR)
     (companion,) = store.root.glob(path.replace(".tar", ".mean-colour-*.parquet"))
     assert pq.read_table(companion)["base_sha256"].unique().to_pylist() == ["other"]
 
@@ -184,7 +184,7 @@ def test_list_shows_extractors_and_stored_features(run, store: Store) -> None:
 
 def test_text_features_are_of_the_vocabulary(run, store: Store) -> None:
     words = ("clip-vitl14-text", "--random-weights", "1", "--set", "model=tiny")
-    assert "2 clips in 1 shards of shards/toy/vocabulary/" in run("build", *words)
+    assert "2 clips in 1 shard of shards/toy/vocabulary/" in run("build", *words)
     assert "up to date" in run("build", *words)
     with open_store(store.root) as reading:
         ids = ["toy/label-0000", "toy/label-0001"]
