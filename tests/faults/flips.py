@@ -14,7 +14,7 @@ from avstore.manifests.sealed import html_bytes
 from avstore.manifests.store import Store, file_sha256
 from avstore.manifests.verify import verify_store
 from avstore.pipelines.build.repair import repair_store
-from avstore.pipelines.fetch.attempt_log import AttemptLog
+from avstore.pipelines.fetch.attempt_log import AttemptLog, to_row
 from avstore.pipelines.fetch.source import FetchResult
 from tests.manifests import synthetic
 
@@ -100,21 +100,20 @@ def _write_media(store: Store) -> None:
         path = store.raw("toy") / f"{key}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(key.encode() * 100)
-        log.append(
-            FetchResult(
-                clip_id=f"toy/{key}",
-                status="stored",
-                verdict=None,
-                message="",
-                offset_s=0.0,
-                tool_version="test",
-                started_at=ledger.now(),
-                seconds=0.5,
-                path=str(path.relative_to(store.root)),
-                sha256=file_sha256(path),
-                bytes=path.stat().st_size,
-            )
+        fetched = FetchResult(
+            clip_id=f"toy/{key}",
+            status="stored",
+            verdict=None,
+            message="",
+            offset_s=0.0,
+            tool_version="test",
+            started_at=ledger.now(),
+            seconds=0.5,
+            path=str(path.relative_to(store.root)),
+            sha256=file_sha256(path),
+            bytes=path.stat().st_size,
         )
+        log.append(to_row(fetched, "r2", 1000))
         if closed:
             log.close()
             with writing(store), open_write(store) as writer:
