@@ -38,16 +38,6 @@ ORDER BY coalesce(config->>'dataset', $dataset) = $dataset DESC, seq DESC LIMIT 
 """
 
 
-def command(*words: object) -> str:
-    """Return an `avstore` command for the user's shell, its words quoted."""
-    return commands.avstore(*map(str, words))
-
-
-def index_command(store: Store) -> str:
-    """Return the command that rebuilds the manifest and repairs what it can."""
-    return commands.avstore("index", store=store.root)
-
-
 def repair_command(store: Store) -> str:
     """Return the command that finds all damage, repairs the store and says how to complete it."""
     return commands.avstore("verify", "--repair", store=store.root)
@@ -81,7 +71,7 @@ def _build(con: "duckdb.DuckDBPyConnection", store: Store, dataset: str, stage: 
     name, config = rows[0] if rows else ("", None)
     facts: dict[str, Any] = json.loads(config or "{}")
     if words := facts.get("arguments"):
-        return command(*map(text_path, words), "--store", commands.short_path(store.root))
+        return commands.avstore(*map(text_path, words), store=store.root)
     words = ["exchange", "from"] if name.startswith("import") else ["build", dataset]
     if facts.get("source") not in (None, str(store.root / "sample" / "videos")):
         words += ["--source", text_path(facts["source"])]
@@ -90,7 +80,7 @@ def _build(con: "duckdb.DuckDBPyConnection", store: Store, dataset: str, stage: 
     for option in ("recipe", "shard_clips", "limit"):
         if facts.get(option) is not None:
             words += [f"--{option.replace('_', '-')}", str(facts[option])]
-    return command(*words, "--store", commands.short_path(store.root))
+    return commands.avstore(*words, store=store.root)
 
 
 def _feature_build(con: "duckdb.DuckDBPyConnection", store: Store, shard: str) -> str:
@@ -104,4 +94,4 @@ def _feature_build(con: "duckdb.DuckDBPyConnection", store: Store, shard: str) -
     words += ["--weights", facts["weights"]] if facts.get("weights") else []
     seed = facts.get("random_seed")
     words += ["--random-weights", str(seed)] if seed is not None else []
-    return command(*words, "--store", commands.short_path(store.root))
+    return commands.avstore(*words, store=store.root)

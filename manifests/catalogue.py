@@ -15,7 +15,6 @@ from pathlib import Path
 import duckdb
 
 from avstore.manifests import commands, schema
-from avstore.manifests.advice import index_command
 from avstore.manifests.columns import skip_pandas_import
 from avstore.manifests.lock import StoreBusyError, current_writer, writing
 from avstore.manifests.manifest_hash import (
@@ -123,7 +122,7 @@ def reading(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
 def _unreadable(store: Store, error: duckdb.Error) -> StoreError:
     return StoreError(
         f"{store.manifest} cannot be read ({str(error).splitlines()[0]}); rebuild it; run: "
-        f"{index_command(store)}"
+        f"{commands.avstore('index', store=store.root)}"
     )
 
 

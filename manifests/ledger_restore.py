@@ -38,15 +38,13 @@ def restore_ledger(store: Store, checked: CheckedFiles) -> list[str]:
         try:
             names = [row[0] for row in con.execute("SELECT name FROM ledger_files").fetchall()]
             lost = sorted(name for name in names if not (store.ledger / name).is_file())
-            restored = [name for name in lost if _restore(con, store, name, checked)]
+            restored = [name for name in lost if _restore(con, store, name)]
             return restored + _restore_annotations(con, store, checked)
         except duckdb.Error:  # a manifest of an older version
             return []
 
 
-def _restore(
-    con: duckdb.DuckDBPyConnection, store: Store, name: str, checked: CheckedFiles
-) -> bool:
+def _restore(con: duckdb.DuckDBPyConnection, store: Store, name: str) -> bool:
     """Write the rows of one lost file; return whether there are any."""
     path, table = store.ledger / name, name.removesuffix(".parquet")
     if table in ledger.SMALL_TABLES:
@@ -55,9 +53,7 @@ def _restore(
     kind = name.partition("-")[0]
     if kind not in _ROWS:
         return False
-    paths = checked.sound(sorted(store.ledger.glob(f"{kind}-*.parquet")))
-    paths += [x for x in sorted(store.ledger.glob(f"{kind}-*.parquet")) if x not in paths]
-    con.register("kept", _kept(kind, paths))
+    con.register("kept", _kept(kind, sorted(store.ledger.glob(f"{kind}-*.parquet"))))
     rows = con.sql(_ROWS[kind], params=_params(kind, name)).to_arrow_table()
     con.unregister("kept")
     if rows.num_rows:

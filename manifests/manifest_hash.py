@@ -9,7 +9,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from avstore.manifests.advice import index_command
+from avstore.manifests import commands
 from avstore.manifests.sealed import read_bytes, seal_comment
 from avstore.manifests.store import Store, StoreError, committing, file_sha256
 
@@ -51,7 +51,7 @@ def require_sound(store: Store, digest: str) -> str:
         return digest
     raise StoreError(
         f"{store.manifest} {_difference(digest, known)}; it was damaged, or changed by another "
-        f"program; run: {index_command(store)}"
+        f"program; run: {commands.avstore('index', store=store.root)}"
     )
 
 

@@ -75,7 +75,7 @@ def seal_comment(text: str) -> bytes:
 
 
 def seal(content: bytes) -> bytes:
-    """Return the content with its sha256 in the place of its last 64 zeros that await one."""
+    """Return the content with its sha256 in place of the last placeholder of 64 zeros."""
     start = content.rindex(_VALUE.encode()) + len(_NAME) + 1
     digest = hashlib.sha256(content).hexdigest().encode()
     return content[:start] + digest + content[start + len(digest) :]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import duckdb
 
-from avstore.manifests import ledger
-from avstore.manifests.advice import command, completing_commands
+from avstore.manifests import commands, ledger
+from avstore.manifests.advice import completing_commands
 from avstore.manifests.catalogue import open_guarded, open_write
 from avstore.manifests.inventory import indexed_files, other_files, seal_older_files
 from avstore.manifests.ledger_restore import restore_ledger
@@ -69,10 +69,10 @@ def repair_store(store: Store, damaged: Iterable[str] = ()) -> Repaired:
         ledger.finish_run(writer.con, store, run, "done")
         lost = before | {name for name in moved if name.endswith(".tar")}
         lost = {name for name in lost if not (store.root / name).is_file()}
-        commands = completing_commands(writer.con, store, sorted(lost))
+        builds = completing_commands(writer.con, store, sorted(lost))
         writer.publish()
-    commands += _report_commands(store, moved)
-    return Repaired(count, moved, restored, len(indexed.unsealed) + len(rest.unsealed), commands)
+    builds += _report_commands(store, moved)
+    return Repaired(count, moved, restored, len(indexed.unsealed) + len(rest.unsealed), builds)
 
 
 def _names(store: Store, reasons: dict[Path, str]) -> dict[str, str]:
@@ -109,4 +109,4 @@ def _move(store: Store, damaged: dict[str, str]) -> dict[str, str]:
 
 def _report_commands(store: Store, moved: Iterable[str]) -> list[str]:
     names = [Path(name).stem for name in moved if name.startswith("reports/")]
-    return [command("report", name, "--store", store.root) for name in names]
+    return [commands.avstore("report", name, "--store", str(store.root)) for name in names]

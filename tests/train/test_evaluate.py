@@ -223,4 +223,6 @@ def test_wrong_calls_give_one_line(
     assert evaluate.main(["--shards", str(two_task_store), *words]) == 2
     stderr = capsys.readouterr().err
     assert message in stderr
-    assert len([x for x in stderr.strip().splitlines() if not x.startswith("  ")]) == 1
+    _, *commands = stderr.strip().splitlines()
+    assert bool(commands) == (words[-2:] == ["--stream", "nosuch"])
+    assert all(line.startswith("  ") and " --stream " in line for line in commands)

@@ -9,19 +9,10 @@ import pytest
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch import address_guard
 from avstore.pipelines.fetch.address_guard import AddressGuard, is_public
-from tests.pipelines.fetch.clips import QUICK, make_request, make_source, tiny_video
+from tests.pipelines.fetch.clips import QUICK, make_request, make_source
 from tests.servers.media_server import MediaServer
 
 GUARDED = replace(QUICK, allow_private=False)
-
-
-@pytest.fixture
-def server(tmp_path: Path):
-    folder = tmp_path / "served"
-    folder.mkdir()
-    (folder / "a.mp4").write_bytes(tiny_video())
-    with MediaServer(folder) as running:
-        yield running
 
 
 @pytest.mark.parametrize(

@@ -40,15 +40,6 @@ V = Verdict
 FPS, START, SECONDS = 25, 17.2, 10.0
 
 
-@pytest.fixture
-def server(tmp_path: Path):
-    folder = tmp_path / "served"
-    folder.mkdir()
-    (folder / "a.mp4").write_bytes(tiny_video())
-    with MediaServer(folder) as running:
-        yield running
-
-
 def fetch(store: Path, requests: list[MediaRequest], options=QUICK) -> list[FetchResult]:
     return list(make_source("urls", store, options).fetch(requests))
 
