@@ -6,7 +6,7 @@ import platform
 import subprocess
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class RunRecord:
         git_commit: Commit of the checkout, or None.
         host: Facts of the host as JSON.
         started_at: UTC time.
-        seq: Number of its start (manifests/sequence.py); None: given when it ends.
+        seq: Number of its start (manifests/sequence.py), given when it is recorded.
     """
 
     run_id: str
@@ -99,8 +99,31 @@ def _git_commit() -> str | None:
     return found.stdout.strip()
 
 
+def start_run(con: duckdb.DuckDBPyConnection, store: Store, run: RunRecord) -> RunRecord:
+    """Record in the ledger that a run has begun, and return it with its number.
+
+    A run that is killed keeps this row, without an end: `index` finds there how it was called.
+    """
+    started = replace(run, seq=next(numbers(con)))
+    _save_run(con, store, started, None, None)
+    return started
+
+
 def finish_run(con: duckdb.DuckDBPyConnection, store: Store, run: RunRecord, outcome: str) -> None:
     """Record the end of a run in the manifest and in the ledger."""
+    ended = run if run.seq is not None else replace(run, seq=next(numbers(con)))
+    _save_run(con, store, ended, now(), outcome)
+    note_files(con, check_files(store.ledger.glob(f"*-{run.run_id}*.parquet")))
+
+
+def _save_run(
+    con: duckdb.DuckDBPyConnection,
+    store: Store,
+    run: RunRecord,
+    ended_at: datetime | None,
+    outcome: str | None,
+) -> None:
+    """Write the row of a run in place of an earlier one."""
     row = [
         run.run_id,
         run.command,
@@ -108,14 +131,14 @@ def finish_run(con: duckdb.DuckDBPyConnection, store: Store, run: RunRecord, out
         run.git_commit,
         run.host,
         run.started_at,
-        now(),
+        ended_at,
         outcome,
-        next(numbers(con)) if run.seq is None else run.seq,
+        run.seq,
     ]
+    con.execute("DELETE FROM runs WHERE run_id = ?", [run.run_id])
     con.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
     table = con.sql("SELECT * FROM runs WHERE run_id = ?", params=[run.run_id]).to_arrow_table()
     write_parquet(store.ledger / f"runs-{run.run_id}.parquet", table)
-    note_files(con, check_files(store.ledger.glob(f"*-{run.run_id}*.parquet")))
 
 
 def save_plan(store: Store, run_id: str, plan: pa.Table) -> None:

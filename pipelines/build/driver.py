@@ -5,7 +5,7 @@ The driver is the only process that writes to the manifest.
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,8 +115,8 @@ def build(
         if not store.manifest.is_file() and not store.ledger.is_dir():
             writer.publish()  # an empty manifest, which readers of a new store can open
         recover(writer, store)
+        run = ledger.start_run(writer.con, store, run)
         sequence = numbers(writer.con)
-        run = replace(run, seq=next(sequence))
         log = AttemptLog(store.root, run.run_id)
         shown = PublishedProgress(store, spec.name, progress)
         driver = _Driver(store, writer, spec, recipe, options, shown, run.run_id, log, sequence)

@@ -116,6 +116,7 @@ def build_feature(
     run = ledger.new_run(f"features build {extractor.name}", _config(reference, options))
     with writing(store, options.wait_s), open_write(store) as writer:
         recover(writer, store)
+        run = ledger.start_run(writer.con, store, run)
         outcome = "failed"
         shown = PublishedProgress(store, options.dataset, progress)
         try:

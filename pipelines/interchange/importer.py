@@ -111,6 +111,7 @@ def import_items(
     with writing(store, wait_s), open_write(store) as writer:
         recover(writer, store)
         _annotate(writer.con, store, spec, paths)
+        run = ledger.start_run(writer.con, store, run)
         size = shard_clips or spec.shard_clips
         outcome = "failed"
         try:

@@ -28,7 +28,9 @@ from tests.pipelines.cli.test_build import shard_hashes
 
 pytestmark = pytest.mark.slow
 FEATURE = "tests.pipelines.features.toy:MeanColour"
-ADVICE = re.compile(r"(?:^  |run: )(\S*\bavstore (?:verify|index|build|features|exchange|report) .+)$")
+ADVICE = re.compile(
+    r"(?:^  |run: )(\S*\bavstore (?:verify|index|build|features|exchange|report) .+)$"
+)
 KINDS = {
     "shard": "shards/*/*/train-000000.tar",
     "sidecar": "shards/*/*/train-000000.parquet",

@@ -195,6 +195,27 @@ def test_kill_at_any_moment_then_rerun_gives_the_same_bytes(
     assert [*store.rglob("*.tmp"), *store.rglob("*.partial")] == []
 
 
+@pytest.mark.slow
+def test_a_killed_build_is_completed_by_the_line_that_index_prints(
+    corpus: Path, built: tuple[Path, str], tmp_path: Path
+) -> None:
+    """A killed build has a run in the ledger, which says how it was called."""
+    store = tmp_path / "my data"
+    process = start_build(corpus, store, "planned", delay_s=0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(timeout=60)
+    (store / "manifest.duckdb").unlink(missing_ok=True)
+    said = avstore("index", "--store", store, check=False).stdout
+    (line,) = [x.strip() for x in said.splitlines() if " build vggsound " in x]
+    assert "--source" in line
+    subprocess.run(line, shell=True, cwd=REPO, check=True, capture_output=True)
+    assert shard_hashes(store) == shard_hashes(built[0])
+    avstore("verify", "--store", store)
+    query = "SELECT coalesce(outcome, $$killed$$) FROM runs ORDER BY seq"
+    said = avstore("sql", query, "--store", store, "--format", "csv").stdout
+    assert said.splitlines()[1:] == ["killed", "done", "done"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
