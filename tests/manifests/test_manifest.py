@@ -127,5 +127,5 @@ def test_a_lock_file_left_by_a_dead_process_does_not_hold(store: Store) -> None:
 
 def test_find_store_says_what_to_do(tmp_path: Path, store: Store) -> None:
     assert find_store(store.shards).root == store.root.resolve()
-    with pytest.raises(StoreError, match=r"no manifest\.duckdb .*\(make vggsound-shards\)"):
+    with pytest.raises(StoreError, match=r"no manifest\.duckdb .*run: .*avstore build vggsound"):
         find_store(tmp_path)

@@ -139,7 +139,7 @@ def test_a_change_names_the_run_that_made_it(store: Store) -> None:
         writer.con.execute(
             "INSERT INTO runs BY NAME SELECT unnest(['old', 'new', 'later']) AS run_id, "
             "unnest([now()::TIMESTAMP - INTERVAL 2 DAY, now()::TIMESTAMP - INTERVAL 1 DAY, "
-            "now()::TIMESTAMP + INTERVAL 1 DAY]) AS started_at, unnest([-2, 0, 1 << 40]) AS seq"
+            "now()::TIMESTAMP + INTERVAL 1 DAY]) AS started_at, unnest([-2, 0, 1::BIGINT << 40]) AS seq"
         )
     assert one(store, "SELECT DISTINCT run_id FROM changes") == ("new",)
     assert one(store, "SELECT count(*) FROM changes WHERE run_id = 'new'") == (20,)
@@ -208,7 +208,7 @@ def test_a_comment_is_no_way_around_the_check_of_views(store: Store) -> None:
         writer.con.execute("COMMENT ON VIEW missing IS 'Published clips that are not stored.'")
     with open_read(store) as con:
         found = [p.what for p in verify(con, store, False) if p.where == "manifest.duckdb"]
-    assert found == ["view missing differs from this version's (avstore index)"]
+    assert found == ["view missing differs from this version's"]
 
 
 def test_an_empty_manifest_has_every_view() -> None:
