@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ settings.load_profile("avstore")
 
 # Builds of module fixtures; a test has a folder of its own.
 os.environ["AVSTORE_RATE_STATE"] = tempfile.mkdtemp(prefix="avstore-rate-")
+atexit.register(shutil.rmtree, os.environ["AVSTORE_RATE_STATE"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

@@ -96,7 +96,8 @@ def _move(store: Store, damaged: dict[str, str]) -> dict[str, str]:
         if name.startswith("shards/"):
             shard = shard_of(Path(name)) if name.endswith(".parquet") else name
             set_aside(store, [shard])
-            moved[shard] = reason if shard == name else f"sidecar {reason}"
+            of_sidecar = f"and its sidecar: {path.name} {reason}"
+            moved[shard] = reason if shard == name else of_sidecar
             moved.pop(sidecar_of(shard), None)
         elif name.startswith("snapshots/"):
             move_aside(store, [path.with_suffix(".duckdb"), path.with_suffix(".json")])

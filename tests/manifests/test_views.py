@@ -139,7 +139,8 @@ def test_a_change_names_the_run_that_made_it(store: Store) -> None:
         writer.con.execute(
             "INSERT INTO runs BY NAME SELECT unnest(['old', 'new', 'later']) AS run_id, "
             "unnest([now()::TIMESTAMP - INTERVAL 2 DAY, now()::TIMESTAMP - INTERVAL 1 DAY, "
-            "now()::TIMESTAMP + INTERVAL 1 DAY]) AS started_at, unnest([-2, 0, 1::BIGINT << 40]) AS seq"
+            "now()::TIMESTAMP + INTERVAL 1 DAY]) AS started_at, "
+            "unnest([-2, 0, 1::BIGINT << 40]) AS seq"
         )
     assert one(store, "SELECT DISTINCT run_id FROM changes") == ("new",)
     assert one(store, "SELECT count(*) FROM changes WHERE run_id = 'new'") == (20,)
