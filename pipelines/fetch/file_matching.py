@@ -243,26 +243,24 @@ def stems(name: str) -> tuple[str, ...]:
     return stem, stem.rpartition(".")[0]
 
 
-def spans_differ(matches: Iterable[Match]) -> bool:
-    """Return whether the matches are of different seconds or videos."""
-    return len({_span(match.request) for match in matches}) > 1
-
-
-def _span(request: MediaRequest) -> tuple[str, float | None, float | None]:
-    return request.source_id, request.start_s, request.end_s
+def _spans_differ(matches: Iterable[Match]) -> bool:
+    """Return whether clips are of different videos or seconds; one without times has no seconds."""
+    requests = [match.request for match in matches]
+    times = {(x.start_s, x.end_s) for x in requests if x.start_s is not None}
+    return len(times) > 1 or len({x.source_id for x in requests}) > 1
 
 
 def _decide(found: Sequence[Match]) -> Decision:
     """Keep the matches if they are of the same seconds, or of one whole video; else reject all."""
     own = [match for match in found if match.form == OWN_NAME and not match.whole]
     kept = own or list(found)
-    if len(kept) > 1 and spans_differ(kept):
+    if len(kept) > 1 and _spans_differ(kept):
         videos = {m.request.source_id if m.form == PATTERN else "" for m in kept}
         if all(match.whole for match in kept) and len(videos) == 1:
             return Decision(tuple(kept))
         # A dataset's name may leave out fractions of a second: an exact time decides.
         exact = [match for match in own if match.position < 0]
-        if not exact or spans_differ(exact):
+        if not exact or _spans_differ(exact):
             return Decision(rejected=tuple(kept))
         kept = exact
     return Decision(tuple(kept))

@@ -100,6 +100,19 @@ def test_a_name_of_two_clips_is_not_guessed_and_says_which() -> None:
     assert assigned.missing_note(cut) == " (abc_30.mp4 may be this clip or abc_30_000005: not used)"
 
 
+def test_a_clip_without_times_shares_its_file() -> None:
+    """As AVSBench's MS3 lists a clip by its name, and AVSS the same one with its times."""
+    whole = request(ID, None)
+    assert found(f"{ID}.mp4", whole, FORTY) == [(whole.clip_id, False), (FORTY.clip_id, True)]
+    listed = [
+        clip_request(
+            get("avs"), Clip("avs", key, "c_0", start, None, "test", extra={"name": "c_0"})
+        )
+        for key, start in (("c_0", None), ("avss_c_0", 30.0))
+    ]
+    assert found("c_0.mp4", *listed) == [("avs/c_0", False), ("avs/avss_c_0", False)]
+
+
 def test_seconds_and_milliseconds_of_two_clips_are_not_guessed() -> None:
     early, late = request(ID, 5.0), request(ID, 5000.0, 15000.0)
     assert found(f"{ID}_5000_15000.mp4", early, late) == []
