@@ -259,7 +259,7 @@ def test_a_full_disk_or_memory_of_duckdb_is_the_machines(
     def fail(*_: object) -> None:
         raise error("No space left on device\n\nSee https://duckdb.org")
 
-    monkeypatch.setattr("avstore.manifests.rebuild.rebuild", fail)
+    monkeypatch.setattr("avstore.pipelines.build.repair.rebuild", fail)
     done = avstore("index", "--store", store.root)
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) == 1
