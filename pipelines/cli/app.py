@@ -178,6 +178,7 @@ def _explain(error: Exception) -> tuple[str | None, int]:
     from avstore.manifests.account import AccountError
     from avstore.manifests.errors import (
         describe_os_error,
+        first_sentence,
         is_client_error,
         is_machine_error,
         memory_hint,
@@ -205,7 +206,8 @@ def _explain(error: Exception) -> tuple[str | None, int]:
         case OSError():
             message, code = describe_os_error(error), ExitCode.FAILED
         case MemoryError() | OutOfMemoryException():
-            message, code = f"out of memory: {error}{memory_hint()}", ExitCode.FAILED
+            hint = memory_hint() or "; free some and run the same command again"
+            message, code = f"out of memory: {first_sentence(error)}{hint}", ExitCode.FAILED
         case _ if is_machine_error(error):
             reason = str(error).splitlines()[0]
             message = f"{reason}; free disk space or memory and run the same command again"
