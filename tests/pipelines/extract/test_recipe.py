@@ -69,7 +69,7 @@ def test_an_error_names_the_key_the_value_and_what_is_allowed(section, key, valu
 
 
 def test_unknown_names_and_files_are_errors(tmp_path):
-    with pytest.raises(RecipeError, match=r"no recipe 'stela': choose one of .*stella"):
+    with pytest.raises(RecipeError, match=r"no recipe 'stela' .*did you mean 'stella'"):
         load_recipe("stela")
     with pytest.raises(RecipeError, match=r"no recipe file"):
         load_recipe(tmp_path / "nowhere.toml")
