@@ -86,9 +86,9 @@ def test_a_clip_that_is_found_after_the_clock_was_set_is_stored(
     record(store, clock, "stored")
     assert states(store)[0][:3] == ("fetch", "stored", None)
     with open_read(store) as con:
-        assert con.execute("SELECT count(*) FROM changes WHERE clip_id = ?", [CLIP]).fetchone() == (
-            1,
-        )
+        assert con.execute(
+            "SELECT count(*) FROM changes_by_stage WHERE clip_id = ?", [CLIP]
+        ).fetchone() == (1,)
 
 
 @pytest.mark.parametrize("step", STEPS, ids=str)
