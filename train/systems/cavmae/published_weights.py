@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avstore.train.errors import UserError
+from avstore.train.systems.cavmae import published_matching
 from avstore.train.systems.cavmae.layers import ROUTES
 from avstore.train.systems.cavmae.model_config import ModelConfig
 
@@ -119,7 +120,9 @@ def from_stella(state: State, config: ModelConfig) -> Adapted:
             out.left_out[key] = "a route's norm that these blocks never use"
             continue
         if ours is None:
-            if re.match(r"(vacls_|avm|cross_attn|va_)", key):
+            if key.startswith(published_matching.PREFIX):
+                out.left_out[key] = "the matching module, which avm_init loads"
+            elif re.match(r"(vacls_|avm|cross_attn|va_)", key):
                 out.left_out[key] = "a head beside the backbone"
             continue
         _give(out, state, key, ours)

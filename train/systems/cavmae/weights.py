@@ -13,7 +13,10 @@ from avstore.manifests.store import StoreError
 from avstore.train.errors import UserError
 from avstore.train.methods.base import Method
 from avstore.train.systems.cavmae.model import CAVMAE
+from avstore.train.systems.cavmae.published_matching import matching_from_stella
 from avstore.train.systems.cavmae.published_weights import Adapted, State, adapter_of, some_of
+
+_PREFIXES = ("module.", "backbone.", "transformer.")  # of DDP, and of STELLA's wrappers
 
 
 def load_initial(method: Method, init: str | None, avm_init: str | None) -> None:
@@ -41,7 +44,7 @@ def load_initial(method: Method, init: str | None, avm_init: str | None) -> None
             )
         state = _read(Path(avm_init), ("avm", "method", "model", "state_dict"))
         own = {k.removeprefix("avm."): v for k, v in state.items() if k.startswith("avm.")}
-        _load(avm, own or state, Path(avm_init))
+        _load(avm, matching_from_stella(state) or own or state, Path(avm_init))
 
 
 def load_backbone(model: CAVMAE, path: Path) -> Adapted:
@@ -90,8 +93,7 @@ def _read(path: Path, wrappers: tuple[str, ...] = ("model", "state_dict", "metho
         loaded = next(inside, loaded)
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise UserError(f"{path} is not a state dict of tensors")
-    prefixes = ("module.", "backbone.")
-    for prefix in prefixes:
+    for prefix in _PREFIXES:
         if any(key.startswith(prefix) for key in loaded):
             loaded = {key.removeprefix(prefix): value for key, value in loaded.items()}
     return loaded
