@@ -19,18 +19,19 @@ TRAINER_VERSION = "1"
 
 CONFIGS = Path(__file__).parent / "configs"
 
-# What `fidelity = "published"` sets, by the number of the bug in docs/published.md: settings of
+# What `fidelity = "published"` sets, by the row of the table in docs/published.md: settings of
 # every run, and options of the methods that have them. A key that the configuration or the command
 # line sets keeps its value.
 PUBLISHED: dict[str, tuple[str, Any]] = {
     "B10": ("optim.ignore_schedule", True),
     "B11": ("model.audio_pos", "published"),
+    "MAE": ("model.mae_start", "published"),
     "B22": ("ties", "published"),
 }
 PUBLISHED_OPTIONS: dict[str, tuple[str, Any]] = {
     "B7": ("avm_merge", "published"),
     "B8": ("core_order", "published"),
-    "B23": ("memory_share", 0.2),
+    "memory": ("reservoirs", 4),
 }
 
 

@@ -27,7 +27,8 @@ def test_published_sets_every_switch_that_is_not_set_otherwise() -> None:
     assert config.optim.ignore_schedule
     options = check_options(find_method("stella_plus"), config)
     assert (options.avm_merge, options.core_order) == ("published", "published")
-    assert options.memory_share == 0.2
+    assert (options.memory_share, options.reservoirs, options.memory_size) == (None, 4, 2000)
+    assert (strict.model.mae_start, config.model.mae_start) == ("own", "published")
     assert check_options(find_method("stella_plus"), strict).core_order == "own"
     finetune = load_config("continual_vs", {}, ["fidelity=published"])
     check_options(find_method("finetune"), finetune)  # it has none of the methods' switches
@@ -79,8 +80,31 @@ def test_b11_audio_places_start_in_the_other_order() -> None:
 
 def test_b23_memory_is_a_share_of_the_first_task() -> None:
     setup = Setup(world_size=2, first_task_clips=1000)
-    assert MemoryOptions(memory_size=2000).capacity(setup) == 1000
-    assert MemoryOptions(memory_size=2000, memory_share=0.2).capacity(setup) == 100
+    assert MemoryOptions(memory_size=2000).make_memory(setup).capacity == 1000
+    assert MemoryOptions(memory_size=2000, memory_share=0.2).make_memory(setup).capacity == 100
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_published_runs_keep_four_reservoirs(processes: int) -> None:
+    """Of 500 each, on any number of processes, with rows of its own part of every batch."""
+    options = MemoryOptions(memory_size=2000, reservoirs=4)
+    memory = options.make_memory(Setup(world_size=processes, first_task_clips=1000))
+    own = 4 // processes
+    assert memory.capacity == own * 500
+    for step in range(300):
+        memory.add({"row": torch.arange(step * 48 // processes, (step + 1) * 48 // processes)})
+    slots, rows = memory.sample(48 // processes)
+    assert (slots // 500).tolist() == sorted([*range(own)] * 12)
+    part = rows["row"] % (48 // processes) // 12
+    assert part.tolist() == (slots // 500).tolist()
+    other = options.make_memory(Setup(world_size=processes, first_task_clips=1000))
+    other.load_state_dict(memory.state_dict())
+    assert torch.equal(other.state_dict()["rows"]["row"], memory.state_dict()["rows"]["row"])
+
+
+def test_reservoirs_that_processes_cannot_share_are_refused() -> None:
+    with pytest.raises(UserError, match="4 reservoirs cannot be shared by 3 processes"):
+        MemoryOptions(reservoirs=4).make_memory(Setup(world_size=3))
 
 
 def test_b8_weighs_the_new_patches_by_the_old_ones() -> None:

@@ -10,12 +10,14 @@ A method is one file with one class, given as `--method module:Class`:
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from avstore.manifests.fingerprint import AddedWith
+from avstore.train.errors import UserError
 from avstore.train.methods.memory import RehearsalMemory, Rows
 from avstore.train.systems.cavmae.model import CAVMAE, Masked
 from avstore.train.systems.cavmae.patches import Patches, all_patches, concat
@@ -62,18 +64,32 @@ class MemoryOptions(Options):
     Attributes:
         memory_size: Items of all processes together.
         memory_share: Size as a share of the first task's clips instead; the released code
-            overwrites the size with 0.2 of the dataset (bug B23).
+            overwrites the size with 0.2 of the dataset in runs that know the task (bug B23).
+        reservoirs: Reservoirs of all processes together, which share the items; None is one a
+            process. The released runs have one on each of 4 GPUs.
     """
 
     memory_size: int = Field(default=2000, ge=1)
     memory_share: float | None = Field(default=None, gt=0, le=1)
+    reservoirs: Annotated[int | None, AddedWith(None), Field(ge=1)] = None
 
-    def capacity(self, setup: Setup) -> int:
-        """Return the number of items that each process keeps."""
+    def make_memory(self, setup: Setup) -> RehearsalMemory:
+        """Return the empty memory of this process.
+
+        Raises:
+            UserError: The processes cannot share the reservoirs equally.
+        """
+        reservoirs = self.reservoirs or setup.world_size
+        if reservoirs % setup.world_size:
+            raise UserError(
+                f"{reservoirs} reservoirs cannot be shared by {setup.world_size} processes; set "
+                f"options.reservoirs to a multiple of {setup.world_size}"
+            )
         size = self.memory_size
         if self.memory_share is not None:
             size = int(self.memory_share * setup.first_task_clips)
-        return max(1, size // setup.world_size)
+        own = reservoirs // setup.world_size
+        return RehearsalMemory(max(own, size // setup.world_size), own)
 
 
 class Method(nn.Module):
@@ -143,7 +159,7 @@ class ReplayMethod(Method):
 
     def __init__(self, model: CAVMAE, options: Any, setup: Setup) -> None:
         super().__init__(model, options, setup)
-        self.memory = RehearsalMemory(options.capacity(setup))
+        self.memory: RehearsalMemory = options.make_memory(setup)
 
     def memories(self) -> Mapping[str, RehearsalMemory]:
         """Return the reservoir as `memory`."""

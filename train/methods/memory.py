@@ -1,4 +1,4 @@
-"""Rehearsal memory: a reservoir of rows in host memory."""
+"""Rehearsal memory: reservoirs of rows in host memory."""
 
 from typing import Any
 
@@ -9,25 +9,34 @@ Rows = dict[str, Tensor]
 
 
 class RehearsalMemory:
-    """RehearsalMemory sampling: every row offered so far is kept with equal probability.
+    """Reservoir sampling: every row offered so far is kept with equal probability.
 
     Rows are float32 (or integers) on the CPU. Item n, from 0, takes slot n while there is room;
-    afterwards it takes a slot r drawn from [0, n] if r is below the capacity.
+    afterwards it takes a slot r drawn from [0, n] if r is below the capacity. With several
+    reservoirs, each is offered an equal part of every batch and gives an equal part of every draw,
+    as those of several processes.
+
+    Args:
+        capacity: Rows that all reservoirs can keep.
+        reservoirs: Number of reservoirs of equal size.
 
     Attributes:
         capacity: Rows that it can keep.
-        offered: Rows offered so far.
+        offered: Rows offered so far, to each reservoir.
     """
 
-    def __init__(self, capacity: int) -> None:
-        if capacity < 1:
-            raise ValueError(f"a memory's capacity must be at least 1, not {capacity}")
-        self.capacity = capacity
-        self.offered = 0
+    def __init__(self, capacity: int, reservoirs: int = 1) -> None:
+        if capacity < reservoirs or reservoirs < 1:
+            raise ValueError(
+                f"a memory needs a row and more for each reservoir, not {capacity} for {reservoirs}"
+            )
+        self._size = capacity // reservoirs
+        self.capacity = self._size * reservoirs
+        self.offered = [0] * reservoirs
         self._rows: Rows = {}
 
     def __len__(self) -> int:
-        return min(self.offered, self.capacity)
+        return len(self._filled())
 
     def add(self, rows: Rows) -> None:
         """Offer each row of a batch, in order.
@@ -35,10 +44,13 @@ class RehearsalMemory:
         Args:
             rows: Tensors by name, all with the same first dimension.
         """
-        for index, slot in enumerate(self._slots(len(next(iter(rows.values()))))):
-            if slot < self.capacity:
-                for name, value in rows.items():
-                    self._table(name, value)[slot].copy_(value[index].detach())
+        parts = torch.arange(len(next(iter(rows.values())))).tensor_split(len(self.offered))
+        for number, part in enumerate(parts):
+            for index, slot in zip(part.tolist(), self._slots(number, len(part)), strict=True):
+                if slot < self._size:
+                    for name, value in rows.items():
+                        kept = self._table(name, value)[number * self._size + slot]
+                        kept.copy_(value[index].detach())
 
     def sample(self, count: int, device: torch.device | str = "cpu") -> tuple[Tensor, Rows]:
         """Draw rows without replacement.
@@ -50,7 +62,12 @@ class RehearsalMemory:
         Returns:
             Slots [N] and rows by name, each [N, ...].
         """
-        slots = torch.randperm(len(self))[:count]
+        counts = torch.arange(count).tensor_split(len(self.offered))
+        drawn = [
+            number * self._size + torch.randperm(min(offered, self._size))[: len(part)]
+            for number, (offered, part) in enumerate(zip(self.offered, counts, strict=True))
+        ]
+        slots = torch.cat(drawn)
         return slots, {name: t[slots].to(device) for name, t in self._rows.items()}
 
     def write(self, slots: Tensor, rows: Rows) -> None:
@@ -60,30 +77,41 @@ class RehearsalMemory:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint, without the empty slots."""
-        rows = {name: t[: len(self)].clone() for name, t in self._rows.items()}
+        filled = self._filled()
+        rows = {name: t[filled] for name, t in self._rows.items()}
         return {"capacity": self.capacity, "offered": self.offered, "rows": rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load a state.
 
         Raises:
-            ValueError: The state has another capacity.
+            ValueError: The state has another capacity or another number of reservoirs.
         """
-        if state["capacity"] != self.capacity:
+        offered = state["offered"]
+        offered = [offered] if isinstance(offered, int) else list(offered)  # int: older versions
+        if (state["capacity"], len(offered)) != (self.capacity, len(self.offered)):
             raise ValueError(
-                f"the checkpoint's memory has a capacity of {state['capacity']}, not of "
-                f"{self.capacity}; resume with the same memory size and process count"
+                f"the checkpoint's memory has a capacity of {state['capacity']} in {len(offered)} "
+                f"reservoir(s), not of {self.capacity} in {len(self.offered)}; resume with the "
+                "same memory size and process count"
             )
-        self.offered = state["offered"]
+        self.offered = offered
         self._rows = {}
         for name, value in state["rows"].items():
-            self._table(name, value)[: len(value)].copy_(value)
+            self._table(name, value)[self._filled()] = value
 
-    def _slots(self, count: int) -> list[int]:
-        numbers = torch.arange(self.offered, self.offered + count)
+    def _filled(self) -> Tensor:
+        """Return the slots that hold a row, in order."""
+        starts = enumerate(self.offered)
+        held = [torch.arange(min(n, self._size)) + number * self._size for number, n in starts]
+        return torch.cat(held)
+
+    def _slots(self, reservoir: int, count: int) -> list[int]:
+        first = self.offered[reservoir]
+        numbers = torch.arange(first, first + count)
         drawn = (torch.rand(count, dtype=torch.float64) * (numbers + 1)).long()
-        self.offered += count
-        return torch.where(numbers < self.capacity, numbers, drawn).tolist()  # type: ignore[no-any-return]
+        self.offered[reservoir] += count
+        return torch.where(numbers < self._size, numbers, drawn).tolist()  # type: ignore[no-any-return]
 
     def _table(self, name: str, like: Tensor) -> Tensor:
         if name not in self._rows:

@@ -59,7 +59,7 @@ def test_every_method_trains_remembers_and_evaluates(name: str) -> None:
     moved = [n for n, p in method.named_parameters() if n in before and not p.equal(before[n])]
     assert set(before) == set(moved)  # DDP fails on a parameter without gradient
     for memory in method.memories().values():
-        assert len(memory) == min(6, memory.offered)
+        assert len(memory) == min(6, sum(memory.offered))
         assert len(memory) > 0
     audio, video = method.eval_model().embed(batch().video, batch().audio)
     assert audio.shape == video.shape == (4, 32)

@@ -1,8 +1,10 @@
 """The shape of a model: what decides its parameters and token counts."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from avstore.manifests.fingerprint import AddedWith
 
 
 class ModelConfig(BaseModel):
@@ -34,6 +36,9 @@ class ModelConfig(BaseModel):
         learned_pos: Whether position tables are trained.
         audio_pos: Initial order of the audio tables: as the tokens ("time"), or frequency-major as
             in the released code ("published", bug B11).
+        mae_start: What MAE has no weights for (audio tables, modality tokens) when its file is
+            loaded: this model's own initial values ("own"), or zeros, as the released code ends
+            with ("published").
         decode: Whether the decoder sees the modalities apart or together.
         norm_eps: Epsilon of the layer norms.
         attention: Fused ("sdpa"), or with the softmax computed as a whole ("plain").
@@ -65,6 +70,7 @@ class ModelConfig(BaseModel):
     inter_pos: bool = True
     learned_pos: bool = True
     audio_pos: Literal["time", "published"] = "time"
+    mae_start: Annotated[Literal["own", "published"], AddedWith("own")] = "own"
     decode: Literal["separate", "joint"] = "separate"
     norm_eps: float = 1e-5
     attention: Literal["sdpa", "plain"] = "sdpa"

@@ -67,7 +67,8 @@ def from_mae(state: State, config: ModelConfig) -> Adapted:
 
     The first blocks become both encoders and the last ones the joint blocks, their norms those of
     all three routes. The patch convolution summed over colours becomes the audio convolution, the
-    first rows of the pixel head the audio head. Audio tables stay sines and cosines.
+    first rows of the pixel head the audio head. Audio tables stay sines and cosines and modality
+    tokens random, or become zeros (`mae_start`).
     """
     out = Adapted()
     c = config
@@ -97,11 +98,17 @@ def from_mae(state: State, config: ModelConfig) -> Adapted:
             _give(out, state, key, _mae_block(int(match[1]), match[2], c))
         elif match := re.fullmatch(r"decoder_blocks\.(.+)", key):
             _give(out, state, key, [f"decoder.blocks.{match[1]}"])
-    audio_tables = ["audio.pos", "decoder.pos_audio", *(["audio.inter_pos"] if c.inter_pos else [])]
-    out.kept |= dict.fromkeys(audio_tables, "sines and cosines")
-    tokens = [f"{m}.modality" for m in ("audio", "video")]
-    tokens += [f"decoder.modality_{m}" for m in ("audio", "video")]
-    out.kept |= dict.fromkeys(tokens, "MAE has one modality")
+    new = {
+        "audio.pos": (c.audio_tokens, c.width),
+        "decoder.pos_audio": (c.audio_tokens, c.decoder_width),
+    }
+    new |= {"audio.inter_pos": (c.audio_tokens, c.width)} if c.inter_pos else {}
+    new |= {f"{side}.modality": (1, c.width) for side in ("audio", "video")}
+    new |= {f"decoder.modality_{side}": (1, c.decoder_width) for side in ("audio", "video")}
+    if c.mae_start == "published":
+        out.state |= {name: torch.zeros(1, *shape) for name, shape in new.items()}
+    else:
+        out.kept |= dict.fromkeys(new, "MAE has no sound and one modality")
     return out
 
 

@@ -125,6 +125,16 @@ def test_mae_is_adapted_as_in_stella(tmp_path: Path) -> None:
         assert torch.allclose(table[0], expected.repeat(4, 1), atol=1e-6)
 
 
+def test_mae_leaves_zeros_as_the_released_chain(tmp_path: Path) -> None:
+    model = CAVMAE(CONFIG.model_copy(update={"mae_start": "published"}))
+    load_backbone(model, saved(mae(), tmp_path))
+    zeros = {name for name, value in model.state_dict().items() if not value.any()}
+    tables = {"audio.pos", "audio.inter_pos", "decoder.pos_audio"}
+    tokens = {f"{side}.modality" for side in ("audio", "video")}
+    assert zeros == tables | tokens | {"decoder.modality_audio", "decoder.modality_video"}
+    assert torch.equal(model.video.pos, model.video.inter_pos)
+
+
 def test_cavmae_gives_the_codes_of_the_original(tmp_path: Path) -> None:
     """Ours against its own way: frequency by time, frequency-major, one picture."""
     state = {key.removeprefix("module."): x for key, x in cavmae().items()}
