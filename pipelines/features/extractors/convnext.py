@@ -133,6 +133,22 @@ class ConvNextAudio:
         return row
 
 
+def _torchvision_names(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint in torchvision's names.
+
+    UAVM's class numbers the model's children: 0 is the trunk, 2 the classifier (norm, flatten,
+    linear), in a module that DataParallel wraps.
+    """
+    plain = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    if "model.0.0.0.weight" not in plain:
+        return state
+    words = {"model.0": "features", "model.2": "classifier"}
+    names = {name: ".".join(name.split(".")[:2]) for name in plain}
+    return {
+        name.replace(head, words.get(head, head), 1): plain[name] for name, head in names.items()
+    }
+
+
 def _trunk(weights: Weights, one_channel: bool) -> Any:
     """Load ConvNeXt-Base without pooling and classifier."""
     import torch  # noqa: PLC0415 -- heavy
@@ -142,7 +158,7 @@ def _trunk(weights: Weights, one_channel: bool) -> Any:
         model = convnext_base()
     state = dict(model.state_dict())
     if weights.path:
-        state = strip_prefix(read_state(weights.local), CONVNEXT_STEM)
+        state = strip_prefix(_torchvision_names(read_state(weights.local)), CONVNEXT_STEM)
     if one_channel:
         model.features[0][0] = torch.nn.Conv2d(1, 128, kernel_size=4, stride=4)
         state[CONVNEXT_STEM] = state[CONVNEXT_STEM].sum(1, keepdim=True)

@@ -228,6 +228,30 @@ def test_the_one_channel_stem_is_the_sum_over_rgb(tmp_path: Path) -> None:
     assert one[0][0].weight.shape == (128, 1, 4, 4)
 
 
+def test_uavms_released_extractors_load(tmp_path: Path) -> None:
+    """The names of vgg_audio_feat.pth: its class numbers torchvision's children."""
+    from torchvision.models import convnext_base
+
+    model = convnext_base()
+    model.features[0][0] = torch.nn.Conv2d(1, 128, kernel_size=4, stride=4)
+    model.classifier[2] = torch.nn.Linear(1024, 309)
+    numbers = {"features": "0", "classifier": "2"}
+    state = {}
+    for name, tensor in model.state_dict().items():
+        child, rest = name.split(".", 1)
+        state[f"module.model.{numbers[child]}.{rest}"] = tensor
+    assert state["module.model.2.2.weight"].shape == (309, 1024)
+    path = tmp_path / "vgg_audio_feat.pth"
+    torch.save(state, path)
+    trunk = convnext._trunk(Weights("file", None, path=str(path)), one_channel=True).eval()
+    for name, tensor in trunk.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[f"features.{name}"]), name
+    state["module.model.0.7.3.surprise"] = torch.zeros(1)
+    torch.save(state, path)
+    with pytest.raises(WeightsError, match=r"7\.3\.surprise"):
+        convnext._trunk(Weights("file", None, path=str(path)), one_channel=True)
+
+
 def test_spectra_are_filled_before_they_are_normalised() -> None:
     extractor = ConvNextAudio()
     prepared = extractor.prepare(np.full((900, 128), -5.081, np.float32))
