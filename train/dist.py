@@ -49,6 +49,14 @@ def barrier() -> None:
         td.barrier()
 
 
+def of_first(value: float) -> float:
+    """Return the first process's value on every process."""
+    values = [value]
+    if active():
+        td.broadcast_object_list(values, src=0)
+    return float(values[0])
+
+
 def gather_rows(x: Tensor) -> Tensor:
     """Return the rows of all ranks in rank order; only this rank's rows carry a gradient.
 

@@ -38,12 +38,29 @@ def _step(rank: int, folder: str) -> None:
     torch.save((parameters(own), gathered.detach(), rows.grad), f"{folder}/step-{rank}.pt")
 
 
+COPIES = {
+    "clser": ("plastic", "stable", "steps"),
+    "esmer": ("stable", "steps", "running"),
+}
+
+
+def _copies(rank: int, folder: str) -> None:
+    for name, parts in COPIES.items():
+        own = stepper(method=name, memory_size=8)
+        for step in range(8):
+            own.step(loaded(slice(rank, None, 2)), step)
+        state = own.method.state_dict()
+        kept = {key: x for key, x in state.items() if key.startswith((*parts, "model."))}
+        torch.save(kept, f"{folder}/{name}-{rank}.pt")
+
+
 def _process(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
     )
     _contrast(rank, folder)
+    _copies(rank, folder)
     _step(rank, folder)
     dist.stop()
 
@@ -89,6 +106,15 @@ def test_two_processes_take_the_step_of_one(
     for rank in (0, 1):
         assert parts[rank][1][:, 0].tolist() == [0.0, 1.0, 1.0, 1.0]
         assert parts[rank][2].tolist() == [[1.0, 1.0]] * (1 + 2 * rank)
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_every_process_keeps_the_same_slow_copies(processes: Path, name: str) -> None:
+    first, second = (
+        torch.load(processes / f"{name}-{rank}.pt", weights_only=True) for rank in (0, 1)
+    )
+    assert any(key.startswith("stable.") for key in first)
+    assert [key for key in first if not torch.equal(first[key], second[key])] == []
 
 
 @pytest.mark.slow

@@ -23,14 +23,14 @@ def in_order(rows: int, length: int, device: torch.device) -> torch.Tensor:
     return torch.arange(length, device=device).expand(rows, -1)
 
 
-def stepper(micro_batch: int | None = None) -> Stepper:
-    """Return finetuning without contrast, whose negatives would depend on the parts."""
+def stepper(micro_batch: int | None = None, method: str = "finetune", **options: object) -> Stepper:
+    """Return a method without contrast, whose negatives would depend on the parts."""
     config = Config(
-        name="test", micro_batch=micro_batch, optim=OptimConfig(lr=1e-3),
+        name="test", micro_batch=micro_batch, optim=OptimConfig(lr=1e-3), method=method,
         model=CONFIG.model_copy(update={"contrast_weight": 0.0}),
     )  # fmt: skip
-    found = find_method("finetune")
-    return build_stepper(config, found, found.Options(), torch.device("cpu"))
+    found = find_method(method)
+    return build_stepper(config, found, found.Options(**options), torch.device("cpu"))
 
 
 def loaded(rows: slice = slice(None)) -> Batch:

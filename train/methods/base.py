@@ -17,10 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from avstore.manifests.fingerprint import AddedWith
+from avstore.train import dist
 from avstore.train.errors import UserError
 from avstore.train.methods.memory import RehearsalMemory, Rows
 from avstore.train.systems.cavmae.model import CAVMAE, Masked
-from avstore.train.systems.cavmae.patches import Patches, all_patches, concat
+from avstore.train.systems.cavmae.patches import Order, Patches, all_patches, concat
 
 
 @dataclass(frozen=True)
@@ -136,11 +137,11 @@ class Method(nn.Module):
         """Return the memories by name, for checkpoints."""
         return {}
 
-    def forward_masked(self, batch: Inputs | Patches) -> Masked:
+    def forward_masked(self, batch: Inputs | Patches, order: Order | None = None) -> Masked:
         """Return the backbone's masked forward pass on pixels or on selected patches."""
         if isinstance(batch, Inputs):
             batch = self.patches(batch)
-        out: Masked = self.model(batch)
+        out: Masked = self.model(batch, order)
         return out
 
     def patches(self, batch: Inputs) -> Patches:
@@ -183,12 +184,16 @@ class ReplayMethod(Method):
         """Offer the batch's rows to the memory, with further tensors [B, ...] by name."""
         self.memory.add({"video": batch.video, "audio": batch.audio, **more})
 
+    def with_past(self, batch: Inputs, past: Rows) -> Patches:
+        """Return the patches of current rows followed by those of replayed ones."""
+        own = self.patches(batch)
+        if not past:
+            return own
+        return concat(own, self.patches(Inputs(past["video"], past["audio"])))
+
     def forward_with_past(self, batch: Inputs, past: Rows) -> Masked:
         """Return one masked forward pass on current rows followed by replayed ones."""
-        if not past:
-            return self.forward_masked(batch)
-        replayed = self.patches(Inputs(past["video"], past["audio"]))
-        return self.forward_masked(concat(self.patches(batch), replayed))
+        return self.forward_masked(self.with_past(batch, past))
 
 
 def penalty(weight: float, rows: int, out: Masked, audio: Tensor, video: Tensor) -> Tensor:
@@ -203,6 +208,11 @@ def penalty(weight: float, rows: int, out: Masked, audio: Tensor, video: Tensor)
     """
     drift_a = (out.audio[rows:] - audio).square().mean()
     return weight * (drift_a + (out.video[rows:] - video).square().mean())
+
+
+def draw_coin(probability: float) -> bool:
+    """Return True with a probability; every process gets the same answer."""
+    return dist.of_first(float(torch.rand(()))) < probability
 
 
 def frozen_copy(model: CAVMAE) -> CAVMAE:

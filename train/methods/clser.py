@@ -11,12 +11,13 @@ from avstore.train.methods.base import (
     MemoryOptions,
     ReplayMethod,
     Setup,
+    draw_coin,
     frozen_copy,
     penalty,
     update_average,
 )
-from avstore.train.methods.memory import Rows
 from avstore.train.systems.cavmae.model import CAVMAE, Masked
+from avstore.train.systems.cavmae.patches import Order, Patches
 
 
 class CLSEROptions(MemoryOptions):
@@ -61,19 +62,26 @@ class CLSER(ReplayMethod):
     def losses(self, batch: Inputs) -> dict[str, Tensor]:
         """Return the masked loss and the consistency of replayed rows."""
         _, past = self.draw(len(batch))
-        target = self.target(past) if past else None
-        out = self.forward_with_past(batch, past)
+        rows = self.with_past(batch, past)
+        order = self.model.draw_order(rows)
+        out = self.forward_masked(rows, order)
         losses = {"cav": out.loss.mean()}
-        if target is not None:
+        if past:
+            old = slice(len(batch), None)
+            target = self.target(rows.rows(old), order.rows(old))
             losses["consistency"] = penalty(self.options.reg_weight, len(batch), out, *target)
         self.remember(batch)
         return losses
 
     @torch.no_grad()
-    def target(self, past: Rows) -> tuple[Tensor, Tensor]:
-        """Return audio and video embeddings [N, D], each row of the copy with the surer pair."""
-        rows = self.patches(Inputs(past["video"], past["audio"]))
-        stable, plastic = self.stable(rows), self.plastic(rows)
+    def target(self, rows: Patches, order: Order) -> tuple[Tensor, Tensor]:
+        """Return audio and video embeddings [N, D], each row of the copy with the surer pair.
+
+        Args:
+            rows: Patches of the replayed rows.
+            order: The order by which the model masked them; both copies see the same patches.
+        """
+        stable, plastic = self.stable(rows, order), self.plastic(rows, order)
         temperature = self.model.config.temperature
         (stable_a, stable_v), (plastic_a, plastic_v) = (
             pair_probability(out, temperature) for out in (stable, plastic)
@@ -84,13 +92,13 @@ class CLSER(ReplayMethod):
         )
 
     def after_step(self) -> None:
-        """Update the copies, each with its own probability."""
+        """Update the copies, each with its own probability, equally on every process."""
         o, self.steps = self.options, self.steps + 1
         for copy, freq, alpha in (
             (self.plastic, o.plastic_freq, o.plastic_alpha),
             (self.stable, o.stable_freq, o.stable_alpha),
         ):
-            if float(torch.rand(())) < freq:
+            if draw_coin(freq):
                 update_average(copy, self.model, alpha, int(self.steps))
 
     def eval_model(self) -> CAVMAE:

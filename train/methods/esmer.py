@@ -5,11 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from avstore.train import dist
 from avstore.train.methods.base import (
     Inputs,
     MemoryOptions,
     ReplayMethod,
     Setup,
+    draw_coin,
     frozen_copy,
     penalty,
     update_average,
@@ -62,19 +64,21 @@ class ESMER(ReplayMethod):
     def losses(self, batch: Inputs) -> dict[str, Tensor]:
         """Return the weighted masked loss and the consistency of replayed rows."""
         _, past = self.draw(len(batch))
+        rows = self.with_past(batch, past)
+        order, count = self.model.draw_order(rows), len(batch)
         with torch.no_grad():
-            error = self.stable(self.patches(batch)).loss
-            kept = self.stable(self.patches(Inputs(past["video"], past["audio"]))) if past else None
+            kept = self.stable(rows, order)
+        error = kept.loss[:count]
         weight, ordinary = self.weigh(error)
-        out = self.forward_with_past(batch, past)
-        replayed = torch.ones(len(out.loss) - len(batch), device=weight.device)
+        out = self.forward_masked(rows, order)
+        replayed = torch.ones(len(out.loss) - count, device=weight.device)
         losses = {"cav": (torch.cat([weight, replayed]) * out.loss).mean()}
-        if kept is not None:
+        if past:
             reg = self.options.reg_weight
-            losses["consistency"] = penalty(reg, len(batch), out, kept.audio, kept.video)
+            losses["consistency"] = penalty(reg, count, out, kept.audio[count:], kept.video[count:])
         if bool(ordinary.any()):
             self.remember(Inputs(batch.video[ordinary], batch.audio[ordinary]))
-        self.track(error)
+        self.track(dist.gather_rows(error))
         return losses
 
     def weigh(self, error: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,7 +96,11 @@ class ESMER(ReplayMethod):
         return torch.where(ordinary, 1.0, self.running / error), ordinary
 
     def track(self, error: Tensor) -> None:
-        """Update the running mean with the losses [B] that are no outliers in their batch."""
+        """Update the running mean with the losses of all processes that are no outliers.
+
+        Args:
+            error: The stable copy's loss of each current row of the step [B].
+        """
         o, self.steps = self.options, self.steps + 1
         spread = error.std() if len(error) > 1 else error.new_zeros(())
         inliers = error[error <= error.mean() + o.std_margin * spread]
@@ -100,8 +108,8 @@ class ESMER(ReplayMethod):
         self.running = a * self.running + (1 - a) * inliers.mean()
 
     def after_step(self) -> None:
-        """Update the stable copy, with its probability."""
-        if float(torch.rand(())) < self.options.ema_freq:
+        """Update the stable copy, with its probability, equally on every process."""
+        if draw_coin(self.options.ema_freq):
             update_average(self.stable, self.model, self.options.ema_alpha, int(self.steps))
 
     def eval_model(self) -> CAVMAE:

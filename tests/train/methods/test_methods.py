@@ -172,6 +172,28 @@ def test_clser_copies_follow_and_the_stable_one_is_evaluated() -> None:
     assert not torch.equal(method.plastic.video.pos, start)
 
 
+@pytest.mark.parametrize(
+    ("name", "copies"), [("clser", ["plastic", "stable"]), ("esmer", ["stable"])]
+)
+def test_all_copies_of_a_step_see_the_same_patches(name: str, copies: list[str]) -> None:
+    """The replayed rows, which come last, with the same mask."""
+    method = make(name)
+    steps(method, 2)
+    seen: dict[str, tuple] = {}
+    for part in ["model", *copies]:
+        getattr(method, part).register_forward_hook(
+            lambda _m, args, _o, part=part: seen.update({part: args})
+        )
+    steps(method, 1, batch(seed=9))
+    patches, order = seen["model"]
+    for part in copies:
+        other, masks = seen[part]
+        count = len(other)
+        assert torch.equal(other.video, patches.video[-count:])
+        assert torch.equal(masks.video, order.video[-count:])
+        assert torch.equal(masks.audio, order.audio[-count:])
+
+
 def test_esmer_weighs_surprise_and_remembers_the_ordinary() -> None:
     method = make("esmer", loss_margin=2.0)
     method.running = torch.tensor(1.0)

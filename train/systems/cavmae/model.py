@@ -21,7 +21,13 @@ from avstore.train.systems.cavmae.layers import (
 )
 from avstore.train.systems.cavmae.losses import contrast, hidden_pixels, reconstruction
 from avstore.train.systems.cavmae.model_config import ModelConfig
-from avstore.train.systems.cavmae.patches import Patches, all_patches, select_patches, shuffle
+from avstore.train.systems.cavmae.patches import (
+    Order,
+    Patches,
+    all_patches,
+    select_patches,
+    shuffle,
+)
 
 
 @dataclass(frozen=True)
@@ -139,13 +145,17 @@ class CAVMAE(nn.Module):
             x = maybe_checkpoint(self.config.checkpointing and self.training, block, x, route)
         return x
 
-    def forward(self, patches: Patches) -> Masked:
+    def forward(self, patches: Patches, order: Order | None = None) -> Masked:
         """Mask at random, encode the visible patches and predict the hidden ones.
 
         The number of visible patches is that of the full sequence even if a method has selected
         fewer patches; all others that it has selected are hidden.
+
+        Args:
+            patches: The patches.
+            order: Order of `draw_order`, for copies that shall see the same mask; drawn if None.
         """
-        shown, hidden = self.split(patches)
+        shown, hidden = self.split(patches, order)
         audio, video = self.codes(shown)
         joint_a, joint_v = self.join(audio, video)
         predicted_a, predicted_v = self.decoder(
@@ -165,12 +175,20 @@ class CAVMAE(nn.Module):
             c_v,
         )
 
-    def split(self, patches: Patches) -> tuple[Patches, Patches]:
-        """Return visible and hidden patches, by a random order of each row."""
-        c, device = self.config, patches.video.device
-        v = shuffle(len(patches), patches.video.shape[1], device)
-        a = shuffle(len(patches), patches.audio.shape[1], device)
-        seen_v, seen_a = c.video_visible, c.audio_visible
+    @staticmethod
+    def draw_order(patches: Patches) -> Order:
+        """Return a random order of each row's patches."""
+        device = patches.video.device
+        return Order(
+            shuffle(len(patches), patches.video.shape[1], device),
+            shuffle(len(patches), patches.audio.shape[1], device),
+        )
+
+    def split(self, patches: Patches, order: Order | None = None) -> tuple[Patches, Patches]:
+        """Return visible and hidden patches, by an order of each row (drawn if None)."""
+        order = order or self.draw_order(patches)
+        v, a = order.video, order.audio
+        seen_v, seen_a = self.config.video_visible, self.config.audio_visible
         return (
             select_patches(patches, v[:, :seen_v], a[:, :seen_a]),
             select_patches(patches, v[:, seen_v:], a[:, seen_a:]),

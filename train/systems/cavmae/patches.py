@@ -88,6 +88,23 @@ def concat(*parts: Patches) -> Patches:
     )
 
 
+@dataclass(frozen=True)
+class Order:
+    """A random order of each row's patches: the first are shown to the encoder, the others hidden.
+
+    Attributes:
+        video: Order of the video patches [B, Kv].
+        audio: Order of the audio patches [B, Ka].
+    """
+
+    video: Tensor
+    audio: Tensor
+
+    def rows(self, index: Tensor | slice) -> "Order":
+        """Return the orders of some rows of the batch."""
+        return Order(self.video[index], self.audio[index])
+
+
 def shuffle(batch: int, length: int, device: torch.device) -> Tensor:
     """Return a random order of each row, [B, length]."""
     return torch.rand(batch, length, device=device).argsort(dim=1)
