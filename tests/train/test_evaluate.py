@@ -156,7 +156,7 @@ def test_avs_is_scored_on_its_masks(avs_store: Path, weights: Path, tmp_path: Pa
     more = ("--init", weights)
     assert go(avs_store, "avs", tmp_path / "a", *more, epochs=2) == 0
     found = scores(tmp_path / "a")
-    assert found.keys() == {"miou", "f_score", "iou"}
+    assert found.keys() == {"miou", "f_score", "f_score_per_video", "iou"}
     # Published: frames are cropped at random and masks are not (B6).
     published = {"epochs": 1, "fidelity": "published"}
     assert go(avs_store, "avs", tmp_path / "b", *more, **published) == 0

@@ -94,7 +94,8 @@ def test_segmentation_head_learns_one_mask() -> None:
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.3 * losses[0]
     probability = head((hidden, hidden), audio).detach().sigmoid().flatten(0, 1)[:, 0]
-    assert segmentation(probability, mask.flatten(0, 1)[:, 0])["miou"] > 80
+    frames = mask.flatten(0, 1)[:, 0]
+    assert segmentation(probability, frames, torch.arange(len(frames)))["miou"] > 80
 
 
 def test_seconds_are_the_middle_of_silence() -> None:
@@ -161,7 +162,7 @@ def test_segmentation_scores_by_hand() -> None:
     mask = torch.zeros(2, 2, 2)
     mask[0, 0] = 1  # two of four pixels; the second frame has no object
     probability = torch.tensor([[[0.9, 0.6], [0.7, 0.1]], [[0.8, 0.2], [0.2, 0.2]]])
-    found = segmentation(probability, mask)
+    found = segmentation(probability, mask, torch.tensor([0, 1]))
     # Frame 0: intersection 2, union 3; frame 1: three of four pixels are left empty.
     assert found["miou"] == pytest.approx(100 * (2 / 3 + 3 / 4) / 2, abs=1e-3)
     assert found["iou"] == pytest.approx(100 * 2 / 4, abs=1e-3)
@@ -170,6 +171,17 @@ def test_segmentation_scores_by_hand() -> None:
     high = 1.3 * 0.5 / (0.3 + 0.5)
     assert f_score(probability, mask) == pytest.approx(max(low, high), abs=1e-4)
     assert f_score(probability[1:], mask[1:]) == 0.0
+    assert found["f_score_per_video"] == pytest.approx(found["f_score"], abs=1e-3)
+
+
+def test_f_of_each_video_takes_its_own_threshold() -> None:
+    """One video of small probabilities, one of large ones: no single threshold fits both."""
+    mask = torch.tensor([[[1, 0]], [[1, 0]], [[1, 0]]])
+    probability = torch.tensor([[[0.2, 0.1]], [[0.9, 0.8]], [[0.9, 0.8]]])
+    found = segmentation(probability, mask, torch.tensor([4, 7, 7]))
+    assert found["f_score_per_video"] == pytest.approx(100, abs=1e-3)
+    all_shown = 1.3 * 0.5 / (0.3 * 0.5 + 1)
+    assert found["f_score"] == pytest.approx(100 * max((1 + 2 * all_shown) / 3, 2 / 3), abs=1e-3)
 
 
 def test_f_score_equals_a_loop_over_thresholds() -> None:

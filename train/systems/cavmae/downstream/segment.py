@@ -64,9 +64,12 @@ class Segmentation(Downstream):
     @torch.no_grad()
     def scores(self, *, final: bool) -> dict[str, float]:
         """Return the scores of the annotated frames."""
-        probabilities, truths = [], []
+        probabilities, truths, clips = [], [], []
+        first = 0  # number of the batch's first clip
         for batch in self.batches(self.spec(random=False), self.clips.evaluation):
             masks, known = self.truth(batch)
             probabilities.append(self.logits(batch)[known].float().sigmoid().cpu()[:, 0])
             truths.append(masks[known].cpu()[:, 0])
-        return segmentation(torch.cat(probabilities), torch.cat(truths))
+            clips.append(first + known.nonzero()[:, 0].cpu())
+            first += len(known)
+        return segmentation(torch.cat(probabilities), torch.cat(truths), torch.cat(clips))
