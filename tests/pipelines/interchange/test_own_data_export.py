@@ -58,7 +58,7 @@ def test_parquet_and_folders_hold_the_same(built: tuple[Path, str], tmp_path: Pa
     assert rows["clip_id"].tolist() == ["birds/garden_000001"]
     assert rows["labels"][0].tolist() == ["robin", "wren"]
     export(built[0], tmp_path / "files", "folders")
-    (flac,) = (tmp_path / "files").rglob("*.flac")
+    (flac,) = (tmp_path / "files").rglob("*flac")
     assert flac.read_bytes() == rows["waveform"][0]
 
 
