@@ -39,8 +39,14 @@ _GUARDS = (
 )
 _guarding = threading.Lock()
 
-# The manifest's times are UTC without a zone. now() and current_date compare with them as UTC.
-_SETTINGS = ("SET enable_progress_bar = false", "SET TimeZone = 'UTC'")
+
+def _set_up(con: duckdb.DuckDBPyConnection) -> None:
+    """Set what every connection has in common."""
+    # The manifest's times are UTC without a zone. now() and current_date compare with them as UTC.
+    con.execute("SET TimeZone = 'UTC'")
+    # In Jupyter without ipywidgets there is no bar, and DuckDB 2.0 refuses to set it even to false.
+    if con.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(True,)]:
+        con.execute("SET enable_progress_bar = false")
 
 
 def guard(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
@@ -51,7 +57,8 @@ def guard(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """
     with _guarding:
         if con.execute("SELECT current_setting('lock_configuration')").fetchall() != [(True,)]:
-            for setting in _SETTINGS + _GUARDS:
+            _set_up(con)
+            for setting in _GUARDS:
                 con.execute(setting)
     return con
 
@@ -131,8 +138,7 @@ def _connect(store: Store, path: Path, read_only: bool, unsafe: bool) -> duckdb.
         if not unsafe:
             return open_guarded(path)
         con = duckdb.connect(str(path), read_only=read_only)
-        for setting in _SETTINGS:
-            con.execute(setting)
+        _set_up(con)
         return con
     except duckdb.Error as error:
         message = str(error).splitlines()[0]
