@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 UV_LOCK := $(VENV)/uv.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock test test-fast lint typecheck check docs bench reproduce-sample clean
+.PHONY: help setup lock test test-fast lint typecheck check docs tour bench reproduce-sample clean
 
 help: ## list the targets
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -56,6 +56,9 @@ check: lint typecheck test ## lint, typecheck and test
 
 docs: $(READY) ## build the documentation in site/; a warning or a broken link fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict $(ARGS)
+
+tour: $(READY) ## run the notebook docs/tour.ipynb again and keep its outputs
+	@$(BIN)/python -m docs.tools.notebook
 
 bench: $(READY) ## run the extraction benchmark (JSON in benchmarks/out)
 	@$(BIN)/python -m benchmarks.extract

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import duckdb
 
+from avstore.manifests.nearest import did_you_mean
+from avstore.manifests.store import StoreError
+
 
 @dataclass(frozen=True)
 class Account:
@@ -32,6 +35,17 @@ class Account:
 
 class AccountError(Exception):
     """The summary does not add up: a defect of avstore, never of the data."""
+
+
+def require_dataset(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Raise StoreError, which names the others, if the store holds no dataset of that name."""
+    rows = con.execute("SELECT name FROM datasets ORDER BY name").fetchall()
+    names = [row[0] for row in rows]
+    if name not in names:
+        known = ", ".join(names) or "none"
+        raise StoreError(
+            f"the store holds no dataset {name!r}{did_you_mean(name, names)}; it holds: {known}"
+        )
 
 
 def accounts(con: duckdb.DuckDBPyConnection, dataset: str | None = None) -> list[Account]:

@@ -19,7 +19,9 @@ from avstore.manifests.columns import skip_pandas_import
 from avstore.manifests.lock import StoreBusyError, current_writer, writing
 from avstore.manifests.manifest_hash import (
     copy_and_hash,
+    foreign_logs,
     record_hash,
+    refuse_foreign_logs,
     require_sound,
     sound_hash,
 )
@@ -29,9 +31,11 @@ from avstore.manifests.store import Store, StoreError, remove, sync_folder
 _MEMORY_BYTES = 5 << 29
 
 
-# A connection that answers queries reaches its own database and temporary files, nothing else.
+# A connection that answers queries reads its open database, nothing else. Without external access
+# DuckDB still writes to the paths of the database itself: no file of this machine is opened at all.
 _GUARDS = (
     "SET enable_external_access = false",
+    "SET disabled_filesystems = 'LocalFileSystem'",
     "SET autoinstall_known_extensions = false",
     "SET autoload_known_extensions = false",
     "SET allow_community_extensions = false",
@@ -39,8 +43,14 @@ _GUARDS = (
 )
 _guarding = threading.Lock()
 
-# The manifest's times are UTC without a zone. now() and current_date compare with them as UTC.
-_SETTINGS = ("SET enable_progress_bar = false", "SET TimeZone = 'UTC'")
+
+def _set_up(con: duckdb.DuckDBPyConnection) -> None:
+    """Set what every connection has in common."""
+    # The manifest's times are UTC without a zone. now() and current_date compare with them as UTC.
+    con.execute("SET TimeZone = 'UTC'")
+    # In Jupyter without ipywidgets there is no bar, and DuckDB 2.0 refuses to set it even to false.
+    if con.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(True,)]:
+        con.execute("SET enable_progress_bar = false")
 
 
 def guard(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
@@ -51,13 +61,19 @@ def guard(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """
     with _guarding:
         if con.execute("SELECT current_setting('lock_configuration')").fetchall() != [(True,)]:
-            for setting in _SETTINGS + _GUARDS:
+            _set_up(con)
+            for setting in _GUARDS:
                 con.execute(setting)
     return con
 
 
 def open_guarded(path: Path) -> duckdb.DuckDBPyConnection:
-    """Open a manifest or snapshot read-only, without access to anything outside it."""
+    """Open a manifest or snapshot read-only, without access to anything outside it.
+
+    Raises:
+        StoreError: Another program left changes beside it, which DuckDB would apply.
+    """
+    refuse_foreign_logs(path)
     return guard(duckdb.connect(str(path), read_only=True))
 
 
@@ -130,9 +146,9 @@ def _connect(store: Store, path: Path, read_only: bool, unsafe: bool) -> duckdb.
     try:
         if not unsafe:
             return open_guarded(path)
+        refuse_foreign_logs(path)
         con = duckdb.connect(str(path), read_only=read_only)
-        for setting in _SETTINGS:
-            con.execute(setting)
+        _set_up(con)
         return con
     except duckdb.Error as error:
         message = str(error).splitlines()[0]
@@ -187,7 +203,7 @@ class Writer:
 
 
 def _drop_working_copy(store: Store) -> None:
-    for path in (store.work, Path(f"{store.work}.wal")):
+    for path in (store.work, *foreign_logs(store.work)):
         remove(path)
     shutil.rmtree(f"{store.work}.tmp", ignore_errors=True)
 

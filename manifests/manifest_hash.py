@@ -5,6 +5,7 @@ that a kill at any instant leaves a pair that agrees. A seal in its last line pr
 """
 
 import fcntl
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,29 @@ from avstore.manifests.sealed import read_bytes, seal_comment
 from avstore.manifests.store import Store, StoreError, committing, file_sha256
 
 _TRIES = 3  # for a reader, while a writer publishes
+
+
+_LOGS = (".wal", ".wal.checkpoint", ".wal.recovery")
+
+
+def foreign_logs(database: Path) -> list[Path]:
+    """Return the write-ahead logs beside a manifest or snapshot.
+
+    avstore leaves none there. DuckDB applies one when it opens the database, whose own bytes and
+    hash stay the same.
+    """
+    logs = (database.with_name(database.name + suffix) for suffix in _LOGS)
+    return [path for path in logs if os.path.lexists(path)]
+
+
+def refuse_foreign_logs(database: Path) -> None:
+    """Raise StoreError if there is a write-ahead log beside a manifest or snapshot."""
+    for log in foreign_logs(database):
+        place = next(x for x in database.absolute().parents if x.name != "snapshots")
+        raise StoreError(
+            f"{log} holds changes that another program made to {database.name}; close that "
+            f"program; to set the changes aside, run: {commands.avstore('index', store=place)}"
+        )
 
 
 def _path(store: Store) -> Path:

@@ -1,5 +1,8 @@
 """Seal the files of a store, so that a single changed bit is seen: the one writer of Parquet.
 
+A sealed Parquet file also has its place in the store, so that a file of another place is no sound
+one.
+
 A seal is `avstore-seal` twice and the sha256 of the whole file, computed with 64 zeros in the place
 of its digits. It is a key and value of a Parquet footer (which has no checksum of its own) or of a
 JSON object, or a comment at the end of an HTML page, so other readers are not disturbed. Because
@@ -24,6 +27,9 @@ import pyarrow.parquet as pq
 from avstore.manifests.store import StoreError, committing
 
 _NAME = "avstore-seal"
+_PLACE = "avstore-place"
+_PLACED = re.compile(rf"{_PLACE}:([^\x00-\x1f]*?\.parquet)".encode())
+_FOLDERS = ("ledger", "shards")  # of a store, with sealed Parquet files
 _ZEROS = "0" * 64
 _VALUE = f"{_NAME}:{_ZEROS}"
 _SEAL = re.compile(rf"{re.escape(_NAME)}:([0-9a-f]{{64}})".encode())
@@ -55,8 +61,16 @@ def parquet_bytes(table: pa.Table, facts: Mapping[str, str] | None = None) -> by
 
 def write_parquet(path: Path, table: pa.Table, facts: Mapping[str, str] | None = None) -> None:
     """Commit a table as a sealed Parquet file; an existing one is replaced."""
+    place = {_PLACE: f"{_PLACE}:{found}"} if (found := _place(path)) else {}
     with committing(path) as file:
-        file.write(parquet_bytes(table, facts))
+        file.write(parquet_bytes(table, {**(facts or {}), **place}))
+
+
+def _place(path: Path) -> str | None:
+    """Return a file's path from the folder of a store that it is in; None outside a store."""
+    parts = path.parts
+    tops = [number for number, part in enumerate(parts[:-1]) if part in _FOLDERS]
+    return "/".join(parts[tops[-1] :]) if tops else None
 
 
 def json_bytes(facts: Mapping[str, Any], indent: int | None = None, **options: Any) -> bytes:
@@ -185,6 +199,9 @@ def _check(path: Path) -> tuple[str, bool, str | None]:
         content, digits = read_bytes(path)
     except DamagedFileError as error:
         return "", False, str(error).removeprefix(f"{path} ")
+    placed = _PLACED.search(content, max(0, len(content) - _TAIL)) if digits else None
+    if placed and (found := placed[1].decode()) != _place(path):
+        return "", False, f"is another file of a store: {found}"
     return digits or hashlib.sha256(content).hexdigest(), digits is not None, None
 
 

@@ -15,7 +15,7 @@ import duckdb
 from avstore.manifests import commands
 from avstore.manifests.catalogue import guard, open_guarded, open_read
 from avstore.manifests.ledger import now
-from avstore.manifests.manifest_hash import find_manifest_damage
+from avstore.manifests.manifest_hash import find_manifest_damage, refuse_foreign_logs
 from avstore.manifests.names import is_name
 from avstore.manifests.nearest import did_you_mean
 from avstore.manifests.schema import sql_name
@@ -124,16 +124,23 @@ def create_snapshot(store: Store, name: str, note: str = "") -> Snapshot:
 
 def list_snapshots(store: Store) -> list[Snapshot]:
     """Return all snapshots, the oldest first."""
-    found = [_facts(path) for path in store.snapshots.glob("*.json")]
+    found = [read_facts(path) for path in store.snapshots.glob("*.json")]
     return sorted(found, key=lambda snapshot: (snapshot.created_at, snapshot.name))
 
 
-def _facts(path: Path) -> Snapshot:
+def read_facts(path: Path) -> Snapshot:
+    """Return what a snapshot's JSON file says of it.
+
+    Raises:
+        StoreError: The file is damaged, or of something else.
+    """
     try:
         snapshot = Snapshot(**read_json(path))
         for field in fields(Snapshot):
             if type(getattr(snapshot, field.name)) is not field.type:
                 raise TypeError(f"{field.name} has another type")
+        if snapshot.name != path.stem:
+            raise ValueError(f"it is of {snapshot.name!r}")
     except (ValueError, TypeError, RecursionError) as error:
         raise StoreError(
             f"{path} does not describe a snapshot ({error}); remove it and {path.stem}.duckdb"
@@ -154,7 +161,7 @@ def snapshot_path(store: Store, name: str) -> Path:
             f"no snapshot {name!r} in {store.root}{did_you_mean(name, known)}; there is: "
             f"{', '.join(known) or 'none'}"
         )
-    recorded = _facts(facts).sha256
+    recorded = read_facts(facts).sha256
     if (found := file_sha256(file)) != recorded:
         raise StoreError(
             f"snapshot {name!r} was changed or damaged: {file} has sha256 {found[:12]}…, "
@@ -191,6 +198,7 @@ def _both(store: Store, old: str, new: str | None) -> Iterator[duckdb.DuckDBPyCo
     later = snapshot_path(store, new) if new else store.manifest
     with duckdb.connect() as con:
         for alias, path in (("old", snapshot_path(store, old)), ("new", later)):
+            refuse_foreign_logs(path)
             con.execute(f"ATTACH {sql_literal(str(path))} AS {sql_name(alias)} (READ_ONLY)")
         yield guard(con)
 

@@ -31,6 +31,8 @@ def console() -> Console:
         markup=False,
         emoji=False,
         color_system=None if os.environ.get("NO_COLOR") else "auto",
+        # Jupyter sets FORCE_COLOR, with which rich draws its bars into pipes and files, too.
+        force_terminal=None if sys.stdout.isatty() else False,
     )
 
 

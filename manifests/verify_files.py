@@ -9,11 +9,14 @@ import pyarrow.parquet as pq
 
 from avstore.manifests import commands
 from avstore.manifests.inventory import LOG_PATTERN, damaged_lines, sound_lines
-from avstore.manifests.manifest_hash import find_manifest_damage
+from avstore.manifests.manifest_hash import find_manifest_damage, foreign_logs
 from avstore.manifests.path_text import text_path
 from avstore.manifests.problem import Problem
-from avstore.manifests.sealed import CheckedFiles, DamagedFileError, read_json
-from avstore.manifests.store import Store, file_sha256, sidecar_of
+from avstore.manifests.sealed import CheckedFiles, DamagedFileError
+from avstore.manifests.snapshots import read_facts
+from avstore.manifests.store import Store, StoreError, file_sha256, sidecar_of
+
+_FOREIGN = "holds changes by another program, which DuckDB would apply"
 
 
 def verify_files(
@@ -41,7 +44,9 @@ def damage_problems(store: Store, checked: CheckedFiles) -> Iterator[Problem]:
 
 
 def verify_manifest_hash(store: Store) -> Iterator[Problem]:
-    """Yield how the manifest differs from its recorded hash."""
+    """Yield how the manifest differs from its recorded hash, and changes that wait beside it."""
+    for log in foreign_logs(store.manifest):
+        yield Problem(log.name, _FOREIGN)
     try:
         damage = find_manifest_damage(store)
     except DamagedFileError as error:
@@ -76,8 +81,15 @@ def _logs(store: Store) -> Iterator[Problem]:
 
 def _snapshots(store: Store, checked: CheckedFiles) -> Iterator[Problem]:
     for facts in checked.sound(sorted(store.snapshots.glob("*.json"))):
-        file, expected = facts.with_suffix(".duckdb"), str(read_json(facts)["sha256"])
+        try:
+            expected = read_facts(facts).sha256
+        except StoreError as error:
+            yield Problem(str(facts.relative_to(store.root)), str(error).removeprefix(f"{facts} "))
+            continue
+        file = facts.with_suffix(".duckdb")
         where = str(file.relative_to(store.root))
+        for log in foreign_logs(file):
+            yield Problem(str(log.relative_to(store.root)), _FOREIGN)
         if not file.is_file():
             yield Problem(where, "is missing")
         elif (found := file_sha256(file)) != expected:

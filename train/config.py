@@ -2,12 +2,15 @@
 
 import argparse
 import os
+import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
+from avstore.manifests import terminal
 from avstore.manifests.fingerprint import canonical, differences, digest
 from avstore.manifests.foreign_files import read_toml
 from avstore.manifests.nearest import did_you_mean
@@ -227,6 +230,25 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="a setting of the config, as optim.lr=1e-4; may be repeated",
     )
+
+
+def parse_args(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line, with the options -q and -v of every `avstore` command.
+
+    Args:
+        parser: The program's parser, to which the two are added.
+        argv: The arguments; None for those of the process.
+    """
+    quiet = "print no progress: results, warnings and errors only"
+    parser.add_argument("-q", "--quiet", action="store_true", help=quiet)
+    verbose = "log what avstore and its libraries do, to standard error"
+    parser.add_argument("-v", "--verbose", action="store_true", help=verbose)
+    args = parser.parse_args(terminal.expand_home(sys.argv[1:] if argv is None else argv))
+    if args.quiet:
+        terminal.set_quiet()
+    if args.verbose:
+        terminal.set_verbose()
+    return args
 
 
 def load_config(config: str, overrides: dict[str, Any], sets: list[str]) -> Config:

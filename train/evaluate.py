@@ -27,13 +27,13 @@ from rich.table import Table
 from avstore.manifests import terminal
 from avstore.manifests.foreign_files import load_tensors
 from avstore.train import checkpoint
-from avstore.train.config import add_set_option, add_store_option
+from avstore.train.config import add_set_option, add_store_option, parse_args
 from avstore.train.data import open_store, steps_per_epoch
 from avstore.train.errors import UserError, exit_code, make_folder
 from avstore.train.experiment import pick_device
 from avstore.train.interrupts import SignalHandler
 from avstore.train.optim import make_optimizer, set_lr
-from avstore.train.progress import Display
+from avstore.train.progress import Display, say
 from avstore.train.results import Row, write_results
 from avstore.train.step import DTYPES, seed_everything
 from avstore.train.systems.cavmae.downstream import (
@@ -76,7 +76,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--out", type=Path, help="folder (default: runs/downstream/<config>-<stream>-seed<seed>)"
     )
     p.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda if available, else cpu)")
-    return p.parse_args(terminal.expand_home(sys.argv[1:] if argv is None else argv))
+    return parse_args(p, argv)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -198,7 +198,7 @@ class DownstreamRun:
         self.epoch += 1
         self.rows += [self.row(name, value, self.epoch, "epoch") for name, value in scores.items()]
         listing = ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
-        console.print(f"after epoch {self.epoch}: {listing}")
+        say(console, f"after epoch {self.epoch}: {listing}")
         score = scores.get(self.task.headline, 0.0)
         if self.config.select == "best" and (self.best is None or score > self.best[0]):
             self.best = (score, {k: v.clone() for k, v in self.trained_state().items()})
@@ -253,7 +253,7 @@ class DownstreamRun:
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.rows = state["epoch"], state["rows"]
         self.best = (state["best"][0], state["best"][1]) if state["best"] else None
-        console.print(f"continuing {self.folder} after epoch {self.epoch}")
+        say(console, f"continuing {self.folder} after epoch {self.epoch}")
 
     def _require_same(self, recorded: dict[str, Any]) -> None:
         if recorded["fingerprint"] != self.config.fingerprint:

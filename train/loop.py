@@ -5,6 +5,7 @@ everything that the next step depends on, so that a resumed run gives the same l
 """
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,12 +24,14 @@ from avstore.train.evaluation.retrieval import modality_gap, retrieval
 from avstore.train.experiment import batch_spec
 from avstore.train.interrupts import Interrupted, SignalHandler
 from avstore.train.optim import set_lr
-from avstore.train.progress import Display
+from avstore.train.progress import Display, say
 from avstore.train.results import Row
 from avstore.train.step import Stepper
 from avstore.train.systems.cavmae.embed import Gallery, embed_all
 from avstore.train.tasks import Stream
 from avstore.train.tracking import Tracker
+
+_LOG = logging.getLogger("avstore")
 
 
 @dataclass
@@ -149,6 +152,7 @@ class TrainingLoop:
             if isinstance(avm, torch.nn.Module):
                 weights["avm"] = avm.state_dict()
             checkpoint.save_tensors(self.folder / f"task-{self.task + 1:02d}.pt", weights)
+        _LOG.info("%s: task %s ends after step %d", self.folder, self.names[self.task], self.steps)
         self.task, self.epoch, self.step = self.task + 1, 0, 0
         self.save()
 
@@ -167,7 +171,7 @@ class TrainingLoop:
             self.rows += [self.row(task, metric, value) for metric, value in values.items()]
         self.tracker.log({f"eval/{k}": v for k, v in scores["all"].items()}, self.steps)
         both = (scores["all"]["a2v_avg"] + scores["all"]["v2a_avg"]) / 2
-        console.print(f"after {self.names[self.task]}: mean recall over all tasks {both:.1f} %")
+        say(console, f"after {self.names[self.task]}: mean recall over all tasks {both:.1f} %")
 
     def row(self, task: str | None, metric: str, value: float) -> Row:
         """Return one row of the results, at the current position."""
@@ -193,6 +197,7 @@ class TrainingLoop:
         checkpoint.save_checkpoint(
             self.folder / "checkpoints", self.steps, shared, self.stepper.own_state()
         )
+        _LOG.info("%s: checkpoint of step %d saved", self.folder, self.steps)
 
     def restore(self, console: Console, allow_changed_data: bool = False) -> None:
         """Continue from the folder's last checkpoint, if there is one.
@@ -223,7 +228,7 @@ class TrainingLoop:
         self.rows = shared["rows"]
         if changed and self.step:
             self.epoch, self.step = self.epoch + 1, 0
-        console.print(f"continuing {self.folder} from step {self.steps} of {self.total}")
+        say(console, f"continuing {self.folder} from step {self.steps} of {self.total}")
 
     def changed_clips(self, shared: dict[str, Any]) -> list[str]:
         """Return, a line a task, how its clips differ from a checkpoint's."""

@@ -9,7 +9,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.progress import TimeRemainingColumn as Remaining
 
+from avstore.manifests import terminal
+
 Item = TypeVar("Item")
+
+
+def say(console: Console, line: str) -> None:
+    """Print a line of progress, unless -q is given."""
+    if not terminal.is_quiet():
+        console.print(line)
 
 
 class Meter:
@@ -71,7 +79,7 @@ class Display:
     @contextmanager
     def shown(self, on: bool) -> Iterator["Display"]:
         """Show the bar inside the block, if `on`."""
-        if not (on and self.console.is_terminal):
+        if not (on and self.console.is_terminal) or terminal.is_quiet():
             yield self
             return
         columns = [
@@ -102,7 +110,7 @@ class Display:
         facts = f"loss {loss:.3f} · {meter.rate:.1f} samples/s · data wait {meter.wait_share:.0%}"
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, description=where, facts=facts)
-        elif time.perf_counter() - self._printed > 30:
+        elif time.perf_counter() - self._printed > 30 and not terminal.is_quiet():
             self._printed = time.perf_counter()
             spent = self._printed - meter.started
             left = spent / max(1, self.done - self._first) * (self.total - self.done)

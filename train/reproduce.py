@@ -26,7 +26,7 @@ from rich.table import Table
 from avstore.manifests import terminal
 from avstore.train import run
 from avstore.train.checkpoint import write_atomically
-from avstore.train.config import add_set_option, add_store_option, load_config
+from avstore.train.config import add_set_option, add_store_option, load_config, parse_args
 from avstore.train.errors import UserError
 from avstore.train.plots import plot_comparison
 
@@ -80,7 +80,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     p.add_argument(
         "--out", type=Path, default=Path("runs/reproduce"), help="folder (default: runs/reproduce)"
     )
-    args = p.parse_args(terminal.expand_home(sys.argv[1:] if argv is None else argv))
+    args = parse_args(p, argv)
     if args.seeds < 1:
         p.error(f"--seeds {args.seeds} is less than 1")
     return args

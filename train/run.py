@@ -29,7 +29,14 @@ from rich.console import Console
 from avstore.manifests import terminal
 from avstore.train import checkpoint, dist
 from avstore.train.batch_show import RECORD, run_record
-from avstore.train.config import Config, add_set_option, add_store_option, config_names, load_config
+from avstore.train.config import (
+    Config,
+    add_set_option,
+    add_store_option,
+    config_names,
+    load_config,
+    parse_args,
+)
 from avstore.train.data import OpenStore, SampleList, known_statistics, open_store
 from avstore.train.errors import UserError, exit_code, make_folder
 from avstore.train.evaluation.forgetting import gap_difference
@@ -76,7 +83,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         default="none",
         help="where to log losses and scores (default: none)",
     )
-    return p.parse_args(terminal.expand_home(sys.argv[1:] if argv is None else argv))
+    return parse_args(p, argv)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from docs.tools import (
     config_reference,
     datasets_pages,
     manifest_reference,
+    notebook,
 )
 
 _TABLES = {
@@ -38,7 +39,8 @@ def generated_pages() -> dict[str, Callable[[], str]]:
         "reference/config.md": config_reference.page,
         "reference/manifest.md": manifest_reference.page,
     }
-    return {**references, **packages, **cards}
+    tour = {"tour.md": partial(notebook.page, notebook.TOUR)}
+    return {**references, **packages, **cards, **tour}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:

@@ -16,8 +16,10 @@ from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.ingest import refresh_status, transaction
 from avstore.manifests.lock import writing
 from avstore.manifests.path_text import path_text
+from avstore.manifests.redact import redact
 from avstore.manifests.sequence import numbers
 from avstore.manifests.store import Store
+from avstore.manifests.terminal import plural
 from avstore.pipelines.build import annotations, planner
 from avstore.pipelines.build.cluster import check_scheduler, connect
 from avstore.pipelines.build.dispatch import ClipEvent, run_shards
@@ -190,6 +192,7 @@ class _Driver:
             self.store.raw(self.spec.name),
             listed=self.spec.own_data is not None,
         )
+        _LOG.info("source %s: %s", redact(self.options.source), source.tool)
         refuse_lost_shards(self.writer.con, self.store, self.spec.name)
         bad_rows = self.ingest_annotations()
         self.begin_stage()
@@ -198,6 +201,7 @@ class _Driver:
         wanted = select_requests(
             self.writer.con, self.spec, source.rechecks, source.tool, self.options.limit
         )
+        _LOG.info("%s: %s to fetch", self.spec.name, plural(len(wanted), "clip"))
         shards = sum(self.fetch_and_extract(source, wanted))
         self.writer.publish()
         accounts = check_accounts(self.writer.con, self.spec.name)
@@ -217,6 +221,8 @@ class _Driver:
         stored = row is not None and not self.options.annotations
         if row != (sha256, self.spec.version) and not stored:
             annotations.ingest_annotations(con, self.store, self.spec, self.options.annotations)
+            files = ", ".join(map(path_text, self.options.annotations))
+            _LOG.info("%s: annotations of %s ingested", name, files)
         (bad,) = con.execute(
             "SELECT count(*) FROM annotation_errors WHERE dataset = ?", [name]
         ).fetchone() or (0,)
@@ -291,7 +297,9 @@ class _Driver:
         plan = planner.plan_new(con, name, self.stage, size, whole_only)
         if plan.num_rows:
             planner.record_plan(con, self.store, self.run_id, plan)
+            _LOG.info("%s: %s planned in new shards", self.stage, plural(plan.num_rows, "clip"))
         shards = planner.outstanding(con, name, self.stage)
+        _LOG.info("%s: %s to build", self.stage, plural(len(shards), "shard"))
         together = [shard for shard in shards if shard.path not in self.postponed]
         if not together and (whole_only or not shards):
             return 0
@@ -334,8 +342,10 @@ class _Driver:
             for shard in run_shards(client, self.writer, jobs, on_clips):
                 if isinstance(shard, PostponedShard):
                     self.postponed.add(shard.path)
+                    _LOG.info("%s: postponed, to be built alone", shard.path)
                 else:
                     built += 1
+                    _LOG.info("%s: committed, %s", shard.path, plural(shard.stored, "clip"))
         return built
 
     def request_lost_media(self) -> None:

@@ -1,5 +1,6 @@
 """Repair a store: rebuild its manifest, and write back what only the manifest has."""
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from avstore.manifests.advice import completing_commands
 from avstore.manifests.catalogue import open_guarded, open_write
 from avstore.manifests.inventory import indexed_files, other_files, seal_older_files
 from avstore.manifests.ledger_restore import restore_ledger
-from avstore.manifests.manifest_hash import sound_hash
+from avstore.manifests.manifest_hash import foreign_logs, sound_hash
 from avstore.manifests.rebuild import rebuild
 from avstore.manifests.repair import move_aside, set_aside, unusable_sidecars
 from avstore.manifests.sealed import check_files
@@ -49,9 +50,10 @@ def repair_store(store: Store, damaged: Iterable[str] = ()) -> Repaired:
             their seals and sizes.
     """
     remove_temporaries(store)
+    logs = _set_logs_aside(store)
     recover_attempts(store.root)
     before = _companions(store)
-    moved = _move(store, dict.fromkeys(damaged, "is damaged"))
+    moved = logs | _move(store, dict.fromkeys(set(damaged) - logs.keys(), "is damaged"))
     checked = check_files(indexed_files(store))
     others = check_files(other_files(store))
     moved |= _move(store, _names(store, checked.damage | others.damage))
@@ -79,6 +81,14 @@ def _names(store: Store, reasons: dict[Path, str]) -> dict[str, str]:
     return {str(path.relative_to(store.root)): reason for path, reason in reasons.items()}
 
 
+def _set_logs_aside(store: Store) -> dict[str, str]:
+    """Move changes of other programs away from the manifest and the snapshots."""
+    databases = [store.manifest, *sorted(store.snapshots.glob("*.duckdb"))]
+    logs = [log for database in databases for log in foreign_logs(database)]
+    move_aside(store, logs)
+    return {str(log.relative_to(store.root)): "holds another program's changes" for log in logs}
+
+
 def _companions(store: Store) -> set[str]:
     """Return the companion shards that the published manifest names."""
     if not store.manifest.is_file() or sound_hash(store) is None:
@@ -102,7 +112,7 @@ def _move(store: Store, damaged: dict[str, str]) -> dict[str, str]:
         elif name.startswith("snapshots/"):
             move_aside(store, [path.with_suffix(".duckdb"), path.with_suffix(".json")])
             moved[name] = reason
-        elif path.exists() and name.startswith(("ledger/", "reports/", "raw/")):
+        elif os.path.lexists(path) and name.startswith(("ledger/", "reports/", "raw/")):
             move_aside(store, [path])
             moved[name] = reason
     return moved

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avstore.manifests import commands
-from avstore.manifests.terminal import console
+from avstore.manifests.terminal import console, plural
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
     DatasetArgument,
@@ -78,7 +78,8 @@ def check(
     splits = Counter(clip.split for clip in parsed.clips)
     subsets = Counter(subset for clip in parsed.clips for subset in clip.subsets)
     labels = {label for clip in parsed.clips for label in clip.labels}
-    out.print(f"{len(parsed.clips)} clips, {len(labels)} labels, {len(parsed.segments)} segments")
+    counted = (("clip", parsed.clips), ("label", labels), ("segment", parsed.segments))
+    out.print(", ".join(plural(len(found), noun) for noun, found in counted))
     for name, counts in (("split", splits), ("subset", subsets)):
         for value, clips in sorted(counts.items()):
             out.print(f"  {name} {value}: {clips}")

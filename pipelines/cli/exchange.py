@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avstore.manifests.terminal import console
+from avstore.manifests.terminal import console, plural
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
     ClipsRecipeOption,
@@ -88,7 +88,8 @@ def export_to(
             kind = "cavmae" if form is ListFormat.UAVM else form.value
             with bar(progress, "media", len(clips)) as advance:
                 files = write_media(opened, clips, out, FolderLayout(kind, chosen), recipe, advance)
-            progress.print(f"{files} media files of {len(clips)} clips in {out}")
+            written_files, of = plural(files, "media file"), plural(len(clips), "clip")
+            progress.print(f"{written_files} of {of} in {out}")
     for path in written:
         progress.print(str(path))
 
@@ -166,7 +167,8 @@ def import_from(
 def _print_result(done: "ImportResult") -> None:
     out = console()
     out.print(
-        f"{done.stored} clips stored in {done.shards} shards, {done.rejected} rejected, "
+        f"{plural(done.stored, 'clip')} stored in {plural(done.shards, 'shard')}, "
+        f"{done.rejected} rejected, "
         f"{done.known} already stored, {len(done.unknown)} not published"
     )
     for name in done.unknown[:5]:

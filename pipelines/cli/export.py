@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from avstore.manifests.terminal import console
+from avstore.manifests.terminal import console, plural
 from avstore.pipelines.cli.options import DEFAULT_STORE, AddressOption, ClipsRecipeOption
 
 app = typer.Typer(add_completion=False)
@@ -49,5 +49,6 @@ def run(
         done = export(
             opened, sql, names, out, ExportFormat(output), recipe, shard_clips, skip_missing
         )
-    note = f", {done.skipped} clips left out (not stored)" if done.skipped else ""
-    console().print(f"{done.clips} clips in {done.files} files, {done.bytes / 1e6:.1f} MB{note}")
+    note = f", {plural(done.skipped, 'clip')} left out (not stored)" if done.skipped else ""
+    clips, files = plural(done.clips, "clip"), plural(done.files, "file")
+    console().print(f"{clips} in {files}, {done.bytes / 1e6:.1f} MB{note}")

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from avstore.manifests.nearest import did_you_mean
 from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import DEFAULT_STORE, StoredDatasetArgument, StoreOption
 
@@ -23,19 +22,14 @@ def run(
 
     The page is STORE/reports/DATASET.html.
     """
-    from avstore.manifests.account import accounts
+    from avstore.manifests.account import accounts, require_dataset
     from avstore.manifests.catalogue import reading
     from avstore.manifests.store import StoreError, find_store
     from avstore.pipelines.report.page import write_report
 
     found = find_store(store)
     with reading(found) as con:
-        names = [row[0] for row in con.execute("SELECT name FROM datasets").fetchall()]
-        if dataset not in names:
-            hint = did_you_mean(dataset, names)
-            raise StoreError(
-                f"{store} holds no {dataset}{hint}; it holds: {', '.join(names) or 'none'}"
-            )
+        require_dataset(con, dataset)
         stages = [a.stage for a in accounts(con, dataset) if a.stage != "fetch"]
         if not stages or (stage and stage not in stages):
             missing = f"stage {stage}" if stage else "extraction"

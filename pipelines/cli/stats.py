@@ -41,6 +41,7 @@ def run(
     They are computed from the shards and saved in the manifest.
     """
     from avstore.manifests import statistics
+    from avstore.manifests.account import require_dataset
     from avstore.manifests.ledger import now
     from avstore.manifests.streams import sql_literal
     from avstore.pipelines.cli.next_steps import training_command
@@ -48,6 +49,8 @@ def run(
     from avstore.train import data
 
     opened = data.open_store(store)
+    with opened.connect() as con:
+        require_dataset(con, dataset)
     query = sql or (
         f"SELECT clip_id FROM trainable WHERE dataset = {sql_literal(dataset)} AND split = 'train'"
     )

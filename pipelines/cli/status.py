@@ -85,7 +85,7 @@ def _show(
 
 def _state(store: Store, dataset: str | None) -> dict[str, Any]:
     """Return what status shows, with the keys of `--json` (docs/manifest.md)."""
-    from avstore.manifests.account import accounts, reasons
+    from avstore.manifests.account import accounts, reasons, require_dataset
     from avstore.manifests.catalogue import reading
     from avstore.manifests.lock import current_holder
     from avstore.manifests.partials import count_kept
@@ -103,10 +103,7 @@ def _state(store: Store, dataset: str | None) -> dict[str, Any]:
     with reading(store) as con:
         found = accounts(con, dataset)
         if not found and dataset:
-            known = [row[0] for row in con.execute("SELECT name FROM datasets").fetchall()]
-            raise StoreError(
-                f"{store.root} holds no {dataset}; it holds: {', '.join(known) or 'none'}"
-            )
+            require_dataset(con, dataset)
         state["accounts"] = [
             {
                 **vars(each),

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from avstore.manifests.advice import repair_command
-from avstore.manifests.store import Store, find_store
+from avstore.manifests.store import Store, StoreError, find_store
 from avstore.manifests.terminal import console, plural
 from avstore.pipelines.cli.options import DEFAULT_STORE, ExitCode, JsonOption, StoreOption
 from avstore.pipelines.cli.progress import bar
@@ -46,7 +46,7 @@ def run(
     notes: list[str] = []
     if (writer := current_writer(found)) and not as_json:
         out.print(f"The store is being written by {writer}; what it published is verified.")
-    with bar(out, "verify", len(found.sidecars()), "shards") as advance:
+    with bar(out, "verify", _shards(found), "shards") as advance:
         problems = verify_store(found, checksums, advance, notes.append)
     damaged = sorted({problem.where for problem in problems})
     if as_json:
@@ -68,6 +68,17 @@ def run(
     else:
         out.print(f"To repair the store, run\n  {repair_command(found)}")
     raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _shards(store: Store) -> int:
+    """Return how many shards the manifest names; of a manifest that cannot be read, those found."""
+    from avstore.manifests.catalogue import reading
+
+    try:
+        with reading(store) as con:
+            return int(con.execute("SELECT count(*) FROM shards").fetchall()[0][0])
+    except StoreError:
+        return len(store.sidecars())
 
 
 def _summary(store: Store) -> str:

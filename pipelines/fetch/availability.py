@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.csv as pc
 
-from avstore.manifests.nearest import did_you_mean
+from avstore.manifests.account import require_dataset
 from avstore.manifests.sealed import write_parquet
 from avstore.manifests.store import StoreError, committing
 
@@ -48,12 +48,7 @@ def export_availability(con: duckdb.DuckDBPyConnection, dataset: str, target: Pa
     Raises:
         StoreError: The dataset or the file's ending is unknown.
     """
-    names = [row[0] for row in con.execute("SELECT DISTINCT dataset FROM clips").fetchall()]
-    if dataset not in names:
-        hint = did_you_mean(dataset, names)
-        raise StoreError(
-            f"the store holds no dataset {dataset!r}{hint}; it holds: {', '.join(names)}"
-        )
+    require_dataset(con, dataset)
     table: pa.Table = con.sql(_EXPORT, params=[dataset]).to_arrow_table()
     match target.suffix.lower():
         case ".parquet":

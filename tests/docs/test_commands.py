@@ -11,7 +11,7 @@ import pytest
 
 from docs.tools.cli_reference import SCRIPTS, children, page, parser_of, root
 from tests.conftest import REPO
-from tests.docs.pages import PAGES, blocks, code_spans, name_of
+from tests.docs.pages import PAGES, blocks, code_spans, name_of, text_of
 
 PROGRAM = re.compile(
     r"^(?:\$ )?(?:\S+=\S+ )*(?:\.venv/bin/)?(avstore|python|torchrun|make)(?:\s|$)"
@@ -90,7 +90,7 @@ def check_line(line: str) -> None:
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_command_lines_of_blocks_parse(path: Path) -> None:
     failed = []
-    for line in command_lines(path.read_text()):
+    for line in command_lines(text_of(path)):
         try:
             check_line(line)
         except (SystemExit, Exception) as error:
@@ -101,7 +101,7 @@ def test_command_lines_of_blocks_parse(path: Path) -> None:
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_commands_named_in_prose_exist(path: Path) -> None:
     failed = []
-    for span in code_spans(path.read_text()):
+    for span in code_spans(text_of(path)):
         if not span.startswith("avstore ") or "…" in span or "COMMAND" in span:
             continue
         try:
@@ -132,7 +132,7 @@ def test_a_wrong_command_line_is_noticed() -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_python_snippets_import_names_that_exist(path: Path) -> None:
-    for block in blocks(path.read_text(), "python"):
+    for block in blocks(text_of(path), "python"):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("avstore"):
                 module = importlib.import_module(str(node.module))

@@ -7,7 +7,7 @@ import pytest
 
 from docs.tools.hooks import generated_pages
 from tests.conftest import REPO
-from tests.docs.pages import DOCS, PAGES, name_of, prose
+from tests.docs.pages import DOCS, PAGES, name_of, prose, text_of
 
 AVOIDED = re.compile(
     r"""\b(
@@ -26,7 +26,7 @@ GUIDES = [
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_page_avoids_the_words_that_readers_stumble_over(page: Path) -> None:
-    found = [f"{match[0]!r}" for match in AVOIDED.finditer(prose(page.read_text()))]
+    found = [f"{match[0]!r}" for match in AVOIDED.finditer(prose(text_of(page)))]
     assert found == []
 
 

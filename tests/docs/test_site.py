@@ -13,7 +13,7 @@ from avstore.pipelines.cli.datasets import app as datasets_app
 from docs.tools import api_reference, cli_reference, config_reference, datasets_pages
 from docs.tools.docstrings import settings_of
 from tests.conftest import REPO
-from tests.docs.pages import PAGES, name_of
+from tests.docs.pages import PAGES, name_of, text_of
 
 REMOTE = re.compile(r"<(?:script|img|iframe)[^>]+src=\"(?:https?:)?//|<link[^>]+href=\"https?://")
 
@@ -103,7 +103,7 @@ def test_links_of_the_readme_lead_somewhere() -> None:
 def test_paths_in_code_spans_exist(page: Path) -> None:
     spans = re.findall(
         r"`((?:av_datasets|pipelines|manifests|train|tests|benchmarks|docs)/[\w/.*-]+)`",
-        page.read_text(),
+        text_of(page),
     )
     assert [span for span in spans if not list(REPO.glob(span.rstrip("/")))] == []
 

@@ -169,3 +169,12 @@ def test_a_wrong_call_of_the_file_ends_without_a_traceback(tmp_path: Path) -> No
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_quiet_and_verbose(two_task_store: Path, tmp_path: Path) -> None:
+    done = run(*small_words(two_task_store, tmp_path / "a"), "-q", "-v")
+    assert done.returncode == 0, done.stderr
+    assert "F(code)" in done.stdout
+    assert "after banjo" not in done.stdout
+    assert "task banjo ends after step 3" in done.stderr
+    assert "checkpoint of step 6 saved" in done.stderr

@@ -347,8 +347,8 @@ def test_a_bare_group_shows_its_help(group: str) -> None:
     ("words", "code", "told"),
     [
         (["sql", ""], 2, "empty"),
-        (["status", "nope"], 2, "holds no nope"),
-        (["report", "nope"], 2, "holds no nope"),
+        (["status", "nope"], 2, "holds no dataset 'nope'"),
+        (["report", "nope"], 2, "holds no dataset 'nope'"),
         (["verify", "--store", "s3://bucket/x"], 2, "is not a folder"),
         (["sql", "FROM clips", "--store", "memory://none"], 2, "no store at memory://none"),
         (["build", "vggsound", "--source", "VIDEOS", "--annotations", "VIDEOS"], 2, "a folder"),

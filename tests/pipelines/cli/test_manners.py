@@ -229,6 +229,16 @@ def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     assert terminal.console().color_system is None
 
 
+def test_a_pipe_is_no_terminal_in_jupyter_either(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as Jupyter's kernels do
+    assert not terminal.console().is_terminal
+    print_table(["id"], [["a"]])
+    assert capsys.readouterr().out.split() == ["id", "a"]
+
+
 def test_pip_lines_of_the_docs_name_extras_that_exist() -> None:
     project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].keys()
