@@ -106,8 +106,11 @@ class _Seeker:
             video = self._opened.video
             rate, tick = frame_rate(self._opened), float(video.time_base)
             stamp = (video.start_time or 0) + int(number / rate / tick + 0.5)
-            self._opened.container.seek(stamp, stream=video, backward=True)
-            self._met[number] = self._first_decoded()
+            try:
+                self._opened.container.seek(stamp, stream=video, backward=True)
+                self._met[number] = self._first_decoded()
+            except (av.FFmpegError, IndexError):  # PyAV raises IndexError for a late stream
+                self._met[number] = len(self._times)
         return self._met[number]
 
     def _first_decoded(self) -> int:
