@@ -2,8 +2,8 @@
 
 OpenCV does not count frames: it seeks some frames back by time, converts the time of the frame that
 it meets to a number by the average rate, and reads on from there. The result is the frame with that
-number if the rate is constant. Otherwise it depends on the keyframes, so the seeks are made here as
-well. Compared with OpenCV 5.0.0 frame by frame.
+number if the rate is constant, except in MPEG transport streams. Otherwise it depends on where a
+seek ends, so the seeks are made here as well. Compared with OpenCV 5.0.0 frame by frame.
 """
 
 from bisect import bisect_left
@@ -56,7 +56,8 @@ def sought_indices(
         numbers: Frame numbers, at most the frame count.
     """
     number = _numbering(opened)
-    if all(number(time) == i for i, time in enumerate(times)):
+    seeks_exactly = opened.container.format.name != "mpegts"
+    if seeks_exactly and all(number(time) == i for i, time in enumerate(times)):
         indices = [max(n, 0) for n in numbers]
     else:
         with open_media(path) as container:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import av
+from av.format import Flags
 
 from avstore.pipelines.extract import opencv_seek
 from avstore.pipelines.extract.ffmpeg_rate import constant_rate, fps_filter, timed_frames
@@ -65,11 +66,21 @@ def _ffmpeg(
 
     The program makes the output's rate constant after the filter as well.
     """
-    start = Fraction(opened.container.start_time or 0, av.time_base)
-    origin = start if window.whole_file else window.origin
+    origin = _start_of_video(opened) if window.whole_file else window.origin
     durations = {p.pts: p.duration for p in window.video if p.pts is not None and p.duration}
     rate = exact_seconds(frames.rate or 1.0)
     timed = timed_frames(times, durations, origin, opened.video.time_base, rate)
     if frames.rule == "fps_filter":
         timed = fps_filter(timed) or timed[:1]
     return constant_rate(timed, only_stream=len(opened.container.streams) == 1)
+
+
+def _start_of_video(opened: OpenedMedia) -> Fraction:
+    """Return where the program's clock starts: with the file, or in an MPEG stream with the video.
+
+    Of formats whose clock may jump, it counts the streams alone that the command uses.
+    """
+    video = opened.video
+    if opened.container.format.flags & Flags.ts_discont.value and video.start_time is not None:
+        return Fraction(video.start_time * video.time_base)
+    return Fraction(opened.container.start_time or 0, av.time_base)

@@ -49,6 +49,12 @@ CASES = {
         )
     },
     "late": {"rate": "30", "seconds": 9, "before": ("-itsoffset", "0.7")},
+    "stream": {"rate": "25", "seconds": 10, "ending": ".ts"},
+    "program": {"rate": "25", "seconds": 10, "ending": ".mpg", "video": ("-c:v", "mpeg2video")},
+    "variable-stream": {
+        **{"rate": "30", "seconds": 10, "ending": ".ts"},
+        **{"select": VARIABLE["random"], "keyframes": 12},
+    },
     "fragmented": {
         **{"rate": "24000/1001", "seconds": 10, "keyframes": 30},
         "extra": ("-movflags", "+frag_keyframe+empty_moov"),
@@ -118,7 +124,7 @@ def fps_filter(path: Path, width: int, height: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["stella_published", "cav_mae_published"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if not case.endswith("stream")])
 def test_frames_are_those_that_opencv_gives(written, case, name):
     path, recipe = written(case), load_recipe(name)
     theirs = opencv_frames(path, recipe.frames.count)
@@ -189,16 +195,16 @@ def test_opencv_on_real_clips(shared_data, file):
 
     path = shared_data / "media" / file
     every = [digest(frame) for frame in sequence(path)]
-    for name in ("stella_published", "cav_mae_published"):
-        recipe = load_recipe(name)
-        result = extracted(path, recipe)
-        theirs = opencv_frames(path, recipe.frames.count)
-        indices = stored_indices(path, result)
-        assert [every[i] for i in indices] == [digest(frame) for frame in theirs]
-        prepare = tv.Compose([tv.Resize(recipe.frames.size), tv.CenterCrop(recipe.frames.size)])
-        prepared = [np.asarray(prepare(Image.fromarray(frame[..., ::-1]))) for frame in theirs]
-        difference = np.abs(np.stack(jpegs(result)).astype(float) - np.stack(prepared))
-        assert difference.mean() < 5, "JPEG at quality 75 costs about 2 of 255 levels"
+    recipe = load_recipe("cav_mae_published" if "cav-mae" in file else "stella_published")
+    result = extracted(path, recipe)
+    theirs = opencv_frames(path, recipe.frames.count)
+    indices = stored_indices(path, result)
+    assert [every[i] for i in indices] == [digest(frame) for frame in theirs]
+    prepare = tv.Compose([tv.Resize(recipe.frames.size), tv.CenterCrop(recipe.frames.size)])
+    prepared = [np.asarray(prepare(Image.fromarray(frame[..., ::-1]))) for frame in theirs]
+    difference = np.abs(np.stack(jpegs(result)).astype(float) - np.stack(prepared))
+    print(f"{file} {recipe.name}: {difference.mean():.2f} of 255 levels")
+    assert difference.mean() < 5, "JPEG at quality 75 and rounding cost a few levels"
 
 
 @pytest.mark.parametrize("file", REAL)
@@ -213,6 +219,7 @@ def test_ffmpeg_on_real_clips(shared_data, tmp_path, file):
     result = extracted(path, load_recipe("uavm_published"))
     ours = np.stack(jpegs(result)).astype(float)
     difference = np.abs(ours - fps_filter(path, ours.shape[2], ours.shape[1])).mean(axis=(1, 2, 3))
+    print(f"{file} uavm_published: {difference.max():.2f} of 255 levels")
     assert difference.max() < 5, "bilinear here, bicubic there, and JPEG at quality 95"
     ffmpeg("-i", path, "-vf", "fps=3", tmp_path / "fps-%06d.ppm")
     theirs = [digest(np.asarray(Image.open(f))) for f in sorted(tmp_path.glob("fps-*.ppm"))]

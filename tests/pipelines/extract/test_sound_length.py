@@ -11,6 +11,8 @@ import soxr
 from avstore.pipelines.extract.clip import extract_clip
 from avstore.pipelines.extract.recipe import Recipe, load_recipe
 from avstore.pipelines.extract.records import ExtractionResult
+from avstore.pipelines.features.extractors.convnext import ConvNextAudio
+from avstore.train.data.transforms.fbank import fit
 from tests.pipelines.extract.media import ffmpeg, make_clip, source
 
 END_S = 0.1
@@ -76,6 +78,15 @@ def test_no_silence_is_added_and_nothing_is_cut(tmp_path, seconds):
         assert np.array_equal(*without_end(ours, of_ffmpeg(path, "-ar", "16000")[:, 0], 16000))
         assert result.duration_s == len(ours) / 16000
         assert result.fbank_frames == 1 + (len(ours) - 400) // 160
+
+
+def test_a_short_clip_is_padded_with_raw_zeros_when_it_is_read(tmp_path):
+    result = extracted(make_clip(tmp_path / "a.mp4", seconds=6.0), "uavm_published")
+    fbank = np.load(io.BytesIO(dict(result.members)["fbank.npy"])).astype(np.float32)
+    prepared = ConvNextAudio().prepare(fbank)
+    assert len(fbank) < 610 < len(prepared) == 990
+    np.testing.assert_allclose(prepared[len(fbank) :], (0 + 5.081) / 4.4849, rtol=1e-6)
+    np.testing.assert_array_equal(fit(fbank, 990)[len(fbank) :], 0)
 
 
 def test_late_sound_follows_at_once_as_in_a_wav_file(tmp_path):
