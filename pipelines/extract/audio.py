@@ -1,10 +1,12 @@
 """Decode a clip's audio packets to the stored waveform, and encode the waveform as FLAC.
 
 The clock is the container's. FFmpeg removes a decoder's priming samples (AAC, MP3, Opus, Vorbis)
-as the container declares them. Missing samples at either end, or in a gap, are zeros.
+as the container declares them. Missing samples at either end, or in a gap, are zeros, unless the
+recipe asks for the file's own length.
 """
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -43,7 +45,7 @@ class Waveform:
     """Hold a clip's audio as it is stored.
 
     Attributes:
-        samples: 16-bit mono, (samples,), exactly the wanted seconds.
+        samples: 16-bit mono, (samples,): exactly the wanted seconds, or what the file has of them.
         start: Start of the decoded audio, in seconds from the clip's start; None without any.
         end: End of the decoded audio, in seconds from the clip's start; None without any.
         clipped_fraction: Share of native samples at full scale, in [0, 1].
@@ -69,11 +71,15 @@ class _Native:
 
 @dataclass(frozen=True)
 class _Clock:
-    """Convert presentation times to the clip's clock; `tick` is seconds per unit."""
+    """Convert presentation times to the clip's clock; `tick` is seconds per unit.
+
+    If `joined`, each frame follows the last one, whatever its time.
+    """
 
     origin: float
     seconds: float
     tick: float
+    joined: bool
 
     def seconds_at(self, pts: int) -> float:
         """Return a presentation time in seconds from the clip's start."""
@@ -84,7 +90,7 @@ class _Clock:
 
         It is `expected`, the end of the last frame, if the time is within GAP_S of that.
         """
-        if pts is None:
+        if pts is None or (self.joined and expected is not None):
             return expected or 0
         timed = round(self.seconds_at(pts) * rate)
         if expected is not None and abs(timed - expected) <= GAP_S * rate:
@@ -93,9 +99,17 @@ class _Clock:
 
 
 def decode_audio(
-    stream: Any, packets: Sequence[Any], origin: Fraction, duration: Fraction, audio: AudioSettings
+    stream: Any,
+    packets: Sequence[Any],
+    origin: Fraction,
+    duration: Fraction,
+    audio: AudioSettings,
+    *,
+    whole_file: bool = False,
 ) -> Waveform:
     """Decode [origin, origin + duration) of a stream's packets.
+
+    With `length = "file"`, zeros are added nowhere at the ends.
 
     Args:
         stream: The audio stream.
@@ -103,19 +117,29 @@ def decode_audio(
         origin: Start of the clip on the container's clock, in seconds.
         duration: Wanted seconds.
         audio: The recipe's audio settings.
+        whole_file: Whether the file is the clip. With `length = "file"`, all its samples are then
+            joined in order, as `ffmpeg -i clip.mp4 clip.wav` does, whatever their times.
     """
+    joined = whole_file and audio.length == "file"
     exceptions: list[str] = []
     with record_decoder_log() as log:
-        clock = _Clock(float(origin), float(duration), float(stream.time_base))
-        native = _decode(stream, packets, clock, audio.downmix, exceptions=exceptions, log=log)
+        seconds = math.inf if joined else float(duration)
+        clock = _Clock(float(origin), seconds, float(stream.time_base), joined)
+        native = _decode(stream, packets, clock, audio, exceptions=exceptions, log=log)
     errors = decode_errors(log, exceptions)
     wanted = round(duration * audio.rate)
     if native is None:
-        return Waveform(np.zeros(wanted, np.int16), None, None, 0.0, errors)
+        missing = 0 if audio.length == "file" else wanted
+        return Waveform(np.zeros(missing, np.int16), None, None, 0.0, errors)
     start, end = native.first / native.rate, (native.first + len(native.mono)) / native.rate
+    if joined:
+        samples = _resample_file(native, audio)
+        return Waveform(samples, start, end, native.clipped_fraction, errors)
     part, first = _resampler_input(native, duration, audio.rate)
     at = round(Fraction(first, native.rate) * audio.rate)
     samples = _cut(_resample(part, native.rate, audio), at, wanted)
+    if audio.length == "file":
+        samples = samples[max(round(start * audio.rate), 0) : max(round(end * audio.rate), 0)]
     return Waveform(samples, start, end, native.clipped_fraction, errors)
 
 
@@ -123,7 +147,7 @@ def _decode(
     stream: Any,
     packets: Sequence[Any],
     clock: _Clock,
-    downmix: str,
+    audio: AudioSettings,
     *,
     exceptions: list[str],
     log: DecoderLog,
@@ -140,9 +164,10 @@ def _decode(
             continue
         at = clock.first_sample(frame.pts, rate, expected)
         expected = at + frame.samples
-        if -2 * rate <= at <= (clock.seconds + 2) * rate:
+        if clock.joined or -2 * rate <= at <= (clock.seconds + 2) * rate:
             parts.append((at, frame))
-    return _join(parts, downmix) if parts else None
+    rounded = clock.joined and audio.resampler == "soxr"
+    return _join(parts, audio.downmix, rounded=rounded) if parts else None
 
 
 def _decoded_frames(
@@ -156,7 +181,7 @@ def _decoded_frames(
     in_preroll = True
     for packet in (*packets, None):
         at = None if packet is None or packet.pts is None else clock.seconds_at(packet.pts)
-        if at is not None and at < -PREROLL_S:
+        if at is not None and at < -PREROLL_S and not clock.joined:
             continue
         if in_preroll and (at is None or at >= 0):
             in_preroll = False  # errors of packets before the clip are not the clip's
@@ -168,8 +193,11 @@ def _decoded_frames(
             exceptions.append(str(error))
 
 
-def _join(parts: Sequence[tuple[int, Any]], downmix: str) -> _Native:
-    """Join frames of one format, each at its first sample, and downmix them."""
+def _join(parts: Sequence[tuple[int, Any]], downmix: str, *, rounded: bool) -> _Native:
+    """Join frames of one format, each at its first sample, and downmix them.
+
+    If `rounded`, the channels are 16-bit first, as what librosa reads of a video.
+    """
     frame = parts[0][1]
     kind, zero, scale = _TYPES[frame.format.name.removesuffix("p")]
     first = min(at for at, _ in parts)
@@ -182,6 +210,8 @@ def _join(parts: Sequence[tuple[int, Any]], downmix: str) -> _Native:
         values = values - np.float32(zero)
     full = CLIPPED / scale
     peaks = np.count_nonzero(values >= full) + np.count_nonzero(values <= -full)
+    if rounded and scale == 1:
+        values = (np.clip(np.rint(values * 32768), -32768, 32767) / 32768).astype(np.float32)
     first_channel = len(values) == 1 or downmix == "first"
     mono = values[0] if first_channel else values.mean(axis=0, dtype=np.float32)
     if scale != 1:
@@ -232,6 +262,15 @@ def _resample(native: NDArray[np.float32], rate: int, audio: AudioSettings) -> N
     frame.sample_rate = rate
     frames = [*resampler.resample(frame), *resampler.resample(None)]
     samples: NDArray[np.int16] = np.concatenate([f.to_ndarray()[0] for f in frames])
+    return samples
+
+
+def _resample_file(native: _Native, audio: AudioSettings) -> NDArray[np.int16]:
+    """Resample all of a file's samples; by soxr to a rounded-up number of them, as librosa does."""
+    samples = _resample(native.mono, native.rate, audio)
+    if audio.resampler == "soxr":
+        wanted = -(-len(native.mono) * audio.rate // native.rate)
+        samples = np.pad(samples, (0, max(wanted - len(samples), 0)))[:wanted]
     return samples
 
 

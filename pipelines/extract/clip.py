@@ -33,7 +33,7 @@ from avstore.pipelines.extract.records import (
 )
 from avstore.pipelines.extract.sampling import exact_seconds
 from avstore.pipelines.extract.validate import validate
-from avstore.pipelines.extract.window import last_instant, read_window
+from avstore.pipelines.extract.window import MAX_FILE_FACTOR, last_instant, read_window
 
 _MAX_READS = 2
 
@@ -119,7 +119,7 @@ def _extract_once(source: ClipSource, recipe: Recipe) -> ExtractionResult:
         _members(decoded, fbank, recipe),
         decoded.frames.times,
         len(fbank),
-        float(decoded.duration),
+        _stored_seconds(decoded, recipe),
     )
 
 
@@ -127,10 +127,19 @@ def _decode(source: ClipSource, recipe: Recipe, container: Any, media: MediaFact
     """Decode the clip's own seconds of both streams."""
     opened = select_streams(container)
     duration = _wanted(source, recipe, container)
-    window = read_window(opened, exact_seconds(source.offset_s), duration)
+    # Released scripts do not know the clip's own seconds.
+    published = recipe.fidelity == "published"
+    seconds = exact_seconds(recipe.duration_s) if published else duration
+    whole = _is_whole_file(source, recipe, container, seconds)
+    offset = exact_seconds(source.offset_s)
+    window = read_window(opened, offset, seconds if whole else duration, whole_file=whole)
     if math.isinf(source.duration_s) and container.duration is None:
-        duration = window.duration = min(duration, last_instant(window) - window.origin)
-    waveform = decode_audio(opened.audio, window.audio, window.origin, duration, recipe.audio)
+        duration = min(duration, last_instant(window) - window.origin)
+        if not whole:
+            window.duration = duration
+    waveform = decode_audio(
+        opened.audio, window.audio, window.origin, duration, recipe.audio, whole_file=whole
+    )
     frames = decode_frames(source.path, opened, window, recipe)
     errors = (*window.errors, *frames.errors, *waveform.errors)
     offset_ms = stream_offset_ms(opened)
@@ -139,6 +148,14 @@ def _decode(source: ClipSource, recipe: Recipe, container: Any, media: MediaFact
         offset_ms = (waveform.start - frames.start) * 1000
     media = replace(media, rotation=frames.rotation, av_offset_ms=offset_ms)
     return DecodedClip(media, frames, waveform, duration, errors)
+
+
+def _is_whole_file(source: ClipSource, recipe: Recipe, container: Any, duration: Fraction) -> bool:
+    """Return whether the recipe takes all of the file, and the file is the clip."""
+    if recipe.fidelity == "strict" and recipe.audio.length == "clip":
+        return False
+    lasts = container_seconds(container)
+    return source.offset_s <= 0 and (lasts is None or lasts <= MAX_FILE_FACTOR * duration)
 
 
 def _wanted(source: ClipSource, recipe: Recipe, container: Any) -> Fraction:
@@ -153,6 +170,13 @@ def _wanted(source: ClipSource, recipe: Recipe, container: Any) -> Fraction:
         detail = f"the file lasts {seconds:.2f} s and the clip begins at {source.offset_s:g} s"
         raise Rejected(Verdict.TOO_SHORT, detail)
     return exact_seconds(min(rest, recipe.duration_s))
+
+
+def _stored_seconds(decoded: DecodedClip, recipe: Recipe) -> float:
+    """Return the length of the stored waveform in seconds."""
+    if recipe.audio.length == "clip":
+        return float(decoded.duration)
+    return len(decoded.waveform.samples) / recipe.audio.rate
 
 
 def _members(decoded: DecodedClip, fbank: NDArray[np.float32], recipe: Recipe) -> Members:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avstore.manifests.verdicts import Verdict
-from avstore.pipelines.extract import sampling
 from avstore.pipelines.extract.decode import (
     decode_errors,
     decode_wanted,
@@ -25,8 +24,10 @@ from avstore.pipelines.extract.open_media import (
     require_allowed_codec,
     select_streams,
 )
+from avstore.pipelines.extract.published import published_indices
 from avstore.pipelines.extract.recipe import Recipe, RecipeError
 from avstore.pipelines.extract.records import Rejected
+from avstore.pipelines.extract.sampling import strict_indices
 from avstore.pipelines.extract.window import Window, read_window
 
 LUMA_STEP = 4
@@ -87,20 +88,21 @@ def decode_frames(path: str, opened: OpenedMedia, window: Window, recipe: Recipe
     if times and recipe.decoder == "decord":
         return _decode_by_decord(path, opened, window, times, recipe)
     if times:
-        frames = _decode_selected(opened, window, times, recipe, skip=True)
+        frames = _decode_selected(path, opened, window, times, recipe, skip=True)
         if frames is not None and not frames.errors:
             return frames
     times = _times_of_full_decode(path, window)
     with open_media(path) as container:
         reopened = select_streams(container, require_audio=False)
-        frames = _decode_selected(reopened, _reread(reopened, window), times, recipe, skip=False)
+        reread = _reread(reopened, window)
+        frames = _decode_selected(path, reopened, reread, times, recipe, skip=False)
     if frames is None:
         raise Rejected(Verdict.UNDECODABLE, "a second decode gives other frames than the first")
     return frames
 
 
 def select_frames(
-    times: Sequence[int], opened: OpenedMedia, window: Window, recipe: Recipe
+    path: str, times: Sequence[int], opened: OpenedMedia, window: Window, recipe: Recipe
 ) -> FrameSelection:
     """Select the frames that a recipe wants of a clip.
 
@@ -108,21 +110,29 @@ def select_frames(
         Rejected: No frame is within the clip's seconds.
     """
     base = opened.video.time_base
-    end = (window.origin + window.duration) / base
+    published = recipe.fidelity == "published"
+    end = (window.end if published else window.origin + window.duration) / base
     inside = [t for t in times if t < end]
     if not inside:
         raise Rejected(Verdict.TOO_SHORT, "the video has no frame within the clip's seconds")
-    published = recipe.fidelity == "published"
-    select = sampling.published_indices if published else sampling.strict_indices
-    indices = select(recipe.frames, inside, window.origin, window.duration, base)
+    if published:
+        indices = published_indices(path, opened, window, inside, recipe.frames)
+    else:
+        indices = strict_indices(recipe.frames, inside, window.origin, window.duration, base)
     return FrameSelection(tuple(inside), tuple(inside[i] for i in indices))
 
 
 def _decode_selected(
-    opened: OpenedMedia, window: Window, times: Sequence[int], recipe: Recipe, *, skip: bool
+    path: str,
+    opened: OpenedMedia,
+    window: Window,
+    times: Sequence[int],
+    recipe: Recipe,
+    *,
+    skip: bool,
 ) -> DecodedFrames | None:
     """Decode the wanted frames; return None if one of them does not come out of the decoder."""
-    selection = select_frames(times, opened, window, recipe)
+    selection = select_frames(path, times, opened, window, recipe)
     wanted, exceptions = set(selection.wanted), list[str]()
     context = opened.video.codec_context
     resizer = Resizer(recipe.frames, context.sample_aspect_ratio)
@@ -149,7 +159,8 @@ def _times_of_full_decode(path: str, window: Window) -> list[int]:
 
 def _reread(opened: OpenedMedia, window: Window) -> Window:
     """Read the same window from a file that was opened again."""
-    return read_window(opened, window.origin - opened.start, window.duration)
+    offset = window.origin - opened.start
+    return read_window(opened, offset, window.duration, whole_file=window.whole_file)
 
 
 def _encode(frame: Any, resizer: Resizer, recipe: Recipe) -> _StoredFrame:
@@ -187,7 +198,7 @@ def _decode_by_decord(
     """Decode the same frames by decord, which selects a video stream of its own."""
     for stream in opened.container.streams.video:
         require_allowed_codec(stream)
-    selection = select_frames(times, opened, window, recipe)
+    selection = select_frames(path, times, opened, window, recipe)
     base = opened.video.time_base
     resizer = Resizer(recipe.frames, opened.video.codec_context.sample_aspect_ratio)
     ticks = sorted(set(selection.wanted))

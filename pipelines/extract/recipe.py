@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from avstore.manifests.fingerprint import canonical
+from avstore.manifests.fingerprint import AddedWith, canonical
 from avstore.manifests.foreign_files import read_toml
 from avstore.manifests.nearest import did_you_mean
 
@@ -20,6 +20,7 @@ EXTRACTOR_VERSION = "1"
 RECIPES = Path(__file__).parent / "recipes"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _PROSE = {"title", "source", "notes"}
+_SAMPLING_OF_RULE = {"opencv": "count", "fps_filter": "rate", "output_rate": "rate"}
 
 
 class RecipeError(Exception):
@@ -38,6 +39,9 @@ class FrameSettings(_Section):
         count: Number of frames of a clip.
         rate: Frames per second.
         times: Instants in seconds from the clip's start.
+        rule: `on_screen` takes the frame on screen at each instant. Of the released programs'
+            rules, `opencv` seeks frame numbers (with `count`), `fps_filter` is FFmpeg's filter
+            `fps`, and `output_rate` FFmpeg's output option `-r` (both with `rate`).
         fit: `crop` (short side to `size`, centre crop to a square), `short_side` (short side to
             `size`, aspect kept), `stretch` (to a square of `size`) or `native` (as decoded).
         size: Pixels, even; not for `native`.
@@ -50,6 +54,9 @@ class FrameSettings(_Section):
     count: Annotated[int, Field(ge=1, le=9999)] | None = None
     rate: Annotated[float, Field(gt=0, le=240)] | None = None
     times: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(max_length=9999)] = ()
+    rule: Annotated[
+        Literal["on_screen", "opencv", "fps_filter", "output_rate"], AddedWith("on_screen")
+    ] = "on_screen"
     fit: Literal["crop", "short_side", "stretch", "native"] = "crop"
     size: Annotated[int, Field(ge=16, le=4096, multiple_of=2)] | None = None
     pixel_aspect: Literal["coded", "display"] = "coded"
@@ -63,6 +70,9 @@ class FrameSettings(_Section):
         extra = [key for key, value in given.items() if value and key != self.sampling]
         if extra:
             raise ValueError(f"sampling = '{self.sampling}' does not take the key '{extra[0]}'")
+        if self.rule != "on_screen" and self.sampling != _SAMPLING_OF_RULE[self.rule]:
+            needed = _SAMPLING_OF_RULE[self.rule]
+            raise ValueError(f"rule = '{self.rule}' needs sampling = '{needed}'")
         if (self.size is None) != (self.fit == "native"):
             verb = "takes no" if self.fit == "native" else "needs the"
             raise ValueError(f"fit = '{self.fit}' {verb} key 'size'")
@@ -76,11 +86,14 @@ class AudioSettings(_Section):
         rate: Samples per second.
         downmix: `mean` over the channels, or the `first` channel.
         resampler: FFmpeg's `swr`, or `soxr`.
+        length: `clip` (exactly the clip's seconds, with zeros where the file has no sound) or
+            `file` (all that the file has, without added zeros).
     """
 
     rate: Annotated[int, Field(ge=8000, le=48000)] = 16000
     downmix: Literal["mean", "first"] = "mean"
     resampler: Literal["swr", "soxr"] = "swr"
+    length: Annotated[Literal["clip", "file"], AddedWith("clip")] = "clip"
 
 
 class FbankSettings(_Section):
@@ -160,10 +173,16 @@ class Recipe(_Section):
     quality: QualityLimits = QualityLimits()
 
     @model_validator(mode="after")
-    def _name_is_a_folder_name(self) -> Self:
+    def _settings_agree(self) -> Self:
         if not _NAME.fullmatch(self.name):
             raise ValueError(
                 f"name = {_shortened(self.name)} may hold only a-z, 0-9 and '_', 100 at most"
+            )
+        if (self.fidelity == "published") != (self.frames.rule != "on_screen"):
+            raise ValueError(
+                f"fidelity = '{self.fidelity}' does not take frames.rule = '{self.frames.rule}': "
+                "'strict' takes 'on_screen'; 'published' takes 'opencv' (sampling = 'count'), "
+                "'fps_filter' or 'output_rate' (sampling = 'rate')"
             )
         late = [t for t in self.frames.times if t >= self.duration_s]
         if late:

@@ -62,31 +62,3 @@ def strict_indices(
     """
     instants = sample_instants(frames, duration)
     return indices_on_screen(times, [floor((origin + t) / base) for t in instants])
-
-
-def published_indices(
-    frames: FrameSettings,
-    times: Sequence[int],
-    origin: Fraction,
-    duration: Fraction,
-    base: Fraction,
-) -> list[int]:
-    """Return the index of each frame that the released scripts take.
-
-    Arguments are those of `strict_indices`.
-
-    `sampling = "count"`: of the n frames in the clip, frame int(i * n / N) is sought one too low
-    (extract_video_frame in G-JWLee/STELLA_code). `"rate"`: FFmpeg's fps filter rounds each
-    frame's time to the nearest output slot, so it takes the frame that is on screen just before
-    half a slot later.
-    """
-    instants = sample_instants(frames, duration)
-    if frames.sampling == "count":
-        before = sum(t < origin / base for t in times)
-        total = len(times) - before
-        picked = [max(i * total // len(instants) - 1, 0) for i in range(len(instants))]
-        return [min(before + i, len(times) - 1) for i in picked]
-    if frames.sampling == "rate":
-        half = 1 / exact_seconds(frames.rate or 1.0) / 2
-        return indices_on_screen(times, [ceil((origin + t + half) / base) - 1 for t in instants])
-    return strict_indices(frames, times, origin, duration, base)

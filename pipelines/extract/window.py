@@ -18,6 +18,12 @@ from avstore.pipelines.extract.records import Rejected
 PREROLL_S = Fraction(1, 4)
 """Seconds read before the clip's start, so that audio decoders and the resampler settle."""
 
+MAX_FILE_FACTOR = 2
+"""A file up to this many times as long as its clip is the clip itself, as a downloader cut it.
+
+A longer one is the video that the clip is a part of.
+"""
+
 MAX_INTERLEAVING_S = 30
 """Largest distance in the file, in seconds, between two streams' packets of one instant."""
 
@@ -29,6 +35,7 @@ class Window:
     Attributes:
         origin: Start of the clip on the container's clock, in seconds.
         duration: Length of the clip, in seconds.
+        whole_file: Whether the file is the clip, so that released code reads all of it.
         video: Video packets in stream order.
         audio: Audio packets in stream order.
         errors: Messages of the demuxer.
@@ -36,18 +43,32 @@ class Window:
 
     origin: Fraction
     duration: Fraction
+    whole_file: bool = False
     video: list[Any] = field(default_factory=list)
     audio: list[Any] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
+    @property
+    def end(self) -> Fraction:
+        """Return the end of what is read on the container's clock, in seconds."""
+        return self.origin + self.duration * (MAX_FILE_FACTOR if self.whole_file else 1)
 
-def read_window(opened: OpenedMedia, offset: Fraction, duration: Fraction) -> Window:
+
+def read_window(
+    opened: OpenedMedia, offset: Fraction, duration: Fraction, *, whole_file: bool = False
+) -> Window:
     """Read every packet needed to decode [offset, offset + duration) of both streams.
+
+    Args:
+        opened: The open file.
+        offset: Start of the clip within the file, in seconds.
+        duration: Length of the clip, in seconds.
+        whole_file: Read all of the file, up to MAX_FILE_FACTOR times the duration.
 
     Raises:
         Rejected: The packets are more than the limits allow.
     """
-    window = Window(opened.start + offset, duration)
+    window = Window(opened.start + offset, duration, whole_file)
     streams = [s for s in (opened.video, opened.audio) if s is not None]
     for stream in opened.container.streams:
         if stream not in streams:
@@ -76,7 +97,7 @@ def last_instant(window: Window) -> Fraction:
 
 def _read(opened: OpenedMedia, streams: Sequence[Any], window: Window) -> None:
     """Append the packets from here to the end of the window."""
-    end = window.origin + window.duration + PREROLL_S
+    end = window.end + PREROLL_S
     ends = {s.index: end / s.time_base for s in streams}
     last_ends = {s.index: (end + MAX_INTERLEAVING_S) / s.time_base for s in streams}
     unfinished, size = set(ends), 0

@@ -79,7 +79,10 @@ def extracted_inputs(
 
 
 def select_input(
-    con: duckdb.DuckDBPyConnection, dataset: str | None, recipe: str | None
+    con: duckdb.DuckDBPyConnection,
+    dataset: str | None,
+    recipe: str | None,
+    bases: Sequence[str] = (),
 ) -> FeatureInput:
     """Return the shards of a dataset and a recipe.
 
@@ -87,7 +90,8 @@ def select_input(
         con: The manifest.
         dataset: Name of the dataset; may be omitted if the store has one.
         recipe: A recipe's name (its latest shards) or `<recipe>-<fp8>`; may be omitted if the
-            store has one.
+            store has one that fits.
+        bases: The recipes that fit if none is named; none are given if all do.
 
     Raises:
         StoreError: None or several fit; the message lists what the store has.
@@ -98,6 +102,11 @@ def select_input(
         for each in available
         if dataset in (None, each.dataset) and recipe in (None, each.base, each.name)
     ]
+    needed = [each for each in fitting if each.base in bases]
+    if bases and recipe is None and fitting:
+        if not needed:
+            raise _wrong_base(fitting, bases)
+        fitting = needed
     if len({(each.dataset, each.base) for each in fitting}) == 1:
         return fitting[-1]
     names = "; ".join(f"{each.dataset} {each.name}" for each in available) or "no shards at all"
@@ -105,6 +114,16 @@ def select_input(
         wanted = " ".join(filter(None, (dataset, recipe)))
         raise StoreError(f"the store has no shards of {wanted or 'anything'}; it has: {names}")
     raise StoreError(f"choose one with --dataset and --recipe; the store has: {names}")
+
+
+def _wrong_base(found: Sequence[FeatureInput], bases: Sequence[str]) -> StoreError:
+    """Return the error for a store without shards of a needed recipe."""
+    names = "; ".join(f"{each.dataset} {each.name}" for each in found)
+    return StoreError(
+        f"this feature needs shards of recipe {' or '.join(bases)}; the store has: {names}. Build "
+        f"the dataset with --recipe {bases[0]}, or give --recipe {found[-1].base} to compute the "
+        "feature from those shards all the same"
+    )
 
 
 def vocabulary_input(con: duckdb.DuckDBPyConnection, dataset: str) -> FeatureInput:

@@ -34,6 +34,8 @@ class Extractor(Protocol):
         batch_size: Default number of items per batch.
         shape: Shape of one clip's value; None for an axis whose size varies.
         dtype: NumPy's name of the value's type.
+
+    An extractor may also have `bases`, the names of the recipes that it needs (`bases_of`).
     """
 
     name: ClassVar[str]
@@ -64,6 +66,14 @@ class Extractor(Protocol):
     def value(self, outputs: NDArray[Any], clip: StoredClip) -> NDArray[Any]:
         """Return the clip's value, of `shape` and `dtype`, from its items' outputs (n, …)."""
         ...
+
+
+def bases_of(extractor: Extractor) -> tuple[str, ...]:
+    """Return the recipes whose shards have what an extractor needs: its optional `bases`.
+
+    The first is the one to build with. Without any, every recipe will do.
+    """
+    return tuple(getattr(extractor, "bases", ()))
 
 
 def parameters_of(extractor: Extractor) -> dict[str, Any]:

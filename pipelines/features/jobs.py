@@ -16,7 +16,7 @@ from avstore.pipelines.features.base_shards import (
     vocabulary_input,
 )
 from avstore.pipelines.features.companion import FeatureJob, companion_path
-from avstore.pipelines.features.extractor import Extractor
+from avstore.pipelines.features.extractor import Extractor, bases_of
 from avstore.pipelines.features.lineage import Lineage
 from avstore.pipelines.features.worker_model import ModelKey
 
@@ -29,7 +29,7 @@ def input_of(
     Raises:
         StoreError: None or several fit.
     """
-    shards = select_input(con, dataset, recipe)
+    shards = select_input(con, dataset, recipe, bases_of(extractor))
     return vocabulary_input(con, shards.dataset) if extractor.reads == ("text",) else shards
 
 

@@ -51,6 +51,7 @@ class ClapSegments:
     name: ClassVar[str] = "clap-segments"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("audio",)
+    bases: ClassVar[tuple[str, ...]] = ("valor", "valor_published")
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchaudio", "transformers")
     weights: ClassVar[WeightsSource | None] = HTSAT_FUSED
     batch_size: ClassVar[int] = 32
@@ -99,6 +100,7 @@ class ClapMap:
     name: ClassVar[str] = "clap-map"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("audio",)
+    bases: ClassVar[tuple[str, ...]] = ("valor", "valor_published")
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchaudio", "transformers")
     weights: ClassVar[WeightsSource | None] = HTSAT_FUSED
     batch_size: ClassVar[int] = 16

@@ -31,6 +31,7 @@ class ConvNextVisual:
     name: ClassVar[str] = "convnext-visual"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("frames",)
+    bases: ClassVar[tuple[str, ...]] = ("uavm", "uavm_published")
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchvision")
     weights: ClassVar[WeightsSource | None] = UrlWeights(
         "https://download.pytorch.org/models/convnext_base-6075fbad.pth"
@@ -82,6 +83,7 @@ class ConvNextAudio:
     name: ClassVar[str] = "convnext-audio"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("fbank",)
+    bases: ClassVar[tuple[str, ...]] = ("uavm", "uavm_published")
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchvision")
     weights: ClassVar[WeightsSource | None] = ManualWeights(
         "the UAVM authors' page (vgg_audio_feat.pth, as_audio_feat.pth)"

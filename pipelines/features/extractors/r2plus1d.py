@@ -20,9 +20,10 @@ class R2Plus1D18:
 
     Each frame is resized to a square without a crop.
 
-    Weights: torchvision's R(2+1)D-18 of Kinetics-400. Input: stored frames (recipe `llp`: 8 per
-    second). Output: float32 (frames / run, 512); (10, 512) as published. Source: Tian et al., LLP,
-    ECCV 2020; YapengTian/AVVP-ECCV20 at fde5611, feature extraction.
+    Weights: torchvision's R(2+1)D-18 of Kinetics-400. Input: stored frames of native size
+    (recipe `valor`: 8 per second; `valor_published`: the released script's 82). Output: float32
+    (frames / run, 512); (10, 512) as published. Source: Tian et al., LLP, ECCV 2020;
+    YapengTian/AVVP-ECCV20 at fde5611, feature extraction.
 
     Attributes:
         frames: Number of frames, taken evenly by index of the stored ones.
@@ -33,6 +34,7 @@ class R2Plus1D18:
     name: ClassVar[str] = "r2plus1d18"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("frames",)
+    bases: ClassVar[tuple[str, ...]] = ("valor", "valor_published")
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchvision")
     weights: ClassVar[WeightsSource | None] = UrlWeights(
         "https://download.pytorch.org/models/r2plus1d_18-91a641e6.pth"

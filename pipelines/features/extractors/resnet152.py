@@ -21,9 +21,9 @@ class ResNet152:
     Frames are resized to a short side of 256 and cropped to the central 224 x 224.
 
     Weights: torchvision's IMAGENET1K_V1, the file that upstream takes from `pretrainedmodels` under
-    an older name. Input: stored frames (recipe `llp`: 8 per second). Output: float32
-    (frames, 2048), at least 0; (80, 2048) as published. Source: Tian et al., LLP, ECCV 2020;
-    YapengTian/AVVP-ECCV20 at fde5611.
+    an older name. Input: stored frames of native size (recipe `valor`: 8 per second). Output:
+    float32 (frames, 2048), at least 0; (80, 2048) as published. Source: Tian et al., LLP, ECCV
+    2020; YapengTian/AVVP-ECCV20 at fde5611.
 
     Attributes:
         frames: Number of frames, taken evenly by index of the stored ones.
@@ -32,6 +32,7 @@ class ResNet152:
     name: ClassVar[str] = "resnet152"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("frames",)
+    bases: ClassVar[tuple[str, ...]] = ("valor", "valor_published")
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchvision")
     weights: ClassVar[WeightsSource | None] = UrlWeights(
         "https://download.pytorch.org/models/resnet152-394f9c45.pth"

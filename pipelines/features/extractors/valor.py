@@ -46,6 +46,7 @@ class ValorClipLabels:
     name: ClassVar[str] = "valor-clip-labels"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("frames", "labels")
+    bases: ClassVar[tuple[str, ...]] = ("valor", "valor_published")
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers")
     weights: ClassVar[WeightsSource | None] = VIT_L_14
     batch_size: ClassVar[int] = 64
@@ -95,6 +96,7 @@ class ValorClapLabels:
     name: ClassVar[str] = "valor-clap-labels"
     version: ClassVar[str] = "1"
     reads: ClassVar[tuple[str, ...]] = ("audio", "labels")
+    bases: ClassVar[tuple[str, ...]] = ("valor", "valor_published")
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchaudio", "transformers", "tokenizers")
     weights: ClassVar[WeightsSource | None] = HTSAT_FUSED
     batch_size: ClassVar[int] = 32

@@ -116,7 +116,7 @@ def check(path: Path, recipe, duration: float) -> int:
         times = packet_times(window.video)
         if times is None:
             return 0
-        wanted = set(select_frames(times, opened, window, recipe).wanted)
+        wanted = set(select_frames(str(path), times, opened, window, recipe).wanted)
         context, errors = opened.video.codec_context, []
         with record_decoder_log() as log:
             frames = decode_wanted(context, window.video, wanted, errors)

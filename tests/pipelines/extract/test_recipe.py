@@ -54,6 +54,8 @@ def test_fingerprint_is_of_the_settings_alone(tmp_path):
         ("frames", "cuont", 3, "unknown key 'frames.cuont'"),
         ("frames", "sampling", "sometimes", "'count', 'rate' or 'times'"),
         ("frames", "rate", 3.0, "sampling = 'count' does not take the key 'rate'"),
+        ("frames", "rule", "opencv", "fidelity = 'strict' does not take frames.rule = 'opencv'"),
+        ("frames", "rule", "fps_filter", "rule = 'fps_filter' needs sampling = 'rate'"),
         ("audio", "rate", 1, "audio.rate = 1: must be greater than or equal to 8000"),
         ("quality", "reject", ["loud"], "'silent', 'still' or 'black'"),
         ("quality", "min_fraction", 0, "must be greater than 0"),
@@ -90,3 +92,12 @@ def test_loading_a_recipe_imports_nothing_heavy():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_published_recipe_names_the_program_that_it_follows():
+    published = stella() | {"fidelity": "published"}
+    with pytest.raises(RecipeError, match="does not take frames\\.rule"):
+        parse_recipe(published)
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        assert (recipe.fidelity == "published") == (recipe.audio.length == "file"), name

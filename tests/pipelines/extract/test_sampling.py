@@ -2,7 +2,6 @@
 
 from fractions import Fraction
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +9,6 @@ from avstore.pipelines.extract.recipe import FrameSettings
 from avstore.pipelines.extract.sampling import (
     exact_seconds,
     indices_on_screen,
-    published_indices,
     sample_instants,
     strict_indices,
 )
@@ -52,37 +50,6 @@ def test_the_frame_on_screen(times, n, origin_ms):
         begun = [t for t in times if t * BASE - origin <= instant]
         assert times[index] == (begun[-1] if begun else times[0])
     assert picked == sorted(picked)
-
-
-def test_published_count_is_one_frame_early():
-    """STELLA seeks index int(i * total / N) - 1; dense clips give the first frame twice."""
-    times = [i * 40 for i in range(250)]
-    picked = published_indices(count(80), times, Fraction(0), TEN, BASE)
-    assert picked[:5] == [0, 2, 5, 8, 11]
-    assert picked == [max(int(i * 250 / 80) - 1, 0) for i in range(80)]
-    assert strict_indices(count(80), times, Fraction(0), TEN, BASE)[:5] == [0, 3, 6, 9, 12]
-
-
-def test_published_count_spreads_over_a_short_clip():
-    times = [i * 40 for i in range(150)]
-    assert published_indices(count(80), times, Fraction(0), TEN, BASE)[-1] == int(79 * 150 / 80) - 1
-
-
-@pytest.mark.parametrize("fps", [24, 25, 29, 30, 60])
-def test_published_rate_is_ffmpegs_fps_filter(tmp_path, fps):
-    """The reference is the filter itself; each frame's brightness is its number."""
-    import numpy as np
-
-    from tests.pipelines.extract.media import ffmpeg
-
-    raw = ffmpeg(
-        *("-f", "lavfi", "-i", f"color=black:size=16x16:rate={fps}:duration=4,format=gray"),
-        *("-vf", "geq=lum='mod(N,250)',fps=3", "-f", "rawvideo", "-pix_fmt", "gray", "-"),
-    )
-    theirs = np.frombuffer(raw, np.uint8).reshape(-1, 256)[:, 0]
-    times = list(range(4 * fps))
-    ours = published_indices(rate(3.0), times, Fraction(0), Fraction(4), Fraction(1, fps))
-    assert ours == theirs[: len(ours)].tolist()
 
 
 def test_before_the_first_frame_it_is_the_first():
