@@ -71,7 +71,7 @@ def _stella_row(line: Line) -> tuple[str, str]:
     row = fields_of(line)
     if len(row) not in {5, 6}:
         raise RowError(f"{len(row)} columns; expected 5 or 6")
-    return row[1], row[4]
+    return row[2].rstrip("/").rpartition("/")[2], row[4]  # the column vid has no times
 
 
 def _clips(

@@ -23,15 +23,17 @@ class FolderLayout:
     """The paths of a clip's frames and audio, relative to the export folder.
 
     Attributes:
-        kind: `stella`: <dataset>/data/frames/<clip>/frame_<i>.jpg with all frames and
-            <dataset>/data/audio/<clip>.mp3, where <clip> has milliseconds. `cavmae` (also for
+        kind: `stella`: <root>/frames/<clip>/frame_<i>.jpg with all frames and
+            <root>/audio/<clip>.mp3, where <clip> has milliseconds. `cavmae` (also for
             UAVM): frame_<i>/<clip>.jpg with ten evenly spaced frames, and audio/<clip>.flac.
             `llp`: frames/<id>/<number from 000001>.jpg and audio/<id>.wav.
         audio: Extension of the audio files: flac, wav or mp3.
+        root: Folder of a `stella` layout, relative to the export folder; '' for <dataset>/data.
     """
 
     kind: str
     audio: str
+    root: str = ""
 
     def name(self, clip: ExportClip) -> str:
         """Return the clip's name in file names and lists.
@@ -50,13 +52,16 @@ class FolderLayout:
 
     def frames(self, clip: ExportClip) -> str:
         """Return the folder of a clip's frames (stella, llp)."""
-        root = f"{_dataset(clip)}/data/frames" if self.kind == "stella" else "frames"
-        return f"{root}/{self.name(clip)}"
+        return f"{self._root(clip)}frames/{self.name(clip)}"
 
     def audio_path(self, clip: ExportClip) -> str:
         """Return the path of a clip's audio file."""
-        root = f"{_dataset(clip)}/data/audio" if self.kind == "stella" else "audio"
-        return f"{root}/{self.name(clip)}.{self.audio}"
+        return f"{self._root(clip)}audio/{self.name(clip)}.{self.audio}"
+
+    def _root(self, clip: ExportClip) -> str:
+        if self.kind != "stella":
+            return ""
+        return f"{self.root or _dataset(clip) + '/data'}/"
 
     def frame_paths(self, clip: ExportClip, stored: int) -> Iterator[tuple[int, str]]:
         """Yield (index of the stored frame, path) for a clip with `stored` frames."""
