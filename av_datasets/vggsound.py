@@ -17,7 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from avstore.datasets.clips import MergedClips
-from avstore.datasets.lines import Line, RowError, fields_of, parse_rows, require_paths
+from avstore.datasets.lines import (
+    Line,
+    RowError,
+    fields_of,
+    is_comment,
+    parse_rows,
+    require_paths,
+)
 from avstore.datasets.spec import Annotations, Clip, DatasetSpec, Label, MediaName
 from avstore.datasets.vocabulary import LabelLookup, load_vocabulary
 from avstore.datasets.youtube import clip_names, require_id, whole_second
@@ -52,7 +59,7 @@ def parse(paths: Sequence[Path]) -> Annotations:
 
 def _clip(line: Line, lookup: LabelLookup) -> Clip | None:
     row = fields_of(line)
-    if line.text.startswith("#") or (line.row == 1 and _HEADER & {f.lower() for f in row}):
+    if is_comment(line) or (line.row == 1 and _HEADER & {f.lower() for f in row}):
         return None
     youtube_id, start_text, label_text, split = _columns(row)
     require_id(youtube_id)
