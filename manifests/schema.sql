@@ -105,7 +105,7 @@ CREATE TABLE IF NOT EXISTS quality (
 CREATE TABLE IF NOT EXISTS status (
     clip_id VARCHAR NOT NULL,
     stage VARCHAR NOT NULL,         -- 'fetch', or <recipe>-<fp8> (8 digits of the fingerprint)
-    status VARCHAR NOT NULL,        -- stored | rejected | gone | retryable | pending
+    status VARCHAR NOT NULL,        -- stored | rejected | gone | absent | retryable | pending
     verdict VARCHAR,                -- why the clip is not usable, or its flag; NULL: no finding
     attempts INTEGER,               -- attempts that count towards the limit
     not_before TIMESTAMP,           -- earliest next attempt (UTC)

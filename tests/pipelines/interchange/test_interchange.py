@@ -132,7 +132,7 @@ def test_hugging_face_card(small_store) -> None:
     _, front, body = card.split("---\n", 2)
     assert "license: other" in front
     assert "- split: test\n    path: shards/vggsound/" in front
-    assert "| test | 3 | 2 | 1 | 0 |" in body
+    assert "| test | 3 | 2 | 1 | 0 | 0 |" in body
     assert body.strip().startswith(page(VGGSOUND).splitlines()[0])
 
 

@@ -1,0 +1,1 @@
+-- Version 8: a clip that a folder, archive or list lacks is absent, not gone (view last_fetch).
