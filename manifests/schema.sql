@@ -55,6 +55,16 @@ CREATE TABLE IF NOT EXISTS segments (
     offset_s DOUBLE                 -- end, in seconds from the start of the clip
 );
 
+-- Labels of clips by further label sets, beside clips.labels (VGGSounder's of VGGSound).
+CREATE TABLE IF NOT EXISTS clip_labels (
+    clip_id VARCHAR NOT NULL,
+    label_set VARCHAR NOT NULL,     -- name of the label set
+    modality VARCHAR NOT NULL,      -- audio | visual | both: where the class can be perceived
+    label VARCHAR NOT NULL,         -- name of the class
+    label_id INTEGER,               -- number of the class
+    extra JSON                      -- further columns of the file
+);
+
 -- Annotation rows that could not be used, with the row number and the reason.
 CREATE TABLE IF NOT EXISTS annotation_errors (
     dataset VARCHAR NOT NULL,

@@ -11,6 +11,20 @@ JOIN clips c USING (clip_id)
 JOIN shards h ON h.path = s.shard
 LEFT JOIN quality q ON q.clip_id = s.clip_id AND q.fingerprint = s.fingerprint;
 
+-- Labels by further label sets: one row per clip, label set and modality, to select beside clip_id.
+--   label_set: name of the label set
+--   modality: audio, visual: classes that can be heard, seen; both: heard and seen; any: all
+--   labels: names of the classes
+--   label_ids: numbers of the classes, in the order of labels
+CREATE OR REPLACE VIEW label_sets AS
+SELECT l.clip_id, l.label_set, m.modality, list(l.label ORDER BY l.label_id) AS labels,
+       list(l.label_id ORDER BY l.label_id) AS label_ids
+FROM clip_labels l
+JOIN (VALUES ('audio', ['audio', 'both']), ('visual', ['visual', 'both']), ('both', ['both']),
+             ('any', ['audio', 'visual', 'both'])) AS m(modality, parts)
+ON list_contains(m.parts, l.modality)
+GROUP BY l.clip_id, l.label_set, m.modality;
+
 -- The closed summary per dataset and stage: wanted = stored + rejected + gone +
 -- absent + retryable + pending.
 --   stage: 'fetch', or '<recipe>-<fp8>'

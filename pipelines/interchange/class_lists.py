@@ -113,7 +113,7 @@ def require_labels(clips: Sequence[ExportClip]) -> None:
     if without:
         raise StoreError(
             f"{len(without)} clips have no label, for example {without[0]}, and this format needs "
-            "one; add WHERE len(labels) > 0 to the query"
+            "one; leave out clips whose labels are empty"
         )
 
 

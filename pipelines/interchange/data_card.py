@@ -34,6 +34,8 @@ def page(spec: DatasetSpec, counts: Mapping[str, Mapping[str, int]] | None = Non
     lines += [f"| recipe | `{spec.recipe}` |"]
     streams = spec.streams if spec.own_data is None else (spec.name,)
     lines += [f"| task streams | {', '.join(f'`{name}`' for name in streams) or 'none'} |"]
+    if spec.label_sets:
+        lines += [f"| label sets | {', '.join(f'`{name}`' for name in spec.label_sets)} |"]
     if categories:
         listed = ", ".join(f"{name} {count}" for name, count in categories.most_common())
         lines += [f"| classes a category | {listed} |"]
