@@ -75,6 +75,10 @@ def export_to(
     media: Annotated[
         bool, typer.Option("--media", help="Also write frames and audio in the format's layout.")
     ] = False,
+    features: Annotated[
+        bool,
+        typer.Option("--features", help="uavm, llp: also write the stored features as .npy files."),
+    ] = False,
     audio: Annotated[
         AudioFormat | None, typer.Option(help="Audio format (default: what the code reads).")
     ] = None,
@@ -95,8 +99,31 @@ def export_to(
                 files = write_media(opened, clips, out, layout, recipe, advance)
             written_files, of = plural(files, "media file"), plural(len(clips), "clip")
             progress.print(f"{written_files} of {of} in {out}")
+        if features:
+            for feature, count in _write_features(opened, form, clips, out, chosen, recipe).items():
+                progress.print(f"{plural(count, 'file')} of {feature} in {out}")
     for path in written:
         progress.print(str(path))
+
+
+def _write_features(
+    opened: "OpenStore",
+    form: ListFormat,
+    clips: Sequence["ExportClip"],
+    out: Path,
+    audio: str,
+    recipe: str | None,
+) -> dict[str, int]:
+    """Write the features that the format's code loads; return the files written of each."""
+    from avstore.manifests.store import StoreError
+    from avstore.pipelines.interchange.feature_files import FEATURE_FOLDERS, write_features
+    from avstore.pipelines.interchange.lists import feature_file
+
+    folders = FEATURE_FOLDERS.get(form.value)
+    if folders is None:
+        formats = ", ".join(FEATURE_FOLDERS)
+        raise StoreError(f"--features is for the formats {formats}; {form.value} reads none")
+    return write_features(opened, clips, out, folders, feature_file(form.value, audio), recipe)
 
 
 def _write_lists(

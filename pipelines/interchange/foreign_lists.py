@@ -102,6 +102,7 @@ def _clip(name: str, mids: str, spec: DatasetSpec, split: str, lookup: LabelLook
         raise RowError(
             f"{name!r} has no start; expected '<id>_<start, 6 digits>' or "
             "'<id>_<start ms>_<end ms>'"
+            + ("; pass the segment files of AudioSet" if spec.name == "audioset" else "")
         )
     categories = {label.category for label in labels}
     return Clip(

@@ -111,11 +111,11 @@ def write_media(
         for clip in batch:
             images = frames[clip.clip_id]
             for index, path in layout.frame_paths(clip, len(images)):
-                written += _write_new(out / path, images[index])
+                written += write_new(out / path, images[index])
             target = out / layout.audio_path(clip)
             if not target.is_file():
                 content = _transcoded(clip, audio[clip.clip_id], layout.audio)
-                written += _write_new(target, content)
+                written += write_new(target, content)
             if on_clip:
                 on_clip(1)
     return written
@@ -133,8 +133,11 @@ def _require_distinct(clips: Sequence[ExportClip], layout: FolderLayout) -> None
         seen[path] = clip.clip_id
 
 
-def _write_new(path: Path, content: bytes) -> bool:
-    """Write a file unless it exists; by rename but without fsync, as there are thousands."""
+def write_new(path: Path, content: bytes) -> bool:
+    """Write a file unless it exists; return whether it was written.
+
+    By rename but without fsync, as there are thousands.
+    """
     if path.is_file():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -124,6 +124,16 @@ def _filename(clip: ExportClip) -> str:
     return str(clip.extra.get("filename", clip.key))
 
 
+def feature_file(form: str, audio: str) -> Callable[[ExportClip], str]:
+    """Return the function that gives a clip's file name in the feature folders of a format.
+
+    AVVP and VALOR take the first 11 characters of the name in the list.
+    """
+    if form == "llp":
+        return lambda clip: _filename(clip)[:11]
+    return FolderLayout("cavmae", audio).name
+
+
 def sample_weights(clips: Sequence[ExportClip]) -> list[float]:
     """Return a weight per clip: the sum over its labels of 1000 / (clips with the label + 0.01).
 

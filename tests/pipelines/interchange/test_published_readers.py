@@ -6,15 +6,20 @@ at 2677da9. For AVVP and VALOR they are also those of the published lists themse
 """
 
 import csv
+import gzip
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from avstore.datasets.registry import get
+from avstore.datasets.spec import AnnotationError
 from avstore.manifests.library import open_store
 from avstore.manifests.store import StoreError
 from avstore.pipelines.build.task_streams import load_stream
 from avstore.pipelines.interchange.export_clips import export_clips
+from avstore.pipelines.interchange.foreign_lists import with_foreign_lists
 from avstore.pipelines.interchange.lists import LISTS
 from avstore.pipelines.interchange.stella import write_stella, write_stella_stream
 from tests.pipelines.interchange import published_readers as read
@@ -171,3 +176,36 @@ def test_queries_without_a_class_list_are_refused(small: Path, tmp_path: Path) -
             write_stella(opened, tasks, tmp_path, "clips", "mp3")
         with pytest.raises(StoreError, match="no stored clip of the stream 'vggsound-8'"):
             write_stella_stream(opened, load_stream("vggsound-8"), tmp_path, "mp3")
+
+
+def test_names_in_foreign_lists_are_no_paths(tmp_path: Path) -> None:
+    """Only a name's last part is taken, and only if it is a clip's name."""
+    frames, audio = "vggsound/data/frames", "vggsound/data/audio"
+    rows = [
+        f"0,x,{frames}/-id_0000000_30000_40000,{audio}/a.mp3,vgg_22,music",
+        f"0,x,../../../etc/a__00000001_5000_15000,{audio}/a.mp3,vgg_22,music",
+        f"0,x,{frames}/..,{audio}/a.mp3,vgg_22,music",
+        f"0,x,{frames}/../passwd_0_10000,{audio}/a.mp3,/etc/passwd,music",
+    ]
+    (tmp_path / "clips.csv").write_text("\n".join(rows) + "\n")
+    entries = [
+        {"video_id": "../../b_000001", "wav": "/etc/passwd", "labels": "vgg_22"},
+        {"video_id": "-id_0000000_000030", "wav": "/etc/passwd", "labels": "vgg_22"},
+        {"wav": "/audio/c0000000003_000120.flac", "labels": "vgg_22"},
+    ]
+    (tmp_path / "clips.json").write_text(json.dumps({"data": entries}))
+    spec = with_foreign_lists(get("vggsound"), "train")
+    found = spec.parse([tmp_path / "clips.csv"])
+    assert [clip.key for clip in found.clips] == ["-id_0000000_000030", "a__00000001_000005"]
+    assert [bad.row for bad in found.bad_rows] == [3, 4]
+    found = spec.parse([tmp_path / "clips.json"])
+    assert [clip.key for clip in found.clips] == ["-id_0000000_000030", "c0000000003_000120"]
+    assert "contains a path separator" in found.bad_rows[0].reason
+
+
+def test_a_list_of_bare_ids_is_refused_with_what_to_pass(shared_data: Path, tmp_path: Path) -> None:
+    """CAV-MAE's own list of AudioSet names the clips by their bare ids."""
+    packed = shared_data / "annotations/audioset/sample_json_as.json.gz"
+    (tmp_path / "as.json").write_bytes(gzip.decompress(packed.read_bytes()))
+    with pytest.raises(AnnotationError, match="pass the segment files of AudioSet"):
+        with_foreign_lists(get("audioset"), "train").parse([tmp_path / "as.json"])
