@@ -88,7 +88,7 @@ def parse(paths: Sequence[Path]) -> Annotations:
 
 def _is_vggsounder(path: Path) -> bool:
     first = next((line for line in read_lines(path) if isinstance(line, Line)), None)
-    return first is not None and set(_VGGSOUNDER) <= set(first.text.replace('"', "").split(","))
+    return first is not None and set(_VGGSOUNDER) <= set(re.split(r"[,;\t\"]+", first.text))
 
 
 def _vggsounder(

@@ -62,6 +62,17 @@ def test_saved_lists_have_the_same_clips(
     assert clips(dataset, tmp_path / name) == published
 
 
+@pytest.mark.parametrize("written", [",", ";", "\t"])
+def test_vggsounder_saved_again(shared_data: Path, tmp_path: Path, written: str) -> None:
+    folder = shared_data / "annotations/vggsound"
+    text = saved((folder / "vggsounder.csv").read_text(), ",", written, quoting=csv.QUOTE_ALL)
+    (tmp_path / "vggsounder.csv").write_text(text, newline="")
+    ours = get("vggsound").parse([folder / "test.csv", tmp_path / "vggsounder.csv"])
+    theirs = get("vggsound").parse([folder / "test.csv", folder / "vggsounder.csv"])
+    assert ours.clip_labels == theirs.clip_labels
+    assert len(ours.clip_labels) == 29_509
+
+
 def test_the_issues_row(tmp_path: Path) -> None:
     path = tmp_path / "eval_segments.csv"
     path.write_text('zzbTaK7CXJY,30,40," ""/m/0c3f7m"""\n')
