@@ -12,6 +12,7 @@ from avstore.manifests.rebuild import rebuild
 from avstore.manifests.store import Store
 from avstore.manifests.verify import verify
 from avstore.pipelines.build.annotations import ingest_annotations
+from avstore.pipelines.build.repair import repair_store
 from avstore.pipelines.interchange.data_card import page
 from tests.av_datasets.fixtures import fixture_of
 
@@ -49,6 +50,21 @@ def test_labels_by_modality_and_a_rebuild_keeps_them(tmp_path: Path) -> None:
     with writing(store), open_write(store, fresh=True) as writer:
         rebuild(writer, store)
         writer.publish()
+    assert rows(store, "FROM clip_labels ORDER BY ALL") == before
+    with open_read(store) as con:
+        assert [problem.what for problem in verify(con, store)] == []
+
+
+def test_their_lost_file_in_the_ledger_is_written_again(tmp_path: Path) -> None:
+    store = annotated(Store(tmp_path / "data"), fixture_of("vggsound").write(tmp_path))
+    before = rows(store, "FROM clip_labels ORDER BY ALL")
+    (lost,) = store.ledger.glob("annotations/vggsound/*/clip_labels.parquet")
+    lost.unlink()
+    with open_read(store) as con:
+        assert [problem.what for problem in verify(con, store)] != []
+    with writing(store):
+        repair_store(store)
+    assert lost.is_file()
     assert rows(store, "FROM clip_labels ORDER BY ALL") == before
     with open_read(store) as con:
         assert [problem.what for problem in verify(con, store)] == []
