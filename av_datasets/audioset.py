@@ -26,6 +26,7 @@ from avstore.datasets.lines import (
     Line,
     RowError,
     fields_of,
+    is_comment,
     read_lines,
     require_paths,
     require_usable,
@@ -49,6 +50,7 @@ _FILES = {
     "balanced_train": ("train", "balanced", 22_160),
     "eval": ("eval", "eval", 20_371),
 }
+_MID = re.compile(r"/[a-z]/[A-Za-z0-9_]+(?:\s*,\s*/[a-z]/[A-Za-z0-9_]+)*")
 # The usual form of a row; only other rows are read field by field, which is slower.
 _USUAL = re.compile(
     r"([A-Za-z0-9_-]{1,64}),\s*([0-9]{1,6}(?:\.[0-9]{0,9})?),\s*([0-9]{1,6}(?:\.[0-9]{0,9})?),"
@@ -92,7 +94,7 @@ def _split_and_subset(path: Path) -> tuple[str, str]:
         if name in path.name or path.stem.startswith(subset):
             return split, subset
     for line in read_lines(path):
-        if isinstance(line, BadRow) or not line.text.startswith("#"):
+        if isinstance(line, BadRow) or not is_comment(line):
             break
         announced = _ANNOUNCED.search(line.text)
         for split, subset, count in _FILES.values():
@@ -139,7 +141,7 @@ def _rows(
             rows += 1
             yield read.bad(str(error))
             continue
-        if line.text.startswith(("#", "YTID")):
+        if is_comment(line) or line.text.lstrip('" ').startswith("YTID"):
             if match := _ANNOUNCED.search(line.text):
                 announced = int(match[1]), line
             continue
@@ -162,7 +164,7 @@ def _segment(line: Line, labels: _LabelLists) -> tuple[str, float, float, tuple[
         start, end = float(start_text), float(end_text)
         mids = quoted or bare
     else:
-        row = fields_of(line)
+        row = _rejoined(fields_of(line))
         if len(row) != 4:
             raise RowError(
                 f"{len(row)} columns; expected 4 (YTID, start_seconds, end_seconds, "
@@ -173,6 +175,18 @@ def _segment(line: Line, labels: _LabelLists) -> tuple[str, float, float, tuple[
     if end <= start:
         raise RowError(f"end {end:g} is not after start {start:g}")
     return youtube_id, start, end, labels.ids(mids)
+
+
+def _rejoined(row: list[str]) -> list[str]:
+    """Return a row with its labels in one field, as published.
+
+    The blank before the quote makes spreadsheets take the quotes as text, and each label as a
+    column; they also save empty columns at the end.
+    """
+    labels = [field.strip('" ') for field in row[3:]]
+    while labels and not labels[-1]:
+        labels.pop()
+    return [*row[:3], ",".join(labels)] if all(map(_MID.fullmatch, labels)) and labels else row
 
 
 def media_names(clip: Clip) -> tuple[MediaName, ...]:

@@ -129,7 +129,7 @@ def _rows(path: Path, lookup: LabelLookup, bad: list[BadRow]) -> list[_Row | Non
 
 
 def _row(line: Line, lookup: LabelLookup) -> _Row | None:
-    fields = [text.strip() for text in line.text.split("&")]
+    fields = [text.strip() for text in line.text.strip('" ').split("&")]
     if fields[0].lower() == "category":
         return None
     if len(fields) != 5:

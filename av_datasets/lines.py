@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,14 @@ T = TypeVar("T")
 _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _TEXT_KEPT = 200
+# What a spreadsheet writes in place of a text that it takes for a formula.
+_CELL_ERRORS = ("#NAME?", "#VALUE!", "#REF!", "#DIV/0!", "#N/A", "#NUM!", "#NULL!")
+_FIRST_SEPARATOR = re.compile(r'\s*(?:"(?:[^"]|"")*"\s*|[^,;\t]*)([,;\t])')
+_CHANGED = (
+    (re.compile(r"#[A-Z0-9/]+[?!]?|[=+'].*"), "a formula"),
+    (re.compile(r"[0-9][.,][0-9]*E[+-][0-9]+", re.IGNORECASE), "a number"),
+    (re.compile(r"[0-9]{1,4}[./][0-9]{1,2}[./][0-9]{1,4}"), "a date"),
+)
 _UNPACKED_BYTES = 1 << 30  # AudioSet's largest list has 100 MB
 
 
@@ -93,14 +102,44 @@ def read_lines(path: Path) -> Iterator[Line | BadRow]:
 def fields_of(line: Line, delimiter: str = ",") -> list[str]:
     """Return the fields of a line without quotes and outer blanks; a row is always one line.
 
+    A line that was saved with another separator (comma, semicolon, tab) is read with the one that
+    ends its first field.
+
+    Args:
+        line: The line.
+        delimiter: The separator of a line that has only one field.
+
     Raises:
         RowError: The quotes are wrong.
     """
+    first = _FIRST_SEPARATOR.match(line.text)
+    used = first[1] if first else delimiter
     try:
-        (row,) = csv.reader([line.text], delimiter=delimiter, strict=True, skipinitialspace=True)
+        (row,) = csv.reader([line.text], delimiter=used, strict=True, skipinitialspace=True)
     except csv.Error as error:
         raise RowError(f"not a row of fields: {error}") from error
     return [field.strip() for field in row]
+
+
+def is_comment(line: Line) -> bool:
+    """Return whether a line is a comment (`# …`) or a spreadsheet's note of its separator."""
+    text = line.text.lstrip('" ')
+    return text.lower().startswith("sep=") or (
+        text.startswith("#") and not text.startswith(_CELL_ERRORS)
+    )
+
+
+def spreadsheet_hint(text: str) -> str:
+    """Return the end of a message on a text that looks as if a spreadsheet had changed it, or ''.
+
+    Example:
+        >>> spreadsheet_hint("#NAME?")
+        '; a spreadsheet took the text for a formula: use the published file, unopened'
+    """
+    kind = next((kind for form, kind in _CHANGED if form.fullmatch(text)), None)
+    if kind is None:
+        return ""
+    return f"; a spreadsheet took the text for {kind}: use the published file, unopened"
 
 
 class FileColumn:
@@ -121,7 +160,7 @@ class FileColumn:
             RowError: The quotes are wrong, or the file is not a path below the source.
         """
         if self._in_header:
-            self._in_header = line.text.startswith("#")
+            self._in_header = is_comment(line)
             self._find(line)
         if self._index is None:
             return line, None
@@ -137,7 +176,8 @@ class FileColumn:
         return rest, checked_file(file) if file else None
 
     def _find(self, line: Line) -> None:
-        delimiter = "\t" if "\t" in line.text else ","
+        first = _FIRST_SEPARATOR.match(line.text)
+        delimiter = first[1] if first else ","
         names = [name.strip(' "').lower() for name in line.text.lstrip("# ").split(delimiter)]
         if len(names) > 1 and "file" in names and not any(name.isdigit() for name in names):
             self._index, self._delimiter = names.index("file"), delimiter

@@ -29,6 +29,7 @@ from avstore.datasets.lines import (
     parse_rows,
     require_paths,
     require_usable,
+    spreadsheet_hint,
 )
 from avstore.datasets.spec import (
     AnnotationError,
@@ -149,7 +150,8 @@ def _clip(name: str, split: str, labels: tuple[Label, ...]) -> Clip:
 def _require_name(name: str) -> re.Match[str]:
     match = _NAME.fullmatch(name)
     if not match:
-        raise RowError(f"filename {name!r} is not '<youtube id>_<start>_<end>'")
+        hint = spreadsheet_hint(name)
+        raise RowError(f"filename {name!r} is not '<youtube id>_<start>_<end>'{hint}")
     if float(match["end"]) <= float(match["start"]):
         raise RowError(f"filename {name!r} ends before it starts")
     return match

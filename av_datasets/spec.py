@@ -69,6 +69,27 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class ClipLabel:
+    """A label of a further label set, beside the dataset's own labels.
+
+    Attributes:
+        clip_id: The clip.
+        label_set: Name of the label set.
+        modality: audio, visual or both: where the class can be perceived.
+        label: Label name.
+        label_id: Label id in the dataset's vocabulary.
+        extra: Further facts, as JSON values.
+    """
+
+    clip_id: str
+    label_set: str
+    modality: str
+    label: str
+    label_id: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Label:
     """One entry of a dataset's vocabulary.
 
@@ -113,12 +134,14 @@ class Annotations:
         table: For datasets of millions of clips, the same clips as a pyarrow Table with the
             columns of the manifest table `clips` (`extra` as JSON text); `clips` is then a view
             of it.
+        clip_labels: Labels of further label sets.
     """
 
     clips: Sequence[Clip]
     bad_rows: Sequence[BadRow] = ()
     segments: Sequence[Segment] = ()
     table: Any = None
+    clip_labels: Sequence[ClipLabel] = ()
 
 
 @dataclass(frozen=True)
@@ -157,6 +180,7 @@ class DatasetSpec:
         recipe: The default recipe.
         shard_clips: The default number of clips per shard.
         streams: The task streams shipped for the dataset.
+        label_sets: Further label sets that its annotation files may hold.
         own_data: For a user's own data, what the ledger keeps to build it again without the list:
             `source` and `list`. None for a published dataset.
     """
@@ -174,6 +198,7 @@ class DatasetSpec:
     recipe: str = "stella"
     shard_clips: int = 256
     streams: tuple[str, ...] = ()
+    label_sets: tuple[str, ...] = ()
     own_data: Mapping[str, Any] | None = None
 
 

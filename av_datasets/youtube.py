@@ -3,7 +3,7 @@
 import re
 from itertools import chain
 
-from avstore.datasets.lines import RowError
+from avstore.datasets.lines import RowError, spreadsheet_hint
 from avstore.datasets.spec import MediaName
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -18,9 +18,10 @@ def require_id(youtube_id: str) -> str:
     """
     if _ID.fullmatch(youtube_id):
         return youtube_id
+    hint = spreadsheet_hint(youtube_id)
     if "/" in youtube_id or "\\" in youtube_id:
-        raise RowError(f"id {youtube_id!r} contains a path separator")
-    raise RowError(f"id {youtube_id!r} is not 1 to 64 letters, digits, '-' and '_'")
+        raise RowError(f"id {youtube_id!r} contains a path separator{hint}")
+    raise RowError(f"id {youtube_id!r} is not 1 to 64 letters, digits, '-' and '_'{hint}")
 
 
 def whole_second(text: str) -> int:
@@ -31,7 +32,9 @@ def whole_second(text: str) -> int:
     """
     match = re.fullmatch(r"([0-9]{1,9})(?:\.0*)?", text)
     if not match or int(match[1]) > _MAX_START:
-        raise RowError(f"start {text!r} is not a whole second from 0 to {_MAX_START}")
+        raise RowError(
+            f"start {text!r} is not a whole second from 0 to {_MAX_START}{_comma_hint(text)}"
+        )
     return int(match[1])
 
 
@@ -46,8 +49,15 @@ def second(text: str, what: str) -> float:
         RowError: The text is something else.
     """
     if not re.fullmatch(r"[0-9]{1,6}(?:\.[0-9]{0,9})?", text):
-        raise RowError(f"{what} {text!r} is not a second from 0 to {_MAX_START}")
+        raise RowError(f"{what} {text!r} is not a second from 0 to {_MAX_START}{_comma_hint(text)}")
     return float(text)
+
+
+def _comma_hint(text: str) -> str:
+    """Return the end of a message on a number that has a comma, or ''."""
+    if "," not in text:
+        return ""
+    return "; a spreadsheet wrote a comma in it: use the published file, or write decimal points"
 
 
 def clip_names(youtube_id: str, start_s: float, end_s: float) -> tuple[MediaName, ...]:

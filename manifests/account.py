@@ -18,7 +18,8 @@ class Account:
         wanted: Published clips: the sum of the other counts.
         stored: Clips with a sample (or, at `fetch`, with media).
         rejected: Clips that failed validation.
-        gone: Clips that the source no longer has.
+        gone: Clips that no longer exist, as the site that published them says.
+        absent: Clips that the sources so far lack and another may have.
         retryable: Clips that may be fetched later.
         pending: Clips that were not tried yet.
     """
@@ -29,6 +30,7 @@ class Account:
     stored: int
     rejected: int
     gone: int
+    absent: int
     retryable: int
     pending: int
 
@@ -67,12 +69,13 @@ def check_accounts(con: duckdb.DuckDBPyConnection, dataset: str) -> list[Account
     ).fetchone() or (0,)
     found = accounts(con, dataset)
     for a in found:
-        parts = a.stored + a.rejected + a.gone + a.retryable + a.pending
+        parts = a.stored + a.rejected + a.gone + a.absent + a.retryable + a.pending
         if not published == a.wanted == parts:
             raise AccountError(
                 f"the summary of {dataset} at {a.stage} does not add up: {published} published, "
                 f"{a.wanted} with a status, {parts} = {a.stored} stored + {a.rejected} rejected + "
-                f"{a.gone} gone + {a.retryable} retryable + {a.pending} pending; "
+                f"{a.gone} gone + {a.absent} absent + {a.retryable} retryable + "
+                f"{a.pending} pending; "
                 "please report this with the output of avstore verify"
             )
     return found

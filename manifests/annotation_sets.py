@@ -1,9 +1,9 @@
 """Annotations in the manifest, and their copy in the ledger for a rebuild."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from avstore.manifests.store import Store, StoreError, committing
 
 _NAMES = {"dataset": "dataset", "key": "key", "split": "split", "clip_id": "clip_id"}
 _TABLES = ("clips", "labels", "segments", "annotation_errors")
+_OF_CLIPS = ("segments", "clip_labels")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class AnnotationSet:
         labels: Rows of `labels`.
         segments: Rows of `segments`.
         annotation_errors: Rows of `annotation_errors`.
+        clip_labels: Rows of `clip_labels`; the ledger has their file if there are any.
     """
 
     facts: dict[str, Any]
@@ -47,6 +49,7 @@ class AnnotationSet:
     labels: pa.Table
     segments: pa.Table
     annotation_errors: pa.Table
+    clip_labels: pa.Table = field(default_factory=lambda: table_schema("clip_labels").empty_table())
 
     def __post_init__(self) -> None:
         """Check the names that become paths; StoreError if one is invalid."""
@@ -62,6 +65,11 @@ class AnnotationSet:
 
 def _facts_path(store: Store, dataset: str) -> Path:
     return store.ledger / "annotations" / dataset / "facts.json"
+
+
+def _tables(facts: dict[str, Any]) -> tuple[str, ...]:
+    """Return the tables that the ledger has of a dataset's annotations."""
+    return (*_TABLES, "clip_labels") if facts.get("label_sets") else _TABLES
 
 
 def _folder(facts_path: Path, facts: dict[str, Any]) -> Path:
@@ -86,6 +94,7 @@ def annotation_set(
     labels: list[Any],
     segments: list[Any],
     errors: list[Any],
+    clip_labels: Sequence[Any] = (),
 ) -> AnnotationSet:
     """Bundle the output of a dataset's parser.
 
@@ -95,8 +104,11 @@ def annotation_set(
         labels: `Label` dataclasses of avstore.datasets.spec.
         segments: `Segment` dataclasses.
         errors: `BadRow` dataclasses.
+        clip_labels: `ClipLabel` dataclasses.
     """
     name = facts["name"]
+    if clip_labels:
+        facts = {**facts, "label_sets": sorted({each.label_set for each in clip_labels})}
     stamp = datetime.now(UTC).replace(tzinfo=None).isoformat()
     return AnnotationSet(
         facts={**facts, "clips": clips.num_rows, "ingested_at": stamp},
@@ -105,6 +117,10 @@ def annotation_set(
         segments=_table("segments", [asdict(x) for x in segments]),
         annotation_errors=_table(
             "annotation_errors", [{"dataset": name, **asdict(x)} for x in errors]
+        ),
+        clip_labels=_table(
+            "clip_labels",
+            [asdict(x) | {"extra": json.dumps(dict(x.extra), sort_keys=True)} for x in clip_labels],
         ),
     )
 
@@ -116,8 +132,9 @@ def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
 def save_annotations(store: Store, annotations: AnnotationSet) -> None:
     """Save annotations in the ledger; `facts.json`, written last, names the current ones."""
     facts_path = _facts_path(store, annotations.facts["name"])
-    paths = [_folder(facts_path, annotations.facts) / f"{name}.parquet" for name in _TABLES]
-    for name, path in zip(_TABLES, paths, strict=True):
+    names = _tables(annotations.facts)
+    paths = [_folder(facts_path, annotations.facts) / f"{name}.parquet" for name in names]
+    for name, path in zip(names, paths, strict=True):
         write_parquet(path, getattr(annotations, name))
     with committing(facts_path) as file:
         file.write(json_bytes(annotations.facts, indent=1))
@@ -128,8 +145,9 @@ def annotation_files(store: Store) -> Iterator[Path]:
     for facts_path in sorted(store.ledger.glob("annotations/*/facts.json")):
         yield facts_path
         with suppress(DamagedFileError, StoreError):
-            folder = _folder(facts_path, read_facts(facts_path))
-            yield from (folder / f"{name}.parquet" for name in _TABLES)
+            facts = read_facts(facts_path)
+            folder = _folder(facts_path, facts)
+            yield from (folder / f"{name}.parquet" for name in _tables(facts))
 
 
 def load_annotations(store: Store, checked: CheckedFiles) -> Iterator[AnnotationSet]:
@@ -154,7 +172,7 @@ def _load(facts_path: Path, checked: CheckedFiles) -> AnnotationSet | None:
     if not checked.sound([facts_path]):
         return None
     facts = read_facts(facts_path)
-    paths = {name: _folder(facts_path, facts) / f"{name}.parquet" for name in _TABLES}
+    paths = {name: _folder(facts_path, facts) / f"{name}.parquet" for name in _tables(facts)}
     if len(checked.sound(paths.values())) < len(paths):
         return None
     tables = {name: pq.read_table(path) for name, path in paths.items()}
@@ -169,12 +187,14 @@ def published_annotations(con: duckdb.DuckDBPyConnection, dataset: str) -> Annot
     clips = "clip_id IN (SELECT clip_id FROM clips WHERE dataset = $name)"
     tables = {
         name: con.sql(
-            f"SELECT * FROM {name} WHERE {clips if name == 'segments' else 'dataset = $name'}",
+            f"SELECT * FROM {name} WHERE {clips if name in _OF_CLIPS else 'dataset = $name'}",
             params={"name": dataset},
         ).to_arrow_table()
-        for name in _TABLES
+        for name in (*_TABLES, "clip_labels")
     }
     facts = {**dict(zip(columns, values, strict=True)), "ingested_at": stamp.isoformat()}
+    if tables["clip_labels"].num_rows:
+        facts["label_sets"] = sorted(set(tables["clip_labels"]["label_set"].to_pylist()))
     return AnnotationSet(facts=facts, **tables)
 
 
@@ -214,13 +234,14 @@ def replace_annotations(con: duckdb.DuckDBPyConnection, annotations: AnnotationS
             datetime.fromisoformat(facts["ingested_at"]),
         ],
     )
-    con.execute(
-        "DELETE FROM segments WHERE clip_id IN (SELECT clip_id FROM clips WHERE dataset = ?)",
-        [name],
-    )
+    for table in _OF_CLIPS:
+        con.execute(
+            f"DELETE FROM {table} WHERE clip_id IN (SELECT clip_id FROM clips WHERE dataset = ?)",
+            [name],
+        )
     for table in ("clips", "labels", "annotation_errors"):
         con.execute(f"DELETE FROM {table} WHERE dataset = ?", [name])
-    for table in _TABLES:
+    for table in (*_TABLES, "clip_labels"):
         con.register("incoming_annotations", getattr(annotations, table))
         con.execute(f"INSERT INTO {table} SELECT * FROM incoming_annotations")
         con.unregister("incoming_annotations")

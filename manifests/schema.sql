@@ -55,6 +55,16 @@ CREATE TABLE IF NOT EXISTS segments (
     offset_s DOUBLE                 -- end, in seconds from the start of the clip
 );
 
+-- Labels of clips by further label sets, beside clips.labels (VGGSounder's of VGGSound).
+CREATE TABLE IF NOT EXISTS clip_labels (
+    clip_id VARCHAR NOT NULL,
+    label_set VARCHAR NOT NULL,     -- name of the label set
+    modality VARCHAR NOT NULL,      -- audio | visual | both: where the class can be perceived
+    label VARCHAR NOT NULL,         -- name of the class
+    label_id INTEGER,               -- number of the class
+    extra JSON                      -- further columns of the file
+);
+
 -- Annotation rows that could not be used, with the row number and the reason.
 CREATE TABLE IF NOT EXISTS annotation_errors (
     dataset VARCHAR NOT NULL,
@@ -105,7 +115,7 @@ CREATE TABLE IF NOT EXISTS quality (
 CREATE TABLE IF NOT EXISTS status (
     clip_id VARCHAR NOT NULL,
     stage VARCHAR NOT NULL,         -- 'fetch', or <recipe>-<fp8> (8 digits of the fingerprint)
-    status VARCHAR NOT NULL,        -- stored | rejected | gone | retryable | pending
+    status VARCHAR NOT NULL,        -- stored | rejected | gone | absent | retryable | pending
     verdict VARCHAR,                -- why the clip is not usable, or its flag; NULL: no finding
     attempts INTEGER,               -- attempts that count towards the limit
     not_before TIMESTAMP,           -- earliest next attempt (UTC)

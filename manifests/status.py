@@ -73,8 +73,8 @@ def note_attempts(con: duckdb.DuckDBPyConnection, attempts: pa.Table) -> None:
         CREATE OR REPLACE TEMP TABLE fetched AS
         SELECT clip_id, min(seq) AS earliest, max(seq) AS seq,
                arg_max_null(started_at, seq) AS at,
-               arg_max_null(outcome, seq) AS outcome,
-               arg_max_null(error_class, seq) AS verdict,
+               arg_max_null(fetch_outcome(outcome, error_class, tool_version), seq) AS outcome,
+               arg_max_null(fetch_verdict(outcome, error_class, tool_version), seq) AS verdict,
                arg_max_null(not_before, seq) AS not_before,
                count(*) FILTER (charged) AS charged
         FROM new_attempts WHERE stage = 'fetch' GROUP BY clip_id
@@ -126,12 +126,12 @@ def _update_fetched(con: duckdb.DuckDBPyConnection, span: tuple[int, int]) -> No
     con.execute(
         f"""
         UPDATE status s SET
-               status = CASE WHEN f.outcome IN ('gone', 'retryable') THEN f.outcome
+               status = CASE WHEN f.outcome IN ('gone', 'absent', 'retryable') THEN f.outcome
                              ELSE 'pending' END,
-               verdict = CASE WHEN f.outcome IN ('gone', 'retryable') THEN f.verdict END,
+               verdict = CASE WHEN f.outcome IN ('gone', 'absent', 'retryable') THEN f.verdict END,
                not_before = f.not_before,
-               updated_at = CASE WHEN f.outcome IN ('gone', 'retryable') THEN f.at END,
-               seq = CASE WHEN f.outcome IN ('gone', 'retryable') THEN f.seq END
+               updated_at = CASE WHEN f.outcome IN ('gone', 'absent', 'retryable') THEN f.at END,
+               seq = CASE WHEN f.outcome IN ('gone', 'absent', 'retryable') THEN f.seq END
         FROM fetched f
         WHERE s.clip_id = f.clip_id AND s.stage <> 'fetch' AND {_within(span)}
           AND s.status NOT IN ('stored', 'rejected')

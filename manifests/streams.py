@@ -32,10 +32,13 @@ class TaskSpec:
     Attributes:
         task: Name of the task.
         queries: SQL by role (train, eval, retrieval); each returns a column `clip_id`.
+        classes: Names (key `labels`) or label ids (key `classes`) of the task's classes, if the
+            stream lists them.
     """
 
     task: str
     queries: dict[str, str]
+    classes: tuple[str | int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,8 @@ def _task(
         for role in ROLES
         if role in chosen
     }
-    return TaskSpec(str(entry["task"]), bound)
+    classes = tuple(entry.get("labels") or entry.get("classes") or ())
+    return TaskSpec(str(entry["task"]), bound, classes)
 
 
 def _bind(query: str, values: dict[str, Any], where: str) -> str:

@@ -6,8 +6,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-Status = Literal["stored", "rejected", "gone", "retryable", "pending"]
-STATUSES: tuple[Status, ...] = ("stored", "rejected", "gone", "retryable", "pending")
+Status = Literal["stored", "rejected", "gone", "absent", "retryable", "pending"]
+STATUSES: tuple[Status, ...] = (
+    "stored",
+    "rejected",
+    "gone",
+    "absent",
+    "retryable",
+    "pending",
+)
 
 
 class Verdict(StrEnum):
@@ -21,6 +28,7 @@ class Verdict(StrEnum):
     MEMBERS_ONLY = "members_only"
     LIVE = "live"
     NOT_FOUND = "not_found"
+    NOT_IN_SOURCE = "not_in_source"
     RATE_LIMITED = "rate_limited"
     BOT_CHECK = "bot_check"
     TIMEOUT = "timeout"
@@ -65,6 +73,8 @@ class VerdictPolicy:
 
 
 _GONE = VerdictPolicy("gone")
+# A folder, archive or list that lacks a clip says nothing of the clip: another may have it.
+_ABSENT = VerdictPolicy("absent")
 _REJECTED = VerdictPolicy("rejected")
 _FLAGGED = VerdictPolicy("stored")
 
@@ -77,6 +87,7 @@ POLICIES: dict[Verdict, VerdictPolicy] = {
     Verdict.MEMBERS_ONLY: _GONE,
     Verdict.LIVE: _GONE,
     Verdict.NOT_FOUND: _GONE,
+    Verdict.NOT_IN_SOURCE: _ABSENT,
     Verdict.RATE_LIMITED: VerdictPolicy("retryable", 600.0, None, pauses_queue=True),
     Verdict.BOT_CHECK: VerdictPolicy("retryable", 3600.0, None, pauses_queue=True),
     Verdict.TIMEOUT: VerdictPolicy("retryable", 60.0, 5),

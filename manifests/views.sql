@@ -11,12 +11,28 @@ JOIN clips c USING (clip_id)
 JOIN shards h ON h.path = s.shard
 LEFT JOIN quality q ON q.clip_id = s.clip_id AND q.fingerprint = s.fingerprint;
 
--- The closed summary per dataset and stage: wanted = stored + rejected + gone + retryable + pending.
+-- Labels by further label sets: one row per clip, label set and modality, to select beside clip_id.
+--   label_set: name of the label set
+--   modality: audio, visual: classes that can be heard, seen; both: heard and seen; any: all
+--   labels: names of the classes
+--   label_ids: numbers of the classes, in the order of labels
+CREATE OR REPLACE VIEW label_sets AS
+SELECT l.clip_id, l.label_set, m.modality, list(l.label ORDER BY l.label_id) AS labels,
+       list(l.label_id ORDER BY l.label_id) AS label_ids
+FROM clip_labels l
+JOIN (VALUES ('audio', ['audio', 'both']), ('visual', ['visual', 'both']), ('both', ['both']),
+             ('any', ['audio', 'visual', 'both'])) AS m(modality, parts)
+ON list_contains(m.parts, l.modality)
+GROUP BY l.clip_id, l.label_set, m.modality;
+
+-- The closed summary per dataset and stage: wanted = stored + rejected + gone +
+-- absent + retryable + pending.
 --   stage: 'fetch', or '<recipe>-<fp8>'
 --   wanted: published clips
 --   stored: clips in shards; at 'fetch', clips with media
 --   rejected: clips that failed validation
---   gone: clips that the source no longer has
+--   gone: clips that no longer exist, as the site that published them says
+--   absent: clips that the sources so far lack and another may have
 --   retryable: clips that may be fetched later
 --   pending: clips that were not tried yet
 CREATE OR REPLACE VIEW account AS
@@ -24,6 +40,7 @@ SELECT c.dataset, t.stage, count(*) AS wanted,
        count(*) FILTER (t.status = 'stored') AS stored,
        count(*) FILTER (t.status = 'rejected') AS rejected,
        count(*) FILTER (t.status = 'gone') AS gone,
+       count(*) FILTER (t.status = 'absent') AS absent,
        count(*) FILTER (t.status = 'retryable') AS retryable,
        count(*) FILTER (t.status = 'pending') AS pending
 FROM status t JOIN clips c USING (clip_id)
@@ -59,7 +76,7 @@ JOIN status f ON f.clip_id = s.clip_id AND f.stage = 'fetch'
 LEFT JOIN stages g ON g.stage = s.stage AND g.dataset = s.dataset
 LEFT JOIN quality q ON q.clip_id = s.clip_id AND q.fingerprint = g.fingerprint
 LEFT JOIN messages m ON m.clip_id = s.clip_id
-WHERE s.status IN ('rejected', 'gone', 'retryable')
+WHERE s.status IN ('rejected', 'gone', 'absent', 'retryable')
 ORDER BY s.verdict <> 'unknown', s.clip_id, s.stage;
 
 -- Failures at every stage: a clip that was not fetched has a row at 'fetch' and one per recipe.
@@ -70,7 +87,7 @@ FROM status t
 JOIN clips c USING (clip_id)
 LEFT JOIN stages g ON g.stage = t.stage AND g.dataset = c.dataset
 LEFT JOIN quality q ON q.clip_id = t.clip_id AND q.fingerprint = g.fingerprint
-WHERE t.status IN ('rejected', 'gone', 'retryable')
+WHERE t.status IN ('rejected', 'gone', 'absent', 'retryable')
 ORDER BY t.verdict <> 'unknown', t.clip_id, t.stage;
 
 -- Published and stored clips per recipe, class and split. A clip of several classes counts in each
@@ -135,8 +152,23 @@ FROM (SELECT * FROM status WHERE updated_at IS NOT NULL) t
 ASOF LEFT JOIN runs r ON r.seq <= t.seq
 JOIN clips c USING (clip_id);
 
+-- Whether an attempt says no more than that a folder, archive or list lacks the clip. Older versions
+-- recorded it as gone.
+CREATE OR REPLACE MACRO lacks_clip(outcome, error_class, tool) AS
+coalesce(outcome = 'gone' AND error_class = 'not_found'
+         AND split_part(tool, ' ', 1) IN ('folder', 'archive', 'fsspec'), false);
+
+-- Status after a fetch attempt.
+CREATE OR REPLACE MACRO fetch_outcome(outcome, error_class, tool) AS
+CASE WHEN lacks_clip(outcome, error_class, tool) THEN 'absent' ELSE outcome END;
+
+-- Verdict after a fetch attempt.
+CREATE OR REPLACE MACRO fetch_verdict(outcome, error_class, tool) AS
+CASE WHEN lacks_clip(outcome, error_class, tool) THEN 'not_in_source' ELSE error_class END;
+
 -- The latest fetch attempt of each clip, and the number of attempts charged since the last retry
 -- (avstore retry adds a row with outcome 'pending'), with the verdicts that they met.
+--   outcome: as status.status
 --   attempts: attempts charged since the last retry
 --   verdicts: their verdicts
 CREATE OR REPLACE VIEW last_fetch AS
@@ -144,7 +176,9 @@ WITH chances AS (
     SELECT clip_id, max(seq) FILTER (outcome = 'pending') AS given
     FROM attempts WHERE stage = 'fetch' GROUP BY clip_id
 )
-SELECT a.clip_id, a.outcome, a.error_class, a.path, a.offset_s, a.not_before, a.started_at,
+SELECT a.clip_id, fetch_outcome(a.outcome, a.error_class, a.tool_version) AS outcome,
+       fetch_verdict(a.outcome, a.error_class, a.tool_version) AS error_class, a.path,
+       a.offset_s, a.not_before, a.started_at,
        a.tool_version, a.seq, a.modified_at,
        count(*) FILTER (a.charged AND (g.given IS NULL OR a.seq > g.given))
            OVER (PARTITION BY a.clip_id) AS attempts,
@@ -172,7 +206,7 @@ CASE WHEN is_stored THEN 'stored'
 
 -- Status of every clip at every stage, derived from the other tables; `status` is kept equal to it.
 --   stage: 'fetch', or '<recipe>-<fp8>'
---   status: stored | rejected | gone | retryable | pending
+--   status: stored | rejected | gone | absent | retryable | pending
 --   verdict: why the clip is not usable, or its flag; NULL: no finding
 --   attempts: attempts that count towards the limit
 --   updated_at: when the status was reached (UTC); NULL: not tried yet
@@ -185,16 +219,16 @@ UNION ALL
 SELECT c.clip_id, g.stage,
        CASE WHEN s.clip_id IS NOT NULL THEN 'stored'
             WHEN q.clip_id IS NOT NULL THEN extraction_status(false, q.verdict)
-            WHEN f.outcome IN ('gone', 'retryable', 'rejected') THEN f.outcome
+            WHEN f.outcome IN ('gone', 'absent', 'retryable', 'rejected') THEN f.outcome
             ELSE 'pending' END,
        CASE WHEN q.clip_id IS NOT NULL THEN q.verdict
-            WHEN f.outcome IN ('gone', 'retryable', 'rejected') THEN f.error_class END,
+            WHEN f.outcome IN ('gone', 'absent', 'retryable', 'rejected') THEN f.error_class END,
        (q.clip_id IS NOT NULL)::INTEGER,
        CASE WHEN q.clip_id IS NULL THEN f.not_before END,
-       coalesce(q.extracted_at, CASE WHEN f.outcome IN ('gone', 'retryable', 'rejected')
+       coalesce(q.extracted_at, CASE WHEN f.outcome IN ('gone', 'absent', 'retryable', 'rejected')
                                   THEN f.started_at END),
        c.position,
-       coalesce(q.seq, CASE WHEN f.outcome IN ('gone', 'retryable', 'rejected') THEN f.seq END)
+       coalesce(q.seq, CASE WHEN f.outcome IN ('gone', 'absent', 'retryable', 'rejected') THEN f.seq END)
 FROM clips c
 JOIN stages g ON g.dataset = c.dataset
 LEFT JOIN last_fetch f USING (clip_id)

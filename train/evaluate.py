@@ -100,7 +100,7 @@ def evaluate(args: argparse.Namespace, console: Console, signals: SignalHandler)
     clips = DownstreamData(
         store,
         role_clips(store, stream, ("train",), task.segments),
-        role_clips(store, stream, task.roles, task.segments),
+        role_clips(store, stream, task.roles, task.segments, config.labels),
     )
     device = pick_device(args.device)
     seed_everything(config.seed, 0)

@@ -98,7 +98,11 @@ def _dataset_task(store: OpenStore, dataset: str) -> Task:
 
 
 def role_clips(
-    store: OpenStore, stream: str, roles: tuple[str, ...], segments: str | None = None
+    store: OpenStore,
+    stream: str,
+    roles: tuple[str, ...],
+    segments: str | None = None,
+    labels: str | None = None,
 ) -> SampleList:
     """Return all clips of a stream in one list, of the first role that has any.
 
@@ -107,14 +111,41 @@ def role_clips(
         stream: The stream's name.
         roles: Roles to try, in order.
         segments: Modality of the segment labels, as `sample_list` takes it.
+        labels: A label set, `<name>` or `<name>:<modality>`, whose labels replace the dataset's;
+            clips without a label in it are left out.
+
+    Raises:
+        UserError: No clip has a label in the label set.
     """
     if not _is_registered(store, stream):
         sql = one_task_queries(stream)["train" if "train" in roles else "eval"]
-        return sample_list(store, sql, segments=segments)
+        return _labelled(store, sql, [], segments, labels)
     sql = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = ?"
     counted = f"SELECT count(*) AS n FROM ({sql}) JOIN samples USING (clip_id)"
     filled = [r for r in roles if store.query(counted, [stream, r]).rows()[0]["n"]]
-    return sample_list(store, sql, [stream, (filled or roles)[0]], segments=segments)
+    return _labelled(store, sql, [stream, (filled or roles)[0]], segments, labels)
+
+
+def _labelled(
+    store: OpenStore, sql: str, params: list[str], segments: str | None, labels: str | None
+) -> SampleList:
+    if labels is None:
+        return sample_list(store, sql, params, segments=segments)
+    name, _, modality = labels.partition(":")
+    sql = (
+        f"SELECT clip_id, label_ids FROM ({sql}) JOIN label_sets USING (clip_id) "
+        "WHERE label_set = ? AND modality = ?"
+    )
+    params = [*params, name, modality or "any"]
+    if not store.query(sql, params).table.num_rows:
+        rows = store.query(
+            "SELECT DISTINCT label_set, modality FROM label_sets ORDER BY ALL"
+        ).rows()
+        known = ", ".join(f"{row['label_set']}:{row['modality']}" for row in rows) or "none"
+        raise UserError(
+            f"no clip to score has a label in the label set {labels!r}; the store has {known}"
+        )
+    return sample_list(store, sql, params, segments=segments)
 
 
 def union(store: OpenStore, stream: Stream) -> SampleList:

@@ -63,6 +63,7 @@ def read_annotations(spec: DatasetSpec, paths: Sequence[Path]) -> AnnotationSet:
         list(spec.vocabulary()),
         list(parsed.segments),
         list(parsed.bad_rows),
+        list(parsed.clip_labels),
     )
 
 

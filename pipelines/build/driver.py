@@ -58,6 +58,7 @@ class BuildOptions:
         scheduler: Address of a running Dask scheduler (default: start a local cluster).
         wait_s: Seconds to wait for another writer; -1 waits for ever.
         limit: Request at most this many clips.
+        annotations_only: Take the annotations and task streams, and look for no clip.
         fetch: Options of the source.
         arguments: Words of the command without --store, with which `avstore` builds this again.
     """
@@ -70,6 +71,7 @@ class BuildOptions:
     scheduler: str | None = None
     wait_s: float = 0.0
     limit: int | None = None
+    annotations_only: bool = False
     fetch: FetchOptions = field(default_factory=FetchOptions)
     arguments: tuple[str, ...] = ()
 
@@ -186,6 +188,10 @@ class _Driver:
 
     def run(self) -> BuildResult:
         """Run every step of the build, in order."""
+        if self.options.annotations_only:
+            bad_rows = self.begin()
+            accounts = check_accounts(self.writer.con, self.spec.name)
+            return BuildResult(self.stage, accounts, 0, bad_rows, [])
         source = open_source(
             self.options.source,
             self.options.fetch,
@@ -194,9 +200,7 @@ class _Driver:
         )
         _LOG.info("source %s: %s", redact(self.options.source), source.tool)
         refuse_lost_shards(self.writer.con, self.store, self.spec.name)
-        bad_rows = self.ingest_annotations()
-        self.begin_stage()
-        annotations.register_streams(self.writer.con, self.store, self.spec)
+        bad_rows = self.begin()
         self.request_lost_media()
         wanted = select_requests(
             self.writer.con, self.spec, source.rechecks, source.tool, self.options.limit
@@ -207,6 +211,13 @@ class _Driver:
         accounts = check_accounts(self.writer.con, self.spec.name)
         unmatched = self.unmatched_files(source, wanted)
         return BuildResult(self.stage, accounts, shards, bad_rows, unmatched)
+
+    def begin(self) -> int:
+        """Take the annotations and task streams; return the number of bad rows."""
+        bad_rows = self.ingest_annotations()
+        self.begin_stage()
+        annotations.register_streams(self.writer.con, self.store, self.spec)
+        return bad_rows
 
     def ingest_annotations(self) -> int:
         """Ingest the annotation files if they changed; return the number of bad rows.

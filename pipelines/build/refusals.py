@@ -72,10 +72,10 @@ def _remedy(spec: DatasetSpec, example: MediaRequest) -> str:
 
 
 def _fetch_error(con: duckdb.DuckDBPyConnection, run_id: str) -> str | None:
-    """Return the error of a clip in this run that failed for another reason than not_found."""
+    """Return the error of a clip in this run that the source has and failed to give."""
     row = con.execute(
         "SELECT error_message FROM attempts WHERE run_id = ? AND stage = 'fetch' "
-        "AND error_class <> 'not_found' LIMIT 1",
+        "AND error_class <> 'not_in_source' LIMIT 1",
         [run_id],
     ).fetchone()
     return str(row[0]) if row else None

@@ -120,7 +120,9 @@ def _composed(table: dict[str, Any], entries: list[dict[str, Any]], where: str) 
             raise StreamError(
                 f"stream {where!r}: from = {entry.get('from')!r} names no task; write 'stream:task'"
             )
-        tasks.append(TaskSpec(str(entry.get("task", task_name)), dict(by_name[task_name].queries)))
+        taken = by_name[task_name]
+        name = str(entry.get("task", task_name))
+        tasks.append(TaskSpec(name, dict(taken.queries), taken.classes))
     if table.get("drop_leaking"):
         for task in tasks:
             task.queries["train"] = _NOT_LEAKING.format(query=task.queries["train"])

@@ -80,6 +80,8 @@ def check(
     labels = {label for clip in parsed.clips for label in clip.labels}
     counted = (("clip", parsed.clips), ("label", labels), ("segment", parsed.segments))
     out.print(", ".join(plural(len(found), noun) for noun, found in counted))
+    for name, count in Counter(each.label_set for each in parsed.clip_labels).items():
+        out.print(f"{plural(count, 'label')} of the label set {name}")
     for name, counts in (("split", splits), ("subset", subsets)):
         for value, clips in sorted(counts.items()):
             out.print(f"  {name} {value}: {clips}")

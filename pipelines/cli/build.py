@@ -77,6 +77,10 @@ def run(
     stride: Annotated[
         float | None, typer.Option(help="Own data: seconds from clip to clip (default: --cut).")
     ] = None,
+    annotations_only: Annotated[
+        bool,
+        typer.Option("--annotations-only", help="Take the lists alone: every clip is pending."),
+    ] = False,
     wait: WaitOption = 0.0,
     fetch_option: Annotated[
         list[str] | None,
@@ -90,6 +94,7 @@ def run(
     from avstore.pipelines.build.driver import BuildOptions, build
     from avstore.pipelines.cli.fetch_options import parse_fetch_options
     from avstore.pipelines.cli.next_steps import print_built
+    from avstore.pipelines.cli.own_data import find_spec, is_own_data
     from avstore.pipelines.extract.recipe import load_recipe
 
     out = console()
@@ -97,7 +102,13 @@ def run(
     if recipe:
         load_recipe(recipe)  # refuse a wrong one before anything is made
     files = annotation_paths(annotations)
-    _require_same_origin(dataset, source is None and not files, Store(store))
+    if annotations_only and (source or names or limit or fetch_option):
+        raise StoreError(
+            "--annotations-only looks for no clip; leave out --source, --names, --limit and "
+            "--fetch-option"
+        )
+    embedded = source is None and not files and not annotations_only
+    _require_same_origin(dataset, embedded, Store(store))
     arguments = _arguments(
         dataset,
         [
@@ -114,8 +125,13 @@ def run(
             *(("--fetch-option", option) for option in fetch_option or ()),
         ],
     )
+    arguments += ("--annotations-only",) if annotations_only else ()
     own = _own_options(name, source, labels, cut, stride)
-    spec, source, files = _inputs(dataset, store, source, files, own, out)
+    if annotations_only and not is_own_data(dataset):
+        spec, source = find_spec(dataset, Store(store)), ""
+        files = files or _published_files(spec, store, out)
+    else:
+        spec, source, files = _inputs(dataset, store, source, files, own, out)
     if names and spec.own_data is not None:
         raise StoreError(f"--names is not for your own data: the list of {spec.name} names files")
     options = BuildOptions(
@@ -127,6 +143,7 @@ def run(
         scheduler=scheduler,
         wait_s=wait,
         limit=limit,
+        annotations_only=annotations_only,
         fetch=replace(fetch, names=names or fetch.names),
         arguments=arguments,
     )
@@ -232,7 +249,8 @@ def _inputs(
     if source is None:
         raise StoreError(
             "annotation files are given, but no videos; add SOURCE=/path/to/videos "
-            "(--source), or SOURCE=youtube to fetch them"
+            "(--source), SOURCE=youtube to fetch them, or --annotations-only to take the lists "
+            "alone"
         )
     return spec, source, files or _published_files(spec, store, out)
 

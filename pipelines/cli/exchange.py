@@ -20,6 +20,7 @@ from avstore.pipelines.cli.progress import bar
 
 if TYPE_CHECKING:
     from avstore.manifests.library import OpenStore
+    from avstore.pipelines.interchange.export_clips import ExportClip
     from avstore.pipelines.interchange.importer import ImportResult
 
 app = typer.Typer(
@@ -50,6 +51,7 @@ _DEFAULT_AUDIO = {
     ListFormat.UAVM: AudioFormat.FLAC,
     ListFormat.LLP: AudioFormat.WAV,
 }
+_LAYOUTS = {ListFormat.UAVM: "cavmae"}  # other formats: the layout of their name
 
 
 @app.command(
@@ -57,41 +59,109 @@ _DEFAULT_AUDIO = {
 )
 def export_to(
     form: Annotated[
-        ListFormat, typer.Argument(help="Format: stella (also FLAVA), cavmae, uavm, llp (AVVP).")
-    ],
-    sql: Annotated[
-        str, typer.Option("--sql", help="Query with a column clip_id (optional column: task).")
+        ListFormat,
+        typer.Argument(help="Format: stella (also FLAVA), cavmae, uavm, llp (AVVP, VALOR)."),
     ],
     out: Annotated[Path, typer.Option("--out", help="Output folder.")],
+    sql: Annotated[
+        str | None, typer.Option("--sql", help="Query with a column clip_id: the clips to write.")
+    ] = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(help="stella: task stream, by name or TOML file, whose lists to write."),
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
-    name: Annotated[str, typer.Option(help="Name of the list.")] = "clips",
+    name: Annotated[str, typer.Option(help="Name of the list of a query.")] = "clips",
     media: Annotated[
         bool, typer.Option("--media", help="Also write frames and audio in the format's layout.")
+    ] = False,
+    features: Annotated[
+        bool,
+        typer.Option("--features", help="uavm, llp: also write the stored features as .npy files."),
     ] = False,
     audio: Annotated[
         AudioFormat | None, typer.Option(help="Audio format (default: what the code reads).")
     ] = None,
     recipe: ClipsRecipeOption = None,
 ) -> None:
-    """Write a query's clips as the lists, and media, that published code reads."""
+    """Write a query's or a stream's clips as the lists, and media, that published code reads."""
     from avstore.manifests.library import open_store
-    from avstore.pipelines.interchange.export_clips import export_clips
     from avstore.pipelines.interchange.layouts import FolderLayout, write_media
-    from avstore.pipelines.interchange.lists import LISTS
 
     chosen = (audio or _DEFAULT_AUDIO[form]).value
     progress = console()
     with open_store(str(store)) as opened:
-        clips = export_clips(opened, sql)
-        written = LISTS[form.value](opened, clips, out, name, chosen)
+        written, clips = _write_lists(opened, form, sql, stream, out, name, chosen)
         if media:
-            kind = "cavmae" if form is ListFormat.UAVM else form.value
+            root = _root(form, clips, stream)
+            layout = FolderLayout(_LAYOUTS.get(form, form.value), chosen, root)
             with bar(progress, "media", len(clips)) as advance:
-                files = write_media(opened, clips, out, FolderLayout(kind, chosen), recipe, advance)
+                files = write_media(opened, clips, out, layout, recipe, advance)
             written_files, of = plural(files, "media file"), plural(len(clips), "clip")
             progress.print(f"{written_files} of {of} in {out}")
+        if features:
+            for feature, count in _write_features(opened, form, clips, out, chosen, recipe).items():
+                progress.print(f"{plural(count, 'file')} of {feature} in {out}")
     for path in written:
         progress.print(str(path))
+
+
+def _write_features(
+    opened: "OpenStore",
+    form: ListFormat,
+    clips: Sequence["ExportClip"],
+    out: Path,
+    audio: str,
+    recipe: str | None,
+) -> dict[str, int]:
+    """Write the features that the format's code loads; return the files written of each."""
+    from avstore.manifests.store import StoreError
+    from avstore.pipelines.interchange.feature_files import FEATURE_FOLDERS, write_features
+    from avstore.pipelines.interchange.lists import feature_file
+
+    folders = FEATURE_FOLDERS.get(form.value)
+    if folders is None:
+        formats = ", ".join(FEATURE_FOLDERS)
+        raise StoreError(f"--features is for the formats {formats}; {form.value} reads none")
+    return write_features(opened, clips, out, folders, feature_file(form.value, audio), recipe)
+
+
+def _write_lists(
+    opened: "OpenStore",
+    form: ListFormat,
+    sql: str | None,
+    stream: str | None,
+    out: Path,
+    name: str,
+    audio: str,
+) -> tuple[list[Path], list["ExportClip"]]:
+    """Write the lists; return their paths and the clips in them."""
+    from avstore.manifests.store import StoreError
+    from avstore.pipelines.build.task_streams import load_stream
+    from avstore.pipelines.interchange.export_clips import export_clips
+    from avstore.pipelines.interchange.lists import LISTS
+    from avstore.pipelines.interchange.stella import write_stella_stream
+
+    if stream:
+        if form is not ListFormat.STELLA:
+            raise StoreError(f"--stream is for the format stella, not {form.value}; pass --sql")
+        return write_stella_stream(opened, load_stream(stream), out, audio, sql)
+    if not sql:
+        raise StoreError(
+            "pass the clips to write: --sql QUERY"
+            + (", or --stream NAME" if form is ListFormat.STELLA else "")
+        )
+    clips = export_clips(opened, sql)
+    return LISTS[form.value](opened, clips, out, name, audio), clips
+
+
+def _root(form: ListFormat, clips: Sequence["ExportClip"], stream: str | None) -> str:
+    """Return the folder of the media, relative to the output folder; '' for the format's own."""
+    from avstore.pipelines.interchange.stella import stella_files
+
+    if form is not ListFormat.STELLA:
+        return ""
+    return stella_files(clips[0].dataset, stream is not None).root
 
 
 @app.command("describe", epilog="Example: avstore exchange describe vggsound --store data")

@@ -32,15 +32,20 @@ def print_built(
         training = training_command(con, store, spec)
     out.print(f"report {report}")
     if not is_quiet():
-        _print_next(spec, store, training, out)
+        _print_next(spec, store, options, training, out)
 
 
-def _print_next(spec: DatasetSpec, store: Store, training: str | None, out: Console) -> None:
+def _print_next(
+    spec: DatasetSpec, store: Store, options: "BuildOptions", training: str | None, out: Console
+) -> None:
     from avstore.datasets.sample import SAMPLE
 
     out.print("\nNext:")
     out.print(f"  {commands.avstore('sql', _COVERAGE, store=store.root)}")
-    if training:
+    if options.annotations_only:
+        rows = ",".join(str(path) for path in options.annotations) or None
+        out.print(f"  {commands.build(spec.name, store.root, '/path/to/videos', rows)}")
+    elif training:
         out.print(f"  {training}")
     else:
         out.print("No stored clip is in the split train, so there is nothing to train on yet.")

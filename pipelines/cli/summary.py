@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _STATUS_TEXT = {
     "rejected": "not usable",
     "gone": "unavailable",
+    "absent": "another source may have it",
     "retryable": "will be tried again",
     "stored": "stored, flagged",
 }
@@ -91,6 +92,7 @@ def counts_text(account: Account) -> str:
         (account.stored, "stored"),
         (account.rejected, "rejected"),
         (account.gone, "gone"),
+        (account.absent, "absent"),
         (account.retryable, "to be tried again"),
         (account.pending, "pending"),
     ]

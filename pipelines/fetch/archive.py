@@ -177,7 +177,7 @@ class ArchiveSource:
             if len(self.archives) > 3:
                 labels += f" and {len(self.archives) - 3} more"
             text = missing_message(request, labels, self.options.names)
-            verdict = Verdict.NOT_FOUND
+            verdict = Verdict.NOT_IN_SOURCE
             if damage:
                 # The clip may be in the data that could not be read.
                 text = f"{text}; {'; '.join(damage)}"
@@ -192,6 +192,6 @@ def _not_guessed(
     """Return the failure of each clip that a member may be, where its name does not say which."""
     keys = [match.request.key for match in decision.rejected]
     message = f"{member.name} may be any of {', '.join(keys[:4])}: not used (--names says which)"
-    failure = AttemptError(Verdict.NOT_FOUND, message)
+    failure = AttemptError(Verdict.NOT_IN_SOURCE, message)
     ids = (match.request.clip_id for match in decision.rejected)
     return {clip_id: failure for clip_id in ids if clip_id in pending}

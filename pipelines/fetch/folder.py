@@ -62,7 +62,7 @@ class FolderSource:
         return (path for path, _ in self.index.files)
 
     def fetch(self, requests: Sequence[MediaRequest]) -> Iterator[FetchResult]:
-        """Yield one result per clip in the given order: stored, or gone where it has no file."""
+        """Yield one result per clip in the given order: stored, or absent where it has no file."""
         assigned = self._assign(requests)
         for request in requests:
             if found := assigned.clips.get(request.clip_id):
@@ -72,7 +72,7 @@ class FolderSource:
             message += assigned.missing_note(request)
             if self.index.skipped:
                 message += f" (folders not searched: {'; '.join(self.index.skipped[:3])})"
-            yield self._failed(request, Verdict.NOT_FOUND, message)
+            yield self._failed(request, Verdict.NOT_IN_SOURCE, message)
 
     def unmatched_files(self, requests: Sequence[MediaRequest]) -> list[str]:
         """Return the media files that belong to none of these clips."""

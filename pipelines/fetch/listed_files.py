@@ -25,7 +25,7 @@ class ListedFilesSource:
         self.root = root.absolute()
 
     def fetch(self, requests: Sequence[MediaRequest]) -> Iterator[FetchResult]:
-        """Yield one result per clip in the given order: stored, or gone where it has no file."""
+        """Yield one result per clip in the given order: stored, or absent where it has no file."""
         for request in requests:
             yield self._find(request)
 
@@ -34,7 +34,7 @@ class ListedFilesSource:
         path = self.root / (request.file or "")
         if not path.is_file():
             what = "is a folder" if path.is_dir() else "does not exist"
-            failure = AttemptError(Verdict.NOT_FOUND, f"{path} {what}")
+            failure = AttemptError(Verdict.NOT_IN_SOURCE, f"{path} {what}")
         elif not os.access(path, os.R_OK):
             message = f"{path} is not readable; check its permissions (chmod +r)"
             failure = AttemptError(Verdict.UNKNOWN, message)

@@ -15,15 +15,12 @@ from avstore.manifests.path_text import text_path
 from avstore.manifests.sequence import numbers
 from avstore.manifests.status import note_attempts
 from avstore.manifests.store import Store
-from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch.attempt_log import ATTEMPTS_SCHEMA, AttemptLog, to_row
 from avstore.pipelines.fetch.requests import source_kind
 from avstore.pipelines.fetch.source import FetchResult
 
 _BATCH_ROWS = 1000
 _FLUSH_EVERY_S = 20.0
-#: Kinds of source that hold only some clips: a clip missing there may be elsewhere.
-_COLLECTIONS = ("folder", "archive", "fsspec")
 
 
 @dataclass(frozen=True)
@@ -120,15 +117,15 @@ def _with_file(store: Store, result: FetchResult) -> FetchResult:
 def _is_repeat(store: Store, result: FetchResult, last: _LastFetch | None) -> bool:
     if last is None:
         return False
-    if result.status == "gone" and last.outcome == "stored" and last.path:
+    if result.status in ("gone", "absent") and last.outcome == "stored" and last.path:
         return (store.root / last.path).is_file()  # another source's file is still there
     kind, last_kind = source_kind(result.tool_version), source_kind(last.tool)
-    if result.verdict is Verdict.NOT_FOUND and kind in _COLLECTIONS and kind != last_kind:
-        return last.outcome in ("gone", "retryable", "rejected")  # the earlier reason says more
+    if result.status == "absent" and kind != last_kind:
+        return last.outcome in ("gone", "absent", "retryable", "rejected")  # it says more
     if result.status != last.outcome or result.path != last.path:
         return False
     if result.path is None:
-        return result.status == "gone" and kind == last_kind
+        return result.status in ("gone", "absent") and kind == last_kind
     return result.offset_s == last.offset_s and _is_unmodified(result, last)
 
 

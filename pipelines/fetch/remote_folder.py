@@ -101,7 +101,7 @@ class RemoteFolderSource:
             return self._copy(request, path, found.match.whole), path
         message = missing_message(request, self.folder.url, self.options.names)
         message += self._assigned.missing_note(request)
-        raise AttemptError(Verdict.NOT_FOUND, message)
+        raise AttemptError(Verdict.NOT_IN_SOURCE, message)
 
     def _copy(self, request: MediaRequest, path: str, whole: bool) -> DownloadedFile:
         folder = self.downloads.scratch(request.key)
@@ -111,7 +111,9 @@ class RemoteFolderSource:
             return self.downloads.commit(request.key, temp, whole)
         except NETWORK_ERRORS as error:
             text = f"{path}: {error_text(error)}"
-            verdict = Verdict.NOT_FOUND if isinstance(error, FileNotFoundError) else classify(text)
+            verdict = (
+                Verdict.NOT_IN_SOURCE if isinstance(error, FileNotFoundError) else classify(text)
+            )
             raise AttemptError(verdict, text) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -25,9 +25,10 @@ def select_requests(
     Args:
         con: The manifest.
         spec: The dataset.
-        everything: Whether to request every clip, also those already stored or gone (a folder is
+        everything: Whether to request every clip, also those already stored or absent (a folder is
             searched in each run). Otherwise a clip is requested if it was never tried, may be
-            retried now, or another kind of source than that of `tool` does not have it.
+            retried now, was absent from the sources so far, or is gone by another kind of source
+            than that of `tool`.
         tool: The source's `tool_version`; '' leaves out what other sources do not have.
         limit: Consider only the first `limit` clips of the dataset.
     """
@@ -65,7 +66,7 @@ def _is_due(
     tool: str,
 ) -> bool:
     attempts, verdicts, outcome, not_before, last_tool, started_at = state
-    if outcome in (None, "pending"):
+    if outcome in (None, "pending", "absent"):
         return True
     if tool and outcome in ("gone", "rejected") and source_kind(last_tool) != source_kind(tool):
         return True

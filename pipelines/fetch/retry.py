@@ -20,7 +20,7 @@ FAILURES = """
     FROM clips c
     JOIN last_fetch f USING (clip_id)
     JOIN attempts a ON a.clip_id = c.clip_id AND a.stage = 'fetch' AND a.seq = f.seq
-    WHERE c.dataset = $dataset AND f.outcome IN ('gone', 'retryable', 'rejected')
+    WHERE c.dataset = $dataset AND f.outcome IN ('gone', 'absent', 'retryable', 'rejected')
     UNION ALL
     SELECT c.clip_id, c.key, c.source_id, c.split, c.labels, c.category, c.position,
            s.status, s.verdict, q.detail, s.attempts, s.not_before, s.updated_at, s.stage

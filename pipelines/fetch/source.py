@@ -57,7 +57,7 @@ class FetchResult:
 
     Attributes:
         clip_id: The clip's id in the manifest.
-        status: stored, gone, retryable, rejected or pending.
+        status: stored, gone, absent, retryable, rejected or pending.
         verdict: Why the attempt failed, or None.
         message: The whole error message, or a note about the stored file.
         path: The local file (status stored), or None.

@@ -49,9 +49,9 @@ def published_url(request: MediaRequest) -> str:
         AttemptError: There is none, or it is not an http(s) URL.
     """
     if not request.url:
-        raise AttemptError(Verdict.NOT_FOUND, "the dataset publishes no URL for this clip")
+        raise AttemptError(Verdict.NOT_IN_SOURCE, "the dataset publishes no URL for this clip")
     if not request.url.startswith(("http://", "https://")):
-        raise AttemptError(Verdict.NOT_FOUND, f"{request.url!r} is not an http(s) URL")
+        raise AttemptError(Verdict.NOT_IN_SOURCE, f"{request.url!r} is not an http(s) URL")
     return request.url
 
 

@@ -34,6 +34,8 @@ def page(spec: DatasetSpec, counts: Mapping[str, Mapping[str, int]] | None = Non
     lines += [f"| recipe | `{spec.recipe}` |"]
     streams = spec.streams if spec.own_data is None else (spec.name,)
     lines += [f"| task streams | {', '.join(f'`{name}`' for name in streams) or 'none'} |"]
+    if spec.label_sets:
+        lines += [f"| label sets | {', '.join(f'`{name}`' for name in spec.label_sets)} |"]
     if categories:
         listed = ", ".join(f"{name} {count}" for name, count in categories.most_common())
         lines += [f"| classes a category | {listed} |"]
@@ -88,12 +90,13 @@ def _table(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def manifest_counts(store: OpenStore, dataset: str) -> dict[str, dict[str, int]]:
-    """Return per split the number of published clips and of those stored, rejected and gone."""
+    """Return per split the number of clips: published, stored, rejected, gone and absent."""
     rows = store.query(
         "SELECT c.split, count(DISTINCT c.clip_id) AS published, "
         "count(DISTINCT c.clip_id) FILTER (t.status = 'stored') AS stored, "
         "count(DISTINCT c.clip_id) FILTER (t.status = 'rejected') AS rejected, "
-        "count(DISTINCT c.clip_id) FILTER (t.status = 'gone') AS gone "
+        "count(DISTINCT c.clip_id) FILTER (t.status = 'gone') AS gone, "
+        "count(DISTINCT c.clip_id) FILTER (t.status = 'absent') AS absent "
         "FROM clips c LEFT JOIN status t ON t.clip_id = c.clip_id AND t.stage <> 'fetch' "
         "WHERE c.dataset = $dataset GROUP BY c.split ORDER BY c.split",
         {"dataset": dataset},

@@ -71,7 +71,7 @@ def _stella_row(line: Line) -> tuple[str, str]:
     row = fields_of(line)
     if len(row) not in {5, 6}:
         raise RowError(f"{len(row)} columns; expected 5 or 6")
-    return row[1], row[4]
+    return row[2].rstrip("/").rpartition("/")[2], row[4]  # the column vid has no times
 
 
 def _clips(
@@ -102,6 +102,7 @@ def _clip(name: str, mids: str, spec: DatasetSpec, split: str, lookup: LabelLook
         raise RowError(
             f"{name!r} has no start; expected '<id>_<start, 6 digits>' or "
             "'<id>_<start ms>_<end ms>'"
+            + ("; pass the segment files of AudioSet" if spec.name == "audioset" else "")
         )
     categories = {label.category for label in labels}
     return Clip(

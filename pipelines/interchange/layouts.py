@@ -23,15 +23,17 @@ class FolderLayout:
     """The paths of a clip's frames and audio, relative to the export folder.
 
     Attributes:
-        kind: `stella`: <dataset>/data/frames/<clip>/frame_<i>.jpg with all frames and
-            <dataset>/data/audio/<clip>.mp3, where <clip> has milliseconds. `cavmae` (also for
+        kind: `stella`: <root>/frames/<clip>/frame_<i>.jpg with all frames and
+            <root>/audio/<clip>.mp3, where <clip> has milliseconds. `cavmae` (also for
             UAVM): frame_<i>/<clip>.jpg with ten evenly spaced frames, and audio/<clip>.flac.
             `llp`: frames/<id>/<number from 000001>.jpg and audio/<id>.wav.
         audio: Extension of the audio files: flac, wav or mp3.
+        root: Folder of a `stella` layout, relative to the export folder; '' for <dataset>/data.
     """
 
     kind: str
     audio: str
+    root: str = ""
 
     def name(self, clip: ExportClip) -> str:
         """Return the clip's name in file names and lists.
@@ -50,13 +52,16 @@ class FolderLayout:
 
     def frames(self, clip: ExportClip) -> str:
         """Return the folder of a clip's frames (stella, llp)."""
-        root = f"{_dataset(clip)}/data/frames" if self.kind == "stella" else "frames"
-        return f"{root}/{self.name(clip)}"
+        return f"{self._root(clip)}frames/{self.name(clip)}"
 
     def audio_path(self, clip: ExportClip) -> str:
         """Return the path of a clip's audio file."""
-        root = f"{_dataset(clip)}/data/audio" if self.kind == "stella" else "audio"
-        return f"{root}/{self.name(clip)}.{self.audio}"
+        return f"{self._root(clip)}audio/{self.name(clip)}.{self.audio}"
+
+    def _root(self, clip: ExportClip) -> str:
+        if self.kind != "stella":
+            return ""
+        return f"{self.root or _dataset(clip) + '/data'}/"
 
     def frame_paths(self, clip: ExportClip, stored: int) -> Iterator[tuple[int, str]]:
         """Yield (index of the stored frame, path) for a clip with `stored` frames."""
@@ -106,11 +111,11 @@ def write_media(
         for clip in batch:
             images = frames[clip.clip_id]
             for index, path in layout.frame_paths(clip, len(images)):
-                written += _write_new(out / path, images[index])
+                written += write_new(out / path, images[index])
             target = out / layout.audio_path(clip)
             if not target.is_file():
                 content = _transcoded(clip, audio[clip.clip_id], layout.audio)
-                written += _write_new(target, content)
+                written += write_new(target, content)
             if on_clip:
                 on_clip(1)
     return written
@@ -128,8 +133,11 @@ def _require_distinct(clips: Sequence[ExportClip], layout: FolderLayout) -> None
         seen[path] = clip.clip_id
 
 
-def _write_new(path: Path, content: bytes) -> bool:
-    """Write a file unless it exists; by rename but without fsync, as there are thousands."""
+def write_new(path: Path, content: bytes) -> bool:
+    """Write a file unless it exists; return whether it was written.
+
+    By rename but without fsync, as there are thousands.
+    """
     if path.is_file():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)

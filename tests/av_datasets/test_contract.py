@@ -37,6 +37,11 @@ def check(spec: DatasetSpec, found: Annotations) -> None:
         assert segment.modality in {"audio", "visual", "both"}
         assert segment.label == labels[segment.label_id].label
         assert 0 <= segment.onset_s < segment.offset_s <= spec.clip_seconds
+    for label in found.clip_labels:
+        assert label.clip_id in clip_ids
+        assert label.label_set in spec.label_sets
+        assert label.modality in {"audio", "visual", "both"}
+        assert label.label == labels[label.label_id].label
     for bad in found.bad_rows:
         assert bad.row >= 1
         assert bad.reason
@@ -61,6 +66,7 @@ def test_fixture(spec: DatasetSpec, tmp_path: Path) -> None:
     assert Counter(clip.split for clip in found.clips) == fixture.splits
     assert [bad.row for bad in found.bad_rows] == fixture.bad
     assert len(found.segments) == fixture.segments
+    assert len(found.clip_labels) == fixture.clip_labels
 
 
 @EVERY
@@ -75,6 +81,7 @@ def test_real_files_have_the_published_counts(spec: DatasetSpec, shared_data: Pa
     assert subsets == published.subsets
     assert len(found.bad_rows) == published.bad
     assert len(found.segments) == published.segments
+    assert len(found.clip_labels) == published.clip_labels
 
 
 @EVERY
@@ -88,6 +95,7 @@ def test_manifest_tables_say_what_was_parsed(spec: DatasetSpec, tmp_path: Path) 
     assert [row["start_s"] for row in rows] == [clip.start_s for clip in parsed.clips]
     assert tables.annotation_errors.num_rows == len(parsed.bad_rows)
     assert tables.segments.num_rows == len(parsed.segments)
+    assert tables.clip_labels.num_rows == len(parsed.clip_labels)
 
 
 @EVERY

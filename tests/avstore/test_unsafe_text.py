@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
         "table",
         "', '.join(columns)",
         "name",
-        "clips if name == 'segments' else 'dataset = $name'",
+        "clips if name in _OF_CLIPS else 'dataset = $name'",
     },
     "manifests/compare.py": {  # names of the code's own tables
         "_columns(rebuilt, table)",

@@ -13,6 +13,9 @@ import torch
 from PIL import Image
 
 from avstore.datasets.registry import get
+from avstore.manifests.catalogue import open_write
+from avstore.manifests.lock import writing
+from avstore.manifests.store import Store
 from avstore.pipelines.build.driver import BuildOptions, build
 from avstore.pipelines.extract.recipe import load_recipe
 from avstore.train import evaluate
@@ -226,3 +229,26 @@ def test_wrong_calls_give_one_line(
     _, *commands = stderr.strip().splitlines()
     assert bool(commands) == (words[-2:] == ["--stream", "nosuch"])
     assert all(line.startswith("  ") and " --stream " in line for line in commands)
+
+
+def test_classification_is_scored_by_another_label_set(
+    two_task_store: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(shutil.copytree(two_task_store, tmp_path / "store"))
+    with writing(store), open_write(store) as writer:
+        writer.con.execute(
+            "INSERT INTO clip_labels SELECT clip_id, 'again', "
+            "CASE WHEN label_id % 2 = 0 THEN 'both' ELSE 'audio' END, 'class', label_id, '{}' "
+            "FROM task_clips, (SELECT DISTINCT unnest(label_ids) AS label_id FROM clips "
+            "WHERE dataset = 'vggsound') WHERE stream = 'two' AND role <> 'train'"
+        )
+        writer.publish()
+    more = ("--stream", "two", "--init", weights)
+    settings = {"epochs": 1, "windows": "[0.0]"}
+    out = tmp_path / "again"
+    assert go(store.root, "classify", out, *more, labels="again", **settings) == 0
+    assert "accuracy" not in scores(out), "clips have several labels each"
+    assert go(store.root, "classify", tmp_path / "x", *more, labels="other", **settings) == 2
+    said = capsys.readouterr().err
+    assert "no clip to score has a label in the label set 'other'" in said
+    assert "again:audio" in said

@@ -39,7 +39,7 @@ FROM shards WHERE (dataset, fingerprint) IN (SELECT dataset, fingerprint FROM st
 _ROWS = """
 SELECT w.clip_id, h.number AS shard, s.position, w.weight,
        coalesce(s.frame_count, 0) AS frame_count, coalesce(s.fbank_frames, 0) AS fbank_frames,
-       c.label_ids {columns}
+       {labels}.label_ids {columns}
 FROM wanted w
 JOIN samples s USING (clip_id)
 JOIN clips c USING (clip_id)
@@ -72,8 +72,8 @@ def sample_list(
 
     Args:
         store: The store.
-        sql: Query over the manifest that returns a column clip_id, and a column weight for weighted
-            draws.
+        sql: Query over the manifest that returns a column clip_id, a column weight for weighted
+            draws, and a column label_ids for other labels than the dataset's (`label_sets`).
         params: Values of the query's `?`.
         recipe: Recipe of the samples: its name, or <recipe>-<fp8>. By default, each dataset's
             recipe that holds the most of the clips.
@@ -102,13 +102,13 @@ def sample_list(
     features = tuple(dict.fromkeys(features))
     with store.connect() as con:
         try:
-            _select_clips(con, sql, params, masks)
+            labels = "w" if _select_clips(con, sql, params, masks) else "c"
             stages = _choose_stages(con, recipe)
             con.execute(_SHARDS)
             companions, columns, joins = _find_features(con, features)
             columns = "".join(f", w.{sql_name(mask)}" for mask in masks) + columns
             layouts = _layouts(con) if ranges else []
-            table = _rows(con, layouts, segments, columns, joins)
+            table = _rows(con, layouts, segments, columns, joins, labels)
             if not table.num_rows:
                 raise StoreError(_describe_empty(con, sql, recipe))
             if segments:
@@ -143,8 +143,12 @@ def _check_arguments(store: object, features: object, segments: str | None) -> N
 
 def _select_clips(
     con: duckdb.DuckDBPyConnection, sql: str, params: Sequence[Any], masks: Sequence[str]
-) -> None:
-    """Create table `wanted`: one row per clip of the query; weights of one clip add up."""
+) -> bool:
+    """Create table `wanted`: one row per clip of the query; weights of one clip add up.
+
+    Returns:
+        Whether it has the column label_ids.
+    """
     selected = con.sql(sql, params=list(params))
     if selected is None:
         raise StoreError(f"the statement returns no rows; write a SELECT: {_short(sql)}")
@@ -155,6 +159,10 @@ def _select_clips(
         )
     weighted = "weight" in selected.columns
     columns = ["sum(weight)::DOUBLE AS weight" if weighted else "NULL::DOUBLE AS weight"]
+    labelled = "label_ids" in selected.columns
+    if labelled:
+        columns += ["any_value(coalesce(label_ids::INTEGER[], [])) AS label_ids"]
+        columns += ["count(DISTINCT coalesce(label_ids::INTEGER[], [])) AS labellings"]
     columns += [f"bit_or({sql_name(mask)}) AS {sql_name(mask)}" for mask in masks]
     selected.query(
         "selected",
@@ -170,6 +178,19 @@ def _select_clips(
             raise StoreError(
                 f"the query gives {bad[0]} the weight {bad[1]}; weights are at least 0 and finite"
             )
+    if labelled:
+        _require_one_labelling(con)
+    return labelled
+
+
+def _require_one_labelling(con: duckdb.DuckDBPyConnection) -> None:
+    """Raise StoreError if the query returns a clip twice, with different labels."""
+    several = con.execute("SELECT clip_id FROM wanted WHERE labellings > 1 LIMIT 1").fetchone()
+    if several:
+        raise StoreError(
+            f"the query returns {several[0]} with different label_ids; choose one label_set and "
+            "one modality"
+        )
 
 
 def _choose_stages(
@@ -269,15 +290,19 @@ def _rows(
     segments: str | None,
     columns: str,
     joins: str,
+    labels: str,
 ) -> pa.Table:
-    """Return one row per sample, in order of clip_id; without layouts, without byte ranges."""
+    """Return one row per sample, in order of clip_id; without layouts, without byte ranges.
+
+    `labels` is the table whose label_ids are taken: `c` for the clips', `w` for the query's.
+    """
     values: dict[str, object] = {}
     if segments:
         joins, values = _SEGMENTS + joins, {"modality": segments}
         columns = ", g.segment_labels, g.segment_onsets, g.segment_offsets" + columns
     if layouts:
         values["layouts"], columns = layouts, _RANGES + columns
-    sql = _ROWS.format(columns=columns, joins=joins, order=_order(con))
+    sql = _ROWS.format(columns=columns, joins=joins, order=_order(con), labels=labels)
     table = con.sql(sql, params=values or None).to_arrow_table(batch_size=_ONE_BATCH)
     return _last_of_each_clip(table)
 

@@ -124,7 +124,7 @@ def test_a_changed_list_adds_and_keeps_and_needs_no_list_afterwards(tmp_path: Pa
     path.write_text("file,label,split\na.mp4,wren,train\nabsent.mp4,wren,train\n")
     words = ("build", path, "--source", videos, "--store", store, "--workers", "1")
     first = avstore(*words).stdout
-    assert "2 wanted = 1 stored, 1 gone" in first
+    assert "2 wanted = 1 stored, 1 absent" in first
     shards = {p.name: p.read_bytes() for p in store.glob("shards/*/*/*.tar")}
     path.write_text("file,label,split\na.mp4,wren,train\nb'c.webm.mkv,auk,test\n")
     assert "2 wanted = 2 stored" in avstore(*words).stdout

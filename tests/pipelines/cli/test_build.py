@@ -91,13 +91,13 @@ def ask(store: Path, query: str) -> list[tuple]:
 
 def test_account_names_what_is_stored_and_what_is_not(built: tuple[Path, str]) -> None:
     store, said = built
-    assert "11 wanted = 8 stored, 2 rejected, 1 gone" in said
+    assert "11 wanted = 8 stored, 2 rejected, 1 absent" in said
     assert re.search(r"1 media file in the source matches no clip's name: /.*/holiday\.mp4", said)
     reasons = ask(store, "SELECT clip_id, verdict FROM failures")
     assert dict(reasons) == {
         "vggsound/noaudio1234_000001": "no_audio",
         "vggsound/notavideo12_000002": "undecodable",
-        "vggsound/absent12345_000003": "not_found",
+        "vggsound/absent12345_000003": "not_in_source",
     }
 
 

@@ -51,7 +51,7 @@ def test_a_whole_video_has_the_clips_start_as_offset(tmp_path: Path) -> None:
 def test_a_missing_clips_message_names_the_folder_and_the_stems(tmp_path: Path) -> None:
     write_file(tmp_path / "other.mp4")
     (found,) = fetch(tmp_path, make_request("abc", MediaName("abc"), MediaName("abc_000030")))
-    assert (found.status, found.verdict) == ("gone", Verdict.NOT_FOUND)
+    assert (found.status, found.verdict) == ("absent", Verdict.NOT_IN_SOURCE)
     assert found.message == f"no abc.* or abc_000030.* in {tmp_path}"
     assert not found.charged
 
@@ -74,7 +74,7 @@ def test_links_to_files_are_followed_but_not_links_to_folders(tmp_path: Path) ->
     (inside / "away").symlink_to(outside.parent)
     near, far = fetch(inside, make_request("near"), make_request("far"))
     assert near.status == "stored"
-    assert far.status == "gone"
+    assert far.status == "absent"
     assert "a link to a folder" in far.message
 
 
@@ -84,7 +84,7 @@ def test_files_that_are_no_media_are_ignored(tmp_path: Path) -> None:
         write_file(tmp_path / name)
     (tmp_path / "a.mp4").mkdir()
     (found,) = fetch(tmp_path, make_request("a"))
-    assert found.status == "gone"
+    assert found.status == "absent"
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_clips_are_fetched_from_s3(s3, tmp_path: Path, location: str) -> None:
         result = found[f"toy/{name}"]
         assert result.status == "stored", result.message
         assert Path(result.path).read_bytes() == tiny_video() + name.encode()
-    assert found["toy/no"].status == "gone"
+    assert found["toy/no"].status == "absent"
 
 
 def test_a_missing_bucket_or_protocol_raises_a_clear_error(s3, tmp_path: Path) -> None:

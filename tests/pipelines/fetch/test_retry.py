@@ -17,11 +17,11 @@ def test_retry_resets_the_attempts_and_keeps_the_history(recorded_store: Store) 
     assert [clip_id for clip_id, *_ in failures] == ["toy/k00013", "toy/k00014"]
     retry(recorded_store, [clip_id for clip_id, *_ in failures])
     assert due_clips(recorded_store) == [13, 14, 15, 16, 17, 18, 19]
-    record(recorded_store, "r1b", [make_result(14, Verdict.NOT_FOUND, "folder")])
+    record(recorded_store, "r1b", [make_result(14, Verdict.NOT_IN_SOURCE, "folder")])
     with open_read(recorded_store) as con:
         assert con.execute(
             "SELECT status FROM status WHERE clip_id = 'toy/k00014' AND stage = 'fetch'"
-        ).fetchone() == ("gone",), "a result replaces the status pending"
+        ).fetchone() == ("absent",), "a result replaces the status pending"
     with open_read(recorded_store) as con:
         check_accounts(con, "toy")
         (attempts,) = con.execute(

@@ -169,9 +169,9 @@ def test_youtubes_default_rate_is_below_the_limit_for_guests(tmp_path: Path) -> 
     assert 0 < web.YOUTUBE.rate_per_hour < 300
 
 
-def test_clips_without_a_usable_url_are_gone(server, tmp_path: Path) -> None:
+def test_clips_without_a_usable_url_are_absent(server, tmp_path: Path) -> None:
     rows = fetch(tmp_path, [make_request("a"), make_request("b", url="file:///etc/passwd")])
-    assert [(row.status, row.verdict) for row in rows] == [("gone", V.NOT_FOUND)] * 2
+    assert [(row.status, row.verdict) for row in rows] == [("absent", V.NOT_IN_SOURCE)] * 2
     assert "publishes no URL" in rows[0].message
 
 

@@ -25,6 +25,7 @@ TABLES = (
     "SELECT * FROM clips",
     "SELECT * FROM labels",
     "SELECT * FROM segments",
+    "SELECT * FROM clip_labels",
     "SELECT * FROM annotation_errors",
     "SELECT * FROM tasks",
     "SELECT * FROM task_clips",

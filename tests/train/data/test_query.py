@@ -121,3 +121,20 @@ def test_a_source_without_a_stored_clip_is_named(toy_store, toy_list):
 def test_what_is_no_query_for_clips_is_said(toy_store, sql, message):
     with pytest.raises(StoreError, match=message):
         sample_list(toy_store, sql)
+
+
+def test_a_query_may_bring_other_labels(toy_store):
+    sql = "SELECT clip_id, [7, 3]::BIGINT[] AS label_ids FROM clips"
+    samples = sample_list(toy_store, sql)
+    assert {tuple(samples.label_ids(i)) for i in range(len(samples))} == {(7, 3)}
+    own = sample_list(toy_store, ALL)
+    same = sample_list(toy_store, "SELECT clip_id, label_ids FROM trainable")
+    assert [same.label_ids(i) for i in range(len(same))] == [
+        own.label_ids(i) for i in range(len(own))
+    ]
+
+
+def test_different_labels_of_a_clip_are_refused(toy_store):
+    sql = f"SELECT clip_id, [1] AS label_ids FROM clips UNION ALL SELECT *, [2] FROM ({ALL})"
+    with pytest.raises(StoreError, match="different label_ids; choose one label_set"):
+        sample_list(toy_store, sql)

@@ -16,27 +16,29 @@ class Classify(Downstream):
     """Classifies clips into the classes that the two lists have, numbered from 0.
 
     The released code keeps the numbers of the whole vocabulary and fails on a part of it (bug B21).
-    With one label a clip the loss is a cross-entropy and the headline the accuracy; with several it
-    is a binary cross-entropy of each class and the mAP.
+    With one label a clip to train on the loss is a cross-entropy, with several a binary
+    cross-entropy of each class. With one label a clip to score the headline is the accuracy, with
+    several the mAP.
 
     Attributes:
         place: Label id -> number of the class.
-        single: Whether every clip has one label.
+        single: Whether every clip to train on has one label.
     """
 
     def __init__(self, model: CAVMAE, config: DownstreamConfig, clips: DownstreamData) -> None:
         super().__init__(model, config, clips)
         lists = (clips.train, clips.evaluation)
-        labels = [samples.label_ids(i) for samples in lists for i in range(len(samples))]
-        known = sorted({label for own in labels for label in own})
+        trained, scored = ([samples.label_ids(i) for i in range(len(samples))] for samples in lists)
+        known = sorted({label for own in trained + scored for label in own})
         if len(known) < 2:
             raise UserError(
                 f"the clips have {len(known)} class(es); classification needs at least 2: choose "
                 "another --stream"
             )
         self.place = {label: number for number, label in enumerate(known)}
-        self.single = all(len(own) == 1 for own in labels)
-        self.headline = "accuracy" if self.single else "map"
+        self.single = all(len(own) == 1 for own in trained)
+        one_each = self.single and all(len(own) == 1 for own in scored)
+        self.headline = "accuracy" if one_each else "map"
         self.head = ClassHead(config.model.width, len(known))
 
     def loss(self, batch: Batch) -> Tensor:

@@ -1,10 +1,11 @@
 """Configuration of a downstream run: a TOML file of train/configs/downstream, validated."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError
 
+from avstore.manifests.fingerprint import AddedWith
 from avstore.train.config import (
     CONFIGS,
     DataConfig,
@@ -50,6 +51,8 @@ class DownstreamConfig(RunConfig):
         audio_windows: Where AVE's seconds of audio begin: at whole "seconds", or as in the released
             code (bug B13).
         mask_fit: How masks are fitted to the stored frames: centre crop or stretched.
+        labels: Label set to score by, `<name>` or `<name>:<modality>`, such as `vggsounder:audio`;
+            None for the dataset's own labels. Training always takes these.
     """
 
     SPEED: ClassVar[dict[str, Any]] = {"data": {"workers"}}
@@ -69,6 +72,7 @@ class DownstreamConfig(RunConfig):
     time_mask: int = Field(default=0, ge=0)
     audio_windows: Literal["seconds", "published"] = "seconds"
     mask_fit: Literal["crop", "stretch"] = "crop"
+    labels: Annotated[str | None, AddedWith(None)] = None
     model: ModelConfig = ModelConfig()
     optim: OptimConfig = OptimConfig(name="adamw", lr=5e-4, weight_decay=5e-6)
     data: DataConfig = DataConfig()

@@ -1,0 +1,2 @@
+-- Version 8: a clip that a folder, archive or list lacks is absent, not gone (view last_fetch). New table
+-- clip_labels (schema.sql).
