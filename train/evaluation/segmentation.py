@@ -27,7 +27,7 @@ def segmentation(probability: Tensor, mask: Tensor, clip: Tensor) -> dict[str, f
         intersection over union of all pixels together.
     """
     mask = mask.int()
-    videos = [clip == number for number in clip.unique()]
+    videos = [clip == number for number in torch.unique(clip)]
     own = [f_score(probability[rows], mask[rows]) for rows in videos if mask[rows].any()]
     return {
         "f_score_per_video": 100 * sum(own) / max(1, len(own)),
