@@ -12,6 +12,7 @@ from rich.console import Console
 
 from avstore.datasets.spec import AnnotationError, DatasetSpec
 from avstore.manifests import commands
+from avstore.manifests.path_text import text_path
 from avstore.manifests.store import Store, StoreError
 from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import (
@@ -220,7 +221,7 @@ def _inputs(
         )
     spec = find_spec(dataset, Store(store))
     if spec.own_data is not None and not files:
-        return spec, source or str(spec.own_data["source"]), ()
+        return spec, source or text_path(str(spec.own_data["source"])), ()
     if source is None and not files:
         if dataset != SAMPLE.name:
             example = commands.build(dataset, store, "/path/to/videos", "/path/to/annotations")

@@ -1,5 +1,6 @@
 """Record the results of a source in the ledger and the manifest."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -121,7 +122,7 @@ def _is_repeat(store: Store, result: FetchResult, last: _LastFetch | None) -> bo
     if last is None:
         return False
     if result.status == "gone" and last.outcome == "stored" and last.path:
-        return (store.root / last.path).is_file()  # another source's file is still there
+        return os.path.isfile(store.root / last.path)  # another source's file is still there
     kind, last_kind = source_kind(result.tool_version), source_kind(last.tool)
     if result.verdict is Verdict.NOT_FOUND and kind in _COLLECTIONS and kind != last_kind:
         return last.outcome in ("gone", "retryable", "rejected")  # the earlier reason says more
