@@ -23,6 +23,7 @@ from avstore.datasets.own_data import (
 from avstore.datasets.spec import AnnotationError, Annotations, BadRow, DatasetSpec, check_key
 from avstore.manifests.annotation_sets import AnnotationSet, load_annotation_set
 from avstore.manifests.path_text import path_text, text_path, valid_text, valid_value
+from avstore.manifests.redact import redact
 from avstore.manifests.store import Store, committing
 from avstore.pipelines.extract.recipe import load_recipe
 from avstore.pipelines.extract.sandbox import Sandbox
@@ -108,13 +109,29 @@ def open_own_data(
     if options.cut_s is not None:
         listed = cut_videos(listed, root, options, store.root / "annotations" / name, progress)
     known = stored_labels(store, name)
-    clips = make_clips(name, listed, known)
+    clips = _without_secrets(make_clips(name, listed, known))
     if not clips.clips:
         raise AnnotationError(f"{place} has no usable clip; row {clips.bad_rows[0].row}: "
                               f"{clips.bad_rows[0].reason}")  # fmt: skip
     record = {"list": path_text(place.absolute()), "source": path_text(source)}
     spec = own_spec(name, clips, label_ids(listed, known), record)
     return OwnData(spec, source, (_save_list(store, spec, clips),), listed.unknown)
+
+
+def _without_secrets(clips: Annotations) -> Annotations:
+    """Hide the secrets of addresses in all but `extra.url`, from which clips are fetched."""
+    return replace(
+        clips,
+        clips=[replace(clip, source_id=_redacted(clip.source_id)) for clip in clips.clips],
+        bad_rows=[
+            replace(bad, reason=redact(bad.reason), text=redact(bad.text)) for bad in clips.bad_rows
+        ],
+    )
+
+
+def _redacted(source_id: str) -> str:
+    """Return the id of a video; the address that serves as one without its secrets."""
+    return redact(source_id) if "://" in source_id else source_id
 
 
 def list_folder(folder: Path, label_folders: bool) -> OwnList:

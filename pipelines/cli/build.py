@@ -20,6 +20,7 @@ from avstore.pipelines.cli.options import (
     NamesOption,
     StoreOption,
     WaitOption,
+    local_path,
 )
 from avstore.pipelines.cli.progress import bar, naming_what_is_kept
 
@@ -171,7 +172,7 @@ def _require_same_origin(dataset: str, embedded: bool, store: Store) -> None:
 def annotation_paths(annotations: list[str] | None) -> tuple[Path, ...]:
     """Return the files of the option --annotations: repeated, or separated by commas."""
     listed = [part for value in annotations or [] for part in _split(value)]
-    return tuple(Path(part).expanduser() for part in listed)
+    return tuple(local_path(part) for part in listed)
 
 
 def _split(value: str) -> list[str]:
