@@ -238,3 +238,34 @@ def test_a_lost_local_scheduler_is_one_line() -> None:
 
     with pytest.raises(MachineError, match="of this build was lost"):
         lose()
+
+
+START = """
+import multiprocessing, sys
+from avstore.pipelines.build.cluster import connect
+from avstore.pipelines.fetch.source import MachineError
+
+if __name__ == "__main__":
+    multiprocessing.set_executable(sys.argv[1])
+    try:
+        with connect(None, 1):
+            pass
+    except MachineError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"), [(0o644, "may not execute"), (0o755, "cannot import distributed: no such")]
+)
+def test_workers_that_do_not_start_are_explained(mode: int, reason: str, tmp_path: Path) -> None:
+    interpreter, script = tmp_path / "python", tmp_path / "start.py"
+    interpreter.write_text("#!/bin/sh\necho no such library >&2\nexit 3\n")
+    interpreter.chmod(mode)
+    script.write_text(START)
+    command = [sys.executable, str(script), str(interpreter)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("the local cluster does not start: ")
+    assert reason in line
+    assert str(interpreter) in line
