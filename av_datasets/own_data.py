@@ -199,7 +199,8 @@ def safe_name(text: str) -> str:
     kept = "".join(c for c in plain if not unicodedata.combining(c))
     safe = re.sub(r"[^A-Za-z0-9_-]+", "_", kept).strip("_")
     if len(safe) > _KEY_CHARS or not kept.isascii() or not safe:
-        safe = f"{safe[:_KEY_CHARS]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".lstrip("-")
+        digest = hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
+        safe = f"{safe[:_KEY_CHARS]}-{digest[:8]}".lstrip("-")
     return safe
 
 

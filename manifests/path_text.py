@@ -9,7 +9,7 @@ recorded it becomes `path_text`, and where a recorded path is opened, `text_path
 - all other paths are unchanged.
 
 Other texts (labels, messages) are not converted back: `valid_text` only replaces what cannot be
-recorded.
+recorded, and `printable_text` what a terminal or a page would obey instead of show.
 """
 
 import codecs
@@ -23,6 +23,10 @@ _ESCAPE = r"x5c|x[89a-f][0-9a-f]|ud[89a-f][0-9a-f]{2}"
 _AMBIGUOUS = re.compile(rf"\\(?={_ESCAPE})")
 _ESCAPED = re.compile(rf"\\({_ESCAPE})")
 _UNRECORDABLE = re.compile("[\ud800-\udfff\x00]")
+# Control characters but tab and newline, and those that reorder the text around them.
+_OBEYED = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_UNPRINTABLE = re.compile(f"[{_OBEYED}\ud800-\udfff]")
+_QUOTED_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")  # as repr() writes it
 
 
 def path_text(path: str | PathLike[str]) -> str:
@@ -64,6 +68,27 @@ def _escape(code: int) -> str:
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
     return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
+
+
+def printable_text(text: str) -> str:
+    r"""Return a text with control and bidirectional characters and lone surrogates escaped.
+
+    Newlines and tabs stay. Everything that a person reads passes through it: the console, the error
+    line and the report; what a program reads (CSV, JSON, Parquet) does not.
+
+    Examples:
+        >>> printable_text("\x1b[31mred \u202e4pm")
+        '\\x1b[31mred \\u202e4pm'
+    """
+    if text.isascii() and text.isprintable() and "\\udc" not in text:
+        return text
+    text = _UNPRINTABLE.sub(lambda match: _escape(ord(match[0])), text)
+    return _QUOTED_BYTE.sub(r"\\x\1", text)
+
+
+def printable_json(text: str) -> str:
+    """Return JSON with the same values in which these characters are escaped as JSON has it."""
+    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def valid_value(value: Any) -> Any:

@@ -3,26 +3,38 @@
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from avstore.manifests.path_text import printable_text
 
 _hidden: set[str] = set()
 
 
 class _TextConsole(Console):
-    """A console that lets its caller know when nobody reads any more."""
+    """A console that escapes control characters, and raises when nobody reads any more."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Yield what is printed; characters that a terminal would obey are escaped."""
+        for segment in super().render(renderable, options):
+            yield (
+                segment if segment.control else segment._replace(text=printable_text(segment.text))
+            )
 
 
 def console() -> Console:
     """Return a console on standard output; standard error is for errors only.
 
-    Square brackets and `:names:` in what it prints are plain text, in table cells too. To style
-    words, print `rich.text.Text.assemble((words, "bold"), rest)`. With NO_COLOR, and where
-    standard output is no terminal, nothing is styled.
+    Control characters in what it prints are escaped; square brackets and `:names:` are plain text,
+    in table cells too. To style words, print `rich.text.Text.assemble((words, "bold"), rest)`. With
+    NO_COLOR, and where standard output is no terminal, nothing is styled.
     """
     return _TextConsole(
         file=sys.stdout,
@@ -53,8 +65,16 @@ def is_quiet() -> bool:
 
 def set_verbose() -> None:
     """Log what avstore and its libraries do to standard error, as for -v."""
-    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(level=logging.INFO, format=form, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LogLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class _LogLine(logging.Formatter):
+    """A formatter that escapes control characters in messages of others."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_text(super().format(record))
 
 
 def expand_home(words: Iterable[str]) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from avstore.manifests.errors import describe_os_error
+from avstore.manifests.path_text import printable_text
 from avstore.manifests.store import StoreError
 from avstore.train.interrupts import Interrupted, SignalHandler
 
@@ -58,7 +59,7 @@ def exit_code(program: Callable[[SignalHandler], None], how_to_continue: str) ->
 
 def _failure(error: BaseException) -> int:
     if isinstance(error, UserError | StoreError):
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable_text(str(error))}", file=sys.stderr)
         return 2
     if isinstance(error, OSError):
         print(f"error: {describe_os_error(error)}", file=sys.stderr)

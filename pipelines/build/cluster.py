@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import os
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
+from multiprocessing.spawn import get_executable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from avstore.manifests.errors import memory_hint
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _LOOPBACK = "127.0.0.1"
 _CONNECT_TIMEOUT_S = 10
+_TRIAL_TIMEOUT_S = 60.0
 Job = TypeVar("Job")
 _JOBS_PER_WORKER = 2  # one runs and one waits, so that no worker waits for the driver
 # One thread per clip and one clip per core: libraries must not start threads too.
@@ -158,11 +161,36 @@ def _losses_as_machine_errors(scheduler: str | None) -> Iterator[None]:
 @contextmanager
 def _starting() -> Iterator[None]:
     """Raise MachineError where the local cluster does not start."""
+    interpreter = os.fsdecode(get_executable())
+    if not os.access(interpreter, os.X_OK):
+        raise MachineError(
+            f"the local cluster does not start: this user may not execute {interpreter}, with "
+            "which its workers start; install avstore with an interpreter that this user may "
+            "execute"
+        )
     try:
         yield
     except (RuntimeError, MemoryError) as error:  # Dask wraps what its workers raised
         reason = str(error).rstrip(".")
-        raise MachineError(f"the local cluster does not start: {reason}{memory_hint()}") from error
+        raise MachineError(f"the local cluster does not start: {reason}{_start_hint()}") from error
+
+
+def _start_hint() -> str:
+    """Return why no worker starts, as far as it shows, and what to do: a nanny does not say it."""
+    if hint := memory_hint():
+        return hint
+    interpreter = os.fsdecode(get_executable())
+    command = [interpreter, "-c", "import distributed"]
+    try:
+        tried = subprocess.run(
+            command, capture_output=True, check=False, timeout=_TRIAL_TIMEOUT_S, text=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"; a worker's interpreter does not run: {error}"
+    if tried.returncode:
+        said = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
+        return f"; {interpreter} cannot import distributed: {said}"
+    return "; check that this machine has free memory and processes (fewer --workers need less)"
 
 
 def completed(

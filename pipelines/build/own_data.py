@@ -22,6 +22,8 @@ from avstore.datasets.own_data import (
 )
 from avstore.datasets.spec import AnnotationError, Annotations, BadRow, DatasetSpec, check_key
 from avstore.manifests.annotation_sets import AnnotationSet, load_annotation_set
+from avstore.manifests.path_text import path_text, text_path, valid_text, valid_value
+from avstore.manifests.redact import redact
 from avstore.manifests.store import Store, committing
 from avstore.pipelines.extract.recipe import load_recipe
 from avstore.pipelines.extract.sandbox import Sandbox
@@ -101,25 +103,42 @@ def open_own_data(
     else:
         if options.label_folders:
             raise AnnotationError(f"--labels folders needs a folder; {place} has a column labels")
-        listed = read_list(place)
+        listed = _recordable(read_list(place))
         root = options.source or str(place.absolute().parent)
     source = _web_source(listed) if listed.on_web else root
     if options.cut_s is not None:
         listed = cut_videos(listed, root, options, store.root / "annotations" / name, progress)
     known = stored_labels(store, name)
-    clips = make_clips(name, listed, known)
+    clips = _without_secrets(make_clips(name, listed, known))
     if not clips.clips:
         raise AnnotationError(f"{place} has no usable clip; row {clips.bad_rows[0].row}: "
                               f"{clips.bad_rows[0].reason}")  # fmt: skip
-    record = {"list": str(place.absolute()), "source": source}
+    record = {"list": path_text(place.absolute()), "source": path_text(source)}
     spec = own_spec(name, clips, label_ids(listed, known), record)
     return OwnData(spec, source, (_save_list(store, spec, clips),), listed.unknown)
+
+
+def _without_secrets(clips: Annotations) -> Annotations:
+    """Hide the secrets of addresses in all but `extra.url`, from which clips are fetched."""
+    return replace(
+        clips,
+        clips=[replace(clip, source_id=_redacted(clip.source_id)) for clip in clips.clips],
+        bad_rows=[
+            replace(bad, reason=redact(bad.reason), text=redact(bad.text)) for bad in clips.bad_rows
+        ],
+    )
+
+
+def _redacted(source_id: str) -> str:
+    """Return the id of a video; the address that serves as one without its secrets."""
+    return redact(source_id) if "://" in source_id else source_id
 
 
 def list_folder(folder: Path, label_folders: bool) -> OwnList:
     """Return the media files of a folder as a list.
 
-    A folder named train, val or test (valid, validation and dev are val) gives the split.
+    A folder named train, val or test (valid, validation and dev are val) gives the split. Folders
+    and media files that cannot be used are bad rows.
 
     Args:
         folder: The folder.
@@ -129,13 +148,50 @@ def list_folder(folder: Path, label_folders: bool) -> OwnList:
         SourceError: The folder cannot be read, or holds no media file.
     """
     rows = []
-    for number, (path, _) in enumerate(sorted(index_folder(folder).files), start=1):
+    index = index_folder(folder)
+    for number, (path, _) in enumerate(sorted(index.files), start=1):
         parents = PurePosixPath(path).parts[:-1]
         split = next((_SPLITS[p.lower()] for p in parents if p.lower() in _SPLITS), "train")
         last = parents[-1] if parents else ""
         labels = (last,) if label_folders and last and last.lower() not in _SPLITS else ()
-        rows.append(OwnRow(number, path, None, None, None, labels, split, (), None, None, {}))
-    return OwnList(folder, rows)
+        rows.append(
+            OwnRow(number, path_text(path), None, None, None, labels, split, (), None, None, {})
+        )
+    bad = [
+        BadRow(str(folder), number, f"{path}: {reason}", path)
+        for number, (path, reason) in enumerate(index.skipped, start=1 + len(rows))
+    ]
+    return _recordable(OwnList(folder, rows, bad))
+
+
+def _recordable(listed: OwnList) -> OwnList:
+    """Return a list with texts that can be recorded; those of JSON may have lone surrogates."""
+    rows = [
+        replace(
+            row,
+            file=row.file and valid_text(row.file),
+            url=row.url and valid_text(row.url),
+            source_id=row.source_id and valid_text(row.source_id),
+            labels=tuple(map(valid_text, row.labels)),
+            captions=tuple(map(valid_text, row.captions)),
+            extra=valid_value(dict(row.extra)),
+        )
+        for row in listed.rows
+    ]
+    bad = [
+        replace(
+            bad,
+            file=path_text(bad.file),
+            reason=valid_text(bad.reason),
+            text=valid_text(bad.text),
+        )
+        for bad in listed.bad_rows
+    ]
+    return replace(listed, path=Path(path_text(listed.path)), rows=rows, bad_rows=bad)
+
+
+def _media_path(root: str, row: OwnRow) -> str:
+    return str(Path(root) / text_path(str(row.file)))
 
 
 def cut_videos(
@@ -169,7 +225,7 @@ def cut_videos(
             "clip in the list instead"
         )
     whole = [r for r in listed.rows if r.start_s is None and r.end_s is None]
-    seconds = _Lengths(cache / "lengths.json").read({str(Path(root) / str(r.file)) for r in whole},
+    seconds = _Lengths(cache / "lengths.json").read({_media_path(root, row) for row in whole},
                                                     progress)  # fmt: skip
     rows: list[OwnRow] = []
     bad = list(listed.bad_rows)
@@ -177,7 +233,7 @@ def cut_videos(
         if row.start_s is not None or row.end_s is not None:
             rows.append(row)
             continue
-        length = seconds[str(Path(root) / str(row.file))]
+        length = seconds[_media_path(root, row)]
         if isinstance(length, str):
             reason = f"its length cannot be read: {length}"
             bad.append(BadRow(str(listed.path), row.row, reason, str(row.file)))
@@ -232,8 +288,8 @@ def _labels(found: AnnotationSet) -> list[str]:
 def _check_name(name: str, given: bool) -> None:
     if safe_name(name) != name:
         raise AnnotationError(
-            f"--name {name!r} may contain only letters, digits, '-' and '_', for example "
-            f"--name {safe_name(name)}"
+            f"--name '{valid_text(name)}' may contain only letters, digits, '-' and '_', for "
+            f"example --name {safe_name(name)}"
         )
     if name in registry.names():
         what = f"--name {name}" if given else f"the name {name!r}"

@@ -3,6 +3,7 @@
 A planned shard keeps its clips for ever. Clips that arrive later go into new shards.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -168,7 +169,7 @@ def lost_media(con: duckdb.DuckDBPyConnection, store: Store, dataset: str) -> li
         """,
         [dataset],
     ).fetchall()
-    return [row for row in rows if not (store.root / text_path(row[1])).is_file()]
+    return [row for row in rows if not os.path.isfile(store.root / text_path(row[1]))]
 
 
 def _folder(dataset: str, stage: str) -> str:

@@ -15,6 +15,7 @@ from avstore.pipelines.cli.options import (
     ExitCode,
     JsonOption,
     StoreOption,
+    local_path,
 )
 from avstore.pipelines.cli.tables import print_json
 
@@ -60,7 +61,7 @@ def fetch(
 @app.command("check", epilog="Example: avstore annotations check vggsound vggsound.csv")
 def check(
     dataset: DatasetArgument,
-    files: Annotated[list[Path], typer.Argument(help="Annotation files.")],
+    files: Annotated[list[Path], typer.Argument(help="Annotation files.", parser=local_path)],
     limit: Annotated[int, typer.Option(help="Bad rows to print; 0 prints all.")] = 20,
     as_json: JsonOption = False,
 ) -> None:

@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from avstore import __version__
 from avstore.manifests import terminal
-from avstore.manifests.path_text import escape_output
+from avstore.manifests.path_text import escape_output, printable_text
 from avstore.manifests.redact import redact
 from avstore.pipelines import cli
 from avstore.pipelines.cli.options import ExitCode
@@ -159,7 +159,7 @@ def main() -> None:
         message, code = _explain(error)
         if message is None:
             raise
-        print(f"avstore: {redact(message)}", file=sys.stderr)
+        print(f"avstore: {printable_text(redact(message))}", file=sys.stderr)
     finally:
         terminal.reset()
     if code == ExitCode.INTERRUPTED:  # Typer returns it for Ctrl-C

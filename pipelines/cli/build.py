@@ -12,6 +12,7 @@ from rich.console import Console
 
 from avstore.datasets.spec import AnnotationError, DatasetSpec
 from avstore.manifests import commands
+from avstore.manifests.path_text import text_path
 from avstore.manifests.store import Store, StoreError
 from avstore.manifests.terminal import console
 from avstore.pipelines.cli.options import (
@@ -19,6 +20,7 @@ from avstore.pipelines.cli.options import (
     NamesOption,
     StoreOption,
     WaitOption,
+    local_path,
 )
 from avstore.pipelines.cli.progress import bar, naming_what_is_kept
 
@@ -187,7 +189,7 @@ def _require_same_origin(dataset: str, embedded: bool, store: Store) -> None:
 def annotation_paths(annotations: list[str] | None) -> tuple[Path, ...]:
     """Return the files of the option --annotations: repeated, or separated by commas."""
     listed = [part for value in annotations or [] for part in _split(value)]
-    return tuple(Path(part).expanduser() for part in listed)
+    return tuple(local_path(part) for part in listed)
 
 
 def _split(value: str) -> list[str]:
@@ -237,7 +239,7 @@ def _inputs(
         )
     spec = find_spec(dataset, Store(store))
     if spec.own_data is not None and not files:
-        return spec, source or str(spec.own_data["source"]), ()
+        return spec, source or text_path(str(spec.own_data["source"])), ()
     if source is None and not files:
         if dataset != SAMPLE.name:
             example = commands.build(dataset, store, "/path/to/videos", "/path/to/annotations")

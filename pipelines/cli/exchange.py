@@ -15,6 +15,7 @@ from avstore.pipelines.cli.options import (
     ExitCode,
     StoreOption,
     WaitOption,
+    local_path,
 )
 from avstore.pipelines.cli.progress import bar
 
@@ -202,7 +203,10 @@ def import_from(
     dataset: Annotated[str, typer.Option(help="Dataset of the clips, a name or module:NAME.")],
     annotations: Annotated[
         list[Path] | None,
-        typer.Option(help="Published annotation files, or lists of CAV-MAE or STELLA (repeatable)"),
+        typer.Option(
+            help="Published annotation files, or lists of CAV-MAE or STELLA (repeatable)",
+            parser=local_path,
+        ),
     ] = None,
     split: Annotated[str, typer.Option(help="Split of the clips of a list without one.")] = "train",
     store: StoreOption = DEFAULT_STORE,

@@ -18,6 +18,7 @@ from avstore.pipelines.cli.options import (
     JsonOption,
     StoreOption,
     WaitOption,
+    local_path,
 )
 from avstore.pipelines.cli.progress import bar, naming_what_is_kept
 from avstore.pipelines.cli.tables import Row, print_json, print_rows
@@ -117,7 +118,10 @@ def build(
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="Local weights, a file or model folder (default: the published ones)."),
+        typer.Option(
+            help="Local weights, a file or model folder (default: the published ones).",
+            parser=local_path,
+        ),
     ] = None,
     random_weights: Annotated[
         int | None, typer.Option(help="Seed of random weights, for trials.")

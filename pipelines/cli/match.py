@@ -105,12 +105,20 @@ def _print(report: "MatchReport", out: "Console") -> None:
     if report.spare.count:
         spare = plural(report.spare.count, "further file")
         out.print(f"not used: {spare} of clips that have one")
-        for example in report.spare.examples:
-            out.print(f"          {example}", soft_wrap=True)
+        _print_examples(report.spare, out)
+    if report.skipped.count:
+        out.print(
+            f"not searched: {plural(report.skipped.count, 'folder or file', 'folders or files')}"
+        )
+        _print_examples(report.skipped, out)
 
 
 def _print_groups(groups: "Sequence[Group]", out: "Console") -> None:
     for group in groups:
         out.print(f"  {group.count:>7} {group.name}", soft_wrap=True)
-        for example in group.examples:
-            out.print(f"          {example}", soft_wrap=True)
+        _print_examples(group, out)
+
+
+def _print_examples(group: "Group", out: "Console") -> None:
+    for example in group.examples:
+        out.print(f"          {example}", soft_wrap=True)

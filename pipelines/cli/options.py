@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from avstore.manifests.store import StoreError
 from avstore.manifests.terminal import set_quiet
 
 
@@ -24,6 +25,17 @@ def _folder_or_mirror(value: str | Path) -> Path:
     from avstore.manifests.mirror import mirror_store
 
     return mirror_store(str(value))[0].root
+
+
+def local_path(value: str | Path) -> Path:
+    """Return the path of a file to read.
+
+    Raises:
+        StoreError: It is an address.
+    """
+    if "://" in str(value) and not Path(value).exists():
+        raise StoreError(f"{value} is an address; download it first, and give the file's path")
+    return Path(value).expanduser()
 
 
 DEFAULT_STORE = Path("data")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avstore.manifests.store import Store, StoreError
+from avstore.pipelines.cli.options import local_path
 from avstore.pipelines.cli.progress import bar
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def own_inputs(argument: str, options: "OwnOptions", store: Store, out: "Console
     """
     from avstore.pipelines.build.own_data import open_own_data
 
-    place = Path(argument).expanduser()
+    place = local_path(argument)
     if not place.exists():
         raise StoreError(f"the list {place} does not exist; check the path")
     opened = open_own_data(place, options, store, _progress(out))

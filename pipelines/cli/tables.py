@@ -7,6 +7,7 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
+from avstore.manifests.path_text import printable_json, printable_text, valid_value
 from avstore.manifests.terminal import console
 
 Row = Mapping[str, Any]
@@ -34,14 +35,21 @@ def print_json(rows: Iterable[Row]) -> None:
     """Print one JSON object per line."""
     out = console()
     for row in rows:
-        out.print(json.dumps(row, default=str, ensure_ascii=False), soft_wrap=True)
+        text = json.dumps(valid_value(row), default=str, ensure_ascii=False)
+        out.print(printable_json(text), soft_wrap=True)
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; a line that is wider than the terminal is continued on the next one."""
-    widths = [max(map(cell_len, column)) for column in zip(headers, *rows, strict=True)]
+    """Print a table; a line that is wider than the terminal is continued on the next one.
+
+    Newlines in a cell are escaped, so that each row is one line.
+    """
+    table = [
+        [printable_text(cell).replace("\n", "\\n") for cell in row] for row in (headers, *rows)
+    ]
+    widths = [max(map(cell_len, column)) for column in zip(*table, strict=True)]
     out = console()
-    for number, row in enumerate([headers, *rows]):
+    for number, row in enumerate(table):
         cells = (
             cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)
         )

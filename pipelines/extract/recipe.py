@@ -270,7 +270,7 @@ def _find(name_or_path: str | Path) -> Path:
         return path
     path = Path(text)
     if not path.is_file():
-        raise RecipeError(f"no recipe file {path}: give the name of a recipe or a .toml file")
+        raise RecipeError(f"no recipe file {text}: give the name of a recipe or a .toml file")
     return path
 
 

@@ -176,7 +176,7 @@ def resolve_weights(source: WeightsSource | None, file: Path | None, seed: int |
             f"the weights of {source.origin} cannot be fetched ({reason[0]}); give them with "
             "--weights FILE, or use random ones for a trial with --random-weights SEED"
         ) from error
-    return Weights("official", path_sha256(path), source.origin, str(path))
+    return Weights("official", path_sha256(path), source.origin, str(path.absolute()))
 
 
 def path_sha256(path: Path) -> str:

@@ -49,11 +49,12 @@ class DownloadDir:
     """The folder raw/<dataset>/ and its sub-folder for unfinished downloads.
 
     Only the driver's process commits files; each attempt writes into its own `scratch` folder.
+    All its paths are absolute: yt-dlp processes change their current folder.
     """
 
     def __init__(self, raw: Path) -> None:
-        self.raw = raw
-        self.incoming = raw / _INCOMING
+        self.raw = raw.absolute()
+        self.incoming = self.raw / _INCOMING
 
     def prepare(self) -> None:
         """Create the folders and delete the unfinished downloads of a killed run."""

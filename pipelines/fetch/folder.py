@@ -1,6 +1,7 @@
 """Find clips in a local folder by file name; files are used in place and never copied."""
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from avstore.pipelines.fetch.source import (
 
 _MAX_DEPTH = 16
 _MAX_FILES = 20_000_000
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,11 @@ class FolderIndex:
 
     Attributes:
         files: (path relative to the folder, whether the file is empty) of each media file.
-        skipped: Sub-folders that were not searched, each with the reason.
+        skipped: (path, reason) of each sub-folder and media file that cannot be used.
     """
 
     files: list[tuple[str, bool]]
-    skipped: list[str] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
 class FolderSource:
@@ -61,6 +63,10 @@ class FolderSource:
         """Yield the path of each media file, relative to the folder."""
         return (path for path, _ in self.index.files)
 
+    def skipped(self) -> Iterator[str]:
+        """Yield each sub-folder and media file that cannot be used, with the reason."""
+        return (f"{path}: {reason}" for path, reason in self.index.skipped)
+
     def fetch(self, requests: Sequence[MediaRequest]) -> Iterator[FetchResult]:
         """Yield one result per clip in the given order: stored, or absent where it has no file."""
         assigned = self._assign(requests)
@@ -71,7 +77,7 @@ class FolderSource:
             message = missing_message(request, str(self.root), self.names)
             message += assigned.missing_note(request)
             if self.index.skipped:
-                message += f" (folders not searched: {'; '.join(self.index.skipped[:3])})"
+                message += f" (not searched: {_listed(self.index.skipped)})"
             yield self._failed(request, Verdict.NOT_IN_SOURCE, message)
 
     def unmatched_files(self, requests: Sequence[MediaRequest]) -> list[str]:
@@ -110,18 +116,23 @@ def index_folder(root: Path) -> FolderIndex:
         SourceError: `root` is not a readable folder, or holds no media file.
     """
     _check(root)
-    skipped: list[str] = []
+    skipped: list[tuple[str, str]] = []
     start = len(str(root.absolute()).rstrip("/")) + 1
     files = [
-        (entry.path[start:].replace(os.sep, "/"), entry.stat().st_size == 0)
-        for entry in _media_files(root, skipped)
+        (path[start:].replace(os.sep, "/"), size == 0) for path, size in _media_files(root, skipped)
     ]
     if not files:
         raise SourceError(
             f"{root} holds no media file (searched it and its sub-folders for "
-            f"{', '.join(EXTENSIONS[:6])} …); give the folder of the videos as SOURCE"
+            f"{', '.join(EXTENSIONS[:6])} …"
+            + (f"; not searched: {_listed(skipped)}" if skipped else "")
+            + "); give the folder of the videos as SOURCE"
         )
     return FolderIndex(files, skipped)
+
+
+def _listed(skipped: Sequence[tuple[str, str]]) -> str:
+    return "; ".join(f"{path}: {reason}" for path, reason in skipped[:_NAMED])
 
 
 def has_media(root: Path) -> bool:
@@ -146,15 +157,19 @@ def _check(root: Path) -> None:
         raise SourceError(f"the folder {root} is not readable; check its permissions (chmod +rx)")
 
 
-def _media_files(root: Path, skipped: list[str]) -> Iterator[os.DirEntry[str]]:
-    """Yield the media files below `root`; append folders that are not searched to `skipped`."""
+def _media_files(root: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, int]]:
+    """Yield the path and size of each media file below `root`.
+
+    What cannot be read (no permission, a link in a circle, a file that vanished) is appended to
+    `skipped` and costs nothing else.
+    """
     pending, count = [(str(root.absolute()), 0)], 0
     while pending:
         folder, depth = pending.pop()
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
-            skipped.append(f"{folder}: {error.strerror}")
+            skipped.append((folder, error.strerror or str(error)))
             continue
         count += len(entries)
         if count > _MAX_FILES:
@@ -164,13 +179,26 @@ def _media_files(root: Path, skipped: list[str]) -> Iterator[os.DirEntry[str]]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                if depth < _MAX_DEPTH:
-                    pending.append((entry.path, depth + 1))
+            media = extension_rank(entry.name) is not None
+            if not media and entry.is_file(follow_symlinks=False):
+                continue  # known without a system call
+            try:
+                kind = entry.stat()  # of what a link leads to
+            except OSError as error:
+                if media:
+                    skipped.append((entry.path, error.strerror or str(error)))
+                continue
+            if stat.S_ISREG(kind.st_mode) and media:
+                yield entry.path, kind.st_size
+            elif stat.S_ISDIR(kind.st_mode):
+                if reason := _unsearched(entry, depth):
+                    skipped.append((entry.path, reason))
                 else:
-                    skipped.append(f"{entry.path}: more than {_MAX_DEPTH} levels deep")
-            elif entry.is_symlink() and entry.is_dir():
-                # A link may lead out of the folder or back into it.
-                skipped.append(f"{entry.path}: a link to a folder")
-            elif extension_rank(entry.name) is not None and entry.is_file():
-                yield entry
+                    pending.append((entry.path, depth + 1))
+
+
+def _unsearched(entry: os.DirEntry[str], depth: int) -> str | None:
+    """Return why a folder is not searched, or None."""
+    if entry.is_symlink():
+        return "a link to a folder"  # it may lead out of the folder or back into it
+    return f"more than {_MAX_DEPTH} levels deep" if depth >= _MAX_DEPTH else None

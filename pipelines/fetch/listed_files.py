@@ -1,6 +1,7 @@
 """Take clips from the files that a list names; files are used in place and never copied."""
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -32,9 +33,8 @@ class ListedFilesSource:
     def _find(self, request: MediaRequest) -> FetchResult:
         stopwatch = Stopwatch.start()
         path = self.root / (request.file or "")
-        if not path.is_file():
-            what = "is a folder" if path.is_dir() else "does not exist"
-            failure = AttemptError(Verdict.NOT_IN_SOURCE, f"{path} {what}")
+        if problem := _problem(path):
+            failure = problem
         elif not os.access(path, os.R_OK):
             message = f"{path} is not readable; check its permissions (chmod +r)"
             failure = AttemptError(Verdict.UNKNOWN, message)
@@ -42,3 +42,18 @@ class ListedFilesSource:
             file = DownloadedFile(path, whole=True)
             return stored_result(request, file, "", self.tool, stopwatch, charged=False)
         return failed_result(request, failure, self.tool, stopwatch, charged=False)
+
+
+def _problem(path: Path) -> AttemptError | None:
+    """Return why there is no file at `path`, or None."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return AttemptError(Verdict.NOT_IN_SOURCE, f"{path} does not exist")
+    except (OSError, ValueError) as error:  # a link in a circle, a closed folder, a NUL
+        reason = getattr(error, "strerror", None) or error
+        return AttemptError(Verdict.UNKNOWN, f"{path} cannot be used: {reason}")
+    if stat.S_ISREG(mode):
+        return None
+    what = "is a folder" if stat.S_ISDIR(mode) else "is no regular file"
+    return AttemptError(Verdict.NOT_IN_SOURCE, f"{path} {what}")

@@ -47,6 +47,7 @@ class MatchReport:
         missing: Clips without a file, by cause.
         unmatched: Files of no clip, by cause.
         spare: Further files of clips that have one.
+        skipped: Folders and files that cannot be used, by path and reason.
     """
 
     clips: int
@@ -55,6 +56,7 @@ class MatchReport:
     missing: tuple[Group, ...]
     unmatched: tuple[Group, ...]
     spare: Group
+    skipped: Group
 
 
 def report_matches(
@@ -84,14 +86,15 @@ def report_matches(
         (file.match.form, f"{clip_id} = {file.path}") for clip_id, file in assigned.clips.items()
     ]
     spares = [("", path) for file in assigned.clips.values() for path in file.spares]
-    spare = _groups(spares, [""], examples)
+    skipped = getattr(source, "skipped", lambda: ())
     return MatchReport(
         clips=len(requests),
         files=len(paths),
         found=_groups(found, FORMS, examples),
         missing=_groups(_missing(requests, assigned, matcher), None, examples),
         unmatched=_groups(_unmatched(assigned, matcher, names), None, examples),
-        spare=spare[0] if spare else Group("", 0, ()),
+        spare=_group(spares, examples),
+        skipped=_group([("", text) for text in skipped()], examples),
     )
 
 
@@ -136,6 +139,11 @@ def _missing(
             yield "a file has the id, but another start or form", request.clip_id
         else:
             yield "no file has the id", request.clip_id
+
+
+def _group(items: list[tuple[str, str]], examples: int) -> Group:
+    """Return all items as one group without a name."""
+    return next(iter(_groups(items, None, examples)), Group("", 0, ()))
 
 
 def _groups(

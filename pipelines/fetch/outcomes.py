@@ -1,5 +1,6 @@
 """Record the results of a source in the ledger and the manifest."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -118,7 +119,7 @@ def _is_repeat(store: Store, result: FetchResult, last: _LastFetch | None) -> bo
     if last is None:
         return False
     if result.status in ("gone", "absent") and last.outcome == "stored" and last.path:
-        return (store.root / last.path).is_file()  # another source's file is still there
+        return os.path.isfile(store.root / last.path)  # another source's file is still there
     kind, last_kind = source_kind(result.tool_version), source_kind(last.tool)
     if result.status == "absent" and kind != last_kind:
         return last.outcome in ("gone", "absent", "retryable", "rejected")  # it says more

@@ -9,6 +9,7 @@ import duckdb
 
 from avstore.datasets.spec import Clip, DatasetSpec
 from avstore.manifests.ledger import now
+from avstore.manifests.path_text import text_path
 from avstore.manifests.verdicts import Verdict, attempts_exhausted
 from avstore.pipelines.fetch.source import MediaRequest
 
@@ -119,5 +120,5 @@ def clip_request(spec: DatasetSpec, clip: Clip) -> MediaRequest:
         url=clip.extra.get("url"),
         split=clip.split,
         labels=clip.labels,
-        file=None if file is None else posixpath.normpath(str(file)),
+        file=None if file is None else posixpath.normpath(text_path(str(file))),
     )

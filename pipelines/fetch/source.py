@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from avstore.datasets.spec import MediaName
+from avstore.manifests.path_text import printable_text
 from avstore.manifests.redact import redact
 from avstore.manifests.verdicts import Status, Verdict
 
@@ -88,8 +89,8 @@ class FetchResult:
     modified_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        """Hide the credentials of addresses in the message, which is recorded and printed."""
-        object.__setattr__(self, "message", redact(self.message))
+        """Hide credentials in the message, and escape the control characters of other tools."""
+        object.__setattr__(self, "message", printable_text(redact(self.message).strip()))
 
 
 @dataclass(frozen=True)

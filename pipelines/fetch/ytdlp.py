@@ -26,6 +26,14 @@ from avstore.pipelines.fetch.source import FetchOptions
 #: Importing yt-dlp takes a second, and much longer on a busy machine.
 _START_TIMEOUT_S = 120.0
 _CHECK_EVERY_S = 0.1
+#: Files that the worker reads after it changed its current folder.
+_PATH_OPTIONS = (
+    "cachedir",
+    "client_certificate",
+    "client_certificate_key",
+    "cookiefile",
+    "ffmpeg_location",
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class DownloadJob:
 
     Attributes:
         url: The video's URL.
-        folder: An existing empty folder for the download.
+        folder: An existing empty folder for the download, absolute.
         start: First second to download, or None for 0.
         end: End (exclusive) in seconds; None downloads the whole video.
         video_id: The id that the site must report, so that it cannot serve another video (a
@@ -220,7 +228,9 @@ def ytdlp_options(options: FetchOptions) -> dict[str, Any]:
         # Microseconds without a byte after which FFmpeg gives up a connection.
         "external_downloader_args": {"ffmpeg_i": ["-rw_timeout", "20000000"]},
     }
-    return {**{k: v for k, v in named.items() if v is not None}, **options.ytdlp}
+    merged = {**{k: v for k, v in named.items() if v is not None}, **options.ytdlp}
+    paths = {key: merged[key] for key in _PATH_OPTIONS if isinstance(merged.get(key), str)}
+    return merged | {key: os.path.abspath(os.path.expanduser(p)) for key, p in paths.items()}
 
 
 def parse_retry_after(header: str | None) -> float | None:

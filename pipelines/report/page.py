@@ -6,10 +6,12 @@ from typing import Any
 
 import duckdb
 from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
 
 from avstore.manifests.account import accounts, reasons
 from avstore.manifests.members import member_ranges, read_members
 from avstore.manifests.names import check_name
+from avstore.manifests.path_text import printable_text
 from avstore.manifests.sealed import html_bytes
 from avstore.manifests.shard_reader import Reader, ReadError, Shard, open_reader
 from avstore.manifests.store import Store, committing, refuse_links
@@ -27,7 +29,9 @@ def write_report(con: duckdb.DuckDBPyConnection, store: Store, dataset: str, sta
         stage: Extraction stage, `<recipe>-<fp8>`.
     """
     environment = Environment(
-        loader=PackageLoader("avstore.pipelines.report"), autoescape=select_autoescape(["html"])
+        loader=PackageLoader("avstore.pipelines.report"),
+        autoescape=select_autoescape(["html"]),
+        finalize=_printable,
     )
     page = environment.get_template("report.html").render(
         dataset=dataset,
@@ -55,6 +59,13 @@ def write_report(con: duckdb.DuckDBPyConnection, store: Store, dataset: str, sta
     with committing(path) as file:
         file.write(html_bytes(page))
     return path
+
+
+def _printable(value: Any) -> Any:
+    """Return a value of the page with control and bidirectional characters escaped."""
+    if isinstance(value, Markup):  # escaped already
+        return Markup(printable_text(str(value)))
+    return printable_text(value) if isinstance(value, str) else value
 
 
 def _many(con: duckdb.DuckDBPyConnection, query: str, values: list[Any]) -> list[dict[str, Any]]:

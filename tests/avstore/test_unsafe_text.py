@@ -1,6 +1,7 @@
 """Data is never parsed as SQL or as markup: the code is searched for places where it could be."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from io import StringIO
@@ -8,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from rich.table import Table
+from rich.text import Text
 
 from avstore.manifests.terminal import console
 from avstore.pipelines.cli.progress import bar
+from avstore.pipelines.cli.tables import print_json, print_table
 from tests.conftest import REPO
 
 FOLDERS = ("av_datasets", "manifests", "pipelines", "train")
@@ -136,3 +139,48 @@ def test_data_is_printed_as_it_is(data: str, terminal: bool) -> None:
     with bar(out, data, 1, unit=data) as advance:
         advance(1)
     assert written.getvalue().count(data) >= 5
+
+
+OBEYED = [
+    "\x1b[31m",
+    "\x9b31m",
+    "\x07",
+    "\r",
+    "\x7f",
+    "\u202e",
+    "\u2066",
+    "\u200f",
+    "\u2028",
+    "\udce9",
+]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("data", OBEYED)
+def test_characters_that_a_terminal_obeys_are_not_printed(data: str, terminal: bool) -> None:
+    out = console()
+    out.file = written = StringIO()
+    out._force_terminal, out.no_color = terminal, True
+    out.print(f"a{data}b")
+    out.print(Text(f"a{data}b", "red"))
+    table = Table(f"a{data}b")
+    table.add_row(f"a{data}b")
+    out.print(table)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", written.getvalue()) if data != "\x1b[31m" else ""
+    assert data not in shown
+    assert "a\x1b[31mb" not in written.getvalue()
+
+
+@pytest.mark.parametrize("data", [*OBEYED, "one\ntwo"])
+def test_rows_of_a_table_are_escaped_and_json_keeps_its_values(
+    data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_table(["name", "next"], [[f"a{data}b", "c"], ["d", "e"]])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert "\\" in lines[1]
+    assert lines[1].index("c", 4) == lines[2].index("e")
+    print_json([{"name": f"a{data}b"}])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert data not in line
+    assert json.loads(line) == {"name": f"a{data}b".replace("\udce9", r"\xe9")}

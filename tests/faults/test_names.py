@@ -148,3 +148,30 @@ def test_a_store_that_such_a_name_bricked_recovers(
     assert bad.read_text().splitlines() == lines[1:]
     whole(store)
     assert bad.exists()
+
+
+def test_ones_own_folder_and_lists_may_have_any_names(clips: Path, tmp_path: Path) -> None:
+    folder, store = tmp_path / ODD, tmp_path / "store"
+    media = (clips / f"{KEYS[0]}.mp4").read_bytes()
+    for name in (f"{ODD}/{ODD}.mp4", "plain.mp4"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(media)
+    (folder / "loop.mp4").symlink_to("loop.mp4")
+    built = avstore("build", folder, "--store", store, "--workers", "1", "--labels", "folders")
+    assert "2 wanted = 2 stored" in built.stdout
+    assert r"caf\xe9/loop.mp4: Too many levels of symbolic links" in built.stdout
+    (tmp_path / "lines.jsonl").write_text(
+        json.dumps({"file": f"{ODD}/{ODD}/{ODD}.mp4", "label": ODD}) + "\n"
+    )
+    (tmp_path / "text.csv").write_text("file\ncaf\\xe9/caf\\xe9/caf\\xe9.mp4\n")
+    for name in ("text.csv", "lines.jsonl"):
+        built = avstore("build", tmp_path / name, "--store", store, "--workers", "1", "--cut", "1")
+        assert "gone" not in built.stdout
+    with duckdb.connect(str(store / "manifest.duckdb"), read_only=True) as con:
+        labels = con.execute("SELECT DISTINCT unnest(labels) FROM clips ORDER BY 1").fetchall()
+    assert labels == [(r"caf\xe9",)]
+    whole(store)
+    refused = avstore("build", folder, "--store", store, "--name", ODD, check=False)
+    assert refused.stderr.startswith(r"avstore: --name 'caf\xe9' may contain only")
+    unknown = avstore("build", os.fsdecode(b"no\xe9"), "--store", store, check=False)
+    assert r"no dataset 'no\xe9'" in unknown.stderr

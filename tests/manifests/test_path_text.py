@@ -13,6 +13,7 @@ from avstore.manifests.columns import arrow_table
 from avstore.manifests.path_text import (
     PRINT_ERRORS,
     path_text,
+    printable_text,
     text_path,
     valid_text,
     valid_value,
@@ -74,3 +75,18 @@ def test_a_terminal_shows_the_recorded_form() -> None:
     stream.write(os.fsdecode(b"caf\xe9"))
     stream.flush()
     assert stream.buffer.getvalue() == rb"caf\xe9"
+
+
+@given(text=_ANY_TEXT)
+def test_printable_text_encodes_and_stays_as_it_is(text: str) -> None:
+    shown = printable_text(text)
+    shown.encode()
+    assert printable_text(shown) == shown
+    assert not set(shown) & set("\x00\x07\r\x1b\x7f\x9b\u202e\u2069")
+
+
+def test_plain_texts_are_printed_unchanged() -> None:
+    for text in ("a\tb\nc", "naïve café \U0001f3ac", "\u05e9\u05dc\u05d5\u05dd", r"C:\new"):
+        assert printable_text(text) == text
+    name = os.fsdecode(b"caf\xe9")
+    assert printable_text(f"no {name!r}") == r"no 'caf\xe9'"

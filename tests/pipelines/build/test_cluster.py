@@ -120,13 +120,16 @@ def test_a_client_without_the_clusters_key_cannot_connect() -> None:
 
 
 @contextmanager
-def dask_cluster() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Start `dask scheduler` and one `dask worker`; yield the address and the scheduler."""
+def dask_cluster(folder: Path | None = None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Start `dask scheduler` and one `dask worker`; yield the address and the scheduler.
+
+    They run in `folder`, or in the current one.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     port = address.rpartition(":")[2]
-    scheduler = start_dask("scheduler", "--host", "127.0.0.1", "--port", port)
-    worker = start_dask("worker", address, "--nthreads", "1", "--death-timeout", "60")
+    scheduler = start_dask("scheduler", "--host", "127.0.0.1", "--port", port, cwd=folder)
+    worker = start_dask("worker", address, "--nthreads", "1", "--death-timeout", "60", cwd=folder)
     try:
         with connect(address, None) as client:
             client.wait_for_workers(1, timeout=60)
@@ -138,12 +141,11 @@ def dask_cluster() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
             process.wait()
 
 
-def start_dask(kind: str, *words: str) -> subprocess.Popen[bytes]:
+def start_dask(kind: str, *words: str, cwd: Path | None) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *words]
     command += ["--dashboard-address", "127.0.0.1:0", "--no-dashboard"]
-    return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, stdout=quiet, stderr=quiet, cwd=cwd, start_new_session=True)
 
 
 def wait_for(pattern: str, count: int, store: Path, build: subprocess.Popen[str]) -> None:
@@ -236,3 +238,34 @@ def test_a_lost_local_scheduler_is_one_line() -> None:
 
     with pytest.raises(MachineError, match="of this build was lost"):
         lose()
+
+
+START = """
+import multiprocessing, sys
+from avstore.pipelines.build.cluster import connect
+from avstore.pipelines.fetch.source import MachineError
+
+if __name__ == "__main__":
+    multiprocessing.set_executable(sys.argv[1])
+    try:
+        with connect(None, 1):
+            pass
+    except MachineError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"), [(0o644, "may not execute"), (0o755, "cannot import distributed: no such")]
+)
+def test_workers_that_do_not_start_are_explained(mode: int, reason: str, tmp_path: Path) -> None:
+    interpreter, script = tmp_path / "python", tmp_path / "start.py"
+    interpreter.write_text("#!/bin/sh\necho no such library >&2\nexit 3\n")
+    interpreter.chmod(mode)
+    script.write_text(START)
+    command = [sys.executable, str(script), str(interpreter)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("the local cluster does not start: ")
+    assert reason in line
+    assert str(interpreter) in line

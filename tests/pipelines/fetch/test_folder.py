@@ -1,11 +1,18 @@
 """Test that clips are found in a folder by stem and used in place."""
 
+import errno
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from avstore.datasets.spec import MediaName
 from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.fetch.attempt import Stopwatch, failed_result
+from avstore.pipelines.fetch.error_classification import AttemptError
+from avstore.pipelines.fetch.listed_files import ListedFilesSource
+from avstore.pipelines.fetch.match_report import report_matches
 from avstore.pipelines.fetch.open_source import open_source
 from avstore.pipelines.fetch.source import FetchOptions, FetchResult, MediaRequest, SourceError
 
@@ -102,3 +109,46 @@ def test_an_unusable_folder_raises_a_clear_error(
     with pytest.raises(SourceError, match=message) as caught:
         open_source(str(folder), FetchOptions(), tmp_path)
     assert str(folder) in str(caught.value)
+
+
+def test_what_cannot_be_read_costs_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = write_file(tmp_path / "good.mp4")
+    closed = write_file(tmp_path / "closed" / "in.mp4").parent
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    (tmp_path / "dangling.mp4").symlink_to("nothing.mp4")
+    (tmp_path / "loop").symlink_to("loop")
+    scandir = os.scandir
+
+    def refusing(folder: str) -> object:
+        if folder == str(closed):
+            raise PermissionError(errno.EACCES, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    found, *lost = fetch(tmp_path, *map(make_request, ("good", "loop", "in")))
+    assert found.path == str(good)
+    for result in lost:
+        assert f"{tmp_path}/loop.mp4: Too many levels of symbolic links" in result.message
+        assert f"{closed}: Permission denied" in result.message
+    source = open_source(str(tmp_path), FetchOptions(), tmp_path)
+    report = report_matches(source, [make_request("good")], None)
+    assert (report.files, report.skipped.count) == (1, 3)
+
+
+def test_a_file_of_a_list_that_cannot_be_read_costs_one_clip(tmp_path: Path) -> None:
+    write_file(tmp_path / "good.mp4")
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    names = ["good.mp4", "loop.mp4", "n" * 300 + ".mp4", "absent.mp4", "good.mp4/x.mp4"]
+    requests = [replace(make_request(f"k{n}"), file=name) for n, name in enumerate(names)]
+    results = list(ListedFilesSource(tmp_path).fetch(requests))
+    assert [r.status for r in results] == ["stored", "retryable", "retryable", "gone", "gone"]
+    assert "loop.mp4 cannot be used: Too many levels of symbolic links" in results[1].message
+
+
+def test_messages_of_other_tools_are_recorded_without_control_characters() -> None:
+    stopwatch = Stopwatch.start()
+    failure = AttemptError(Verdict.UNKNOWN, "\r[download] Got error:\x1b[31m 404\r\n")
+    result = failed_result(make_request("a"), failure, "urls", stopwatch)
+    assert result.message == r"[download] Got error:\x1b[31m 404"

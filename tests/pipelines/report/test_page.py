@@ -34,3 +34,13 @@ def test_hostile_names_are_escaped(store: Store) -> None:  # noqa: F811
             write_report(con, store, "../<script>", "none")
     assert "<script>" not in path.read_text()
     assert "&lt;script&gt;" in path.read_text()
+
+
+def test_characters_that_reorder_or_colour_text_are_escaped(store: Store) -> None:  # noqa: F811
+    with writing(store), open_write(store) as writer:
+        writer.con.execute("UPDATE clips SET labels = ['\x1b[31mred', '\u202emp4']")
+        writer.publish()
+    with open_read(store) as con:
+        page = write_report(con, store, "toy", "\x1b[31m \u2066<b>").read_text()
+    assert not set(page) & set("\x1b\u202e\u2066\r")
+    assert "\\x1b[31m \\u2066&lt;b&gt;" in page
