@@ -208,6 +208,11 @@ def _explain(error: Exception) -> tuple[str | None, int]:
         case MemoryError() | OutOfMemoryException():
             hint = memory_hint() or "; free some and run the same command again"
             message, code = f"out of memory: {first_sentence(error)}{hint}", ExitCode.FAILED
+        case RuntimeError() if "can't start new thread" in str(error):
+            hint = (
+                memory_hint() or "; raise the limit on processes (ulimit -u) or use less --workers"
+            )
+            message, code = f"no thread can be started{hint}", ExitCode.FAILED
         case _ if is_machine_error(error):
             reason = str(error).splitlines()[0]
             message = f"{reason}; free disk space or memory and run the same command again"

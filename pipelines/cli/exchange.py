@@ -69,7 +69,7 @@ def export_to(
     ] = None,
     stream: Annotated[
         str | None,
-        typer.Option(help="stella: task stream, by name or TOML file, whose lists to write."),
+        typer.Option(help="Task stream, by name or TOML file, whose lists to write (stella)."),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
     name: Annotated[str, typer.Option(help="Name of the list of a query.")] = "clips",

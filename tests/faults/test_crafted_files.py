@@ -264,3 +264,16 @@ def test_a_full_disk_or_memory_of_duckdb_is_the_machines(
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) == 1
     assert "run the same command again" in done.stderr
+
+
+def test_a_limit_on_threads_is_the_machines(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under `ulimit -v` or `ulimit -u`."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("avstore.pipelines.build.repair.rebuild", fail)
+    done = avstore("index", "--store", store.root)
+    assert done.returncode == 4
+    assert done.stderr.startswith("avstore: no thread can be started; ")
+    assert len(done.stderr.splitlines()) == 1

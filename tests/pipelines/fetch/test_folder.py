@@ -143,7 +143,7 @@ def test_a_file_of_a_list_that_cannot_be_read_costs_one_clip(tmp_path: Path) -> 
     names = ["good.mp4", "loop.mp4", "n" * 300 + ".mp4", "absent.mp4", "good.mp4/x.mp4"]
     requests = [replace(make_request(f"k{n}"), file=name) for n, name in enumerate(names)]
     results = list(ListedFilesSource(tmp_path).fetch(requests))
-    assert [r.status for r in results] == ["stored", "retryable", "retryable", "gone", "gone"]
+    assert [r.status for r in results] == ["stored", "retryable", "retryable", "absent", "absent"]
     assert "loop.mp4 cannot be used: Too many levels of symbolic links" in results[1].message
 
 
