@@ -38,10 +38,10 @@ class PixelAudioFusion(nn.Module):
         inner = channels // 2
         self.align = nn.Linear(audio, channels)
         self.theta, self.phi, self.g = (nn.Conv2d(channels, inner, 1) for _ in range(3))
-        self.out = nn.Conv2d(inner, channels, 1)
+        scale = nn.BatchNorm2d(channels)
+        self.out = nn.Sequential(nn.Conv2d(inner, channels, 1), scale)
         self.norm = nn.LayerNorm(channels)
-        nn.init.zeros_(self.out.weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(scale.weight)  # at first nothing is added
 
     def forward(self, x: Tensor, audio: Tensor) -> Tensor:
         """Fuse x [B, T, C, H, W] and audio [B, T, A] -> [B, T, C, H, W]."""
@@ -60,31 +60,59 @@ class PixelAudioFusion(nn.Module):
         return normed.reshape(x.shape)
 
 
+class Residual(nn.Module):
+    """The residual unit of RefineNet.
+
+    Args:
+        channels: Channels in and out.
+        relu_skip: Add relu(x) instead of x, as the released code does: its first ReLU works in
+            place.
+    """
+
+    def __init__(self, channels: int, relu_skip: bool) -> None:
+        super().__init__()
+        self.relu_skip = relu_skip
+        self.first, self.second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [N, C, H, W] -> [N, C, H, W]."""
+        shown = F.relu(x)
+        found: Tensor = self.second(F.relu(self.first(shown)))
+        return found + (shown if self.relu_skip else x)
+
+
 class Refine(nn.Module):
     """The fusion block of RefineNet, as AVSBench uses it: residual units and upsampling."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, relu_skip: bool) -> None:
         super().__init__()
-        self.first, self.second = (
-            nn.Sequential(
-                *(nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)),
-                *(nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)),
-            )
-            for _ in range(2)
-        )
+        self.first, self.second = (Residual(channels, relu_skip) for _ in range(2))
 
     def forward(self, x: Tensor, coarser: Tensor | None = None) -> Tensor:
         """Add a coarser map to x, both [N, C, H, W], refine -> [N, C, 2H, 2W]."""
         if coarser is not None:
-            x = coarser + x + self.first(x)
-        x = x + self.second(x)
-        return upsample(x)
+            x = coarser + self.first(x)
+        return upsample(self.second(x))
 
 
 class SegmentationHead(nn.Module):
-    """Maps hidden activations of the last two joint blocks and the audio to a mask a frame."""
+    """Maps hidden activations of the last two joint blocks and the audio to a mask a frame.
 
-    def __init__(self, config: ModelConfig, channels: int = 256, audio: int = 128) -> None:
+    Args:
+        config: The backbone's shape.
+        channels: Channels of the maps.
+        audio: Width of the audio.
+        relu_skip: See `Residual`.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        channels: int = 256,
+        audio: int = 128,
+        *,
+        relu_skip: bool = False,
+    ) -> None:
         super().__init__()
         self.grid, self.frames = config.video_grid, config.frames
         self.image_size = config.image_size
@@ -93,7 +121,7 @@ class SegmentationHead(nn.Module):
         self.dilated = nn.ModuleList(Dilated(2 * channels, channels) for _ in range(2))
         self.audio = nn.Linear(config.width, audio)
         self.fuse = nn.ModuleList(PixelAudioFusion(channels, audio) for _ in range(2))
-        self.refine = nn.ModuleList(Refine(channels) for _ in range(2))
+        self.refine = nn.ModuleList(Refine(channels, relu_skip) for _ in range(2))
         self.narrow = nn.Conv2d(channels, channels // 2, 3, padding=1)
         self.last = nn.Sequential(
             nn.Conv2d(channels // 2, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 1, 1)
@@ -104,7 +132,7 @@ class SegmentationHead(nn.Module):
 
         Args:
             hidden: Hidden activations of the last two joint blocks, each [B, Lv, H].
-            audio: Joint audio tokens [B, La, D].
+            audio: Joint audio tokens before the final norm [B, La, D].
 
         Returns:
             Logits [B, T, 1, S, S].
@@ -146,8 +174,8 @@ def joint_hidden(
         audio: Fbanks [B, 1, frames, mels].
 
     Returns:
-        Hidden activations of the video tokens, two of [B, Lv, H], and joint audio tokens
-        [B, La, D].
+        Hidden activations of the video tokens, two of [B, Lv, H], and joint audio tokens before
+        the final norm [B, La, D].
     """
     hidden: list[Tensor] = []
     blocks = [model.joint[max(0, len(model.joint) - 2)], model.joint[len(model.joint) - 1]]
@@ -156,7 +184,7 @@ def joint_hidden(
         for block in dict.fromkeys(blocks)
     ]
     try:
-        tokens, _ = model.features(video, audio)
+        tokens, _ = model.join(*model.codes(model.patches(video, audio)))
     finally:
         for hook in hooks:
             hook.remove()

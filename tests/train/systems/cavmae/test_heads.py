@@ -20,6 +20,7 @@ from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.model_config import ModelConfig
 from avstore.train.systems.cavmae.segmentation_head import (
     PixelAudioFusion,
+    Residual,
     SegmentationHead,
     joint_hidden,
 )
@@ -55,7 +56,7 @@ def test_joint_hidden_is_what_enters_the_second_layer() -> None:
     expected = nn.functional.gelu(block.mlp.fc1(block.norm2["joint"](x)))
     assert torch.allclose(early, expected[:, TINY.audio_tokens :], atol=1e-5)
     assert early.shape == late.shape == (3, TINY.video_tokens, 128)
-    assert torch.allclose(tokens, model.features(video, audio)[0])
+    assert torch.allclose(model.norms["joint"](tokens), model.features(video, audio)[0])
     model = CAVMAE(TINY)
     (early, late), _ = joint_hidden(model, video, audio)
     assert torch.equal(early, late)
@@ -64,7 +65,8 @@ def test_joint_hidden_is_what_enters_the_second_layer() -> None:
 def test_pixel_fusion_equals_attention_over_all_pixels() -> None:
     torch.manual_seed(0)
     fusion = PixelAudioFusion(8, 5)
-    nn.init.normal_(fusion.out.weight)
+    nn.init.normal_(fusion.out[1].weight)
+    fusion.eval()
     x, audio = torch.randn(2, 3, 8, 4, 4), torch.randn(2, 3, 5)
     for n in range(2):
         sound = fusion.align(audio[n])[:, :, None, None].expand(-1, -1, 4, 4)
@@ -76,6 +78,22 @@ def test_pixel_fusion_equals_attention_over_all_pixels() -> None:
         mixed = mixed.reshape(3, 4, 4, -1).permute(0, 3, 1, 2)
         plain = fusion.norm((x[n] + fusion.out(mixed)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         assert torch.allclose(fusion(x, audio)[n], plain, atol=1e-5)
+
+
+def test_pixel_fusion_adds_nothing_at_first() -> None:
+    fusion, x = PixelAudioFusion(8, 5), torch.randn(2, 3, 8, 4, 4)
+    plain = fusion.norm(x.permute(0, 1, 3, 4, 2)).permute(0, 1, 4, 2, 3)
+    assert torch.allclose(fusion(x, torch.randn(2, 3, 5)), plain, atol=1e-6)
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_the_released_residual_unit_adds_relu_of_x(published: bool) -> None:
+    """Against layers whose first ReLU works in place, as in the released code."""
+    unit, x = Residual(4, published), torch.randn(2, 4, 5, 5)
+    plain = nn.Sequential(nn.ReLU(inplace=published), unit.first, nn.ReLU(), unit.second)
+    mine = x.clone()
+    found = plain(mine)
+    assert torch.allclose(unit(x), found + mine, atol=1e-6)
 
 
 def test_segmentation_head_learns_one_mask() -> None:

@@ -28,7 +28,7 @@ class Segmentation(Downstream):
         super().__init__(model, config, clips)
         lists = (clips.train, clips.evaluation)
         self.masks = MaskFit(clips.store, lists, config.mask_fit)
-        self.head = SegmentationHead(config.model)
+        self.head = SegmentationHead(config.model, relu_skip=config.avs_head == "published")
 
     def spec(self, *, random: bool) -> BatchSpec:
         """Return a spec with the annotated frame of each second."""
