@@ -141,7 +141,8 @@ class DownstreamRun:
         self.epoch = 0
         self.best: tuple[float, dict[str, Any]] | None = None
         trained = any(p.requires_grad for p in task.parameters())
-        self.optimizer = make_optimizer(task, config.optim, config.model.depth) if trained else None
+        blocks = config.model.blocks
+        self.optimizer = make_optimizer(task, config.optim, blocks) if trained else None
         clips = task.clips
         self.lists = [clips.train.fingerprint, clips.evaluation.fingerprint]
 

@@ -73,7 +73,7 @@ def build_stepper(
     wrapped: torch.nn.Module = method
     if dist.active():
         wrapped = DistributedDataParallel(method, broadcast_buffers=False)
-    optimizer = make_optimizer(method, config.optim, config.model.depth)
+    optimizer = make_optimizer(method, config.optim, config.model.blocks)
     return Stepper(method, wrapped, optimizer, config, device)
 
 

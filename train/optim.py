@@ -10,7 +10,9 @@ from avstore.train.config import OptimConfig
 from avstore.train.systems.cavmae.model import CAVMAE
 
 
-def make_optimizer(module: nn.Module, config: OptimConfig, depth: int = 0) -> torch.optim.Optimizer:
+def make_optimizer(
+    module: nn.Module, config: OptimConfig, blocks: tuple[int, int] = (0, 0)
+) -> torch.optim.Optimizer:
     """Return Adam or AdamW over the parameters that are trained.
 
     Vectors (norms, biases), position tables and tokens are not decayed. With `layer_decay` below 1,
@@ -20,13 +22,13 @@ def make_optimizer(module: nn.Module, config: OptimConfig, depth: int = 0) -> to
     Args:
         module: What is trained.
         config: Optimiser settings.
-        depth: Blocks of each modality's own encoder.
+        blocks: Number of blocks of each modality's own encoder, and of joint blocks.
     """
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, p in module.named_parameters():
         if p.requires_grad:
             decayed = p.dim() > 1 and not CAVMAE.undecayed(name)
-            groups.setdefault((decayed, _scale(name, config, depth)), []).append(p)
+            groups.setdefault((decayed, _scale(name, config, blocks)), []).append(p)
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
     return kind(
         [
@@ -67,19 +69,19 @@ def set_lr(
         group["lr"] = group["base_lr"] * factor
 
 
-def _scale(name: str, config: OptimConfig, depth: int) -> float:
+def _scale(name: str, config: OptimConfig, blocks: tuple[int, int]) -> float:
     if config.layer_decay == 1.0:
         return 1.0
-    levels = list(_levels(depth))
+    levels = list(_levels(*blocks))
     top = len(levels)
     level = next((i for i, marks in enumerate(levels) if any(m in name for m in marks)), top)
     return float(config.layer_decay ** (top - level))
 
 
-def _levels(depth: int) -> Iterator[list[str]]:
+def _levels(depth: int, joint_depth: int) -> Iterator[list[str]]:
     """Yield the parts of names that mark each level, from the lowest."""
     yield [f"{tower}.{part}" for tower in ("audio", "video") for part in ("patch", "pos", "modal")]
     for i in range(depth):
         yield [f"audio.blocks.{i}.", f"video.blocks.{i}."]
-    for i in range(2):
+    for i in range(joint_depth):
         yield [f"joint.{i}."]

@@ -13,6 +13,8 @@ from avstore.train.methods import find_method
 from avstore.train.methods.base import MemoryOptions, Setup
 from avstore.train.optim import make_optimizer, set_lr
 from avstore.train.systems.cavmae.layers import sincos_2d, sincos_audio
+from avstore.train.systems.cavmae.model import CAVMAE
+from avstore.train.systems.cavmae.model_config import ModelConfig
 from tests.train.methods.test_methods import batch, make, steps
 
 
@@ -57,6 +59,19 @@ def test_b10_the_rate_stays_where_it_is() -> None:
         optimizer = make_optimizer(torch.nn.Linear(2, 2), config)
         set_lr(optimizer, config, 50, 100, 10)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("depth", "joint_depth"), [(10, 2), (11, 1)])
+def test_layer_decay_has_a_level_for_each_block_one_below_and_one_above(
+    depth: int, joint_depth: int
+) -> None:
+    """14 levels for twelve blocks, in STELLA's 10 + 2 and in CAV-MAE's 11 + 1."""
+    sizes = {"width": 8, "heads": 2, "decoder_width": 8, "decoder_heads": 2, "decoder_depth": 1}
+    config = ModelConfig(depth=depth, joint_depth=joint_depth, image_size=32, **sizes)
+    optim = OptimConfig(lr=1.0, layer_decay=0.5)
+    groups = make_optimizer(CAVMAE(config), optim, config.blocks).param_groups
+    rates = sorted({group["lr"] for group in groups})
+    assert rates == [0.5**level for level in range(13, -1, -1)]
 
 
 def test_schedule_warms_up_and_falls_to_zero() -> None:

@@ -93,6 +93,11 @@ class ModelConfig(BaseModel):
         return self
 
     @property
+    def blocks(self) -> tuple[int, int]:
+        """Number of blocks of each modality's own encoder, and of joint blocks."""
+        return self.depth, self.joint_depth
+
+    @property
     def video_grid(self) -> int:
         """Patches along a frame's side."""
         return self.image_size // self.patch
