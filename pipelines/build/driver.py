@@ -24,8 +24,9 @@ from avstore.pipelines.build import annotations, planner
 from avstore.pipelines.build.cluster import check_scheduler, connect
 from avstore.pipelines.build.dispatch import ClipEvent, run_shards
 from avstore.pipelines.build.meter import Progress, no_progress
+from avstore.pipelines.build.preparing import create_store, publish_first
 from avstore.pipelines.build.progress import PublishedProgress
-from avstore.pipelines.build.recovery import recover
+from avstore.pipelines.build.recovery import commit_finished, recover
 from avstore.pipelines.build.refusals import refuse_lost_shards, refuse_nothing_found
 from avstore.pipelines.build.shard_jobs import PostponedShard, shard_job
 from avstore.pipelines.extract.recipe import Recipe
@@ -36,7 +37,7 @@ from avstore.pipelines.fetch.open_source import open_source
 from avstore.pipelines.fetch.outcomes import record_outcomes
 from avstore.pipelines.fetch.requests import select_requests
 from avstore.pipelines.fetch.retry import pending_result
-from avstore.pipelines.fetch.source import FetchOptions, MachineError, MediaRequest, MediaSource
+from avstore.pipelines.fetch.source import FetchOptions, MediaRequest, MediaSource
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -113,11 +114,10 @@ def build(
     """
     if options.scheduler:
         check_scheduler(options.scheduler)
-    store = _create_store(options.store)
+    store = create_store(options.store)
     run = ledger.new_run(f"build {spec.name}", _config(recipe, options))
     with writing(store, options.wait_s), open_write(store) as writer:
-        if not store.manifest.is_file() and not store.ledger.is_dir():
-            writer.publish()  # an empty manifest, which readers of a new store can open
+        publish_first(writer, store)
         recover(writer, store)
         run = ledger.start_run(writer.con, store, run)
         sequence = numbers(writer.con)
@@ -130,6 +130,7 @@ def build(
             outcome = "done"
         except KeyboardInterrupt:
             outcome = "interrupted"
+            commit_finished(writer.con, store)
             raise
         finally:
             log.close()
@@ -149,21 +150,6 @@ def _config(recipe: Recipe, options: BuildOptions) -> dict[str, object]:
         "limit": options.limit,
         "arguments": [path_text(word) for word in options.arguments],
     }
-
-
-def _create_store(root: Path) -> Store:
-    """Return the store at `root`, created if missing; MachineError where it is not writable."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        probe = root / f".probe.{id(root)}.tmp"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise MachineError(
-            f"the store {root} cannot be written: {error.strerror or error}; "
-            "choose another folder (STORE=DIR, or --store DIR)"
-        ) from error
-    return Store(root)
 
 
 @dataclass(frozen=True)

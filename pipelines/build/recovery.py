@@ -39,12 +39,17 @@ def _ingest_new(con: duckdb.DuckDBPyConnection, store: Store) -> None:
     with transaction(con):
         if ledger.load_new_files(con, store):
             refresh_status(con)
+    commit_finished(con, store)
+    _ingest_companions(con, store)
+
+
+def commit_finished(con: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Record the planned shards that workers finished and no driver recorded."""
     planned = con.execute("SELECT shard FROM plans WHERE NOT done ORDER BY shard").fetchall()
     sidecars = [sidecar_file(store, shard) for (shard,) in planned]
     checked = check_files(x for x in sidecars if x.is_file() and not store.leads_out(x))
     checked.log_damage()  # their shards are built again
     commit_shards(con, list(checked.digits))
-    _ingest_companions(con, store)
 
 
 def _ingest_companions(con: duckdb.DuckDBPyConnection, store: Store) -> None:

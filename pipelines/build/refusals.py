@@ -8,6 +8,7 @@ from avstore.datasets.spec import DatasetSpec
 from avstore.manifests.advice import repair_command
 from avstore.manifests.names import shard_file
 from avstore.manifests.store import Store, StoreError
+from avstore.manifests.terminal import plural
 from avstore.pipelines.fetch.source import MediaRequest
 
 
@@ -49,17 +50,29 @@ def refuse_nothing_found(
     ).fetchone() or (0,)
     if stored:
         return
+    bad = _bad_rows(con, spec.name)
     if error := _fetch_error(con, run_id):
-        raise StoreError(f"none of the {len(wanted)} clips came from {source}: {error}")
+        raise StoreError(f"none of the {len(wanted)} clips came from {source}: {error}{bad}")
     raise StoreError(
         f"none of the {len(wanted)} clips was found in {source}; for example, "
-        + _remedy(spec, wanted[0])
+        f"{_remedy(spec, wanted[0])}{bad}"
     )
+
+
+def _bad_rows(con: duckdb.DuckDBPyConnection, dataset: str) -> str:
+    """Return how many annotation rows could not be used, with the first reason; '' for none."""
+    rows = con.execute(
+        "SELECT row, reason FROM annotation_errors WHERE dataset = ? ORDER BY file, row", [dataset]
+    ).fetchall()
+    if not rows:
+        return ""
+    (number, reason), *_ = rows
+    return f"; {plural(len(rows), 'annotation row')} could not be used (row {number}: {reason})"
 
 
 def _remedy(spec: DatasetSpec, example: MediaRequest) -> str:
     """Return what a clip that was not found needs, and what to do."""
-    if spec.own_data is not None:
+    if spec.own_data is not None and example.file:
         return (
             f"there is no file {example.file}; paths in a list start from the list's folder, "
             "or from --source"

@@ -133,7 +133,7 @@ def run(
         spec, source = find_spec(dataset, Store(store)), ""
         files = files or _published_files(spec, store, out)
     else:
-        spec, source, files = _inputs(dataset, store, source, files, own, out)
+        spec, source, files = _inputs(dataset, store, source, files, own, wait, out)
     if names and spec.own_data is not None:
         raise StoreError(f"--names is not for your own data: the list of {spec.name} names files")
     options = BuildOptions(
@@ -221,6 +221,7 @@ def _inputs(
     source: str | None,
     files: tuple[Path, ...],
     own: "OwnOptions",
+    wait: float,
     out: Console,
 ) -> tuple[DatasetSpec, str, tuple[Path, ...]]:
     """Return the dataset, its media and its annotation files; without any, the embedded sample."""
@@ -247,7 +248,7 @@ def _inputs(
                 f"{dataset} has no embedded sample; give its videos and its annotation files "
                 f"(described by {commands.avstore('datasets', 'card', dataset)}): {example}"
             )
-        return _sample(store, out)
+        return _sample(store, wait, out)
     if source is None:
         raise StoreError(
             "annotation files are given, but no videos; add SOURCE=/path/to/videos "
@@ -277,13 +278,17 @@ def _published_files(spec: DatasetSpec, store: Path, out: Console) -> tuple[Path
     return tuple(file.path for file in fetched)
 
 
-def _sample(store: Path, out: Console) -> tuple[DatasetSpec, str, tuple[Path, ...]]:
+def _sample(store: Path, wait: float, out: Console) -> tuple[DatasetSpec, str, tuple[Path, ...]]:
     """Write the embedded sample, unless it is present."""
     from avstore.datasets.sample import SAMPLE, make_sample
+    from avstore.pipelines.build.preparing import preparing
 
     folder = store / "sample"
     done = 0
-    with bar(out, "sample", 100, "percent") as advance:
+    with (
+        preparing(store, SAMPLE.name, wait, partial(bar, out)) as shown,
+        shown("sample", 100, "percent") as advance,
+    ):
 
         def progress(written: int, total: int) -> None:
             nonlocal done

@@ -21,7 +21,7 @@ from avstore.pipelines.cli.tables import print_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from avstore.datasets.spec import DatasetSpec
+    from avstore.datasets.spec import BadRow, DatasetSpec
     from avstore.pipelines.fetch.match_report import Group, MatchReport
 
 app = typer.Typer(add_completion=False)
@@ -54,12 +54,19 @@ def run(
     Nothing is fetched and nothing is written. Exit code 1 if no clip has a file.
     """
     from avstore.datasets import registry
+    from avstore.manifests.store import StoreError
     from avstore.pipelines.cli.build import annotation_paths
     from avstore.pipelines.cli.fetch_options import parse_fetch_options
+    from avstore.pipelines.cli.own_data import is_own_data
     from avstore.pipelines.fetch.match_report import report_matches
     from avstore.pipelines.fetch.open_source import open_source
     from avstore.pipelines.fetch.requests import clip_request
 
+    if is_own_data(dataset):
+        raise StoreError(
+            f"{dataset} is a list or folder of your own, whose files are named in it; match is for "
+            "published datasets, whose lists name no files"
+        )
     spec = registry.get(dataset)
     parsed = spec.parse(annotation_paths(annotations) or _fetched(spec, store))
     options = parse_fetch_options(fetch_option or [])
@@ -72,6 +79,7 @@ def run(
         print_json([asdict(report)])
     else:
         _print(report, out)
+        _print_bad_rows(parsed.bad_rows, out)
     if not report.found:
         raise typer.Exit(ExitCode.PROBLEM)
 
@@ -111,6 +119,14 @@ def _print(report: "MatchReport", out: "Console") -> None:
             f"not searched: {plural(report.skipped.count, 'folder or file', 'folders or files')}"
         )
         _print_examples(report.skipped, out)
+
+
+def _print_bad_rows(bad_rows: "Sequence[BadRow]", out: "Console") -> None:
+    if not bad_rows:
+        return
+    out.print(f"{plural(len(bad_rows), 'annotation row')} could not be used")
+    for bad in bad_rows[:3]:
+        out.print(f"          {bad.file} row {bad.row}: {bad.reason}", soft_wrap=True)
 
 
 def _print_groups(groups: "Sequence[Group]", out: "Console") -> None:

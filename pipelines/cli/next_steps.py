@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from avstore.pipelines.build.driver import BuildOptions, BuildResult
 
-_COVERAGE = "SELECT label, stored, wanted FROM coverage"
+_COVERAGE = "SELECT label, split, stored, wanted FROM coverage"
 
 
 def print_built(

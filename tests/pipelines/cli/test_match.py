@@ -90,6 +90,21 @@ def test_the_web_has_no_files_to_match(call: list[str]) -> None:
     assert "give a folder or an archive as --source" in done.stderr
 
 
+def test_rows_that_cannot_be_used_are_named(call: list[str], tmp_path: Path) -> None:
+    listed = Path(call[call.index("--annotations") + 1])
+    listed.write_text(f"{listed.read_text()}abcdefghijk,7,not a class,train\n")
+    said = avstore("match", *call).stdout
+    assert "1 annotation row could not be used" in said
+    assert "unknown label 'not a class'" in said
+
+
+def test_a_list_of_ones_own_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "my.csv").write_text("file\na.mp4\n")
+    done = avstore("match", tmp_path / "my.csv", "--source", tmp_path, check=False)
+    assert done.returncode == 2
+    assert "is a list or folder of your own" in done.stderr
+
+
 def test_make_passes_the_pattern(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(CSV)
     (tmp_path / "x.mp4").write_text("x")

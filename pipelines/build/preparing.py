@@ -1,0 +1,65 @@
+"""Make the inputs of a build in its store, where readers see who writes and how far it is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from avstore.manifests.catalogue import Writer, open_write
+from avstore.manifests.lock import writing
+from avstore.manifests.store import Store
+from avstore.pipelines.build.meter import Progress
+from avstore.pipelines.build.progress import PublishedProgress
+from avstore.pipelines.fetch.source import MachineError
+
+
+def create_store(root: Path) -> Store:
+    """Return the store at `root`, created if missing.
+
+    Raises:
+        MachineError: It cannot be written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe = root / f".probe.{id(root)}.tmp"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise MachineError(
+            f"the store {root} cannot be written: {error.strerror or error}; "
+            "choose another folder (STORE=DIR, or --store DIR)"
+        ) from error
+    return Store(root)
+
+
+def publish_first(writer: Writer, store: Store) -> None:
+    """Publish an empty manifest in a new store, so that readers can open it."""
+    if not store.manifest.is_file() and not store.ledger.is_dir():
+        writer.publish()
+
+
+@contextmanager
+def preparing(root: Path, dataset: str, wait_s: float, progress: Progress) -> Iterator[Progress]:
+    """Hold the store's lock and publish the progress of what a build needs first.
+
+    Args:
+        root: The store, created if missing.
+        dataset: The dataset that will be built.
+        wait_s: Seconds to wait for another writer; -1 waits for ever.
+        progress: Shows the progress.
+
+    Raises:
+        StoreBusyError: Another process writes to the store.
+        MachineError: The store cannot be written.
+    """
+    store = create_store(root)
+    with writing(store, wait_s):
+        if not store.manifest.is_file():
+            with open_write(store, fresh=True) as writer:
+                publish_first(writer, store)
+        shown = PublishedProgress(store, dataset, progress)
+        outcome = "interrupted"
+        try:
+            yield shown
+            outcome = "done"
+        finally:
+            shown.end(outcome)
