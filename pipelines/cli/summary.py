@@ -1,5 +1,6 @@
 """Print the summary of a build: every published clip is counted exactly once."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -51,12 +52,13 @@ def print_summary(
         out.print(f"  {clips:>7} {reason:<16} {_STATUS_TEXT.get(status, status)}")
     if built.bad_rows:
         out.print(f"{plural(built.bad_rows, 'annotation row')} could not be used:")
-        for file, row, reason in con.execute(
-            "SELECT file, row, reason FROM annotation_errors WHERE dataset = ? "
+        for file, row, reason, text in con.execute(
+            "SELECT file, row, reason, text FROM annotation_errors WHERE dataset = ? "
             "ORDER BY file, row LIMIT 5",
             [spec.name],
         ).fetchall():
-            out.print(f"  {file} row {row}: {reason}")
+            of_folder = text and Path(file).is_dir()  # whose rows are its files
+            out.print(f"  {text if of_folder else f'{file} row {row}'}: {reason}")
         if built.bad_rows > 5:
             rows = f"FROM annotation_errors WHERE dataset = {sql_literal(spec.name)}"
             out.print(f"To see all, run\n  {commands.avstore('sql', rows, store=store.root)}")

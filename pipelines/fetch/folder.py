@@ -126,7 +126,7 @@ def index_folder(root: Path) -> FolderIndex:
             f"{root} holds no media file (searched it and its sub-folders for "
             f"{', '.join(EXTENSIONS[:6])} …"
             + (f"; not searched: {_listed(skipped)}" if skipped else "")
-            + "); give the folder of the videos as SOURCE"
+            + "); give the folder of the videos as source"
         )
     return FolderIndex(files, skipped)
 
@@ -147,11 +147,11 @@ def has_media(root: Path) -> bool:
 
 def _check(root: Path) -> None:
     if not root.exists():
-        raise SourceError(f"the folder {root} does not exist; check SOURCE")
+        raise SourceError(f"the folder {root} does not exist; check the source")
     if not root.is_dir():
         raise SourceError(
             f"{root} is a file but no archive of a known kind; give a folder of videos or an "
-            "archive (zip, tar, tar.gz, tar.bz2, tar.xz) as SOURCE"
+            "archive (zip, tar, tar.gz, tar.bz2, tar.xz) as source"
         )
     if not os.access(root, os.R_OK | os.X_OK):
         raise SourceError(f"the folder {root} is not readable; check its permissions (chmod +rx)")
@@ -174,7 +174,7 @@ def _media_files(root: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[s
         count += len(entries)
         if count > _MAX_FILES:
             raise SourceError(
-                f"{root} holds more than {_MAX_FILES:,} entries; give a sub-folder as SOURCE"
+                f"{root} holds more than {_MAX_FILES:,} entries; give a sub-folder as source"
             )
         for entry in entries:
             if entry.name.startswith("."):

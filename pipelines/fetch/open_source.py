@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from avstore.manifests.nearest import did_you_mean
 from avstore.pipelines.fetch.archive import ArchiveSource
 from avstore.pipelines.fetch.archive_members import detect_archive
 from avstore.pipelines.fetch.archive_parts import (
@@ -55,6 +56,9 @@ def open_source(source: str, options: FetchOptions, raw: Path, listed: bool = Fa
         return ArchiveSource(archives, options, raw)
     if remote:
         return RemoteFolderSource(location, options, raw)
+    hint = did_you_mean(source, [site.name for site in (YOUTUBE, URLS)])
+    if hint and not Path(location.path).exists():
+        raise SourceError(f"there is no source {source!r}{hint}; or give a folder or archive")
     return FolderSource(Path(location.path), options.names)
 
 
@@ -65,7 +69,7 @@ def _archives(location: RemoteFile, remote: bool) -> list[Archive]:
         matches = [_same_file_system(location, str(p)) for p in location.fs.glob(location.path)]
         archives = [file for file in matches if is_archive_name(file.name)]
         if not archives:
-            raise SourceError(f"no archive matches {location.url}; check SOURCE")
+            raise SourceError(f"no archive matches {location.url}; check the source")
         return group_archives(archives)
     if is_archive_name(location.name) and (remote or Path(location.path).is_file()):
         return group_archives(find_parts(location))

@@ -126,7 +126,7 @@ def check_network(urls: Sequence[str], options: FetchOptions) -> list[Finding]:
         return []
     text = (
         f"none of the hosts can be reached ({'; '.join(failures)}); check the network, set a "
-        "proxy, or give a folder or an archive as SOURCE"
+        "proxy, or give a folder or an archive as source"
     )
     return [Finding("machine", text)]
 

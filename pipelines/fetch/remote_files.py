@@ -92,7 +92,7 @@ def open_location(url: str, storage: Mapping[str, Mapping[str, Any]]) -> RemoteF
             f"{url}: {protocol}:// needs a package that is not installed ({error}){advice}"
         ) from error
     except ValueError as error:
-        raise SourceError(f"{url} cannot be opened: {error}; check SOURCE") from error
+        raise SourceError(f"{url} cannot be opened: {error}; check the source") from error
     return RemoteFile(fs, path, url)
 
 
@@ -105,10 +105,10 @@ def list_files(folder: RemoteFile) -> list[str]:
     try:
         paths = sorted(str(path) for path in retrying()(folder.fs.find, folder.path))
         if not paths and not exists(folder):  # some file systems list a missing folder as empty
-            raise SourceError(f"{folder.url} does not exist or cannot be reached; check SOURCE")
+            raise SourceError(f"{folder.url} does not exist or cannot be reached; check the source")
         return paths
     except FileNotFoundError as error:
-        raise SourceError(f"{folder.url} does not exist; check SOURCE") from error
+        raise SourceError(f"{folder.url} does not exist; check the source") from error
     except NETWORK_ERRORS as error:
         raise SourceError(f"{folder.url} cannot be listed: {error_text(error)}") from error
 

@@ -61,7 +61,7 @@ class RemoteFolderSource:
         self._assigned = Assignment({}, [], {}, {})
         self.tool = f"fsspec {fsspec.__version__}"
         if not self._paths:
-            raise SourceError(f"{folder.url} holds no media file and no archive; check SOURCE")
+            raise SourceError(f"{folder.url} holds no media file and no archive; check the source")
 
     def files(self) -> Iterator[str]:
         """Yield the path of each media file, relative to the folder."""

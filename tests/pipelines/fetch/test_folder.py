@@ -152,3 +152,8 @@ def test_messages_of_other_tools_are_recorded_without_control_characters() -> No
     failure = AttemptError(Verdict.UNKNOWN, "\r[download] Got error:\x1b[31m 404\r\n")
     result = failed_result(make_request("a"), failure, "urls", stopwatch)
     assert result.message == r"[download] Got error:\x1b[31m 404"
+
+
+def test_a_mistyped_source_is_answered_by_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"no source 'youtub' .did you mean 'youtube'"):
+        open_source("youtub", FetchOptions(), tmp_path)
