@@ -207,8 +207,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     advice = f"remove the folder {path.parent} and run the build with the annotation files again"
     try:
         facts = read_json(path)
-        facts["clips"], datetime.fromisoformat(facts["ingested_at"])
-        missing = {"version", "annotation_source", "licence"} - facts.keys()
+        datetime.fromisoformat(facts["ingested_at"])
+        missing = {"version", "annotation_source", "licence", "clips"} - facts.keys()
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise StoreError(f"{path} is not a record of annotations ({error}); {advice}") from error
     sha256 = facts.get("annotation_sha256")
