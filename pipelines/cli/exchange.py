@@ -78,7 +78,7 @@ def export_to(
     ] = False,
     features: Annotated[
         bool,
-        typer.Option("--features", help="uavm, llp: also write the stored features as .npy files."),
+        typer.Option("--features", help="Also write the stored features as .npy (uavm, llp)."),
     ] = False,
     audio: Annotated[
         AudioFormat | None, typer.Option(help="Audio format (default: what the code reads).")
