@@ -127,7 +127,7 @@ def test_a_users_method_is_imported_from_the_current_directory(
     (folder,) = (tmp_path / "runs").iterdir()
     state = max((folder / "checkpoints").glob("step-*")) / "rank-0.pt"
     memory = torch.load(state, weights_only=True)["memory"]
-    assert memory["offered"] == 2 * 2 * 2  # two tasks, two epochs, one batch of two each
+    assert memory["offered"] == [2 * 2 * 2]  # two tasks, two epochs, one batch of two each
 
 
 @pytest.mark.parametrize(

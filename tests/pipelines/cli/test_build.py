@@ -317,7 +317,9 @@ def test_being_stopped_is_one_line_and_the_rerun_completes(
     if moment == "first shard":  # what is finished is counted at once, not by the next build
         counted = avstore("sql", "FROM shards SELECT count(*)", "--store", tmp_path / "data").stdout
         on_disk = list((tmp_path / "data").glob("shards/*/*/*.parquet"))
-        assert int(counted.split()[-1]) == len(on_disk) > 0
+        late = len(on_disk) - int(counted.split()[-1])  # a worker may end its shard after that
+        assert on_disk
+        assert 0 <= late <= 1
     build(corpus, tmp_path / "data")
     assert shard_hashes(tmp_path / "data") == shard_hashes(built[0])
 
