@@ -24,7 +24,7 @@ from avstore.pipelines.build import annotations, planner
 from avstore.pipelines.build.cluster import check_scheduler, connect
 from avstore.pipelines.build.dispatch import ClipEvent, run_shards
 from avstore.pipelines.build.meter import Progress, no_progress
-from avstore.pipelines.build.preparing import create_store, publish_first
+from avstore.pipelines.build.preparing import create_store, is_new
 from avstore.pipelines.build.progress import PublishedProgress
 from avstore.pipelines.build.recovery import commit_finished, recover
 from avstore.pipelines.build.refusals import refuse_lost_shards, refuse_nothing_found
@@ -117,7 +117,8 @@ def build(
     store = create_store(options.store)
     run = ledger.new_run(f"build {spec.name}", _config(recipe, options))
     with writing(store, options.wait_s), open_write(store) as writer:
-        publish_first(writer, store)
+        if is_new(store):
+            writer.publish()
         recover(writer, store)
         run = ledger.start_run(writer.con, store, run)
         sequence = numbers(writer.con)

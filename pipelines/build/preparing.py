@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from avstore.manifests.catalogue import Writer, open_write
+from avstore.manifests.catalogue import open_write
 from avstore.manifests.lock import writing
 from avstore.manifests.store import Store
 from avstore.pipelines.build.meter import Progress
@@ -31,10 +31,9 @@ def create_store(root: Path) -> Store:
     return Store(root)
 
 
-def publish_first(writer: Writer, store: Store) -> None:
-    """Publish an empty manifest in a new store, so that readers can open it."""
-    if not store.manifest.is_file() and not store.ledger.is_dir():
-        writer.publish()
+def is_new(store: Store) -> bool:
+    """Return whether the store needs an empty manifest, so that readers can open it."""
+    return not store.manifest.is_file() and not store.ledger.is_dir()
 
 
 @contextmanager
@@ -53,9 +52,9 @@ def preparing(root: Path, dataset: str, wait_s: float, progress: Progress) -> It
     """
     store = create_store(root)
     with writing(store, wait_s):
-        if not store.manifest.is_file():
-            with open_write(store, fresh=True) as writer:
-                publish_first(writer, store)
+        if is_new(store):
+            with open_write(store) as writer:
+                writer.publish()
         shown = PublishedProgress(store, dataset, progress)
         outcome = "interrupted"
         try:

@@ -26,7 +26,7 @@ def text(name: str) -> str:
 
 @pytest.fixture
 def videos(tmp_path: Path) -> dict[str, str]:
-    """Six videos and a list of eight clips, in the place of /path/to and /big/disk."""
+    """Six videos and a list of eight clips, in place of /path/to and /big/disk."""
     folder = tmp_path / "path-to"
     rows = []
     for index in range(8):

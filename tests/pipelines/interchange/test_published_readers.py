@@ -35,7 +35,7 @@ ccccccccccc, 10.000, 20.000, "/m/01b_21,/m/05tny_"
 
 @pytest.fixture(scope="module")
 def audioset(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The published balanced list in the place of the unbalanced one, and the evaluation list."""
+    """The published balanced list in place of the unbalanced one, and the evaluation list."""
     folder = tmp_path_factory.mktemp("audioset")
     lists, train = shared_data / "annotations/audioset", folder / "unbalanced_train_segments.csv"
     shutil.copy(lists / "balanced_train_segments.csv", train)
