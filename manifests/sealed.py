@@ -200,7 +200,7 @@ def _check(path: Path) -> tuple[str, bool, str | None]:
     except DamagedFileError as error:
         return "", False, str(error).removeprefix(f"{path} ")
     placed = _PLACED.search(content, max(0, len(content) - _TAIL)) if digits else None
-    if placed and (found := placed[1].decode()) != _place(path):
+    if placed and (found := placed[1].decode(errors="replace")) != _place(path):
         return "", False, f"is another file of a store: {found}"
     return digits or hashlib.sha256(content).hexdigest(), digits is not None, None
 
