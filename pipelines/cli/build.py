@@ -15,6 +15,7 @@ from avstore.manifests import commands
 from avstore.manifests.path_text import text_path
 from avstore.manifests.store import Store, StoreError
 from avstore.manifests.terminal import console
+from avstore.pipelines.cli.completion import dataset_names, recipe_names
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
     NamesOption,
@@ -36,7 +37,8 @@ def run(
         str,
         typer.Argument(
             help="Dataset name, such as vggsound, or module:NAME; or your own data: a list "
-            "(.csv, .tsv, .jsonl, .parquet) or a folder of videos."
+            "(.csv, .tsv, .jsonl, .parquet) or a folder of videos.",
+            autocompletion=dataset_names,
         ),
     ],
     store: StoreOption = DEFAULT_STORE,
@@ -52,7 +54,9 @@ def run(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="Recipe name or TOML file (default: the dataset's)."),
+        typer.Option(
+            help="Recipe name or TOML file (default: the dataset's).", autocompletion=recipe_names
+        ),
     ] = None,
     shard_clips: Annotated[
         int | None,

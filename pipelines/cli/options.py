@@ -7,6 +7,7 @@ import typer
 
 from avstore.manifests.store import StoreError
 from avstore.manifests.terminal import set_quiet
+from avstore.pipelines.cli.completion import dataset_names
 
 
 def _folder(value: str | Path) -> Path:
@@ -93,9 +94,14 @@ NamesOption = Annotated[
     ),
 ]
 DatasetArgument = Annotated[
-    str, typer.Argument(help="Dataset name, such as vggsound, or module:NAME.")
+    str,
+    typer.Argument(
+        help="Dataset name, such as vggsound, or module:NAME.", autocompletion=dataset_names
+    ),
 ]
-StoredDatasetArgument = Annotated[str, typer.Argument(help="Name of a dataset in the store.")]
+StoredDatasetArgument = Annotated[
+    str, typer.Argument(help="Name of a dataset in the store.", autocompletion=dataset_names)
+]
 
 
 class ExitCode:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avstore.pipelines.cli.completion import recipe_names
 from avstore.pipelines.cli.options import JsonOption
 from avstore.pipelines.cli.tables import print_json, print_rows
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="List, show and check extraction recipes."
 )
-_NameOrFile = Annotated[str, typer.Argument(help="Recipe name, or TOML file.")]
+_NameOrFile = Annotated[
+    str, typer.Argument(help="Recipe name, or TOML file.", autocompletion=recipe_names)
+]
 
 
 @app.command("list", epilog="Example: avstore recipe list")

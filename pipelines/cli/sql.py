@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from avstore.manifests.store import StoreError, committing, find_store
-from avstore.manifests.terminal import console
+from avstore.manifests.terminal import console, is_quiet, plural
 from avstore.pipelines.cli.options import DEFAULT_STORE, JsonOption, ManifestOption
 from avstore.pipelines.cli.tables import print_json, print_table
 
@@ -70,7 +70,9 @@ def run(
                 return
             if output and write:
                 with committing(output) as file:
-                    write(result, file)
+                    count = write(result, file)
+                if not is_quiet():
+                    console().print(f"{output}: {plural(count, 'row')}")
             elif as_json:
                 print_json(result.to_arrow_table().to_pylist())
             elif row_format is RowFormat.TABLE:
@@ -121,19 +123,25 @@ def _writer_of(output: Path) -> "_Write":
     return write
 
 
-def _write_csv(result: "duckdb.DuckDBPyRelation", file: BinaryIO) -> None:
-    file.write(result.to_df().to_csv(index=False).encode())
+def _write_csv(result: "duckdb.DuckDBPyRelation", file: BinaryIO) -> int:
+    rows = result.to_df()
+    file.write(rows.to_csv(index=False).encode())
+    return len(rows)
 
 
-def _write_json(result: "duckdb.DuckDBPyRelation", file: BinaryIO) -> None:
-    file.write(result.to_df().to_json(orient="records", date_format="iso").encode() + b"\n")
+def _write_json(result: "duckdb.DuckDBPyRelation", file: BinaryIO) -> int:
+    rows = result.to_df()
+    file.write(rows.to_json(orient="records", date_format="iso").encode() + b"\n")
+    return len(rows)
 
 
-def _write_parquet(result: "duckdb.DuckDBPyRelation", file: BinaryIO) -> None:
+def _write_parquet(result: "duckdb.DuckDBPyRelation", file: BinaryIO) -> int:
     from avstore.manifests.sealed import parquet_bytes
 
-    file.write(parquet_bytes(result.to_arrow_table()))
+    rows = result.to_arrow_table()
+    file.write(parquet_bytes(rows))
+    return rows.num_rows
 
 
-_Write = Callable[["duckdb.DuckDBPyRelation", BinaryIO], None]
+_Write = Callable[["duckdb.DuckDBPyRelation", BinaryIO], int]  # returns the number of rows
 _WRITERS: dict[str, _Write] = {".csv": _write_csv, ".json": _write_json, ".parquet": _write_parquet}

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from avstore.manifests.store import Store, StoreError, find_store
 from avstore.manifests.terminal import console
+from avstore.pipelines.cli.completion import dataset_names
 from avstore.pipelines.cli.options import DEFAULT_STORE, ManifestOption
 from avstore.pipelines.cli.progress import kept_text, stage_text
 
@@ -25,7 +26,9 @@ _QUIET_S = 30.0  # after which status says for how long no clip has finished
 
 @app.command("status", epilog="Example: avstore status vggsound --store data --watch")
 def run(
-    dataset: Annotated[str | None, typer.Argument(help="Dataset (default: all).")] = None,
+    dataset: Annotated[
+        str | None, typer.Argument(help="Dataset (default: all).", autocompletion=dataset_names)
+    ] = None,
     store: ManifestOption = DEFAULT_STORE,
     eta: Annotated[
         bool, typer.Option("--eta", help="Show when fetching will end instead.")

@@ -12,6 +12,7 @@ from avstore.manifests import commands
 from avstore.manifests.names import check_name
 from avstore.manifests.store import StoreError, find_store
 from avstore.manifests.terminal import console, plural
+from avstore.pipelines.cli.completion import stream_names
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
     ExitCode,
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="List, show, check, plot and add task streams."
 )
-_StreamArgument = Annotated[str, typer.Argument(help="Name of a stream in the store.")]
+_StreamArgument = Annotated[
+    str, typer.Argument(help="Name of a stream in the store.", autocompletion=stream_names)
+]
 
 
 @app.command("list", epilog="Example: avstore tasks list --store data")
@@ -131,7 +134,10 @@ def plot(
 
 @app.command("add", epilog="Example: avstore tasks add vggsound-ci")
 def add(
-    stream: Annotated[str, typer.Argument(help="Name of a shipped stream, or TOML file.")],
+    stream: Annotated[
+        str,
+        typer.Argument(help="Name of a shipped stream, or TOML file.", autocompletion=stream_names),
+    ],
     store: StoreOption = DEFAULT_STORE,
     wait: WaitOption = 0.0,
 ) -> None:

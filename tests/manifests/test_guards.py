@@ -187,7 +187,8 @@ def test_sql_writes_files_only_by_its_own_option(
     sql = "SELECT clip_id, labels, 'x' AS \"o'x\" FROM clips ORDER BY ALL"
     for suffix in ("csv", "json", "parquet"):
         target = tmp_path / f"rows.{suffix}"
-        run_avstore("sql", sql, "--store", store.root, "--output", target)
+        said = run_avstore("sql", sql, "--store", store.root, "--output", target).stdout
+        assert said == f"{target}: 20 rows\n"
         with duckdb.connect() as con:
             count = con.execute("SELECT count(*) FROM query_table(?)", [str(target)]).fetchall()
             assert count == [(20,)]
