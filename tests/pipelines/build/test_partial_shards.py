@@ -115,10 +115,8 @@ def partial_of(store: Path) -> PartialShard:
 def assert_finished(store: Path, whole: Path) -> None:
     assert digest(store) == digest(whole)
     assert rows(store) == rows(whole)
-    assert sorted(path.name for path in (store / SHARD).parent.iterdir()) == [
-        "train-000000.parquet",
-        "train-000000.tar",
-    ]
+    left = sorted(path.name for path in (store / SHARD).parent.iterdir())
+    assert left == ["train-000000.parquet", "train-000000.tar"]
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, CLIPS])

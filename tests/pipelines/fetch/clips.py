@@ -8,7 +8,7 @@ import imageio_ffmpeg
 
 from avstore.datasets.spec import MediaName
 from avstore.pipelines.fetch.open_source import open_source
-from avstore.pipelines.fetch.source import FetchOptions, MediaRequest, MediaSource
+from avstore.pipelines.fetch.source import FetchOptions, FetchResult, MediaRequest, MediaSource
 
 #: Short waits between attempts, no early stop when one failure dominates, and timeouts that a busy
 #: machine does not reach.
@@ -49,3 +49,10 @@ def make_request(key: str, *, url: str | None = None, whole: str | None = None) 
 def make_source(name: str | Path, store: Path, options: FetchOptions = QUICK) -> MediaSource:
     """Open the source `name` of the dataset toy of a store."""
     return open_source(str(name), options, store / "raw" / "toy")
+
+
+def fetch_urls(
+    store: Path, requests: list[MediaRequest], options: FetchOptions = QUICK
+) -> list[FetchResult]:
+    """Fetch clips from their own addresses."""
+    return list(make_source("urls", store, options).fetch(requests))

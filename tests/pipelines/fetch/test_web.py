@@ -16,9 +16,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import av
 import imageio_ffmpeg
-import numpy as np
 import psutil
 import pytest
 
@@ -33,15 +31,9 @@ from avstore.pipelines.fetch.source import (
     MediaRequest,
     SourceError,
 )
-from tests.pipelines.fetch.clips import QUICK, make_request, make_source, tiny_video
-from tests.servers.media_server import MediaServer
+from tests.pipelines.fetch.clips import QUICK, fetch_urls, make_request, make_source, tiny_video
 
 V = Verdict
-FPS, START, SECONDS = 25, 17.2, 10.0
-
-
-def fetch(store: Path, requests: list[MediaRequest], options=QUICK) -> list[FetchResult]:
-    return list(make_source("urls", store, options).fetch(requests))
 
 
 def fetch_until_stopped(
@@ -55,7 +47,7 @@ def fetch_until_stopped(
 
 
 def test_the_servers_bytes_are_committed_under_the_clips_key(server, tmp_path: Path) -> None:
-    (row,) = fetch(tmp_path, [make_request("-a_b", url=f"{server.url}/ok/a.mp4")])
+    (row,) = fetch_urls(tmp_path, [make_request("-a_b", url=f"{server.url}/ok/a.mp4")])
     assert row.path == str(tmp_path / "raw" / "toy" / "-a_b.mp4")
     assert Path(row.path).read_bytes() == tiny_video()
     assert row.sha256 == hashlib.sha256(tiny_video()).hexdigest()
@@ -83,7 +75,7 @@ def test_the_servers_bytes_are_committed_under_the_clips_key(server, tmp_path: P
 def test_each_failure_has_its_verdict_and_number_of_attempts(
     server, tmp_path: Path, behaviour: str, verdict: Verdict, attempts: int
 ) -> None:
-    rows = fetch(tmp_path, [make_request("a", url=f"{server.url}/{behaviour}/a.mp4")])
+    rows = fetch_urls(tmp_path, [make_request("a", url=f"{server.url}/{behaviour}/a.mp4")])
     assert [row.verdict for row in rows] == [verdict] * attempts, rows[0].message
     assert all(row.charged for row in rows)
     assert not list((tmp_path / "raw" / "toy").glob("*.mp4"))
@@ -94,14 +86,14 @@ def test_each_failure_has_its_verdict_and_number_of_attempts(
 @pytest.mark.parametrize("behaviour", ["silent", "hang"])
 def test_a_server_that_hangs_is_a_timeout(server, tmp_path: Path, behaviour: str) -> None:
     options = replace(QUICK, ytdlp={"socket_timeout": 0.3})
-    rows = fetch(tmp_path, [make_request("a", url=f"{server.url}/{behaviour}/a.mp4")], options)
+    rows = fetch_urls(tmp_path, [make_request("a", url=f"{server.url}/{behaviour}/a.mp4")], options)
     assert [row.verdict for row in rows] == [V.TIMEOUT] * 5
 
 
 def test_a_download_that_does_not_end_is_killed(server, tmp_path: Path) -> None:
     options = replace(QUICK, timeout_s=1.5)
     began = time.monotonic()
-    rows = fetch(tmp_path, [make_request("a", url=f"{server.url}/drip/a.mp4")], options)
+    rows = fetch_urls(tmp_path, [make_request("a", url=f"{server.url}/drip/a.mp4")], options)
     assert [row.verdict for row in rows] == [V.TIMEOUT] * 5
     assert "killed" in rows[0].message
     assert time.monotonic() - began < 240, "the whole download would take ten minutes"
@@ -127,7 +119,7 @@ def test_an_endless_body_is_stopped_at_max_bytes(server, tmp_path: Path, path: s
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    rows = fetch(tmp_path, [request], options)
+    rows = fetch_urls(tmp_path, [request], options)
     done.set()
     watcher.join()
     assert [row.verdict for row in rows] == [V.UNDECODABLE], rows[0].message
@@ -135,7 +127,7 @@ def test_an_endless_body_is_stopped_at_max_bytes(server, tmp_path: Path, path: s
 
 
 def test_a_file_larger_than_max_bytes_is_refused_without_reading_it(server, tmp_path) -> None:
-    rows = fetch(tmp_path, [make_request("a", url=f"{server.url}/ok/a.mp4")],
+    rows = fetch_urls(tmp_path, [make_request("a", url=f"{server.url}/ok/a.mp4")],
                  replace(QUICK, max_bytes=1000))  # fmt: skip
     assert [row.verdict for row in rows] == [V.UNDECODABLE]
     assert "max_bytes" in rows[0].message
@@ -143,14 +135,14 @@ def test_a_file_larger_than_max_bytes_is_refused_without_reading_it(server, tmp_
 
 @pytest.mark.parametrize("behaviour", ["2x500", "1xreset", "3x503-0", "4xreset", "norange"])
 def test_a_clip_is_fetched_after_transient_failures(server, tmp_path: Path, behaviour: str) -> None:
-    rows = fetch(tmp_path, [make_request("a", url=f"{server.url}/{behaviour}/a.mp4")])
+    rows = fetch_urls(tmp_path, [make_request("a", url=f"{server.url}/{behaviour}/a.mp4")])
     assert rows[-1].status == "stored"
     assert Path(rows[-1].path).read_bytes() == tiny_video()
 
 
 def test_a_rate_limit_is_not_charged_and_obeys_retry_after(server, tmp_path: Path) -> None:
     began = time.monotonic()
-    rows = fetch(tmp_path, [make_request("a", url=f"{server.url}/2x429-1/a.mp4")])
+    rows = fetch_urls(tmp_path, [make_request("a", url=f"{server.url}/2x429-1/a.mp4")])
     assert [row.verdict for row in rows] == [V.RATE_LIMITED] * 2 + [None]
     assert [row.charged for row in rows] == [False, False, True]
     assert time.monotonic() - began > 3.0, "1 s, and 2 s after the second"
@@ -160,7 +152,7 @@ def test_a_rate_limit_is_not_charged_and_obeys_retry_after(server, tmp_path: Pat
 def test_a_url_that_always_rate_limits_does_not_block_the_others(server, tmp_path: Path) -> None:
     bad = make_request("bad", url=f"{server.url}/429-0/a.mp4")
     good = [make_request(f"good{n}", url=f"{server.url}/ok/a.mp4?{n}") for n in range(20)]
-    rows = fetch(tmp_path, [bad, *good])
+    rows = fetch_urls(tmp_path, [bad, *good])
     assert Counter(row.status for row in rows)["stored"] == 20
     assert sum(row.clip_id == "toy/bad" for row in rows) <= 5
 
@@ -170,27 +162,27 @@ def test_youtubes_default_rate_is_below_the_limit_for_guests(tmp_path: Path) -> 
 
 
 def test_clips_without_a_usable_url_are_absent(server, tmp_path: Path) -> None:
-    rows = fetch(tmp_path, [make_request("a"), make_request("b", url="file:///etc/passwd")])
+    rows = fetch_urls(tmp_path, [make_request("a"), make_request("b", url="file:///etc/passwd")])
     assert [(row.status, row.verdict) for row in rows] == [("absent", V.NOT_IN_SOURCE)] * 2
     assert "publishes no URL" in rows[0].message
 
 
 def test_preflight_reports_that_no_host_can_be_reached(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match=r"none of the hosts can be reached .*127\.0\.0\.1"):
-        fetch(tmp_path, [make_request("a", url="http://127.0.0.1:9/a.mp4")])
+        fetch_urls(tmp_path, [make_request("a", url="http://127.0.0.1:9/a.mp4")])
 
 
 def test_preflight_reports_a_missing_cookies_file(server, tmp_path: Path) -> None:
     options = replace(QUICK, cookies_file=str(tmp_path / "cookies.txt"))
     with pytest.raises(SourceError, match="cookies file"):
-        fetch(tmp_path, [make_request("a", url=f"{server.url}/ok/a.mp4")], options)
+        fetch_urls(tmp_path, [make_request("a", url=f"{server.url}/ok/a.mp4")], options)
     assert not server.log.requests
 
 
 def test_too_little_free_space_is_reported_before_the_first_request(server, tmp_path: Path) -> None:
     options = replace(QUICK, min_free_bytes=1 << 60)
     with pytest.raises(MachineError, match="less than min_free_bytes"):
-        fetch(tmp_path, [make_request("a", url=f"{server.url}/ok/a.mp4")], options)
+        fetch_urls(tmp_path, [make_request("a", url=f"{server.url}/ok/a.mp4")], options)
     assert not server.log.requests
 
 
@@ -228,7 +220,7 @@ def test_a_steady_share_of_failures_does_not_stop_the_run(server, tmp_path: Path
         make_request(f"k{n}", url=f"{server.url}/{'ok' if n % 3 == 0 else '404'}/a.mp4?{n}")
         for n in range(120)
     ]
-    rows = fetch(tmp_path, requests, options)
+    rows = fetch_urls(tmp_path, requests, options)
     assert Counter(row.status for row in rows) == {"stored": 40, "gone": 80}
 
 
@@ -251,7 +243,7 @@ def test_an_absurd_retry_after_is_capped_and_the_next_run_tries(server, tmp_path
     rows, stop = fetch_until_stopped(tmp_path, [limited], options)
     assert "asks to wait 1.16e+04 days, more than max_pause_s (1 s)" in stop
     assert rows[0].not_before < now() + timedelta(seconds=60)
-    rows = fetch(tmp_path, [limited], options)
+    rows = fetch_urls(tmp_path, [limited], options)
     assert rows[-1].status == "stored"
 
 
@@ -260,113 +252,19 @@ def test_a_server_that_is_down_cannot_put_a_clip_off_for_decades(
     server, tmp_path: Path, wish: str
 ) -> None:
     options = replace(QUICK, max_pause_s=1.0)
-    rows = fetch(tmp_path, [make_request("b", url=f"{server.url}/1x503-{wish}/a.mp4")], options)
+    rows = fetch_urls(
+        tmp_path, [make_request("b", url=f"{server.url}/1x503-{wish}/a.mp4")], options
+    )
     assert rows[0].not_before < now() + timedelta(seconds=60)
     assert rows[-1].status == "stored"
 
 
 def test_a_proxys_password_is_not_in_the_message(server, tmp_path: Path) -> None:
     options = replace(QUICK, proxy="http://me:pa55w0rd@127.0.0.1:9")
-    rows = fetch(tmp_path, [make_request("b", url="http://me:pa55w0rd@localhost/a.mp4")], options)
+    rows = fetch_urls(
+        tmp_path, [make_request("b", url="http://me:pa55w0rd@localhost/a.mp4")], options
+    )
     assert "pa55w0rd" not in repr(rows)
-
-
-@pytest.fixture(scope="module")
-def long_videos(tmp_path_factory) -> Path:
-    """Return a folder of 30 s videos with key frames every 5 s.
-
-    Each frame shows its number in black and white bars; a click sounds at each full second.
-    """
-    folder = tmp_path_factory.mktemp("long")
-    bars = "if(gt(mod(floor(N/pow(2,floor(X/8))),2),0),235,16)"
-    inputs = [
-        *("-f", "lavfi", "-i", f"nullsrc=s=96x32:r={FPS}:d=30,geq=lum='{bars}':cb=128:cr=128"),
-        *(
-            "-f",
-            "lavfi",
-            "-i",
-            "aevalsrc='if(lt(mod(t,1),0.02),0.8*sin(2000*PI*t),0)':s=48000:d=30",
-        ),
-    ]
-    x264 = ["-c:v", "libx264", "-bf", "2", "-pix_fmt", "yuv420p", "-c:a", "aac"]
-    vp9 = ["-c:v", "libvpx-vp9", "-cpu-used", "8", "-c:a", "libopus"]
-    vp8 = ["-c:v", "libvpx", "-c:a", "libvorbis"]
-    for name, codecs in (("h264.mp4", x264), ("vp9.webm", vp9), ("vp8.webm", vp8)):
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *inputs, *codecs, "-g", "125"]
-        subprocess.run([*command, str(folder / name)], check=True)
-    return folder
-
-
-@pytest.mark.parametrize("name", ["h264.mp4", "vp9.webm", "vp8.webm"])
-def test_only_the_clips_seconds_are_fetched_cut_at_the_requested_times(
-    long_videos: Path, tmp_path: Path, name: str
-) -> None:
-    with MediaServer(long_videos) as server:
-        wanted = replace(make_request("a", url=f"{server.url}/ok/{name}"), start_s=START,
-                         end_s=START + SECONDS)  # fmt: skip
-        (row,) = fetch(tmp_path, [wanted])
-    assert (row.status, row.offset_s) == ("stored", 0.0), row.message
-    numbers, times = frame_numbers(Path(row.path))
-    assert times[0] == pytest.approx(0.0, abs=1 / FPS)
-    shown = {n: t for n, t in zip(numbers, times, strict=True) if t < SECONDS}
-    for number, at in shown.items():
-        assert number / FPS == pytest.approx(START + at, abs=1.01 / FPS)
-    assert len(shown) == pytest.approx(SECONDS * FPS, abs=1)
-    assert max(times) < SECONDS + 1.0, "not the whole video"
-    clicks = click_times(Path(row.path))
-    assert len(clicks) >= 9
-    for click in clicks:
-        assert (START + click) % 1 == pytest.approx(0.0, abs=0.03) or (
-            START + click
-        ) % 1 == pytest.approx(1.0, abs=0.03)
-
-
-def frame_numbers(path: Path) -> tuple[list[int], list[float]]:
-    numbers, times = [], []
-    with av.open(str(path)) as container:
-        for frame in container.decode(video=0):
-            grey = frame.to_ndarray(format="gray")
-            numbers.append(sum(1 << bit for bit in range(12) if grey[16, bit * 8 + 4] > 128))
-            times.append(frame.time)
-    return numbers, times
-
-
-def click_times(path: Path) -> list[float]:
-    """Return the times at which sound begins after silence, in seconds."""
-    with av.open(str(path)) as container:
-        frames = [
-            (f.time, f.to_ndarray().mean(0), f.sample_rate) for f in container.decode(audio=0)
-        ]
-    found: list[float] = []
-    for at, samples, rate in frames:
-        for index in np.flatnonzero(np.abs(samples) > 0.2):
-            second = at + index / rate
-            if not found or second - found[-1] > 0.5:
-                found.append(second)
-    return found
-
-
-def test_separate_video_and_audio_streams_are_fetched_together(
-    long_videos: Path, tmp_path: Path
-) -> None:
-    """Fetch HLS, which serves video and audio separately, as YouTube does."""
-    ffmpeg, served = imageio_ffmpeg.get_ffmpeg_exe(), tmp_path / "hls"
-    served.mkdir()
-    command = [
-        *(ffmpeg, "-v", "error", "-i", str(long_videos / "h264.mp4"), "-map", "0:v", "-map", "0:a"),
-        *("-c", "copy", "-f", "hls", "-hls_time", "5", "-hls_playlist_type", "vod"),
-        *("-var_stream_map", "v:0,agroup:a a:0,agroup:a", "-master_pl_name", "all.m3u8"),
-        str(served / "s%v.m3u8"),
-    ]
-    subprocess.run(command, check=True, cwd=served)
-    with MediaServer(served) as server:
-        wanted = replace(make_request("a", url=f"{server.url}/ok/all.m3u8"), start_s=START,
-                         end_s=START + SECONDS)  # fmt: skip
-        rows = fetch(tmp_path, [wanted])
-    assert rows[-1].status == "stored", rows[-1].message
-    numbers, times = frame_numbers(Path(rows[-1].path))
-    assert numbers[0] / FPS == pytest.approx(START + times[0], abs=1.5 / FPS)
-    assert click_times(Path(rows[-1].path))
 
 
 RUN = """
@@ -374,7 +272,7 @@ import sys
 from pathlib import Path
 from dataclasses import replace
 from avstore.pipelines.fetch.attempt_log import AttemptLog, to_row
-from tests.pipelines.fetch.clips import QUICK, make_request, make_source
+from tests.pipelines.fetch.clips import QUICK, fetch_urls, make_request, make_source
 store, base, name = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 log = AttemptLog(store, name)
 requests = [make_request(f"k{n}", url=f"{base}/{n}") for n in range(int(sys.argv[4]))]
@@ -411,7 +309,7 @@ def test_a_killed_run_leaves_no_process_and_no_unfinished_file(server, tmp_path:
     running.wait()
     wait_until(lambda: not any(map(alive, children)))
     assert not list((tmp_path / "raw" / "toy").glob("[!.]*"))
-    (row,) = fetch(tmp_path, [make_request("k0", url=f"{server.url}/ok/a.mp4")])
+    (row,) = fetch_urls(tmp_path, [make_request("k0", url=f"{server.url}/ok/a.mp4")])
     assert row.status == "stored"
     assert not list((tmp_path / "raw" / "toy" / ".incoming").iterdir())
 
