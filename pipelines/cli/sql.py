@@ -140,7 +140,7 @@ def _write_parquet(result: "duckdb.DuckDBPyRelation", file: BinaryIO) -> int:
 
     rows = result.to_arrow_table()
     file.write(parquet_bytes(rows))
-    return rows.num_rows
+    return int(rows.num_rows)
 
 
 _Write = Callable[["duckdb.DuckDBPyRelation", BinaryIO], int]  # returns the number of rows
