@@ -27,7 +27,11 @@ from avstore.pipelines.build.meter import Progress, no_progress
 from avstore.pipelines.build.preparing import create_store, is_new
 from avstore.pipelines.build.progress import PublishedProgress
 from avstore.pipelines.build.recovery import commit_finished, recover
-from avstore.pipelines.build.refusals import refuse_lost_shards, refuse_nothing_found
+from avstore.pipelines.build.refusals import (
+    refuse_lost_shards,
+    refuse_nothing_found,
+    refuse_nothing_stored,
+)
 from avstore.pipelines.build.shard_jobs import PostponedShard, shard_job
 from avstore.pipelines.extract.recipe import Recipe
 from avstore.pipelines.fetch.attempt_log import AttemptLog
@@ -256,10 +260,11 @@ class _Driver:
         yield self.extract(size, whole_only=False)
         if stopped:
             raise stopped
+        con = self.writer.con
         if wanted:
-            refuse_nothing_found(
-                self.writer.con, self.spec, self.options.source, wanted, self.run_id
-            )
+            refuse_nothing_found(con, self.spec, self.options.source, wanted, self.run_id)
+        else:
+            refuse_nothing_stored(con, self.store, self.spec.name)
 
     def fetch(
         self, source: MediaSource, wanted: Sequence[MediaRequest], pause: int

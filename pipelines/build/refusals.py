@@ -5,11 +5,21 @@ from collections.abc import Sequence
 import duckdb
 
 from avstore.datasets.spec import DatasetSpec
+from avstore.manifests import commands
 from avstore.manifests.advice import repair_command
 from avstore.manifests.names import shard_file
 from avstore.manifests.store import Store, StoreError
 from avstore.manifests.terminal import plural
 from avstore.pipelines.fetch.source import MediaRequest
+
+_GIVEN_UP = """
+SELECT (SELECT count(*) FROM clips WHERE dataset = $dataset), count(DISTINCT s.clip_id),
+       arg_min(s.verdict, a.seq),
+       arg_min(a.error_message, a.seq)
+FROM status s LEFT JOIN attempts a USING (clip_id, stage)
+WHERE split_part(s.clip_id, '/', 1) = $dataset AND s.stage = 'fetch'
+  AND s.status IN ('gone', 'absent', 'rejected')
+"""
 
 
 def refuse_lost_shards(con: duckdb.DuckDBPyConnection, store: Store, dataset: str) -> None:
@@ -43,12 +53,7 @@ def refuse_nothing_found(
         wanted: The requested clips; at least one.
         run_id: The run that requested them.
     """
-    (stored,) = con.execute(
-        "SELECT count(*) FROM status s JOIN clips c USING (clip_id) "
-        "WHERE c.dataset = ? AND s.stage = 'fetch' AND s.status = 'stored'",
-        [spec.name],
-    ).fetchone() or (0,)
-    if stored:
+    if _fetched(con, spec.name):
         return
     bad = _bad_rows(con, spec.name)
     if error := _fetch_error(con, run_id):
@@ -57,6 +62,35 @@ def refuse_nothing_found(
         f"none of the {len(wanted)} clips was found in {source}; for example, "
         f"{_remedy(spec, wanted[0])}{bad}"
     )
+
+
+def refuse_nothing_stored(con: duckdb.DuckDBPyConnection, store: Store, dataset: str) -> None:
+    """Raise StoreError if earlier builds gave up on every clip: there is nothing to build.
+
+    Args:
+        con: The manifest.
+        store: The store, for the message.
+        dataset: Name of the dataset.
+    """
+    row = con.execute(_GIVEN_UP, {"dataset": dataset}).fetchone()
+    clips, given_up, reason, message = row or (0, 0, "", "")
+    if not clips or given_up < clips:
+        return
+    again = commands.avstore("retry", dataset, "--where", "true", store=store.root)
+    raise StoreError(
+        f"earlier builds gave up on all {plural(clips, 'clip')} of {dataset} ({reason}: "
+        f"{message}); to let the next build try them again, run: {again}"
+    )
+
+
+def _fetched(con: duckdb.DuckDBPyConnection, dataset: str) -> int:
+    """Return how many clips have media."""
+    (count,) = con.execute(
+        "SELECT count(*) FROM status s JOIN clips c USING (clip_id) "
+        "WHERE c.dataset = ? AND s.stage = 'fetch' AND s.status = 'stored'",
+        [dataset],
+    ).fetchone() or (0,)
+    return int(count)
 
 
 def _bad_rows(con: duckdb.DuckDBPyConnection, dataset: str) -> str:

@@ -15,9 +15,10 @@ from avstore.manifests import commands
 from avstore.manifests.path_text import text_path
 from avstore.manifests.store import Store, StoreError
 from avstore.manifests.terminal import console
-from avstore.pipelines.cli.completion import dataset_names, recipe_names
+from avstore.pipelines.cli.completion import recipe_names
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
+    DatasetOrListArgument,
     NamesOption,
     StoreOption,
     WaitOption,
@@ -33,14 +34,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command("build", epilog="Example: avstore build ave --source AVE_Dataset.zip --store data")
 def run(
-    dataset: Annotated[
-        str,
-        typer.Argument(
-            help="Dataset name, such as vggsound, or module:NAME; or your own data: a list "
-            "(.csv, .tsv, .jsonl, .parquet) or a folder of videos.",
-            autocompletion=dataset_names,
-        ),
-    ],
+    dataset: DatasetOrListArgument,
     store: StoreOption = DEFAULT_STORE,
     source: Annotated[
         str | None,

@@ -10,7 +10,7 @@ import typer
 from avstore.manifests.terminal import console, plural
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
-    DatasetArgument,
+    DatasetOrListArgument,
     ExitCode,
     JsonOption,
     NamesOption,
@@ -21,7 +21,7 @@ from avstore.pipelines.cli.tables import print_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from avstore.datasets.spec import BadRow, DatasetSpec
+    from avstore.datasets.spec import Annotations, BadRow, DatasetSpec
     from avstore.pipelines.fetch.match_report import Group, MatchReport
 
 app = typer.Typer(add_completion=False)
@@ -32,8 +32,11 @@ app = typer.Typer(add_completion=False)
     epilog="Example: avstore match vggsound --source videos --annotations vggsound.csv",
 )
 def run(
-    dataset: DatasetArgument,
-    source: Annotated[str, typer.Option(help="Videos: folder, archive or address.")],
+    dataset: DatasetOrListArgument,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Videos: folder, archive or address (default: your list's folder)."),
+    ] = None,
     annotations: Annotated[
         list[str] | None,
         typer.Option(
@@ -53,25 +56,15 @@ def run(
 
     Nothing is fetched and nothing is written. Exit code 1 if no clip has a file.
     """
-    from avstore.datasets import registry
-    from avstore.manifests.store import StoreError
-    from avstore.pipelines.cli.build import annotation_paths
     from avstore.pipelines.cli.fetch_options import parse_fetch_options
-    from avstore.pipelines.cli.own_data import is_own_data
     from avstore.pipelines.fetch.match_report import report_matches
     from avstore.pipelines.fetch.open_source import open_source
     from avstore.pipelines.fetch.requests import clip_request
 
-    if is_own_data(dataset):
-        raise StoreError(
-            f"{dataset} is a list or folder of your own, whose files are named in it; match is for "
-            "published datasets, whose lists name no files"
-        )
-    spec = registry.get(dataset)
-    parsed = spec.parse(annotation_paths(annotations) or _fetched(spec, store))
+    spec, place, parsed = _clips(dataset, source, annotations, store)
     options = parse_fetch_options(fetch_option or [])
     options = replace(options, names=names or options.names)
-    opened = open_source(source, options, Path(store) / "raw" / spec.name)
+    opened = open_source(place, options, Path(store) / "raw" / spec.name)
     requests = [clip_request(spec, clip) for clip in parsed.clips]
     report = report_matches(opened, requests, options.names, examples)
     out = console()
@@ -82,6 +75,30 @@ def run(
         _print_bad_rows(parsed.bad_rows, out)
     if not report.found:
         raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _clips(
+    dataset: str, source: str | None, annotations: list[str] | None, store: Path
+) -> tuple["DatasetSpec", str, "Annotations"]:
+    """Return the dataset, where its videos are, and its clips, of a list of the user's own too."""
+    from tempfile import TemporaryDirectory
+
+    from avstore.datasets import registry
+    from avstore.manifests.store import Store, StoreError
+    from avstore.pipelines.build.own_data import OwnOptions
+    from avstore.pipelines.cli.build import annotation_paths
+    from avstore.pipelines.cli.own_data import is_own_data, own_inputs
+
+    if not is_own_data(dataset):
+        spec = registry.get(dataset)
+        if source is None:
+            raise StoreError("the videos are missing; add --source /path/to/videos")
+        return spec, source, spec.parse(annotation_paths(annotations) or _fetched(spec, store))
+    if annotations:
+        raise StoreError(f"{dataset} is the list of the clips; --annotations is not needed")
+    with TemporaryDirectory() as folder:  # match leaves no trace in the store
+        own = own_inputs(dataset, OwnOptions(source=source), Store(Path(folder)), console())
+        return own.spec, own.source, own.spec.parse(own.annotations)
 
 
 def _fetched(spec: "DatasetSpec", store: Path) -> Sequence[Path]:

@@ -99,6 +99,14 @@ DatasetArgument = Annotated[
         help="Dataset name, such as vggsound, or module:NAME.", autocompletion=dataset_names
     ),
 ]
+DatasetOrListArgument = Annotated[
+    str,
+    typer.Argument(
+        help="Dataset name, such as vggsound, or module:NAME; or your own data: a list "
+        "(.csv, .tsv, .jsonl, .parquet) or a folder of videos.",
+        autocompletion=dataset_names,
+    ),
+]
 StoredDatasetArgument = Annotated[
     str, typer.Argument(help="Name of a dataset in the store.", autocompletion=dataset_names)
 ]

@@ -1,6 +1,7 @@
 """Your own lists and folders: listed, cut, named, built, changed and built again."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,23 @@ def test_a_changed_list_adds_and_keeps_and_needs_no_list_afterwards(tmp_path: Pa
     )
     assert "stream mine: 2 tasks" in avstore("tasks", "add", stream, "--store", store).stdout
     assert "all match" in avstore("verify", "--store", store).stdout
+
+
+@pytest.mark.slow
+def test_a_list_that_gives_nothing_is_refused_by_every_build(tmp_path: Path) -> None:
+    make_clip(tmp_path / "served" / "a.mp4", 3)
+    with MediaServer(tmp_path / "served") as server:
+        path, store = tmp_path / "web.csv", tmp_path / "store"
+        path.write_text(f"url\n{server.url}/ok/a.mp4\n")
+        words = ("build", path, "--store", store, "--workers", "1")
+        for expected in ("none of the 1 clips came from", "earlier builds gave up on all 1 clip"):
+            done = avstore(*words, check=False)
+            assert done.returncode == 2
+            assert expected in done.stderr
+            assert "set allow_private=true" in done.stderr
+        advice = shlex.split(done.stderr.rpartition("run: ")[2])
+        avstore(*advice[1:])
+        assert "1 stored" in avstore(*words, "--fetch-option", "allow_private=true").stdout
 
 
 @pytest.mark.slow

@@ -98,11 +98,27 @@ def test_rows_that_cannot_be_used_are_named(call: list[str], tmp_path: Path) -> 
     assert "unknown label 'not a class'" in said
 
 
-def test_a_list_of_ones_own_is_refused_in_words(tmp_path: Path) -> None:
-    (tmp_path / "my.csv").write_text("file\na.mp4\n")
-    done = avstore("match", tmp_path / "my.csv", "--source", tmp_path, check=False)
-    assert done.returncode == 2
-    assert "is a list or folder of your own" in done.stderr
+def test_a_users_own_list_and_folder_are_matched(tmp_path: Path) -> None:
+    videos = tmp_path / "my videos"
+    videos.mkdir()
+    for name in ("a.mp4", "spare.mp4"):
+        (videos / name).write_text("x")
+    (videos / "my.csv").write_text("file,end\na.mp4,\nb.mp4,\nc.mp4,-1\n")
+    store = ("--store", tmp_path / "store")
+    report = json.loads(avstore("match", videos / "my.csv", *store, "--json").stdout)
+    assert (report["clips"], report["files"]) == (2, 2)
+    assert counts(report["found"]) == {"column 'file'": 1}
+    assert report["missing"][0]["examples"] == ["my/b (b.mp4)"]
+    assert report["unmatched"][0]["examples"] == ["spare.mp4"]
+    assert "row 4" in avstore("match", videos / "my.csv", *store).stdout
+    assert "2 clips have a file" in avstore("match", videos, *store).stdout
+    assert not (tmp_path / "store").exists()
+    refused = avstore("match", videos / "my.csv", "--annotations", "a.csv", check=False)
+    assert refused.returncode == 2
+    assert "--annotations is not needed" in refused.stderr
+    refused = avstore("match", "vggsound", check=False)
+    assert refused.returncode == 2
+    assert "add --source" in refused.stderr
 
 
 def test_make_passes_the_pattern(tmp_path: Path) -> None:
