@@ -23,6 +23,8 @@ def describe_os_error(error: OSError) -> str:
 def is_machine_error(error: BaseException) -> bool:
     """Return whether DuckDB raised the error because of the disk or the memory."""
     kinds = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException)
+    if isinstance(error, duckdb.TransactionException):
+        return "Failed to commit" in str(error)  # the disk is full; other ones are defects
     return isinstance(error, kinds)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import resource
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +22,7 @@ _LOG = logging.getLogger(__name__)
 _LOOPBACK = "127.0.0.1"
 _CONNECT_TIMEOUT_S = 10
 _TRIAL_TIMEOUT_S = 60.0
+_FILES = 256  # open files that a cluster of a few workers needs, with a margin
 Job = TypeVar("Job")
 _JOBS_PER_WORKER = 2  # one runs and one waits, so that no worker waits for the driver
 # One thread per clip and one clip per core: libraries must not start threads too.
@@ -51,12 +53,25 @@ def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client]":
 
     with ExitStack() as stack:
         stack.enter_context(silence_logging_cmgr(logging.CRITICAL))  # avstore says it in one line
+        stack.enter_context(_silent("asyncio"))
         stack.enter_context(_losses_as_machine_errors(scheduler))
         if scheduler:
             client = stack.enter_context(_connect_to(scheduler))
         else:
             client = stack.enter_context(Client(stack.enter_context(_local_cluster(workers))))
         yield client
+
+
+@contextmanager
+def _silent(logger: str) -> Iterator[None]:
+    """Log nothing below CRITICAL by a logger, which may have no handler of its own."""
+    found = logging.getLogger(logger)
+    before = found.level
+    found.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        found.setLevel(before)
 
 
 def check_scheduler(scheduler: str) -> None:
@@ -179,6 +194,9 @@ def _start_hint() -> str:
     """Return why no worker starts, as far as it shows, and what to do: a nanny does not say it."""
     if hint := memory_hint():
         return hint
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if files < _FILES:
+        return f"; the limit on open files is {files} (ulimit -n): raise it to {_FILES}"
     interpreter = os.fsdecode(get_executable())
     command = [interpreter, "-c", "import distributed"]
     try:

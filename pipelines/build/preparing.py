@@ -1,10 +1,12 @@
 """Make the inputs of a build in its store, where readers see who writes and how far it is."""
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from avstore.manifests.catalogue import open_write
+from avstore.manifests.errors import BUILD_BYTES, memory_hint
 from avstore.manifests.lock import writing
 from avstore.manifests.store import Store
 from avstore.pipelines.build.meter import Progress
@@ -16,8 +18,11 @@ def create_store(root: Path) -> Store:
     """Return the store at `root`, created if missing.
 
     Raises:
-        MachineError: It cannot be written.
+        MachineError: It cannot be written, or the limit on memory (ulimit -v) is too small for any
+            build: libraries then end the process at places where no error can be raised.
     """
+    if 0 <= resource.getrlimit(resource.RLIMIT_AS)[0] < BUILD_BYTES:
+        raise MachineError(f"the build does not start{memory_hint()}")
     try:
         root.mkdir(parents=True, exist_ok=True)
         probe = root / f".probe.{id(root)}.tmp"

@@ -251,13 +251,19 @@ def test_sidecars(store: Store, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException]
+    "error",
+    [
+        duckdb.IOException,
+        duckdb.OutOfMemoryException,
+        duckdb.FatalException,
+        duckdb.TransactionException,
+    ],
 )
 def test_a_full_disk_or_memory_of_duckdb_is_the_machines(
     store: Store, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     def fail(*_: object) -> None:
-        raise error("No space left on device\n\nSee https://duckdb.org")
+        raise error("Failed to commit: No space left on device\n\nSee https://duckdb.org")
 
     monkeypatch.setattr("avstore.pipelines.build.repair.rebuild", fail)
     done = avstore("index", "--store", store.root)

@@ -270,6 +270,29 @@ def test_a_build_works_under_a_limit_on_memory(
     assert shard_hashes(tmp_path) == undisturbed
 
 
+def test_a_limit_below_the_need_of_every_build_is_refused_first(tmp_path: Path) -> None:
+    words = ("-m", "avstore", "build", "vggsound", "--store", tmp_path / "store")
+    done = limited(2 << 30, *words)
+    assert done.returncode == 4
+    assert done.stderr == (
+        "avstore: the build does not start; the limit on memory is 2048 MiB (ulimit -v), and a "
+        "build needs about 3072 MiB: raise it\n"
+    )
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_limit_on_open_files_is_one_line(media: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -n 24 && exec "$@"', "sh", sys.executable, "-m", "avstore",
+         "build", "vggsound", "--source", media / "videos", "--annotations",
+         media / "vggsound.csv", "--store", tmp_path],
+        capture_output=True, text=True, cwd=REPO, timeout=400, check=False,
+    )  # fmt: skip
+    assert done.returncode == 4
+    (line,) = done.stderr.splitlines()
+    assert "the limit on open files is 24 (ulimit -n): raise it to 256" in line
+
+
 def test_a_cluster_that_does_not_start_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
