@@ -14,9 +14,8 @@ from avstore.train.data.spec import DEFAULT_POLICY
 from avstore.train.errors import UserError
 from avstore.train.experiment import batch_spec
 from avstore.train.methods import find_method
+from avstore.train.runs import RECORD
 from avstore.train.tasks import load_tasks, union
-
-RECORD = "run.json"
 
 
 def run_record(

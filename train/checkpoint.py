@@ -4,41 +4,22 @@ A process that dies while it writes leaves the pointer at the checkpoint before.
 """
 
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
 from avstore.manifests.foreign_files import load_tensors
+from avstore.manifests.store import committing, write_text
 from avstore.train import dist
 from avstore.train.errors import UserError
 
 
-@contextmanager
-def _atomic(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file; flush it to the disk and rename it at the end of the block."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is complete or absent, never partial."""
-    with _atomic(path) as file:
-        file.write(content)
-
-
 def save_tensors(path: Path, state: dict[str, Any]) -> None:
     """Save with torch.save, atomically."""
-    with _atomic(path) as file:
+    with committing(path) as file:
         try:
             torch.save(state, file)
         except RuntimeError as error:  # torch's error for a full disk hides the OSError
@@ -62,7 +43,7 @@ def save_checkpoint(folder: Path, step: int, shared: dict[str, Any], own: dict[s
     dist.barrier()
     if dist.rank() == 0:
         pointer = {"folder": place.name, "world_size": dist.world_size()}
-        write_atomically(folder / "latest.json", json.dumps(pointer).encode())
+        write_text(folder / "latest.json", json.dumps(pointer))
         for old in folder.glob("step-*"):
             if old != place:
                 shutil.rmtree(old)

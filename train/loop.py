@@ -15,7 +15,6 @@ import torch
 from rich.console import Console
 
 from avstore.train import checkpoint, dist
-from avstore.train.batch_show import RECORD
 from avstore.train.config import Config
 from avstore.train.data import Batch, SampleList, batches, steps_per_epoch
 from avstore.train.data.resume_check import SampleListRecord
@@ -26,6 +25,7 @@ from avstore.train.interrupts import Interrupted, SignalHandler
 from avstore.train.optim import set_lr
 from avstore.train.progress import Display, say
 from avstore.train.results import Row
+from avstore.train.runs import RECORD
 from avstore.train.step import Stepper
 from avstore.train.systems.cavmae.embed import Gallery, embed_all
 from avstore.train.tasks import Stream

@@ -20,22 +20,19 @@ if __package__ in (None, ""):  # run as a file: import the package from the repo
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback between runs
 
-import numpy as np
 from rich.table import Table
 
 from avstore.manifests import terminal
+from avstore.manifests.store import write_text
 from avstore.train import run
-from avstore.train.checkpoint import write_atomically
+from avstore.train.comparison import spread
 from avstore.train.config import add_set_option, add_store_option, load_config, parse_args
 from avstore.train.errors import UserError
 from avstore.train.plots import plot_comparison
+from avstore.train.results import RESULTS
+from avstore.train.runs import MEASURES, read_run
 
 METHODS = "finetune,er,derpp,flava,stella,joint"
-MEASURES = {
-    "average": "average",
-    "F(code)": "forgetting_code",
-    "F(standard)": "forgetting_standard",
-}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
             if code := run.main(words):
                 return code
     comparison = {m: method_summary(args.out, m, args.seeds) for m in methods}
-    write_atomically(args.out / "comparison.json", json.dumps(comparison, indent=2).encode())
+    write_text(args.out / "comparison.json", json.dumps(comparison, indent=2))
     plot_comparison(args.out / "comparison.png", comparison)
     console = terminal.console()
     console.print(comparison_table(comparison))
@@ -115,21 +112,13 @@ def method_summary(out: Path, method: str, seeds: int) -> dict[str, Any]:
         For each measure the values, and under `<measure> mean` and `<measure> std` their mean and
         standard deviation; `chance` and `seeds`.
     """
-    results = [
-        json.loads((out / f"{method}-{s}" / "results.json").read_text()) for s in range(seeds)
-    ]
-    summary: dict[str, Any] = {"chance": results[0]["chance_avg"], "seeds": seeds}
-    for name, key in MEASURES.items():
-        values = [
-            [r["summary"][metric][key] for metric in ("a2v_avg", "v2a_avg")]
-            for r in results
-            if r["summary"]["a2v_avg"][key] is not None
-        ]
-        means = np.mean(values, axis=1) if values else np.array([])
-        summary[name] = means.tolist()
-        if len(means):
-            spread = float(means.std(ddof=1)) if len(means) > 1 else 0.0
-            summary[f"{name} mean"], summary[f"{name} std"] = float(means.mean()), spread
+    runs = [read_run(out / f"{method}-{seed}", method) for seed in range(seeds)]
+    chance = json.loads((runs[0].folder / RESULTS).read_text())["chance_avg"]
+    summary: dict[str, Any] = {"chance": chance, "seeds": seeds}
+    for name in MEASURES:
+        summary[name] = values = [run.scores[name] for run in runs if name in run.scores]
+        if values:
+            summary[f"{name} mean"], summary[f"{name} std"] = spread(values)
     return summary
 
 

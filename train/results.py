@@ -1,6 +1,7 @@
 """Results of a run: rows in DuckDB and Parquet, a JSON summary, tables for the terminal."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.table import Table
 
-from avstore.train.checkpoint import write_atomically
+from avstore.manifests.store import committing, write_text
 from avstore.train.evaluation.forgetting import Summary, summarise
 
+METRICS = "metrics.parquet"
+RESULTS = "results.json"
 Row = dict[str, Any]
 SCHEMA = pa.schema(
     [
@@ -47,23 +50,61 @@ def summaries(rows: list[Row], tasks: list[str]) -> dict[str, Summary]:
     }
 
 
-def write_results(folder: Path, rows: list[Row], summary: dict[str, Any]) -> None:
-    """Write metrics.parquet, results.duckdb (the same rows as table `metrics`) and results.json.
+def flatten(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Return the values of nested tables by dotted key; lists are JSON.
 
-    results.json is written last: its presence marks a complete run.
+    Example:
+        >>> flatten({"optim": {"lr": 0.1, "betas": [0.9, 0.99]}})
+        {'optim.lr': 0.1, 'optim.betas': '[0.9, 0.99]'}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{above}{key}.")
+        else:
+            is_list = isinstance(value, list | tuple)
+            flat[f"{above}{key}"] = json.dumps(value) if is_list else value
+    return flat
+
+
+def settings_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return rows that may lack keys, or differ in a key's type, as a table with every key.
+
+    Columns are booleans, numbers, or text.
+    """
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    return pa.table({key: _column([row.get(key) for row in rows]) for key in keys})
+
+
+def _column(values: list[Any]) -> pa.Array:
+    given = [value for value in values if value is not None]
+    if given and all(isinstance(value, bool) for value in given):
+        return pa.array(values, pa.bool_())
+    if given and all(isinstance(value, int | float) for value in given):
+        whole = all(isinstance(value, int) for value in given)
+        return pa.array(values, pa.int64() if whole else pa.float64())
+    return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def write_results(folder: Path, rows: list[Row], summary: dict[str, Any]) -> None:
+    """Write metrics.parquet, results.duckdb and results.json.
+
+    results.duckdb has the same rows as table `metrics`, and the run's settings as the one row of
+    table `runs`. results.json is written last: its presence marks a complete run.
     """
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    write_atomically(folder / "metrics.parquet", sink.getvalue().to_pybytes())
+    with committing(folder / METRICS) as file:
+        pq.write_table(table, file)
+    config = json.loads(json.dumps(summary["config"], default=_plain))
     temporary = folder / ".results.duckdb.tmp"
     temporary.unlink(missing_ok=True)
     with duckdb.connect(str(temporary)) as con:
         con.register("rows", table)
         con.execute("CREATE TABLE metrics AS SELECT * FROM rows")
+        con.register("settings", settings_table([{"run": folder.name, **flatten(config)}]))
+        con.execute("CREATE TABLE runs AS SELECT * FROM settings")
     temporary.replace(folder / "results.duckdb")
-    text = json.dumps(summary, indent=2, default=_plain)
-    write_atomically(folder / "results.json", text.encode())
+    write_text(folder / RESULTS, json.dumps(summary, indent=2, default=_plain))
 
 
 def task_table(rows: list[Row], tasks: list[str], chance: float) -> Table:

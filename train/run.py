@@ -27,8 +27,9 @@ import torch
 from rich.console import Console
 
 from avstore.manifests import terminal
-from avstore.train import checkpoint, dist
-from avstore.train.batch_show import RECORD, run_record
+from avstore.manifests.store import write_text
+from avstore.train import dist
+from avstore.train.batch_show import run_record
 from avstore.train.config import (
     Config,
     add_set_option,
@@ -45,7 +46,15 @@ from avstore.train.experiment import build_stepper, check_options, pick_device
 from avstore.train.interrupts import SignalHandler
 from avstore.train.loop import TrainingLoop
 from avstore.train.methods import METHODS, Options, find_method
-from avstore.train.results import matrix, summaries, summary_table, task_table, write_results
+from avstore.train.results import (
+    RESULTS,
+    matrix,
+    summaries,
+    summary_table,
+    task_table,
+    write_results,
+)
+from avstore.train.runs import RECORD
 from avstore.train.tasks import Stream, load_tasks, union
 from avstore.train.tracking import make_tracker
 
@@ -128,7 +137,7 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
     loop.restore(console, args.allow_changed_data)
     if dist.rank() == 0:
         content = run_record(config, lists, store.root, dist.active())
-        checkpoint.write_atomically(folder / RECORD, json.dumps(content, indent=2).encode())
+        write_text(folder / RECORD, json.dumps(content, indent=2))
     parameters = sum(p.numel() for p in stepper.method.model.parameters())
     console.print(
         f"{name}: {len(lists)} task(s), {sum(map(len, lists))} clips, "
@@ -154,7 +163,7 @@ def finished(folder: Path, config: Config, stream: Stream) -> bool:
     Raises:
         UserError: The folder holds a finished run with other settings or other clips.
     """
-    path = folder / "results.json"
+    path = folder / RESULTS
     if not path.is_file():
         return False
     results = json.loads(path.read_text())
