@@ -208,14 +208,14 @@ def config_names(folder: Path = CONFIGS) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.toml"))
 
 
-def add_store_option(parser: argparse.ArgumentParser) -> None:
+def add_store_option(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add `--shards`, also called `--store`; AVSTORE_STORE is its default."""
     default = os.environ.get("AVSTORE_STORE")
     parser.add_argument(
         "--shards",
         "--store",
         metavar="STORE",
-        required=default is None,
+        required=required and default is None,
         default=default and os.path.expanduser(default),
         help="a store, its shards folder, or s3://… (default: AVSTORE_STORE)",
     )

@@ -18,7 +18,7 @@ def plot_run(path: Path, rows: list[Row], tasks: list[str], title: str, chance: 
     figure = Figure(figsize=(19, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     left, middle, right, last = figure.subplots(1, 4)
-    _heat(left, scores, tasks)
+    draw_matrix(left, scores, tasks)
     _curves(middle, scores, tasks)
     middle.axhline(chance, color="grey", linestyle=":", label="chance")
     middle.set(title="Retrieval over tasks", xlabel="tasks trained", ylabel="mean recall, %")
@@ -30,7 +30,8 @@ def plot_run(path: Path, rows: list[Row], tasks: list[str], title: str, chance: 
     _save(figure, path)
 
 
-def _heat(axes: Axes, scores: NDArray[np.float64], tasks: list[str]) -> None:
+def draw_matrix(axes: Axes, scores: NDArray[np.float64], tasks: list[str]) -> None:
+    """Draw a matrix of scores in percent, [trainings, tasks], as coloured cells with numbers."""
     axes.imshow(scores, vmin=0, vmax=100, cmap="viridis", aspect="auto")
     axes.set(title="Mean recall, %", xlabel="evaluated on", ylabel="after training on task")
     axes.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right", fontsize=8)

@@ -38,6 +38,7 @@ from avstore.train.config import (
     load_config,
     parse_args,
 )
+from avstore.train.config_text import to_toml
 from avstore.train.data import OpenStore, SampleList, known_statistics, open_store
 from avstore.train.errors import UserError, exit_code, make_folder
 from avstore.train.evaluation.forgetting import gap_difference
@@ -59,13 +60,15 @@ from avstore.train.tasks import Stream, load_tasks, union
 from avstore.train.tracking import make_tracker
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
+def parse(argv: list[str] | None, program: str | None = None) -> argparse.Namespace:
+    """Parse the command line of a program, by default this file."""
     p = argparse.ArgumentParser(
+        prog=program,
         description="Train a model on a stream of tasks and score it on all of them after each.",
         epilog="Example: python train/run.py --shards data/shards --method er --set epochs=20",
     )
-    add_store_option(p)
+    words = sys.argv if argv is None else argv
+    add_store_option(p, required="--print-config" not in words)
     p.add_argument(
         "--config",
         "--recipe",
@@ -87,6 +90,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="continue although the store's clips have changed, with a new epoch",
     )
     p.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print all settings as a config (TOML) and stop; needs no store",
+    )
+    p.add_argument(
         "--track",
         choices=["none", "tensorboard", "wandb"],
         default="none",
@@ -95,9 +103,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parse_args(p, argv)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, program: str | None = None) -> int:
     """Run the command and return its exit code, as `avstore.train.errors.exit_code` does."""
-    args = parse(argv)
+    args = parse(argv, program)
     console = terminal.console()
     try:
         return exit_code(
@@ -115,6 +123,9 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
     config = load_config(args.config, overrides, sets)
     method_class = find_method(config.method)
     options = check_options(method_class, config)
+    if args.print_config:
+        print(to_toml(config.model_copy(update={"options": options})), end="")
+        return
     store = open_store(args.shards)
     stream = load_tasks(store, config.stream)
     config = fill_in(config, store, stream, options)

@@ -135,13 +135,11 @@ def database(runs: Sequence[Run]) -> duckdb.DuckDBPyConnection:
     ]
     rows = [{**row, "run": run.name} for run in runs for row in run.rows()]
     con = duckdb.connect()
-    for name, table in {
-        "runs": settings_table(settings),
-        "metrics": pa.Table.from_pylist(rows, schema=SCHEMA),
-    }.items():
-        con.register("given", table)
-        con.execute(f"CREATE TABLE {name} AS SELECT * FROM given")
-        con.unregister("given")
+    con.register("given_runs", settings_table(settings))
+    con.execute("CREATE TABLE runs AS SELECT * FROM given_runs")
+    con.register("given_metrics", pa.Table.from_pylist(rows, schema=SCHEMA))
+    con.execute("CREATE TABLE metrics AS SELECT * FROM given_metrics")
+    con.unregister("given_runs").unregister("given_metrics")
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
     return con

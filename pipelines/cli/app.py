@@ -37,6 +37,8 @@ COMMANDS = {
     "tasks": "List, show, check, plot and add task streams.",
     "annotations": "Fetch and check annotation files.",
     "datasets": "List datasets and print their data cards.",
+    "train": "Train a model on a stream of tasks; all options of train/run.py.",
+    "runs": "List, compare, plot and query training runs.",
     "batch": "Show the batches of a training run.",
     "stats": "Compute the mean and standard deviation of a dataset's fbanks.",
     "exchange": "Import and export third-party formats.",

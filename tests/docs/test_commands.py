@@ -74,7 +74,9 @@ def check_line(line: str) -> None:
     words = words_of(line)
     program = Path(words[0]).name
     script = next((word for word in words if word in SCRIPTS), None)
-    if program == "avstore":
+    if program == "avstore" and words[1:2] == ["train"]:
+        parser_of("train/run.py").parse_args(words[2:])
+    elif program == "avstore":
         check(words[1:], whole=True)
     elif script is not None:
         parser_of(script).parse_args(words[words.index(script) + 1 :])
