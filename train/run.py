@@ -47,6 +47,7 @@ from avstore.train.experiment import build_stepper, check_options, pick_device
 from avstore.train.interrupts import SignalHandler
 from avstore.train.loop import TrainingLoop
 from avstore.train.methods import METHODS, Options, find_method
+from avstore.train.model_card import model_card
 from avstore.train.results import (
     RESULTS,
     matrix,
@@ -156,7 +157,7 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
     )
     loop.run(console)
     if dist.rank() == 0:
-        write_summary(loop, console)
+        write_summary(loop, store, console)
 
 
 def fill_in(config: Config, store: OpenStore, stream: Stream, options: Options) -> Config:
@@ -201,14 +202,18 @@ def check_split(config: Config, lists: list[SampleList]) -> None:
         )
 
 
-def write_summary(loop: TrainingLoop, console: Console) -> None:
-    """Write table, plot, JSON and rows; results.json comes last and completes the run."""
+def write_summary(loop: TrainingLoop, store: OpenStore, console: Console) -> None:
+    """Write card, table, plot, JSON and rows; results.json comes last and completes the run."""
     from avstore.train.plots import plot_run  # noqa: PLC0415 -- takes a second to import
 
     folder, rows, names = loop.folder, loop.rows, loop.stream.names
     level = chance(len({clip for t in loop.stream.tasks for clip in t.evaluation.clip_ids}))
     by_metric = summaries(rows, names)
     plot_run(folder / "matrix.png", rows, names, folder.name, level)
+    model = loop.stepper.method.eval_model()
+    parameters = sum(p.numel() for p in model.parameters())
+    card = model_card(loop.config, store, loop.stream, by_metric, parameters)
+    write_text(folder / "card.md", card)
     results: dict[str, Any] = {
         "fingerprint": loop.config.fingerprint,
         "lists": loop.stream.fingerprints,

@@ -1,0 +1,83 @@
+"""Write a finished run's model card: data with its availability, scores, settings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from avstore import __version__
+from avstore.train.config import Config
+from avstore.train.config_text import to_toml
+from avstore.train.data import OpenStore
+from avstore.train.evaluation.forgetting import Summary
+from avstore.train.tasks import Stream
+
+_AVAILABILITY = """
+SELECT position, role, count(*) AS published, count(s.clip_id) AS stored
+FROM task_clips LEFT JOIN (SELECT DISTINCT clip_id FROM samples) s USING (clip_id)
+WHERE stream = ? GROUP BY ALL ORDER BY ALL
+"""
+
+
+def model_card(
+    config: Config, store: OpenStore, stream: Stream, scores: Mapping[str, Summary], parameters: int
+) -> str:
+    """Return the card of a run as Markdown.
+
+    Args:
+        config: The run's configuration, filled in.
+        store: The store that it was trained on.
+        stream: Its tasks.
+        scores: Average and forgetting by metric.
+        parameters: Number of the model's parameters.
+    """
+    parts = [
+        f"# {config.name}, {config.method}, {stream.name}, seed {config.seed}",
+        f"{config.title}\n\nTrained by avstore {__version__}: {parameters:,} parameters, "
+        f"{config.epochs} epochs a task, batches of {config.batch_size}, {config.precision}. "
+        f"Configuration {config.fingerprint}.",
+        "## Data",
+        _data(store, stream),
+        "## Scores",
+        _table(
+            ("metric, %", "average", "F(code)", "F(standard)"),
+            [
+                (name, s.average, s.forgetting_code, s.forgetting_standard)
+                for name, s in scores.items()
+            ],
+        ),
+        "## Settings",
+        f"```toml\n{to_toml(config)}```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _data(store: OpenStore, stream: Stream) -> str:
+    """Return the clips of each task beside the published ones, and the lists' fingerprints."""
+    published = {
+        (row["position"], row["role"]): row
+        for row in store.query(_AVAILABILITY, [stream.name]).rows()
+    }
+    positions = sorted({position for position, _ in published})
+    rows: list[Sequence[object]] = []
+    for number, task in enumerate(stream.tasks):
+        place = positions[number] if positions else None
+        train = published.get((place, "train"))
+        found = (
+            f"{train['stored']:,} of {train['published']:,}" if train else f"{len(task.train):,}"
+        )
+        rows.append((task.name, found, f"{len(task.evaluation):,}", task.train.fingerprint[:16]))
+    header = ("task", "training clips", "evaluation clips", "fingerprint of the training clips")
+    return f"Stream `{stream.name}`; clips that were stored, of those published.\n\n" + _table(
+        header, rows
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [header, ["---"] * len(header), *([_cell(value) for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    text = f"{value:.2f}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
