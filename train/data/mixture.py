@@ -210,7 +210,15 @@ class Mixture:
             own = origin == number
             if own.any():
                 indices[own] = self._draw(number, source, self._turns[places[own]])
-        return Rows(step, 0, indices, places, origin, np.zeros(len(places), np.bool_))
+        return Rows(
+            step,
+            0,
+            indices,
+            places,
+            origin,
+            np.zeros(len(places), np.bool_),
+            np.zeros(len(places), np.int64),
+        )
 
     def pool(self, rows: Rows, row: int) -> Indices:
         """Return the samples of the row's own source."""

@@ -22,12 +22,14 @@ class Rows:
 
     Attributes:
         step: Step of the order.
-        epoch: Epoch; (epoch, place) is the key of a row's random choices.
+        epoch: Epoch of the step.
         indices: int64 [B], into the sample list.
-        places: int64 [B]; no two rows of a run have the same (epoch, place).
+        places: int64 [B]; (epoch, place) is the key of a row's random choices. Only a replayed row
+            shares it with another: the one that it repeats.
         origin: int16 [B], number of the source: a mixture's source; in a plan 0 is the task and 1
             the replay.
         padded: bool [B], True for rows that only fill up the batch.
+        epochs: int64 [B], the epoch of each row's key; `epoch`, but for replayed rows.
 
     Example:
         >>> rows = EpochOrder(samples, BatchSpec(batch_size=4), seed=0).rows(step=5)
@@ -41,6 +43,7 @@ class Rows:
     places: Indices
     origin: NDArray[np.int16]
     padded: NDArray[np.bool_]
+    epochs: Indices
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -54,6 +57,7 @@ class Rows:
             self.places[selection],
             self.origin[selection],
             self.padded[selection],
+            self.epochs[selection],
         )
 
     def part(self, rank: int, world_size: int) -> "Rows":
@@ -95,7 +99,7 @@ class Order(Protocol):
 
 def row_key(order: Order, rows: Rows, row: int) -> RandomKey:
     """Return the key of a row's random choices."""
-    return RandomKey(order.seed, rows.epoch, int(rows.places[row]))
+    return RandomKey(order.seed, int(rows.epochs[row]), int(rows.places[row]))
 
 
 def steps_per_epoch(samples: SampleList, spec: BatchSpec) -> int:
@@ -154,6 +158,7 @@ class EpochOrder:
             places,
             np.zeros(len(places), np.int16),
             places >= len(order),
+            np.full(len(places), self.epoch),
         )
 
     def pool(self, rows: Rows, row: int) -> Indices:

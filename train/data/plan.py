@@ -14,13 +14,12 @@ from avstore.manifests.library import OpenStore
 from avstore.manifests.store import StoreError
 from avstore.manifests.streams import sql_literal
 from avstore.train.data.mixture import QuerySource, sources
+from avstore.train.data.offers import Offers
 from avstore.train.data.order import Indices, Rows
-from avstore.train.data.rng import Purpose, generator, permutation, uniform, words
+from avstore.train.data.reservoir import Reservoir
 from avstore.train.data.samples import SampleList
+from avstore.train.data.shuffle import shuffled
 from avstore.train.data.spec import require_at_least
-
-# Places of replayed rows start beyond those of the task's own rows.
-_REPLAY_PLACES = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,10 @@ class PlanSpec:
         batch_size: Rows of the current task in a global batch.
         epochs: Passes over each task.
         replay: Rows added to each batch from the memory (none before anything was offered).
-        memory: Clips that the memory holds.
+        memory: Rows that the memory holds.
+        reservoirs: Reservoirs of equal size that the memory consists of, one or more for each
+            process that will train, now or after a restart. A step offers and replays equal parts
+            of its rows by each.
         drop_last: Leave out a task's last partial batch; otherwise it is short.
 
     Example:
@@ -43,60 +45,23 @@ class PlanSpec:
     epochs: int = 1
     replay: int = 0
     memory: int = 0
+    reservoirs: int = 1
     drop_last: bool = False
 
     def __post_init__(self) -> None:
-        require_at_least(self, 1, "batch_size", "epochs")
+        require_at_least(self, 1, "batch_size", "epochs", "reservoirs")
         require_at_least(self, 0, "replay", "memory")
         if (self.replay > 0) != (self.memory > 0):
             raise ValueError(
                 f"replay={self.replay} and memory={self.memory}: replay needs rows in a batch "
-                "(replay) and clips to hold (memory); set both, or neither"
+                "(replay) and rows to hold (memory); set both, or neither"
             )
-
-
-@dataclass(frozen=True)
-class ReplayMemory:
-    """The contents of a rehearsal memory as a function of the seed, so that none are saved.
-
-    Reservoir sampling (Vitter 1985): item n (from 0) takes slot n while there is room, afterwards
-    slot r, drawn evenly from [0, n], if r is below the capacity. At any time every item offered so
-    far is held with the same probability.
-
-    Attributes:
-        capacity: Number of items held.
-        offered: Number of items that the run offers.
-        seed: Seed in [0, 2^64).
-    """
-
-    capacity: int
-    offered: int
-    seed: int
-
-    def held(self, count: int) -> NDArray[np.int64]:
-        """Return the numbers of the items held after `count` were offered, by slot."""
-        count = min(count, self.offered)
-        slots = self._slots[:count]
-        taken = np.flatnonzero(slots < self.capacity)
-        held = np.empty(min(count, self.capacity), np.int64)
-        held[slots[taken]] = taken  # the last item of a slot stays
-        return held
-
-    def draw(self, count: int, rows: int, step: int) -> NDArray[np.int64]:
-        """Draw at most `rows` of the items held, without replacement, for a step."""
-        held = self.held(count)
-        choices = generator(self.seed, Purpose.REPLAY, 0, step)
-        return held[choices.permutation(len(held))[:rows]]
-
-    @cached_property
-    def _slots(self) -> NDArray[np.int64]:
-        """The slot of every item; an item whose slot is beyond the capacity is not held."""
-        numbers = np.arange(self.offered)
-        drawn = uniform(words(self.offered, self.seed, Purpose.RESERVOIR)) * (numbers + 1)
-        return np.where(numbers < self.capacity, numbers, drawn.astype(np.int64))
-
-    def __getstate__(self) -> dict[str, object]:
-        return {name: self.__dict__[name] for name in self.__dataclass_fields__}
+        for name in ("batch_size", "replay", "memory"):
+            if getattr(self, name) % self.reservoirs:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} cannot be dealt out evenly to "
+                    f"{self.reservoirs} reservoirs; choose a multiple"
+                )
 
 
 @dataclass(frozen=True)
@@ -115,11 +80,27 @@ class PlanPosition:
 
 
 @dataclass(frozen=True)
+class MemorySlots:
+    """Where a memory keeps the rows of a step: keys for what a method keeps beside them.
+
+    Slot s of reservoir r is r · (memory / reservoirs) + s. A step's draw comes before its offers.
+
+    Attributes:
+        taken: int64, for each row of the current task the slot that it takes; -1 for none.
+        replayed: int64, for each replayed row the slot that it was drawn from.
+    """
+
+    taken: Indices
+    replayed: Indices
+
+
+@dataclass(frozen=True)
 class ContinualPlan:
     """An order of all steps of all tasks, one after another (see `compile_plan`).
 
-    `Rows.origin` is 0 for the current task and 1 for replayed rows. A task's clips are offered to
-    the memory once, in the order of its first epoch; a step draws from what was offered before it.
+    `Rows.origin` is 0 for the current task and 1 for replayed rows. Every row of every step is
+    offered to the memory; a step draws from what was offered before it. A replayed row has the key
+    (epoch and place) of when it was offered, so that its random choices are those of that time.
 
     Attributes:
         samples: The list of all tasks' clips.
@@ -181,74 +162,119 @@ class ContinualPlan:
             IndexError: If the step is not in [0, len(self)).
         """
         at = self.position(step)
-        task = self.tasks[at.task]
-        order = self._order(at.task, at.epoch)
         places = np.arange(at.step * self.spec.batch_size, (at.step + 1) * self.spec.batch_size)
-        places = places[places < len(task)]
-        replayed = self._replayed(step, at)
-        own = len(places)
-        first = _REPLAY_PLACES + at.step * max(self.spec.replay, 1)
-        return Rows(
-            step,
-            at.task * self.spec.epochs + at.epoch,
-            np.concatenate([task.indices[order[places]], replayed]),
-            np.concatenate([places, first + np.arange(len(replayed))]),
-            np.repeat(np.array([0, 1], np.int16), [own, len(replayed)]),
-            np.zeros(own + len(replayed), np.bool_),
+        places = places[places < len(self.tasks[at.task])]
+        epoch = at.task * self.spec.epochs + at.epoch
+        epochs = np.full(len(places), epoch)
+        past_epochs, past_places = self._replayed(step, at, len(places))
+        epochs, places = np.append(epochs, past_epochs), np.append(places, past_places)
+        origin = np.repeat(
+            np.array([0, 1], np.int16), [len(places) - len(past_places), len(past_places)]
         )
+        return Rows(
+            step, epoch, self._samples(epochs, places), places, origin,
+            np.zeros(len(places), np.bool_), epochs,
+        )  # fmt: skip
 
     def memory(self, step: int) -> Indices:
-        """Return the samples that the memory holds when the step begins, by slot."""
-        return self._offered[self._memory.held(self._offered_before(step, self.position(step)))]
+        """Return the samples that the memory holds when the step begins, by reservoir and slot."""
+        at = self.position(step)
+        found = [np.zeros(0, np.int64)]
+        for number, reservoir in enumerate(self._reservoirs):
+            items = reservoir.held(self._offers.before(number, at.task, at.epoch, at.step))
+            found.append(self._samples(*self._key(number, items)))
+        return np.concatenate(found)
+
+    def slots(self, step: int) -> MemorySlots:
+        """Return where the memory keeps the rows of a step, and where replayed ones were kept."""
+        at = self.position(step)
+        rows = len(self.rows(step)) - self._replay_count(at)
+        taken = np.full(rows, -1)
+        for number, reservoir in enumerate(self._reservoirs):
+            own = np.arange(number, rows, self.spec.reservoirs)
+            start = self._offers.before(number, at.task, at.epoch, at.step)
+            slots = reservoir.slots(start, start + len(own))
+            taken[own] = np.where(slots < 0, -1, slots + number * reservoir.capacity)
+        return MemorySlots(taken, self._drawn(step, at, rows)[0])
 
     def pool(self, rows: Rows, row: int) -> Indices:
-        """Return the samples of the row's task, or of a replayed row all that were offered.
+        """Return the samples of the row's task; for a replayed row, of the task it was seen in.
 
         So no row is mixed with, or replaced by, a sample of a later task.
         """
-        at = self.position(rows.step)
-        if rows.origin[row] == 1:
-            return self._offered[: self._offered_before(rows.step, at)]
-        return self.tasks[at.task].indices
+        return self.tasks[int(rows.epochs[row]) // self.spec.epochs].indices
 
     def _steps(self, task: QuerySource) -> int:
         """Return the steps of one epoch of a task."""
         whole, rest = divmod(len(task), self.spec.batch_size)
         return whole if self.spec.drop_last or not rest else whole + 1
 
-    def _order(self, task: int, epoch: int) -> Indices:
-        """Return the permutation of a task's epoch; the last one is cached."""
-        key = task * self.spec.epochs + epoch
-        cache: dict[int, Indices] = self.__dict__.setdefault("_orders", {})
-        if key not in cache:
-            cache.clear()
-            cache[key] = permutation(len(self.tasks[task]), self.seed, key)
-        return cache[key]
+    def _samples(self, epochs: Indices, places: Indices) -> Indices:
+        """Return the samples at some places of some epochs of the run."""
+        found = np.empty(len(places), np.int64)
+        tasks = epochs // self.spec.epochs
+        for number in np.unique(tasks):
+            own, task = tasks == number, self.tasks[number]
+            order = shuffled(places[own], len(task), self.seed, epochs[own])
+            found[own] = task.indices[order]
+        return found
 
-    def _offered_before(self, step: int, at: PlanPosition) -> int:
-        """Return how many clips were offered to the memory before a step."""
-        earlier = sum(len(task) for task in self.tasks[: at.task])
-        own = len(self.tasks[at.task])
-        return earlier + (min(at.step * self.spec.batch_size, own) if at.epoch == 0 else own)
+    def _key(self, reservoir: int, items: Indices) -> tuple[Indices, Indices]:
+        """Return the epochs of the run and the places of a reservoir's items."""
+        task, epoch, place = self._offers.places(reservoir, items)
+        return task * self.spec.epochs + epoch, place
 
-    def _replayed(self, step: int, at: PlanPosition) -> Indices:
+    def _replayed(self, step: int, at: PlanPosition, rows: int) -> tuple[Indices, Indices]:
+        """Return the epochs and places of a step's replayed rows, which follow `rows` others."""
+        slots, items = self._drawn(step, at, rows)
+        epochs, places = np.empty_like(items), np.empty_like(items)
+        for number in range(self.spec.reservoirs):
+            own = slots // self._size == number
+            epochs[own], places[own] = self._key(number, items[own])
+        return epochs, places
+
+    def _drawn(self, step: int, at: PlanPosition, rows: int) -> tuple[Indices, Indices]:
+        """Return slot and item of each replayed row; row i of a step is reservoir i's, mod all."""
+        count = self._replay_count(at)
+        slots, items = np.empty(count, np.int64), np.empty(count, np.int64)
+        for number, reservoir in enumerate(self._reservoirs):
+            first = (number - rows) % self.spec.reservoirs
+            own = slice(first, None, self.spec.reservoirs)
+            offered = self._offers.before(number, at.task, at.epoch, at.step)
+            drawn = reservoir.draw(offered, len(slots[own]), step)
+            slots[own] = drawn + number * self._size
+            items[own] = reservoir.items(drawn, offered)
+        return slots, items
+
+    def _replay_count(self, at: PlanPosition) -> int:
+        """Return the replayed rows of a step: fewer while a reservoir holds fewer than its part."""
         if not self.spec.replay:
-            return np.zeros(0, np.int64)
-        count = self._offered_before(step, at)
-        return self._offered[self._memory.draw(count, self.spec.replay, step)]
+            return 0
+        held = min(
+            min(self._size, self._offers.before(number, at.task, at.epoch, at.step))
+            for number in range(self.spec.reservoirs)
+        )
+        return min(self.spec.replay, held * self.spec.reservoirs)
+
+    @property
+    def _size(self) -> int:
+        """Rows that a reservoir holds."""
+        return max(1, self.spec.memory // self.spec.reservoirs)
 
     @cached_property
-    def _offered(self) -> Indices:
-        """Every clip in the order in which it is offered to the memory."""
-        orders = [
-            task.indices[permutation(len(task), self.seed, number * self.spec.epochs)]
-            for number, task in enumerate(self.tasks)
+    def _offers(self) -> Offers:
+        s = self.spec
+        lengths = [len(task) for task in self.tasks]
+        return Offers(lengths, s.batch_size, s.epochs, s.reservoirs, s.drop_last)
+
+    @cached_property
+    def _reservoirs(self) -> list[Reservoir]:
+        if not self.spec.memory:
+            return []
+        return [
+            Reservoir(self._size, self._offers.total(number), self.seed, number)
+            for number in range(self.spec.reservoirs)
         ]
-        return np.concatenate(orders)
-
-    @cached_property
-    def _memory(self) -> ReplayMemory:
-        return ReplayMemory(self.spec.memory, len(self._offered), self.seed)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: self.__dict__[name] for name in self.__dataclass_fields__}

@@ -9,8 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import torch
 
 from avstore.manifests.store import StoreError
 from avstore.train.data import (
@@ -25,8 +24,6 @@ from avstore.train.data import (
     compile_plan,
     sources,
 )
-from avstore.train.data.plan import ReplayMemory
-from avstore.train.data.rng import Purpose, uniform, words
 from tests.train.data import store_factory as toy
 
 TASKS = {
@@ -34,6 +31,13 @@ TASKS = {
     "middle": "SELECT clip_id FROM samples WHERE right(clip_id, 6)::INT BETWEEN 8 AND 12",
     "high": "SELECT clip_id FROM samples WHERE right(clip_id, 6)::INT > 12",
 }
+
+
+SETTINGS = (
+    {"epochs": 2, "replay": 2, "memory": 5},
+    {"epochs": 3, "replay": 3, "memory": 6, "reservoirs": 3},
+    {"epochs": 2, "replay": 4, "memory": 4, "batch_size": 4, "reservoirs": 2, "drop_last": True},
+)
 
 
 def plan_of(store, **options):
@@ -70,23 +74,66 @@ def test_the_hash_holds_all_that_the_plan_depends_on(toy_store):
     assert pickle.loads(pickle.dumps(plan)).fingerprint == plan.fingerprint
 
 
-def test_replay_draws_only_from_what_was_offered_and_is_rebuilt(toy_store):
-    plan = plan_of(toy_store, epochs=2, replay=2, memory=5)
-    offered: list[int] = []
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_replay_draws_what_was_offered_with_the_keys_of_then(toy_store, settings):
+    plan = plan_of(toy_store, **settings)
+    spec, size = plan.spec, plan.spec.memory // plan.spec.reservoirs
+    seen: dict[tuple[int, int], int] = {}
+    kept: list[list[tuple[int, int]]] = [[] for _ in range(spec.reservoirs)]
+    by_slot: dict[int, tuple[int, int]] = {}
     for step in range(len(plan)):
-        rows = plan.rows(step)
-        own, replayed = rows.indices[rows.origin == 0], rows.indices[rows.origin == 1]
-        memory = plan.memory(step)
-        assert len(memory) == min(5, len(offered))
-        assert len(replayed) == min(2, len(offered))
-        assert set(replayed) <= set(memory) <= set(offered)
-        assert len(set(replayed)) == len(replayed)
-        if plan.position(step).epoch == 0:
-            offered += own.tolist()
-    again = plan_of(toy_store, epochs=2, replay=2, memory=5)
+        rows, slots = plan.rows(step), plan.slots(step)
+        keys = list(zip(rows.epochs.tolist(), rows.places.tolist(), strict=True))
+        own = int((rows.origin == 0).sum())
+        least = min(size, *map(len, kept))
+        assert len(rows) - own == min(spec.replay, least * spec.reservoirs)
+        assert sorted(plan.memory(step)) == sorted(seen[key] for key in by_slot.values())
+        for row in range(own, len(rows)):
+            assert rows.indices[row] == seen[keys[row]]
+            assert keys[row] in kept[row % spec.reservoirs]
+            assert by_slot[slots.replayed[row - own]] == keys[row]
+        assert len(set(keys)) == len(keys)
+        for row in range(own):
+            assert keys[row] not in seen
+            seen[keys[row]] = rows.indices[row]
+            kept[row % spec.reservoirs].append(keys[row])
+            if slots.taken[row] >= 0:
+                by_slot[slots.taken[row]] = keys[row]
+        assert len(set(slots.taken[slots.taken >= 0])) == (slots.taken >= 0).sum()
+        assert len(by_slot) == sum(min(size, len(offered)) for offered in kept)
+    again = plan_of(toy_store, **settings)
     step = random.Random(0).randrange(len(plan))
     assert np.array_equal(again.rows(step).indices, plan.rows(step).indices)
     assert np.array_equal(again.memory(step), plan.memory(step))
+
+
+def test_a_replayed_row_is_the_input_that_was_seen(toy_store, toy_spec):
+    plan = plan_of(toy_store, epochs=2, batch_size=4, replay=4, memory=8, reservoirs=2)
+    spec = replace(toy_spec, noise=True, augment=Augment(mixup=0.5), labels="multi_hot")
+    seen, replayed = {}, 0
+    for batch in Loader(plan, spec):
+        rows = plan.rows(batch.step)
+        for row, key in enumerate(zip(rows.epochs.tolist(), rows.places.tolist(), strict=True)):
+            now = (batch.video[row], batch.audio[row], batch.labels[row])
+            if rows.origin[row] == 0:
+                seen[key] = now
+            else:
+                replayed += 1
+                for one, other in zip(now, seen[key], strict=True):
+                    assert torch.equal(one, other)
+    assert replayed > 20
+
+
+def test_a_process_replays_what_it_was_offered(toy_store):
+    plan = plan_of(toy_store, epochs=2, batch_size=4, replay=4, memory=8, reservoirs=4)
+    for world_size in (1, 2, 4):
+        for rank in range(world_size):
+            own = set()
+            for step in range(len(plan)):
+                rows = plan.rows(step).part(rank, world_size)
+                keys = list(zip(rows.epochs.tolist(), rows.places.tolist(), strict=True))
+                assert {k for k, o in zip(keys, rows.origin, strict=True) if o} <= own
+                own |= {k for k, o in zip(keys, rows.origin, strict=True) if not o}
 
 
 def test_a_plan_is_loaded_as_any_order_is(toy_store, toy_spec):
@@ -150,6 +197,8 @@ def test_wrong_plans_are_named(toy_store):
             PlanSpec(**wrong)
     with pytest.raises(ValueError, match="replay=2 and memory=0: replay needs rows in a batch"):
         PlanSpec(batch_size=2, replay=2)
+    with pytest.raises(ValueError, match="memory=5 cannot be dealt out evenly to 2 reservoirs"):
+        PlanSpec(batch_size=2, replay=2, memory=5, reservoirs=2)
     with pytest.raises(StoreError, match="no stream 'nosuch'"):
         compile_plan(toy_store, "nosuch", PlanSpec(batch_size=2), 0)
     tasks = TASKS | {"none": "SELECT clip_id FROM clips WHERE false"}
@@ -157,25 +206,6 @@ def test_wrong_plans_are_named(toy_store):
         compile_plan(toy_store, tasks, PlanSpec(batch_size=2), 0)
     with pytest.raises(StoreError, match="middle: fewer clips than a batch of 6"):
         plan_of(toy_store, batch_size=6, drop_last=True)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.integers(1, 12), st.integers(0, 60), st.integers(0, 1000), st.data())
-def test_the_reservoir_is_that_of_the_plain_loop(capacity, offered, seed, data):
-    count = data.draw(st.integers(0, offered))
-    drawn = uniform(words(offered, seed, Purpose.RESERVOIR))
-    slots: dict[int, int] = {}
-    for number in range(count):
-        slot = number if number < capacity else int(drawn[number] * (number + 1))
-        if slot < capacity:
-            slots[slot] = number
-    held = ReplayMemory(capacity, offered, seed).held(count)
-    assert held.tolist() == [slots[slot] for slot in sorted(slots)]
-
-
-def test_the_reservoir_holds_every_item_alike():
-    counts = Counter(int(n) for seed in range(600) for n in ReplayMemory(5, 50, seed).held(50))
-    assert all(30 <= counts[n] <= 95 for n in range(50)), counts  # 60 expected
 
 
 def mixture(store, *phases, steps=40, batch_size=6, seed=0):
