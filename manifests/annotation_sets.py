@@ -27,7 +27,8 @@ from avstore.manifests.sealed import (
 from avstore.manifests.store import Store, StoreError, committing
 
 _NAMES = {"dataset": "dataset", "key": "key", "split": "split", "clip_id": "clip_id"}
-_TABLES = ("clips", "labels", "segments", "annotation_errors")
+_ALWAYS = ("clips", "labels", "segments", "annotation_errors")
+_TABLES = (*_ALWAYS, "clip_labels")
 _OF_CLIPS = ("segments", "clip_labels")
 
 
@@ -69,7 +70,7 @@ def _facts_path(store: Store, dataset: str) -> Path:
 
 def _tables(facts: dict[str, Any]) -> tuple[str, ...]:
     """Return the tables that the ledger has of a dataset's annotations."""
-    return (*_TABLES, "clip_labels") if facts.get("label_sets") else _TABLES
+    return _TABLES if facts.get("label_sets") else _ALWAYS
 
 
 def _folder(facts_path: Path, facts: dict[str, Any]) -> Path:
@@ -190,7 +191,7 @@ def published_annotations(con: duckdb.DuckDBPyConnection, dataset: str) -> Annot
             f"SELECT * FROM {name} WHERE {clips if name in _OF_CLIPS else 'dataset = $name'}",
             params={"name": dataset},
         ).to_arrow_table()
-        for name in (*_TABLES, "clip_labels")
+        for name in _TABLES
     }
     facts = {**dict(zip(columns, values, strict=True)), "ingested_at": stamp.isoformat()}
     if tables["clip_labels"].num_rows:
@@ -241,7 +242,7 @@ def replace_annotations(con: duckdb.DuckDBPyConnection, annotations: AnnotationS
         )
     for table in ("clips", "labels", "annotation_errors"):
         con.execute(f"DELETE FROM {table} WHERE dataset = ?", [name])
-    for table in (*_TABLES, "clip_labels"):
+    for table in _TABLES:
         con.register("incoming_annotations", getattr(annotations, table))
         con.execute(f"INSERT INTO {table} SELECT * FROM incoming_annotations")
         con.unregister("incoming_annotations")

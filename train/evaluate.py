@@ -2,8 +2,9 @@
 
     python train/evaluate.py --shards data/shards --config classify --init runs/…/task-08.pt
 
-Configs: classify (VGGSound), ave (events by the second), avs (segmentation),
-retrieval (without training). One process, one device.
+With a run's folder as --init, classification is scored on all of its task-*.pt. Configs: classify
+(VGGSound), ave (events by the second), avs (segmentation), retrieval (without training). One
+process, one device.
 """
 
 import argparse
@@ -27,6 +28,12 @@ from rich.table import Table
 from avstore.manifests import terminal
 from avstore.manifests.foreign_files import load_tensors
 from avstore.train import checkpoint
+from avstore.train.checkpoint_scores import (
+    CheckpointScores,
+    finished_run,
+    report_checkpoints,
+    require_classification,
+)
 from avstore.train.config import add_set_option, add_store_option, parse_args
 from avstore.train.data import open_store, steps_per_epoch
 from avstore.train.errors import UserError, exit_code, make_folder
@@ -46,7 +53,7 @@ from avstore.train.systems.cavmae.downstream.base import DownstreamData
 from avstore.train.systems.cavmae.downstream.config import downstream_names, init_path
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.weights import load_backbone, saved_shape
-from avstore.train.tasks import load_tasks, role_clips
+from avstore.train.tasks import clips_by_task, load_tasks, role_clips
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -64,7 +71,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help=f"{', '.join(downstream_names())}, or the path of a .toml",
     )
     p.add_argument(
-        "--init", help="task-*.pt of a run, or published weights (default: random weights)"
+        "--init",
+        help="task-*.pt of a run, its folder for all of them (classification), or published "
+        "weights (default: random weights)",
     )
     p.add_argument(
         "--stream",
@@ -89,7 +98,40 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def evaluate(args: argparse.Namespace, console: Console, signals: SignalHandler) -> None:
-    """Do the whole run: configure, train the head, score, report."""
+    """Do the whole run, from one file of weights or from each checkpoint of a training run."""
+    init = init_path(args.config, args.init, args.set)
+    if init and init.is_dir():
+        evaluate_run(args, init, console, signals)
+    else:
+        evaluate_weights(args, console, signals)
+
+
+def evaluate_run(
+    args: argparse.Namespace, folder: Path, console: Console, signals: SignalHandler
+) -> None:
+    """Classify with the weights after each task of a run: the matrix, average and forgetting.
+
+    Raises:
+        UserError: The configuration does not classify, or the run has no task matrix.
+    """
+    trained = finished_run(folder, args.stream)
+    require_classification(args.config, args.set, folder)
+    name = f"{Path(args.config).stem}-{folder.resolve().name}"
+    out = args.out or Path("runs/downstream") / name
+    own = {
+        "stream": trained.stream,
+        "set": [text for text in args.set if text.partition("=")[0] != "init"],
+    }
+    scored = []
+    for path in trained.checkpoints:
+        place = {"init": str(path), "out": out / path.stem}
+        evaluate_weights(argparse.Namespace(**{**vars(args), **own, **place}), console, signals)
+        scored.append(CheckpointScores.load(out / path.stem, trained.tasks))
+    report_checkpoints(out, trained, scored, console)
+
+
+def evaluate_weights(args: argparse.Namespace, console: Console, signals: SignalHandler) -> None:
+    """Configure, train the head, score, report."""
     init = init_path(args.config, args.init, args.set)
     shape = saved_shape(init) if init else None
     overrides = {"init": args.init, "stream": args.stream, "seed": args.seed}
@@ -101,6 +143,7 @@ def evaluate(args: argparse.Namespace, console: Console, signals: SignalHandler)
         store,
         role_clips(store, stream, ("train",), task.segments),
         role_clips(store, stream, task.roles, task.segments, config.labels),
+        clips_by_task(store, stream, task.roles),
     )
     device = pick_device(args.device)
     seed_everything(config.seed, 0)
@@ -195,7 +238,7 @@ class DownstreamRun:
     def score_epoch(self, console: Console) -> None:
         """Score after an epoch, and keep the weights of the best one if `select` is "best"."""
         self.task.eval()
-        scores = self.task.scores(final=False)
+        scores = self.task.scores(final=False)["all"]
         self.epoch += 1
         self.rows += [self.row(name, value, self.epoch, "epoch") for name, value in scores.items()]
         listing = ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
@@ -262,13 +305,15 @@ class DownstreamRun:
         if recorded["lists"] != self.lists:
             raise UserError(f"{self.folder} holds a run on other clips; give another --out")
 
-    def report(self, scores: dict[str, float], console: Console) -> None:
-        """Write the final scores as table, rows and JSON."""
+    def report(self, by_task: dict[str, dict[str, float]], console: Console) -> None:
+        """Write the final scores, of each task if it has any, as table, rows and JSON."""
+        scores = by_task.pop("all")
         self.rows += [self.row(name, value, self.epoch, "final") for name, value in scores.items()]
         summary = {
             **self.identity(),
             "config": self.config.model_dump(mode="json"),
             "scores": scores,
+            "by_task": by_task,
             "headline": self.task.headline,
         }
         checkpoint.save_tensors(self.folder / "head.pt", {"state": self.trained_state()})

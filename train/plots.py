@@ -9,23 +9,30 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from avstore.train.results import HEADLINE, Row, matrix
+from avstore.train.results import Row, matrix
+from avstore.train.task_matrix import Measure
 
 
-def plot_run(path: Path, rows: list[Row], tasks: list[str], title: str, chance: float) -> None:
-    """Write a PNG with four panels: matrix, retrieval, forgetting, modality gap."""
-    scores = np.mean([matrix(rows, tasks, metric) for metric in HEADLINE], axis=0)
-    figure = Figure(figsize=(19, 4.6), layout="constrained")
+def plot_run(path: Path, rows: list[Row], tasks: list[str], title: str, measure: Measure) -> None:
+    """Write a PNG with the panels matrix, scores, forgetting, and modality gap if there is one."""
+    scores = measure.scores(rows, tasks)
+    gaps = matrix(rows, tasks, "modality_gap")
+    panels = 4 if gaps.size else 3
+    figure = Figure(figsize=(4.75 * panels, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
-    left, middle, right, last = figure.subplots(1, 4)
+    left, middle, right, *last = figure.subplots(1, panels)
+    score = f"{measure.name}, %"
     draw_matrix(left, scores, tasks)
+    left.set_title(score[:1].upper() + score[1:])
     _curves(middle, scores, tasks)
-    middle.axhline(chance, color="grey", linestyle=":", label="chance")
-    middle.set(title="Retrieval over tasks", xlabel="tasks trained", ylabel="mean recall, %")
+    if measure.chance is not None:
+        middle.axhline(measure.chance, color="grey", linestyle=":", label="chance")
+    middle.set(title=f"{measure.subject} over tasks", xlabel="tasks trained", ylabel=score)
     middle.legend(fontsize=8)
-    _forgetting(right, scores)
-    _curves(last, matrix(rows, tasks, "modality_gap"), tasks)
-    last.set(title="Modality gap", xlabel="tasks trained", ylabel="distance of the means")
+    _forgetting(right, scores, measure.name)
+    for axes in last:
+        _curves(axes, gaps, tasks)
+        axes.set(title="Modality gap", xlabel="tasks trained", ylabel="distance of the means")
     figure.suptitle(title)
     _save(figure, path)
 
@@ -33,7 +40,7 @@ def plot_run(path: Path, rows: list[Row], tasks: list[str], title: str, chance: 
 def draw_matrix(axes: Axes, scores: NDArray[np.float64], tasks: list[str]) -> None:
     """Draw a matrix of scores in percent, [trainings, tasks], as coloured cells with numbers."""
     axes.imshow(scores, vmin=0, vmax=100, cmap="viridis", aspect="auto")
-    axes.set(title="Mean recall, %", xlabel="evaluated on", ylabel="after training on task")
+    axes.set(xlabel="evaluated on", ylabel="after training on task")
     axes.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right", fontsize=8)
     axes.set_yticks(range(len(scores)), [str(k + 1) for k in range(len(scores))])
     for k, line in enumerate(scores):
@@ -50,7 +57,7 @@ def _curves(axes: Axes, scores: NDArray[np.float64], tasks: list[str]) -> None:
     axes.set_xticks(steps)
 
 
-def _forgetting(axes: Axes, scores: NDArray[np.float64]) -> None:
+def _forgetting(axes: Axes, scores: NDArray[np.float64], name: str) -> None:
     """Plot best score so far minus current score, mean over the tasks trained before."""
     lost = [
         float(np.mean([scores[t : k + 1, t].max() - scores[k, t] for t in range(k)]))
@@ -60,7 +67,7 @@ def _forgetting(axes: Axes, scores: NDArray[np.float64]) -> None:
     axes.plot(steps, lost, marker="o", color="firebrick")
     axes.set_xticks(steps)
     axes.axhline(0, color="grey", linewidth=0.8)
-    axes.set(title="Forgetting so far", xlabel="tasks trained", ylabel="points of mean recall")
+    axes.set(title="Forgetting so far", xlabel="tasks trained", ylabel=f"points of {name}")
 
 
 def plot_comparison(path: Path, methods: dict[str, dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Results of a run: rows in DuckDB and Parquet, a JSON summary, tables for the terminal."""
+"""Results of a run: rows in DuckDB and Parquet, and a JSON summary."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from rich.table import Table
 
 from avstore.manifests.store import committing, write_text
-from avstore.train.evaluation.forgetting import Summary, summarise
+from avstore.train.evaluation.forgetting import Summary
 
 METRICS = "metrics.parquet"
 RESULTS = "results.json"
@@ -38,16 +37,6 @@ def matrix(rows: list[Row], tasks: list[str], metric: str) -> NDArray[np.float64
     order = list(dict.fromkeys(r["trained"] for r in found))
     value = {(r["trained"], r["task"]): r["value"] for r in found}
     return np.array([[value[k, t] for t in tasks] for k in order], dtype=np.float64)
-
-
-def summaries(rows: list[Row], tasks: list[str]) -> dict[str, Summary]:
-    """Return average and forgetting of every recall metric."""
-    metrics = sorted({r["metric"] for r in rows if r["metric"][:4] in ("a2v_", "v2a_")})
-    return {
-        metric: summarise(matrix(rows, tasks, metric))
-        for metric in metrics
-        if not metric.endswith("medr")
-    }
 
 
 def flatten(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -105,39 +94,6 @@ def write_results(folder: Path, rows: list[Row], summary: dict[str, Any]) -> Non
         con.execute("CREATE TABLE runs AS SELECT * FROM settings")
     temporary.replace(folder / "results.duckdb")
     write_text(folder / RESULTS, json.dumps(summary, indent=2, default=_plain))
-
-
-def task_table(rows: list[Row], tasks: list[str], chance: float) -> Table:
-    """Return the task × task matrix of mean recall over both directions, for the terminal."""
-    scores = np.mean([matrix(rows, tasks, metric) for metric in HEADLINE], axis=0)
-    trained = list(dict.fromkeys(r["trained"] for r in rows if r["task"] in tasks))
-    table = Table(
-        title=f"Retrieval after each task: mean R@1/5/10, both directions, %; chance {chance:.1f}",
-        box=None,
-        header_style="bold",
-    )
-    table.add_column("trained on")
-    for task in tasks:
-        table.add_column(task, justify="right")
-    table.add_column("mean", justify="right")
-    for name, line in zip(trained, scores, strict=True):
-        table.add_row(name, *[f"{x:.1f}" for x in line], f"{line.mean():.1f}")
-    return table
-
-
-def summary_table(by_metric: dict[str, Summary]) -> Table:
-    """Return average and forgetting of the recall metrics, for the terminal."""
-    table = Table(box=None, header_style="bold")
-    for name in ("metric, %", "average", "forgetting F(code)", "forgetting F(standard)"):
-        table.add_column(name, justify="left" if name == "metric, %" else "right")
-    names = {"a2v": "audio→video", "v2a": "video→audio"}
-    for metric, s in by_metric.items():
-        direction, _, what = metric.partition("_")
-        recall = "mean R@1/5/10" if what == "avg" else what.replace("r", "R@")
-        label = f"{names[direction]} {recall}"
-        cells = [s.average, s.forgetting_code, s.forgetting_standard]
-        table.add_row(label, *["–" if x is None else f"{x:.2f}" for x in cells])
-    return table
 
 
 def _plain(value: object) -> object:

@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +47,9 @@ from avstore.train.interrupts import SignalHandler
 from avstore.train.loop import TrainingLoop
 from avstore.train.methods import METHODS, Options, find_method
 from avstore.train.model_card import model_card
-from avstore.train.results import (
-    RESULTS,
-    matrix,
-    summaries,
-    summary_table,
-    task_table,
-    write_results,
-)
+from avstore.train.results import RESULTS, matrix
 from avstore.train.runs import RECORD
+from avstore.train.task_matrix import report_matrix, retrieval_measure
 from avstore.train.tasks import Stream, load_tasks, union
 from avstore.train.tracking import make_tracker
 
@@ -204,15 +197,12 @@ def check_split(config: Config, lists: list[SampleList]) -> None:
 
 def write_summary(loop: TrainingLoop, store: OpenStore, console: Console) -> None:
     """Write card, table, plot, JSON and rows; results.json comes last and completes the run."""
-    from avstore.train.plots import plot_run  # noqa: PLC0415 -- takes a second to import
-
     folder, rows, names = loop.folder, loop.rows, loop.stream.names
     level = chance(len({clip for t in loop.stream.tasks for clip in t.evaluation.clip_ids}))
-    by_metric = summaries(rows, names)
-    plot_run(folder / "matrix.png", rows, names, folder.name, level)
+    measure = retrieval_measure(level)
     model = loop.stepper.method.eval_model()
     parameters = sum(p.numel() for p in model.parameters())
-    card = model_card(loop.config, store, loop.stream, by_metric, parameters)
+    card = model_card(loop.config, store, loop.stream, measure.summaries(rows, names), parameters)
     write_text(folder / "card.md", card)
     results: dict[str, Any] = {
         "fingerprint": loop.config.fingerprint,
@@ -220,15 +210,11 @@ def write_summary(loop: TrainingLoop, store: OpenStore, console: Console) -> Non
         "config": loop.config.model_dump(mode="json"),
         "tasks": names,
         "chance_avg": level,
-        "summary": {metric: asdict(s) for metric, s in by_metric.items()},
         "modality_gap_difference": gap_difference(matrix(rows, names, "modality_gap")),
         "torch": torch.__version__,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    write_results(folder, rows, results)
-    console.print(task_table(rows, names, level))
-    console.print(summary_table(by_metric))
-    console.print(f"plot {folder / 'matrix.png'}, rows {folder / 'results.duckdb'}")
+    report_matrix(folder, rows, names, measure, results, console)
 
 
 if __name__ == "__main__":

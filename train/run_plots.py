@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from avstore.manifests.store import StoreError
 from avstore.train.plots import draw_matrix
-from avstore.train.results import HEADLINE, Row, matrix
+from avstore.train.results import Row, matrix
 from avstore.train.runs import Run
 
 _SUFFIXES = (".png", ".svg", ".pdf")
@@ -46,7 +46,7 @@ def plot_runs(path: Path, runs: Sequence[Run]) -> None:
     first, *others = figure.subplots(lines, columns, squeeze=False).flat
     _losses(first, rows)
     for axes, run in zip(others, shown, strict=False):
-        scores = [matrix(rows[run.name], list(run.tasks), metric) for metric in HEADLINE]
+        scores = [matrix(rows[run.name], list(run.tasks), metric) for metric in run.shown]
         draw_matrix(axes, np.mean(scores, axis=0), list(run.tasks))
         axes.set_title(run.name, fontsize=9)
     for axes in others[len(shown) :]:
@@ -62,7 +62,8 @@ def _losses(axes: Axes, rows: dict[str, list[Row]]) -> None:
             steps, values = smoothed(np.array(found, dtype=np.float64))
             axes.plot(steps, values, label=name)
     axes.set(title="Training loss", xlabel="step", ylabel="loss")
-    axes.legend(fontsize=7)
+    if axes.lines:  # a matrix of classification has no losses of its own
+        axes.legend(fontsize=7)
 
 
 def smoothed(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -33,9 +33,10 @@ class Run:
         folder: Its folder.
         settings: Its configuration, by dotted key.
         tasks: Names of the tasks of a continual run, in order.
+        shown: Metrics whose mean its task matrix shows.
         scores: Final scores by name: a continual run's measures (mean over both directions of
-            retrieval, in percent), or those of a downstream task. Empty while the run is
-            unfinished.
+            retrieval, or of classification, in percent), or those of a downstream task. Empty while
+            the run is unfinished.
         finished: When it ended (UTC); None: it has not, or is a downstream run.
     """
 
@@ -43,6 +44,7 @@ class Run:
     folder: Path
     settings: dict[str, Any]
     tasks: tuple[str, ...]
+    shown: tuple[str, ...]
     scores: dict[str, float]
     finished: str | None
 
@@ -101,6 +103,7 @@ def read_run(folder: Path, name: str) -> Run:
             folder=folder,
             settings=flatten(record["config"]),
             tasks=tuple(record.get("tasks", ())),
+            shown=_shown(record),
             scores=_scores(record) if complete else {},
             finished=record.get("finished"),
         )
@@ -114,11 +117,17 @@ def _scores(results: dict[str, Any]) -> dict[str, float]:
     if "scores" in results:
         return {str(name): float(value) for name, value in results["scores"].items()}
     summary = results["summary"]
+    shown = _shown(results)
     return {
-        name: float(np.mean([summary[metric][key] for metric in HEADLINE]))
+        name: float(np.mean([summary[metric][key] for metric in shown]))
         for name, key in MEASURES.items()
-        if all(summary[metric][key] is not None for metric in HEADLINE)
+        if all(summary[metric][key] is not None for metric in shown)
     }
+
+
+def _shown(record: dict[str, Any]) -> tuple[str, ...]:
+    """Return the metrics that a task matrix shows: those of retrieval, or that of a class head."""
+    return (str(record["headline"]),) if "headline" in record else HEADLINE
 
 
 def database(runs: Sequence[Run]) -> duckdb.DuckDBPyConnection:

@@ -121,9 +121,30 @@ def role_clips(
         sql = one_task_queries(stream)["train" if "train" in roles else "eval"]
         return _labelled(store, sql, [], segments, labels)
     sql = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = ?"
-    counted = f"SELECT count(*) AS n FROM ({sql}) JOIN samples USING (clip_id)"
-    filled = [r for r in roles if store.query(counted, [stream, r]).rows()[0]["n"]]
-    return _labelled(store, sql, [stream, (filled or roles)[0]], segments, labels)
+    return _labelled(store, sql, [stream, _filled_role(store, stream, roles)], segments, labels)
+
+
+def clips_by_task(store: OpenStore, stream: str, roles: tuple[str, ...]) -> dict[str, set[str]]:
+    """Return which of the clips of `role_clips` are each task's; empty for all of a dataset."""
+    if not _is_registered(store, stream):
+        return {}
+    sql = (
+        "SELECT task, clip_id FROM task_clips WHERE stream = ? AND role = ? ORDER BY position, task"
+    )
+    found: dict[str, set[str]] = {}
+    for row in store.query(sql, [stream, _filled_role(store, stream, roles)]).rows():
+        found.setdefault(row["task"], set()).add(row["clip_id"])
+    return found
+
+
+def _filled_role(store: OpenStore, stream: str, roles: tuple[str, ...]) -> str:
+    """Return the first role that has stored clips, else the first."""
+    sql = (
+        "SELECT count(*) AS n FROM task_clips JOIN samples USING (clip_id) "
+        "WHERE stream = ? AND role = ?"
+    )
+    filled = [role for role in roles if store.query(sql, [stream, role]).rows()[0]["n"]]
+    return (filled or roles)[0]
 
 
 def _labelled(

@@ -120,4 +120,4 @@ def _move(store: Store, damaged: dict[str, str]) -> dict[str, str]:
 
 def _report_commands(store: Store, moved: Iterable[str]) -> list[str]:
     names = [Path(name).stem for name in moved if name.startswith("reports/")]
-    return [commands.avstore("report", name, "--store", str(store.root)) for name in names]
+    return [commands.avstore("report", name, store=store.root) for name in names]

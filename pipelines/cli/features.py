@@ -32,6 +32,7 @@ app = typer.Typer(
     add_completion=False,
     help="Build, list, compare and drop derived features.",
 )
+_EXTRACTOR_KEYS = ("extractor", "version", "reads", "bases", "shape", "parameters")
 _VERSION = "A feature and its fingerprint, as `avstore features list` shows them."
 
 
@@ -43,7 +44,7 @@ def list_features(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = Fals
     if as_json:
         print_json([*_extractor_rows(), *features])
         return
-    print_rows(_extractor_rows(), ("extractor", "version", "reads", "shape", "parameters"))
+    print_rows(_extractor_rows(), _EXTRACTOR_KEYS)
     if stored.is_file():
         console().print()
         print_rows(features, ("feature", "of", "clips", "value", "weights", "state"))
@@ -51,20 +52,21 @@ def list_features(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = Fals
 
 def _extractor_rows() -> Iterator[Row]:
     """Yield the extractors: the shipped ones, and those of installed packages."""
-    from avstore.pipelines.features.extractor import parameters_of
+    from avstore.pipelines.features.extractor import bases_of, parameters_of, reads_of
     from avstore.pipelines.features.registry import make_extractor, references
 
-    keys = ("extractor", "version", "reads", "shape", "parameters")
     for name in sorted(references()):
         try:
             extractor = make_extractor(name)
         except StoreError as error:  # an installed package that cannot be imported
-            yield dict(zip(keys, (name, "", [], "", str(error)), strict=True))
+            unknown = {"version": "", "reads": [], "bases": [], "shape": ""}
+            yield {"extractor": name, **unknown, "parameters": str(error)}
             continue
         settings = ", ".join(f"{key}={value}" for key, value in parameters_of(extractor).items())
         shape = f"{extractor.dtype} {_shape_text(extractor.shape)}"
-        values = (name, extractor.version, list(extractor.reads), shape, settings)
-        yield dict(zip(keys, values, strict=True))
+        needs = [list(reads_of(extractor)), list(bases_of(extractor))]
+        values = (name, extractor.version, *needs, shape, settings)
+        yield dict(zip(_EXTRACTOR_KEYS, values, strict=True))
 
 
 def _feature_rows(store: Path) -> list[Row]:

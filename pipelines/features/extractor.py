@@ -27,7 +27,7 @@ class Extractor(Protocol):
     Attributes:
         name: Name of the feature, as in file names: lower case, digits and '-'.
         version: Raise it whenever the code gives other values.
-        reads: Which of 'frames', 'audio', 'fbank', 'labels' of a clip it reads; ('text',) alone
+        reads: Which of 'frames', 'waveform', 'fbank', 'labels' of a clip it reads; ('text',) alone
             makes it a feature of the dataset's labels instead of its clips.
         libraries: Packages whose versions change the values.
         weights: The official source of its weights; None for an extractor without weights.
@@ -66,6 +66,11 @@ class Extractor(Protocol):
     def value(self, outputs: NDArray[Any], clip: StoredClip) -> NDArray[Any]:
         """Return the clip's value, of `shape` and `dtype`, from its items' outputs (n, …)."""
         ...
+
+
+def reads_of(extractor: Extractor) -> tuple[str, ...]:
+    """Return what an extractor reads; `waveform` for `audio`, as users' extractors may say."""
+    return tuple("waveform" if what == "audio" else what for what in extractor.reads)
 
 
 def bases_of(extractor: Extractor) -> tuple[str, ...]:

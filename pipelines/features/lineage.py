@@ -12,7 +12,7 @@ from avstore.manifests import ledger
 from avstore.manifests.fingerprint import digest
 from avstore.manifests.ingest import transaction
 from avstore.manifests.store import Store
-from avstore.pipelines.features.extractor import Extractor, parameters_of
+from avstore.pipelines.features.extractor import Extractor, parameters_of, reads_of
 from avstore.pipelines.features.stored_clip import READ_LIBRARIES
 from avstore.pipelines.features.weights import Weights
 
@@ -81,7 +81,7 @@ def lineage_of(
 
 def library_versions(extractor: Extractor) -> dict[str, str]:
     """Return the installed versions of the extractor's libraries and of the decoders it uses."""
-    decoders = [name for what in extractor.reads for name in READ_LIBRARIES.get(what, ())]
+    decoders = [name for what in reads_of(extractor) for name in READ_LIBRARIES.get(what, ())]
     return {name: _version(name) for name in sorted({*extractor.libraries, *decoders})}
 
 

@@ -17,7 +17,7 @@ from avstore.manifests.npy import load_npy
 from avstore.manifests.shard_reader import ByteRange, Reader, ReadError
 from avstore.manifests.store import StoreError
 
-READ_LIBRARIES = {"frames": ("simplejpeg",), "audio": ("av", "soxr"), "fbank": ("numpy",)}
+READ_LIBRARIES = {"frames": ("simplejpeg",), "waveform": ("av", "soxr"), "fbank": ("numpy",)}
 """The packages that decode what an extractor reads."""
 
 
@@ -71,7 +71,7 @@ class StoredClip:
         last = len(self.frame_names) - 1
         return self.frames([int(i) for i in np.rint(np.linspace(0, max(last, 0), count))])
 
-    def audio(self, rate: int | None = None) -> NDArray[np.float32]:
+    def waveform(self, rate: int | None = None) -> NDArray[np.float32]:
         """Decode the waveform, float32 (samples,) in [-1, 1].
 
         Args:
@@ -88,6 +88,8 @@ class StoredClip:
         if rate is None or rate == stored:
             return samples
         return np.asarray(soxr.resample(samples, stored, rate, quality="HQ"), np.float32)
+
+    audio = waveform  # its first name, in extractors of users
 
     def fbank(self) -> NDArray[np.float32]:
         """Read the log-mel filter bank, float32 (frames, mels), not normalised.

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from avstore.train.methods.base import Inputs, MemoryOptions, ReplayMethod, penalty
+from avstore.train.systems.cavmae.patches import Patches, concat
 
 
 class DERppOptions(MemoryOptions):
@@ -27,10 +28,17 @@ class DERpp(ReplayMethod):
     def losses(self, batch: Inputs) -> dict[str, Tensor]:
         """Return the masked loss and the drift of replayed rows."""
         _, past = self.draw(len(batch))
-        out = self.forward_with_past(batch, past)
+        chosen = self.select(batch)
+        if past:
+            chosen = concat(chosen, self.select(Inputs(past["video"], past["audio"])))
+        out = self.forward_masked(chosen)
         losses = {"cav": out.loss.mean()}
         if past:
             weight = self.options.alpha
             losses["drift"] = penalty(weight, len(batch), out, past["z_a"], past["z_v"])
         self.remember(batch, z_a=out.audio[: len(batch)], z_v=out.video[: len(batch)])
         return losses
+
+    def select(self, batch: Inputs) -> Patches:
+        """Return the patches of a batch to train on: all."""
+        return self.patches(batch)

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-from torch import Tensor
-
 from avstore.train.errors import UserError
-from avstore.train.methods.base import Inputs, Setup, penalty
+from avstore.train.methods.base import Inputs, Setup
 from avstore.train.methods.derpp import DERpp, DERppOptions
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.model_config import ModelConfig
-from avstore.train.systems.cavmae.patches import Patches, concat, select_patches, shuffle
+from avstore.train.systems.cavmae.patches import Patches, select_patches, shuffle
 
 
 class SelectionOptions(DERppOptions):
@@ -44,27 +42,13 @@ class RandomPatches(DERpp):
         return int(self.model.config.audio_tokens * (1 - self.options.core_audio_ratio))
 
     def select(self, batch: Inputs) -> Patches:
-        """Return the patches of a batch to train on."""
+        """Return random patches of a batch."""
         c, device = self.model.config, batch.video.device
         return select_patches(
             self.patches(batch),
             shuffle(len(batch), c.video_tokens, device)[:, : self.keep_video],
             shuffle(len(batch), c.audio_tokens, device)[:, : self.keep_audio],
         )
-
-    def losses(self, batch: Inputs) -> dict[str, Tensor]:
-        """Return the masked loss of the selected patches and the drift of replayed rows."""
-        _, past = self.draw(len(batch))
-        chosen = self.select(batch)
-        if past:
-            chosen = concat(chosen, self.select(Inputs(past["video"], past["audio"])))
-        out = self.forward_masked(chosen)
-        losses = {"cav": out.loss.mean()}
-        if past:
-            weight = self.options.alpha
-            losses["drift"] = penalty(weight, len(batch), out, past["z_a"], past["z_v"])
-        self.remember(batch, z_a=out.audio[: len(batch)], z_v=out.video[: len(batch)])
-        return losses
 
 
 def require_hidden(config: ModelConfig, keep_video: int, keep_audio: int) -> None:

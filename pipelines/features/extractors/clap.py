@@ -50,7 +50,7 @@ class ClapSegments:
 
     name: ClassVar[str] = "clap-segments"
     version: ClassVar[str] = "1"
-    reads: ClassVar[tuple[str, ...]] = ("audio",)
+    reads: ClassVar[tuple[str, ...]] = ("waveform",)
     bases: ClassVar[tuple[str, ...]] = ("valor", "valor_published")
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchaudio", "transformers")
     weights: ClassVar[WeightsSource | None] = HTSAT_FUSED
@@ -67,7 +67,7 @@ class ClapSegments:
 
     def items(self, clip: StoredClip) -> NDArray[Any]:
         """Return the chunks at 48 kHz, float32 (segments, N // segments)."""
-        samples = quantise(clip.audio(CLAP_RATE))
+        samples = quantise(clip.waveform(CLAP_RATE))
         length = len(samples) // self.segments
         starts = np.rint(np.linspace(0, len(samples), self.segments + 1)).astype(int)[:-1]
         return np.stack([samples[at : at + length] for at in starts])
@@ -99,7 +99,7 @@ class ClapMap:
 
     name: ClassVar[str] = "clap-map"
     version: ClassVar[str] = "1"
-    reads: ClassVar[tuple[str, ...]] = ("audio",)
+    reads: ClassVar[tuple[str, ...]] = ("waveform",)
     bases: ClassVar[tuple[str, ...]] = ("valor", "valor_published")
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchaudio", "transformers")
     weights: ClassVar[WeightsSource | None] = HTSAT_FUSED
@@ -115,7 +115,7 @@ class ClapMap:
 
     def items(self, clip: StoredClip) -> NDArray[Any]:
         """Return the stretched waveform, float32 (1, 480000)."""
-        samples = clip.audio(CLAP_RATE)
+        samples = clip.waveform(CLAP_RATE)
         at = np.rint(np.linspace(0, len(samples) - 1, CLAP_SAMPLES)).astype(int)
         return quantise(samples[at])[None]
 

@@ -95,7 +95,7 @@ class ValorClapLabels:
 
     name: ClassVar[str] = "valor-clap-labels"
     version: ClassVar[str] = "1"
-    reads: ClassVar[tuple[str, ...]] = ("audio", "labels")
+    reads: ClassVar[tuple[str, ...]] = ("waveform", "labels")
     bases: ClassVar[tuple[str, ...]] = ("valor", "valor_published")
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchaudio", "transformers", "tokenizers")
     weights: ClassVar[WeightsSource | None] = HTSAT_FUSED

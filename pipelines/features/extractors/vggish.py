@@ -35,7 +35,7 @@ class Vggish:
 
     name: ClassVar[str] = "vggish"
     version: ClassVar[str] = "1"
-    reads: ClassVar[tuple[str, ...]] = ("audio",)
+    reads: ClassVar[tuple[str, ...]] = ("waveform",)
     libraries: ClassVar[tuple[str, ...]] = ("torch", "numpy")
     weights: ClassVar[WeightsSource | None] = UrlWeights(
         "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth"
@@ -54,7 +54,7 @@ class Vggish:
 
     def items(self, clip: StoredClip) -> NDArray[Any]:
         """Return the log-mel examples, float32 (segments, 96, 64)."""
-        examples = vggish_examples(clip.audio(VGGISH_RATE), self.hop_frames)[: self.segments]
+        examples = vggish_examples(clip.waveform(VGGISH_RATE), self.hop_frames)[: self.segments]
         missing = self.segments - len(examples)
         return np.concatenate([examples, np.repeat(examples[-1:], missing, axis=0)])
 

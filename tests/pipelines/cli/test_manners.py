@@ -47,7 +47,7 @@ LISTINGS = {
     "datasets list": {"dataset", "title", "classes", "recipe", "streams"},
     "recipe list": {"recipe", "fingerprint", "frames", "audio", "title"},
     "recipe show stella": {"name", "fingerprint", "frames", "audio", "fbank"},
-    "features list": {"extractor", "version", "reads", "shape", "parameters"},
+    "features list": {"extractor", "version", "reads", "bases", "shape", "parameters"},
     "snapshot list": {"name", "created_at", "clips", "samples", "shards", "sha256", "note"},
     "snapshot diff first": {"what", "added", "removed", "changed", "examples"},
     "snapshot open first": {"dataset", "stage", "wanted"},

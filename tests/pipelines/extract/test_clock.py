@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avstore.pipelines.extract.audio import GAP_S
 from avstore.pipelines.extract.clip import extract_clip
 from avstore.pipelines.extract.recipe import load_recipe, parse_recipe
+from tests.conftest import REPO
 from tests.pipelines.extract.media import ffmpeg, source
 
 FRAME_S = 0.04
@@ -116,6 +118,23 @@ def test_audio_is_cut_to_the_sample(tmp_path):
             samples = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
         assert len(samples) == 9 * 16000
         assert int(np.argmax(np.abs(samples.astype(int)))) == expected
+
+
+@pytest.mark.parametrize("margin", [-0.01, 0.01])
+def test_a_gap_is_filled_from_the_length_that_the_page_names(tmp_path, margin):
+    """Sound after a shorter gap follows at once: there, only the timestamps jump."""
+    assert f"a gap of more than {GAP_S * 1000:.0f} ms" in (REPO / "docs/extraction.md").read_text()
+    path, gap = tmp_path / "gap.mkv", GAP_S + margin
+    ffmpeg(
+        *("-f", "lavfi", "-i", "color=gray:size=64x64:rate=25:duration=10"),
+        *("-f", "lavfi", "-i", "aevalsrc='if(eq(n,80000),0.9,0)':s=16000:d=9"),
+        *("-af", f"asetpts='PTS+if(gte(T,3),{gap}/TB,0)'", *X264, "-c:a", "pcm_s16le", path),
+    )
+    result = extract_clip(source(path, 0.0, 9.0), every_frame(9.0))
+    with av.open(io.BytesIO(dict(result.members)["flac"])) as container:
+        samples = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
+    expected = 80000 + (round(gap * 16000) if margin > 0 else 0)
+    assert abs(int(np.argmax(np.abs(samples.astype(int)))) - expected) <= 16  # Matroska's 1 ms
 
 
 def test_variable_frame_rate_is_sampled_by_time(tmp_path):

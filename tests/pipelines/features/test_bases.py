@@ -1,12 +1,16 @@
 """Test that a feature is computed from the recipe that it needs, unless another one is named."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import duckdb
 import pytest
+from typer.testing import CliRunner
 
 from avstore.manifests.store import Store, StoreError
+from avstore.pipelines.cli.features import app
 from avstore.pipelines.extract.recipe import load_recipe
 from avstore.pipelines.features.base_shards import select_input
 from avstore.pipelines.features.driver import FeatureOptions, build_feature
@@ -72,3 +76,22 @@ def test_shipped_features_name_recipes_that_have_what_they_need() -> None:
             )
     assert all(bases_of(make_extractor(name)) for name in (*NATIVE, *SOUND, *UAVM))
     assert bases_of(make_extractor("vggish")) == ()
+
+
+def test_the_list_shows_what_an_extractor_reads_and_needs(tmp_path: Path) -> None:
+    words = ["list", "--store", str(tmp_path)]
+    listed = CliRunner().invoke(app, [*words, "--json"])
+    assert listed.exit_code == 0, listed.output
+    rows = {row["extractor"]: row for row in map(json.loads, listed.output.splitlines())}
+    assert {name: row["bases"] for name, row in rows.items()} == {
+        name: list(bases_of(make_extractor(name))) for name in rows
+    }
+    assert rows["clap-segments"]["bases"] == ["valor", "valor_published"]
+    assert rows["clap-segments"]["reads"] == ["waveform"]
+    assert {what for row in rows.values() for what in row["reads"]} == {
+        *("frames", "waveform", "fbank", "labels", "text")
+    }
+    header, *lines = CliRunner().invoke(app, words).output.splitlines()
+    assert header.split() == ["extractor", "version", "reads", "bases", "shape", "parameters"]
+    (line,) = [line for line in lines if line.startswith("clap-segments ")]
+    assert line.split()[2:5] == ["waveform", "valor,", "valor_published"]

@@ -127,8 +127,8 @@ def test_ten_frames_are_first_to_last(tmp_path: Path) -> None:
 
 
 def test_stored_audio_is_decoded_losslessly(clip_file: StoredClip) -> None:
-    np.testing.assert_array_equal(clip_file.audio(), wave(1) / np.float32(32768))
-    assert len(clip_file.audio(48000)) == 3 * len(wave(1))
+    np.testing.assert_array_equal(clip_file.waveform(), wave(1) / np.float32(32768))
+    assert len(clip_file.waveform(48000)) == 3 * len(wave(1))
 
 
 def test_image_features_are_projected_and_of_length_one(clip_file: StoredClip) -> None:

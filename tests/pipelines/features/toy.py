@@ -50,7 +50,7 @@ class LabelCount:
     dtype: ClassVar[str] = "int64"
 
     def items(self, clip: StoredClip) -> NDArray[Any]:
-        return clip.audio()[None]
+        return clip.waveform()[None]
 
     def load(self, weights: Weights, device: str) -> BatchFunction:
         return lambda waves: waves.mean(1)

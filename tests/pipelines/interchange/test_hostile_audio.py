@@ -54,7 +54,7 @@ def test_stored_audio_is_flac_or_wav(beside: bytes) -> None:
         samples, rate = waveform.decode(memoryview(content))
         assert rate == 16_000
         np.testing.assert_array_equal(np.round(samples * 32768).astype(np.int16), TONE)
-    assert len(stored(wav).audio()) == len(TONE)
+    assert len(stored(wav).waveform()) == len(TONE)
 
 
 def mp3_as_wav(flac: bytes) -> bytes:
@@ -79,7 +79,7 @@ def test_stored_audio_of_another_kind_is_refused(beside: bytes, name: str) -> No
     with pytest.raises(UnreadableAudioError):
         transcode(content, "wav")
     with pytest.raises(StoreError, match="flac of toy/a cannot be decoded"):
-        stored(content).audio()
+        stored(content).waveform()
 
 
 def test_the_refused_codec_is_named(beside: bytes) -> None:

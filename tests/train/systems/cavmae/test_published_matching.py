@@ -12,64 +12,15 @@ from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.model_config import ModelConfig
 from avstore.train.systems.cavmae.published_matching import matching_from_stella
 from avstore.train.systems.cavmae.weights import load_backbone, load_initial
+from tests.train.released_names import checkpoint, matching
 
-State = dict[str, torch.Tensor]
-Shapes = dict[str, tuple[int, ...]]
-D, DEC, TOKENS = 768, 512, {"a": 512, "v": 784}
-
-
-def linear(name: str, *shape: int) -> Shapes:
-    return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-
-
-def norm(name: str, width: int) -> Shapes:
-    return linear(name, width)
-
-
-def block(name: str, width: int, routes: tuple[str, ...] = ("",)) -> Shapes:
-    shapes = linear(f"{name}.attn.qkv", 3 * width, width) | linear(
-        f"{name}.attn.proj", width, width
-    )
-    shapes |= linear(f"{name}.mlp.fc1", 4 * width, width)
-    shapes |= linear(f"{name}.mlp.fc2", width, 4 * width)
-    for route in routes:
-        shapes |= norm(f"{name}.norm1{route}", width) | norm(f"{name}.norm2{route}", width)
-    return shapes
-
-
-def backbone() -> Shapes:
-    """The 406 tensors of the released backbone (ViT-B, 4 frames), as its class lists them."""
-    shapes: Shapes = {}
-    for side, tokens in TOKENS.items():
-        shapes |= {f"{name}_{side}": (1, tokens, D) for name in ("pos_embed", "inter_pos_embed")}
-        shapes |= {f"modality_{side}": (1, 1, D), f"decoder_pos_embed_{side}": (1, tokens, DEC)}
-        shapes |= {f"{name}_{side}": (1, 1, DEC) for name in ("mask_token", "decoder_modality")}
-        shapes |= linear(f"patch_embed_{side}.proj", D, 1 if side == "a" else 3, 16, 16)
-        shapes |= norm(f"norm_{side}", D)
-        for number in range(10):
-            shapes |= block(f"blocks_{side}.{number}", D)
-    for number in range(2):
-        shapes |= block(f"blocks_u.{number}", D, ("", "_a", "_v"))
-    for number in range(8):
-        shapes |= block(f"decoder_blocks.{number}", DEC)
-    shapes |= norm("norm", D) | norm("decoder_norm", DEC) | linear("decoder_embed", DEC, D)
-    shapes |= linear("mae_score_audio.decoder", 256, DEC)
-    return shapes | linear("mae_score_video.decoder", 768, DEC)
-
-
-def matching(width: int) -> Shapes:
-    """The 14 tensors of the released matching module."""
-    shapes = {f"to_{s}_{part}.weight": (width, width) for s in "av" for part in "qkv"}
-    shapes |= norm("norm_a", width) | norm("norm_v", width)
-    shapes |= linear("matching_score.pooler.dense", 2 * width, 2 * width)
-    return shapes | linear("matching_score.fc", 1, 2 * width)
+D = ModelConfig().width
 
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of all 420 tensors, as the released trainer of task-free runs saves it."""
-    shapes = {f"module.backbone.transformer.{name}": x for name, x in backbone().items()}
-    shapes |= {f"module.avmatching_module.{name}": x for name, x in matching(D).items()}
+    shapes = checkpoint(ModelConfig())
     assert len(shapes) == 420
     path = tmp_path_factory.mktemp("released") / "model_checkpoint_0008.pth"
     state = {name: torch.zeros(shape) + n for n, (name, shape) in enumerate(shapes.items())}

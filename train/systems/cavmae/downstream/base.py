@@ -1,7 +1,7 @@
 """The interface of a downstream task: its batches, its loss, its scores."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +19,13 @@ class DownstreamData:
         store: The store.
         train: Clips to train on.
         evaluation: Clips to score.
+        tasks: Which of them are each task's, by its name; scored one by one too.
     """
 
     store: OpenStore
     train: SampleList
     evaluation: SampleList
+    tasks: Mapping[str, Set[str]] = field(default_factory=dict)
 
 
 class Downstream(nn.Module):
@@ -93,8 +95,8 @@ class Downstream(nn.Module):
         """Return the loss to train, a scalar."""
         raise NotImplementedError
 
-    def scores(self, *, final: bool) -> dict[str, float]:
-        """Return scores on the evaluation list.
+    def scores(self, *, final: bool) -> dict[str, dict[str, float]]:
+        """Return scores of the whole evaluation list as "all", and perhaps of each task's clips.
 
         Args:
             final: Whether they are the run's result; else scores after an epoch.

@@ -1,10 +1,12 @@
 """Finetuned classification of clips."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avstore.train.data import Batch
+from avstore.train.data import Batch, BatchSpec
 from avstore.train.errors import UserError
 from avstore.train.evaluation.classification import classification
 from avstore.train.systems.cavmae.downstream.base import Downstream, DownstreamData
@@ -63,27 +65,56 @@ class Classify(Downstream):
         return out
 
     @torch.no_grad()
-    def scores(self, *, final: bool) -> dict[str, float]:
-        """Return scores of the middle window; final ones of probabilities averaged over windows."""
+    def scores(self, *, final: bool) -> dict[str, dict[str, float]]:
+        """Return scores of the middle window; final ones of probabilities averaged over windows.
+
+        A task's clips are classified into all classes, as all clips are.
+        """
         specs = [self.spec(random=False)]
         if final and self.config.windows:
             specs = [self.at_window(start) for start in self.config.windows]
-        summed: Tensor | None = None
-        for spec in specs:
-            pairs = [
-                (self.probability(batch), self.targets(batch))
-                for batch in self.batches(spec, self.clips.evaluation)
-            ]
-            own = torch.cat([scores for scores, _ in pairs])
-            targets = torch.cat([truth for _, truth in pairs])
-            summed = own if summed is None else summed + own
-        assert summed is not None
-        return classification(summed / len(specs), targets)
+        windows = [self.predict(spec) for spec in specs]
+        mean = sum((own.probability for own in windows[1:]), windows[0].probability) / len(windows)
+        first = windows[0]
+        rows = {
+            name: [i for i, clip_id in enumerate(first.clip_ids) if clip_id in clips]
+            for name, clips in self.clips.tasks.items()
+        }
+        rows["all"] = list(range(len(first.clip_ids)))
+        return {
+            name: classification(mean[index], first.targets[index])
+            for name, index in rows.items()
+            if index
+        }
+
+    def predict(self, spec: BatchSpec) -> "Predicted":
+        """Return the predictions of one window of every clip to score."""
+        probability, targets, clip_ids = [], [], []
+        for batch in self.batches(spec, self.clips.evaluation):
+            probability.append(self.probability(batch))
+            targets.append(self.targets(batch))
+            clip_ids += batch.clip_ids
+        return Predicted(torch.cat(probability), torch.cat(targets), clip_ids)
 
     def probability(self, batch: Batch) -> Tensor:
         """Return probabilities [B, classes], on the CPU."""
         logits = self.logits(batch).float()
         return (logits.softmax(-1) if self.single else logits.sigmoid()).cpu()
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Predictions of one window.
+
+    Attributes:
+        probability: Probabilities [N, C].
+        targets: 0 or 1, [N, C].
+        clip_ids: The clips, N.
+    """
+
+    probability: Tensor
+    targets: Tensor
+    clip_ids: list[str]
 
 
 class ClassHead(nn.Module):

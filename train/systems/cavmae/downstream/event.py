@@ -69,13 +69,14 @@ class Event(Downstream):
         return F.cross_entropy(self.logits(batch).flatten(0, 1), shares.flatten(0, 1))
 
     @torch.no_grad()
-    def scores(self, *, final: bool) -> dict[str, float]:
+    def scores(self, *, final: bool) -> dict[str, dict[str, float]]:
         """Return the accuracy over seconds."""
         pairs = [
             (self.logits(batch).float().cpu(), _labels(batch).cpu())
             for batch in self.batches(self.spec(random=False), self.clips.evaluation)
         ]
-        return event_accuracy(torch.cat([s for s, _ in pairs]), torch.cat([t for _, t in pairs]))
+        predicted, truth = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        return {"all": event_accuracy(predicted, truth)}
 
 
 def _labels(batch: Batch) -> Tensor:

@@ -21,11 +21,11 @@ class Retrieve(Downstream):
         self.head = nn.Identity()
 
     @torch.no_grad()
-    def scores(self, *, final: bool) -> dict[str, float]:
+    def scores(self, *, final: bool) -> dict[str, dict[str, float]]:
         """Return retrieval scores in percent, the modality gap and the level of chance."""
         spec, workers = self.spec(random=False), self.config.data.workers
         gallery = embed_all(self.model, [self.clips.evaluation], spec, self.device, workers)
         scores = retrieval(gallery.audio, gallery.video, {})["all"]
         scores["modality_gap"] = modality_gap(gallery.audio, gallery.video)
         scores["chance_avg"] = chance(len(gallery.clip_ids))
-        return scores
+        return {"all": scores}

@@ -62,7 +62,7 @@ class Segmentation(Downstream):
         return self.masks.fit(batch, self.config.model.image_size)
 
     @torch.no_grad()
-    def scores(self, *, final: bool) -> dict[str, float]:
+    def scores(self, *, final: bool) -> dict[str, dict[str, float]]:
         """Return the scores of the annotated frames."""
         probabilities, truths, clips = [], [], []
         first = 0  # number of the batch's first clip
@@ -72,4 +72,5 @@ class Segmentation(Downstream):
             truths.append(masks[known].cpu()[:, 0])
             clips.append(first + known.nonzero()[:, 0].cpu())
             first += len(known)
-        return segmentation(torch.cat(probabilities), torch.cat(truths), torch.cat(clips))
+        scored = segmentation(torch.cat(probabilities), torch.cat(truths), torch.cat(clips))
+        return {"all": scored}
