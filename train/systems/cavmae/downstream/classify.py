@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avstore.train.data import Batch
+from avstore.train.data import Batch, BatchSpec
 from avstore.train.errors import UserError
 from avstore.train.evaluation.classification import classification
 from avstore.train.systems.cavmae.downstream.base import Downstream, DownstreamData
@@ -39,7 +39,11 @@ class Classify(Downstream):
         self.single = all(len(own) == 1 for own in trained)
         one_each = self.single and all(len(own) == 1 for own in scored)
         self.headline = "accuracy" if one_each else "map"
-        self.head = ClassHead(config.model.width, len(known))
+        self.head = self.new_head()
+
+    def new_head(self) -> nn.Module:
+        """Return the untrained head."""
+        return ClassHead(self.config.model.width, len(self.place))
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the cross-entropy."""
@@ -65,9 +69,7 @@ class Classify(Downstream):
     @torch.no_grad()
     def scores(self, *, final: bool) -> dict[str, float]:
         """Return scores of the middle window; final ones of probabilities averaged over windows."""
-        specs = [self.spec(random=False)]
-        if final and self.config.windows:
-            specs = [self.at_window(start) for start in self.config.windows]
+        specs = self.final_specs() if final else [self.spec(random=False)]
         summed: Tensor | None = None
         for spec in specs:
             pairs = [
@@ -80,10 +82,17 @@ class Classify(Downstream):
         assert summed is not None
         return classification(summed / len(specs), targets)
 
+    def final_specs(self) -> list[BatchSpec]:
+        """Return a spec for each input whose probabilities the final scores average."""
+        return [self.at_window(start) for start in self.config.windows] or [self.spec(random=False)]
+
     def probability(self, batch: Batch) -> Tensor:
         """Return probabilities [B, classes], on the CPU."""
-        logits = self.logits(batch).float()
-        return (logits.softmax(-1) if self.single else logits.sigmoid()).cpu()
+        return self.activate(self.logits(batch)).cpu()
+
+    def activate(self, logits: Tensor) -> Tensor:
+        """Return the probabilities of logits."""
+        return logits.float().softmax(-1) if self.single else logits.float().sigmoid()
 
 
 class ClassHead(nn.Module):
