@@ -1,6 +1,7 @@
 """CAV-MAE's own pre-training and finetuning, from the command to the scores."""
 
 import json
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +20,7 @@ from avstore.train import run as train_run
 from avstore.train.averaging import WeightAverage
 from avstore.train.config import load_config
 from avstore.train.data import open_store
+from avstore.train.data.transforms.frames import choose_frames
 from avstore.train.experiment import batch_spec
 from avstore.train.systems.cavmae.downstream.base import DownstreamData
 from avstore.train.systems.cavmae.downstream.cavmae_classify import CAVMAEClassify
@@ -161,6 +163,8 @@ def _task(store: Path, *sets: str) -> CAVMAEClassify:
 
 def test_final_scores_average_the_frames_of_a_clip(two_task_store: Path) -> None:
     task = _task(two_task_store)
+    assert choose_frames("even", 10, 10, 10.0, None) == list(range(10))
+    assert choose_frames("middle", 10, 1, 10.0, None) == [5]
     (spec,) = task.final_specs()
     assert (spec.frames, spec.frame_choice) == (10, "even")
     batch = next(task.batches(spec, task.clips.evaluation))
@@ -170,6 +174,8 @@ def test_final_scores_average_the_frames_of_a_clip(two_task_store: Path) -> None
         ]
         assert torch.allclose(task.probability(batch), sum(single) / 10, atol=1e-6)
     assert not torch.allclose(single[0], single[9], atol=1e-5)
+    (spec,) = _task(two_task_store, "modality=audio").final_specs()
+    assert spec.frames == 1
 
 
 def test_a_stopped_run_continues_to_the_same_average(
@@ -239,7 +245,9 @@ def test_settings_that_do_not_fit_are_refused(
     assert message in capsys.readouterr().err
 
 
-def test_several_labels_a_clip_give_the_mean_average_precision(tmp_path: Path) -> None:
+def test_several_labels_a_clip_give_the_mean_average_precision(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """AudioSet-20K: the balanced list alone, all 527 classes, binary cross-entropy."""
     rows: dict[str, list[str]] = {"balanced_train": [], "unbalanced_train": [], "eval": []}
     for number, name in enumerate(["balanced_train"] * 3 + ["unbalanced_train"] + ["eval"] * 2):
@@ -256,8 +264,11 @@ def test_several_labels_a_clip_give_the_mean_average_precision(tmp_path: Path) -
         workers=1,
     )  # fmt: skip
     build(get("audioset"), load_recipe("cav_mae"), options)
-    words = ["tasks", "add", "audioset-20k", "--store", str(tmp_path / "data")]
-    subprocess.run([sys.executable, "-m", "avstore", *words], cwd=REPO, check=True)
+    assert finetune(tmp_path / "data", tmp_path, "as", parent="cavmae_as20k") == 2
+    _, command = capsys.readouterr().err.splitlines()[0].split("; add it: ")
+    words = shlex.split(command.split(";")[0])
+    assert words[-5:-1] == ["tasks", "add", "audioset-20k", "--store"]
+    subprocess.run([sys.executable, "-m", "avstore", *words[-5:]], cwd=REPO, check=True)
     assert finetune(tmp_path / "data", tmp_path, "as", parent="cavmae_as20k") == 0
     found = results(tmp_path / "as")
     assert found["headline"] == "map"

@@ -80,9 +80,10 @@ class CAVMAEClassify(Classify):
 
     def final_specs(self) -> list[BatchSpec]:
         """Return one spec, with the frames of all inputs that the final scores average."""
-        frames = self.config.final_frames * self.config.model.frames
-        spec = self.spec(random=False)
-        return [replace(spec, frame_choice="even", frames=frames) if frames > spec.frames else spec]
+        c, spec = self.config, self.spec(random=False)
+        if c.final_frames == 1 or c.modality.startswith("audio"):
+            return [spec]
+        return [replace(spec, frame_choice="even", frames=c.final_frames * c.model.frames)]
 
     def probability(self, batch: Batch) -> Tensor:
         """Return probabilities [B, classes], averaged over the batch's inputs, on the CPU."""

@@ -73,7 +73,7 @@ class Classify(Downstream):
         summed: Tensor | None = None
         for spec in specs:
             pairs = [
-                (self.probability(batch), self.targets(batch))
+                (self.probability(batch), self.targets(batch).cpu())
                 for batch in self.batches(spec, self.clips.evaluation)
             ]
             own = torch.cat([scores for scores, _ in pairs])

@@ -45,8 +45,8 @@ class DownstreamConfig(RunConfig):
         frozen: Whether the backbone is not trained.
         select: Epoch to report: the "last", or the "best" on the evaluation list, as published.
         windows: Starts of the 4 s windows to average in the final scores, seconds.
-        crop: Whether frames are cropped at random in training; by default for all tasks except
-            segmentation, whose masks are not cropped (bug B6).
+        crop: Whether frames are cropped at random in training; by default as `data.crop` says, but
+            not for segmentation, whose masks are not cropped (bug B6).
         noise: Whether training adds noise to the fbank and rolls it.
         freq_mask: Widest SpecAugment mask along frequency, mel bins.
         time_mask: Widest SpecAugment mask along time, fbank frames.
@@ -63,7 +63,7 @@ class DownstreamConfig(RunConfig):
         mixup: Share of the training clips of cavmae_classify that are mixed with another one.
         smoothing: Label smoothing epsilon of cavmae_classify.
         final_frames: Inputs of `model.frames` frames, spread evenly over a clip, whose
-            probabilities cavmae_classify averages in the final scores.
+            probabilities cavmae_classify averages in the final scores; sound alone needs one.
         labels: Label set to score by, `<name>` or `<name>:<modality>`, such as `vggsounder:audio`;
             None for the dataset's own labels. Training always takes these.
     """
@@ -107,11 +107,12 @@ class DownstreamConfig(RunConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        first, last = self.average or (1, max(1, self.epochs))
-        if self.epochs and not 1 <= first <= last <= self.epochs:
-            raise ValueError(
-                f"average = [{first}, {last}] is no range in epochs 1 to {self.epochs}"
-            )
+        if self.average and self.epochs:
+            first, last = self.average
+            if not 1 <= first <= last <= self.epochs:
+                raise ValueError(
+                    f"average = [{first}, {last}] is no range in epochs 1 to {self.epochs}"
+                )
         if self.mixup and self.data.finish == "device":
             raise ValueError("mixup needs data.finish = worker")
         if self.task != "cavmae_classify":
