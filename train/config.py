@@ -6,12 +6,12 @@ import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
 from avstore.manifests import terminal
-from avstore.manifests.fingerprint import canonical, differences, digest
+from avstore.manifests.fingerprint import AddedWith, canonical, differences, digest
 from avstore.manifests.foreign_files import read_toml
 from avstore.manifests.nearest import did_you_mean
 from avstore.train.errors import UserError
@@ -54,6 +54,8 @@ class DataConfig(Section):
         seconds: Length of a clip.
         mean: Mean of the unnormalised fbank.
         std: Standard deviation of the unnormalised fbank.
+        crop: Whether training takes STELLA's multi-scale crop of the frames; else the whole frame.
+        frame_choice: Frames of training: a "window" of frames one second apart, or "random" ones.
         statistics: Name of a published preset or of what `avstore stats` has kept; replaces `mean`
             and `std`.
     """
@@ -64,6 +66,8 @@ class DataConfig(Section):
     seconds: float = 10.0
     mean: float = -5.081
     std: float = Field(default=4.4849, gt=0)
+    crop: Annotated[bool, AddedWith(True)] = True
+    frame_choice: Annotated[Literal["window", "random"], AddedWith("window")] = "window"
     statistics: str | None = None
 
 
@@ -74,10 +78,17 @@ class OptimConfig(Section):
         name: The optimiser.
         lr: Peak learning rate.
         betas: Adam's two.
-        weight_decay: Not applied to vectors, position tables and tokens.
+        weight_decay: L2 penalty of Adam, decoupled decay of AdamW.
+        decayed: What is decayed: all "matrices", but neither vectors, position tables nor tokens;
+            or "all" parameters, as in CAV-MAE.
         clip_grad: Largest norm of the gradient; None does not clip.
         layer_decay: Factor of the learning rate from each level of blocks to the one below it.
-        schedule: Shape after the warm-up, a value a step.
+        head_lr: Factor of the learning rate of a downstream run's head.
+        schedule: Shape after the warm-up, a value a step; "steps" multiplies the rate by
+            `step_factor` after `step_start` epochs and then every `step_epochs`.
+        step_start: Epochs before the first drop of "steps".
+        step_epochs: Epochs from each drop of "steps" to the next.
+        step_factor: Factor of each drop of "steps".
         warmup_epochs: Linear warm-up; fractions are allowed.
         ignore_schedule: Keep the rate at `lr`, as the released continual trainer does (bug B10).
     """
@@ -86,9 +97,14 @@ class OptimConfig(Section):
     lr: float = Field(default=1e-4, gt=0)
     betas: tuple[float, float] = (0.95, 0.999)
     weight_decay: float = Field(default=5e-7, ge=0)
+    decayed: Annotated[Literal["matrices", "all"], AddedWith("matrices")] = "matrices"
     clip_grad: float | None = Field(default=None, gt=0)
     layer_decay: float = Field(default=1.0, gt=0, le=1)
-    schedule: Literal["none", "cosine"] = "none"
+    head_lr: Annotated[float, AddedWith(1.0), Field(gt=0)] = 1.0
+    schedule: Literal["none", "cosine", "steps"] = "none"
+    step_start: Annotated[int, AddedWith(10), Field(ge=0)] = 10
+    step_epochs: Annotated[int, AddedWith(5), Field(ge=1)] = 5
+    step_factor: Annotated[float, AddedWith(0.5), Field(gt=0, le=1)] = 0.5
     warmup_epochs: float = Field(default=0.0, ge=0)
     ignore_schedule: bool = False
 

@@ -28,6 +28,7 @@ from rich.table import Table
 from avstore.manifests import terminal
 from avstore.manifests.foreign_files import load_tensors
 from avstore.train import checkpoint
+from avstore.train.averaging import WeightAverage
 from avstore.train.checkpoint_scores import (
     CheckpointScores,
     finished_run,
@@ -52,7 +53,7 @@ from avstore.train.systems.cavmae.downstream import (
 from avstore.train.systems.cavmae.downstream.base import DownstreamData
 from avstore.train.systems.cavmae.downstream.config import downstream_names, init_path
 from avstore.train.systems.cavmae.model import CAVMAE
-from avstore.train.systems.cavmae.weights import load_backbone, saved_shape
+from avstore.train.systems.cavmae.weights import saved_shape
 from avstore.train.tasks import clips_by_task, load_tasks, role_clips
 
 
@@ -147,10 +148,10 @@ def evaluate_weights(args: argparse.Namespace, console: Console, signals: Signal
     )
     device = pick_device(args.device)
     seed_everything(config.seed, 0)
-    model = CAVMAE(config.model)
+    downstream = task(CAVMAE(config.model), config, clips)
     if init:
-        load_backbone(model, init)
-    downstream = task(model, config, clips).to(device)
+        downstream.load_initial(init)
+    downstream.to(device)
     name = f"{config.name}-{stream}-seed{config.seed}"
     run = DownstreamRun(config, downstream, args.out or Path("runs/downstream") / name, device)
     origin = str(init) if init else "random weights (--init gives trained ones)"
@@ -172,6 +173,7 @@ class DownstreamRun:
         rows: Results so far.
         epoch: Epochs done.
         best: Score and weights of the best epoch so far, if `select` is "best".
+        average: Average of the weights of the epochs of `average`, None without.
         optimizer: Over the trained parameters, None if there are none.
         lists: Fingerprints of the clips.
     """
@@ -183,6 +185,7 @@ class DownstreamRun:
         self.rows: list[Row] = []
         self.epoch = 0
         self.best: tuple[float, dict[str, Any]] | None = None
+        self.average = WeightAverage(*config.average) if config.average else None
         trained = any(p.requires_grad for p in task.parameters())
         blocks = config.model.blocks
         self.optimizer = make_optimizer(task, config.optim, blocks) if trained else None
@@ -208,8 +211,7 @@ class DownstreamRun:
                 self.score_epoch(console)
                 with signals.deferred():
                     self.save(self.optimizer)
-        if self.config.select == "best" and self.best is not None:
-            self.task.load_state_dict(self.best[1], strict=False)
+        self.load_selected()
         self.task.eval()
         scores = self.task.scores(final=True)
         with signals.deferred():
@@ -246,6 +248,15 @@ class DownstreamRun:
         score = scores.get(self.task.headline, 0.0)
         if self.config.select == "best" and (self.best is None or score > self.best[0]):
             self.best = (score, {k: v.clone() for k, v in self.trained_state().items()})
+        if self.average is not None:
+            self.average.add(self.epoch, self.trained_state())
+
+    def load_selected(self) -> None:
+        """Load the weights to report: the average, the best epoch's, or those of the last one."""
+        if self.average is not None and self.average.count:
+            self.task.load_state_dict(self.average.mean(), strict=False)
+        elif self.config.select == "best" and self.best is not None:
+            self.task.load_state_dict(self.best[1], strict=False)
 
     def trained_state(self) -> dict[str, torch.Tensor]:
         """Return the state of the head, and of the backbone if it is trained."""
@@ -278,6 +289,7 @@ class DownstreamRun:
             "state": self.trained_state(),
             "optimizer": optimizer.state_dict(),
             "best": list(self.best) if self.best else None,
+            "average": self.average.state_dict() if self.average else None,
             "rows": self.rows,
         }
         checkpoint.save_tensors(self.folder / "latest.pt", state)
@@ -297,6 +309,8 @@ class DownstreamRun:
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.rows = state["epoch"], state["rows"]
         self.best = (state["best"][0], state["best"][1]) if state["best"] else None
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         say(console, f"continuing {self.folder} after epoch {self.epoch}")
 
     def _require_same(self, recorded: dict[str, Any]) -> None:

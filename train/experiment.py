@@ -6,7 +6,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from avstore.train import dist
 from avstore.train.config import PUBLISHED_OPTIONS, Config, validation_message
-from avstore.train.data import BatchSpec
+from avstore.train.data import Augment, BatchSpec
 from avstore.train.errors import UserError
 from avstore.train.methods import Method, Options, Setup
 from avstore.train.optim import make_optimizer
@@ -103,4 +103,6 @@ def batch_spec(
         pad_last=pad_last and not drop_last,
         decode=d.finish,
         fbank=d.finish,
+        frame_choice=None if evaluation else d.frame_choice,
+        augment=Augment(crop=d.crop),
     )

@@ -15,7 +15,8 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """Return Adam or AdamW over the parameters that are trained.
 
-    Vectors (norms, biases), position tables and tokens are not decayed. With `layer_decay` below 1,
+    Vectors (norms, biases), position tables and tokens are not decayed, unless `decayed` is "all".
+    The head of a downstream run has `head_lr` times the rate. With `layer_decay` below 1,
     a parameter of level l of L has the rate lr · decay^(L - l): embeddings are level 0, block i of
     a modality's own encoder is level i + 1, then come the joint blocks, and the rest is on top.
 
@@ -27,7 +28,7 @@ def make_optimizer(
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, p in module.named_parameters():
         if p.requires_grad:
-            decayed = p.dim() > 1 and not CAVMAE.undecayed(name)
+            decayed = config.decayed == "all" or (p.dim() > 1 and not CAVMAE.undecayed(name))
             groups.setdefault((decayed, _scale(name, config, blocks)), []).append(p)
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
     return kind(
@@ -48,7 +49,7 @@ def make_optimizer(
 def set_lr(
     optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, steps: int, per_epoch: int
 ) -> None:
-    """Set the learning rate of a step: linear warm-up, then constant or half a cosine.
+    """Set the learning rate of a step: linear warm-up, then constant, half a cosine or steps.
 
     Args:
         optimizer: From `make_optimizer`.
@@ -65,11 +66,20 @@ def set_lr(
         factor = step / warmup
     elif config.schedule == "cosine":
         factor = 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    elif config.schedule == "steps":
+        factor = config.step_factor ** _drops(step // per_epoch, config)
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
 
 
+def _drops(epoch: int, config: OptimConfig) -> int:
+    """Return how often the rate has been multiplied by `step_factor`, in an epoch from 0."""
+    return max(0, (epoch - config.step_start) // config.step_epochs + 1)
+
+
 def _scale(name: str, config: OptimConfig, blocks: tuple[int, int]) -> float:
+    if name.startswith("head."):
+        return config.head_lr
     if config.layer_decay == 1.0:
         return 1.0
     levels = list(_levels(*blocks))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from avstore.datasets.registry import stream_names
 from avstore.manifests import commands
 from avstore.manifests.filled_streams import (
     StreamCount,
@@ -74,6 +75,9 @@ def load_tasks(store: OpenStore, name: str | None) -> Stream:
         return Stream(chosen, (_dataset_task(store, chosen),))
     if chosen not in counts:
         hint = did_you_mean(chosen, [*counts, *splits])
+        if chosen in stream_names():
+            command = commands.avstore("tasks", "add", chosen, store=store.url)
+            hint = f" in this store; add it: {command}"
         raise UserError(_advice(store, f"no stream {chosen!r}{hint}", counts, splits))
     if empty := counts[chosen].empty:
         what = f"stream {chosen!r} has no stored clips to train or evaluate on for: "

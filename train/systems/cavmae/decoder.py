@@ -19,7 +19,11 @@ class Decoder(nn.Module):
         self.config = config
         self.embed = nn.Linear(c.width, width)
         self.mask_token_audio = nn.Parameter(torch.zeros(1, 1, width))
-        self.mask_token_video = nn.Parameter(torch.zeros(1, 1, width))
+        self.mask_token_video = (
+            self.mask_token_audio
+            if c.mask_tokens == "one"
+            else nn.Parameter(torch.zeros(1, 1, width))
+        )
         self.modality_audio = nn.Parameter(torch.zeros(1, 1, width))
         self.modality_video = nn.Parameter(torch.zeros(1, 1, width))
         audio = sincos_audio(width, c.audio_steps, c.audio_bands, c.audio_pos)

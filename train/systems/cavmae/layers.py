@@ -94,8 +94,12 @@ def sincos_audio(width: int, steps: int, bands: int, order: str) -> Tensor:
         width: Width of a token.
         steps: Patches along time.
         bands: Patches along frequency.
-        order: "time", or "published" for frequency-major rows as in the released code (bug B11).
+        order: "time"; "cavmae" for time in the first half of a row, as in CAV-MAE; "published" for
+            frequency-major rows, as in STELLA's released code (bug B11).
     """
+    if order == "cavmae":
+        by_band = sincos_2d(width, bands, steps).reshape(bands, steps, width)
+        return by_band.transpose(0, 1).reshape(steps * bands, width)
     if order == "published":
         return sincos_2d(width, bands, steps)
     return sincos_2d(width, steps, bands)

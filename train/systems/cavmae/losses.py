@@ -36,8 +36,14 @@ def reconstruction(predicted: Tensor, target: Tensor) -> Tensor:
     return (predicted.float() - target).square().mean(dim=(1, 2))
 
 
-def contrast(audio: Tensor, video: Tensor, temperature: float, both_ways: bool = True) -> Tensor:
-    """Return InfoNCE on cosine similarity, with negatives of all ranks.
+def contrast(
+    audio: Tensor,
+    video: Tensor,
+    temperature: float,
+    both_ways: bool = True,
+    all_ranks: bool = True,
+) -> Tensor:
+    """Return InfoNCE on cosine similarity.
 
     Rows of other ranks carry no gradient.
 
@@ -46,13 +52,17 @@ def contrast(audio: Tensor, video: Tensor, temperature: float, both_ways: bool =
         video: Embeddings [B, D].
         temperature: Of the softmax.
         both_ways: Whether to average video→audio and audio→video; else video→audio alone.
+        all_ranks: Whether negatives come from all ranks; else from this one alone.
 
     Returns:
         Losses [B].
     """
     a, v = F.normalize(audio, dim=-1), F.normalize(video, dim=-1)
-    all_a, all_v = dist.gather_rows(a), dist.gather_rows(v)
-    own = torch.arange(len(a), device=a.device) + sum(dist.row_counts(a)[: dist.rank()])
+    all_a, all_v = a, v
+    own = torch.arange(len(a), device=a.device)
+    if all_ranks:
+        all_a, all_v = dist.gather_rows(a), dist.gather_rows(v)
+        own += sum(dist.row_counts(a)[: dist.rank()])
     v_to_a = F.cross_entropy(v @ all_a.T / temperature, own, reduction="none")
     if not both_ways:
         return v_to_a

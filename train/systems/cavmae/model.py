@@ -1,10 +1,11 @@
-"""CAV-MAE in STELLA's form: two encoders, joint blocks, a decoder, two kinds of loss.
+"""CAV-MAE, in its own form and in STELLA's: encoders, joint blocks, decoder, two kinds of loss.
 
 Gong et al., ICLR 2023 (CAV-MAE); Lee et al., ICML 2024 (STELLA).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from avstore.train.systems.cavmae.patches import (
     all_patches,
     select_patches,
     shuffle,
+    structured_shuffle,
 )
 
 
@@ -108,7 +110,7 @@ class CAVMAE(nn.Module):
         )
         self.norms = nn.ModuleDict({route: nn.LayerNorm(c.width, c.norm_eps) for route in ROUTES})
         self.decoder = Decoder(c)
-        self.apply(_init)
+        self.apply(partial(_init, xavier=c.linear_init == "xavier"))
         for name, tensor in self.named_parameters():
             if "modality" in name or "mask_token" in name:
                 nn.init.normal_(tensor, std=0.02)
@@ -170,19 +172,19 @@ class CAVMAE(nn.Module):
         return Masked(
             reconstruction(predicted_a, hidden_pixels(hidden.audio, c.norm_pix)),
             reconstruction(predicted_v, hidden_pixels(hidden.video, c.norm_pix)),
-            c.contrast_weight * contrast(c_a, c_v, c.temperature, c.bidirectional),
+            c.contrast_weight
+            * contrast(c_a, c_v, c.temperature, c.bidirectional, c.negatives == "all"),
             c_a,
             c_v,
         )
 
-    @staticmethod
-    def draw_order(patches: Patches) -> Order:
+    def draw_order(self, patches: Patches) -> Order:
         """Return a random order of each row's patches."""
         device = patches.video.device
-        return Order(
-            shuffle(len(patches), patches.video.shape[1], device),
-            shuffle(len(patches), patches.audio.shape[1], device),
-        )
+        video = shuffle(len(patches), patches.video.shape[1], device)
+        if self.config.mask_mode != "unstructured":
+            return Order(video, structured_shuffle(patches.audio_ids, self.config))
+        return Order(video, shuffle(len(patches), patches.audio.shape[1], device))
 
     def split(self, patches: Patches, order: Order | None = None) -> tuple[Patches, Patches]:
         """Return visible and hidden patches, by an order of each row (drawn if None)."""
@@ -224,9 +226,12 @@ def maybe_checkpoint(on: bool, block: Callable[..., Tensor], *args: Tensor | Rou
     return block(*args)
 
 
-def _init(module: nn.Module) -> None:
+def _init(module: nn.Module, xavier: bool) -> None:
     if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.02)
+        if xavier:
+            nn.init.xavier_uniform_(module.weight)
+        else:
+            nn.init.normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Conv2d):

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from avstore.manifests.fingerprint import AddedWith
 
+MaskMode = Literal["unstructured", "time", "frequency", "both"]
+
 
 class ModelConfig(BaseModel):
     """CAV-MAE in STELLA's form; the defaults are the paper's ViT-B with 4 frames.
@@ -34,11 +36,20 @@ class ModelConfig(BaseModel):
         bidirectional: Whether the contrastive loss goes both ways; else video→audio alone.
         inter_pos: Whether position tables are added before the joint blocks.
         learned_pos: Whether position tables are trained.
-        audio_pos: Initial order of the audio tables: as the tokens ("time"), or frequency-major as
-            in the released code ("published", bug B11).
+        audio_pos: Initial audio tables: rows as the tokens, frequency in the first half ("time");
+            the same, time in the first half, as in CAV-MAE ("cavmae", by which also kernel and
+            head from MAE have frequency first); or frequency-major rows as in STELLA's released
+            code ("published", bug B11).
         mae_start: What MAE has no weights for (audio tables, modality tokens) when its file is
             loaded: this model's own initial values ("own"), or zeros, as the released code ends
             with ("published").
+        linear_init: Initial weights of linear layers: normal with deviation 0.02 ("normal"), or
+            Xavier uniform, as in CAV-MAE ("xavier").
+        mask_tokens: Whether the decoder has "two" mask tokens, one a modality, or "one" for both.
+        mask_mode: What hides audio patches in training: "unstructured" hides any; "time" and
+            "frequency" hide whole steps and bands; "both" hides 0.7 of the share of each.
+        negatives: Rows that the contrastive loss compares with: "all" of the part of a batch that
+            is computed at once, over all processes, or this process's "own", as in CAV-MAE.
         decode: Whether the decoder sees the modalities apart or together.
         norm_eps: Epsilon of the layer norms.
         attention: Fused ("sdpa"), or with the softmax computed as a whole ("plain").
@@ -69,8 +80,12 @@ class ModelConfig(BaseModel):
     bidirectional: bool = True
     inter_pos: bool = True
     learned_pos: bool = True
-    audio_pos: Literal["time", "published"] = "time"
+    audio_pos: Literal["time", "cavmae", "published"] = "time"
     mae_start: Annotated[Literal["own", "published"], AddedWith("own")] = "own"
+    linear_init: Annotated[Literal["normal", "xavier"], AddedWith("normal")] = "normal"
+    mask_tokens: Annotated[Literal["two", "one"], AddedWith("two")] = "two"
+    mask_mode: Annotated[MaskMode, AddedWith("unstructured")] = "unstructured"
+    negatives: Annotated[Literal["all", "own"], AddedWith("all")] = "all"
     decode: Literal["separate", "joint"] = "separate"
     norm_eps: float = 1e-5
     attention: Literal["sdpa", "plain"] = "sdpa"

@@ -105,6 +105,34 @@ class Order:
         return Order(self.video[index], self.audio[index])
 
 
+def structured_shuffle(ids: Tensor, config: ModelConfig) -> Tensor:
+    """Return a random order of each row's audio patches that ends with whole steps or bands.
+
+    The encoder sees the first `audio_visible` patches of the order.
+
+    Args:
+        ids: Positions in the full sequence of audio tokens [B, Ka].
+        config: The model's shape, with a `mask_mode` other than "unstructured".
+
+    Returns:
+        Order [B, Ka].
+    """
+    c, noise = config, torch.rand(ids.shape, device=ids.device)
+    ratio = c.mask_ratio * (0.7 if c.mask_mode == "both" else 1.0)
+    late = torch.zeros_like(ids, dtype=torch.bool)
+    if c.mask_mode != "frequency":
+        late |= _drawn(ids // c.audio_bands, c.audio_steps, ratio)
+    if c.mask_mode != "time":
+        late |= _drawn(ids % c.audio_bands, c.audio_bands, ratio)
+    return (noise + late).argsort(dim=1)
+
+
+def _drawn(places: Tensor, count: int, ratio: float) -> Tensor:
+    """Return whether each place [B, K] of `count` is among those drawn, a share of them a row."""
+    order = shuffle(len(places), count, places.device)
+    return (order.argsort(dim=1) < int(count * ratio)).gather(1, places)
+
+
 def shuffle(batch: int, length: int, device: torch.device) -> Tensor:
     """Return a random order of each row, [B, length]."""
     return torch.rand(batch, length, device=device).argsort(dim=1)

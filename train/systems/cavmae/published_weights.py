@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from avstore.train.errors import UserError
 from avstore.train.systems.cavmae import published_matching
+from avstore.train.systems.cavmae.decoder import Decoder
 from avstore.train.systems.cavmae.layers import ROUTES
 from avstore.train.systems.cavmae.model_config import ModelConfig
 
@@ -63,12 +64,13 @@ def from_ours(state: State, config: ModelConfig) -> Adapted:
 
 
 def from_mae(state: State, config: ModelConfig) -> Adapted:
-    """Adapt ImageNet MAE with decoder (`mae_pretrain_vit_*_full.pth`) as STELLA's code does.
+    """Adapt ImageNet MAE with decoder (`mae_pretrain_vit_*_full.pth`) as the released codes do.
 
     The first blocks become both encoders and the last ones the joint blocks, their norms those of
     all three routes. The patch convolution summed over colours becomes the audio convolution, the
-    first rows of the pixel head the audio head. Audio tables stay sines and cosines and modality
-    tokens random, or become zeros (`mae_start`).
+    first rows of the pixel head the audio head; CAV-MAE means them for an fbank of frequency by
+    time, STELLA for ours (`audio_pos`). Audio tables stay sines and cosines and modality tokens
+    random, or become zeros (`mae_start`).
     """
     out = Adapted()
     c = config
@@ -93,6 +95,9 @@ def from_mae(state: State, config: ModelConfig) -> Adapted:
         _give(out, state, f"norm.{part}", [f"norms.{route}.{part}" for route in ROUTES])
         _give(out, state, f"decoder_embed.{part}", [f"decoder.embed.{part}"])
         _give(out, state, f"decoder_norm.{part}", [f"decoder.norm.{part}"])
+    if c.audio_pos == "cavmae":
+        turned = ("audio.patch.weight", "decoder.head_audio.weight", "decoder.head_audio.bias")
+        out.state |= {name: _reorder(name, out.state[name], c) for name in turned}
     for key in state:
         if match := re.fullmatch(r"blocks\.(\d+)\.(.+)", key):
             _give(out, state, key, _mae_block(int(match[1]), match[2], c))
@@ -137,12 +142,12 @@ def from_stella(state: State, config: ModelConfig) -> Adapted:
 
 
 def from_cavmae(state: State, config: ModelConfig) -> Adapted:
-    """Adapt a CAV-MAE checkpoint (`cav-mae-*.pth`).
+    """Adapt a CAV-MAE checkpoint, pre-trained or finetuned (`cav-mae-*.pth`).
 
     Its audio tokens are frequency-major and ours time-major, so its audio tables are reordered. Its
     fbank is frequency by time and ours time by frequency, so the audio kernel and the audio head's
     pixels are transposed. The tables of its single frame are repeated for every frame. Intermediate
-    tables, which it lacks, start at zero.
+    tables, which it lacks, start at zero. A finetuned one has no decoder; ours keeps its values.
 
     Raises:
         UserError: It has another number of own or joint blocks than the model (11 + 1 as
@@ -166,7 +171,7 @@ def from_cavmae(state: State, config: ModelConfig) -> Adapted:
         elif key == "mask_token":
             _give(out, state, key, ["decoder.mask_token_audio", "decoder.mask_token_video"])
         elif re.match(r"mlp_head\.", key):
-            out.left_out[key] = "a classification head"
+            out.left_out[key] = "a classification head, which its finetuning loads"
         elif (ours := _rename(key, special)) is not None:
             out.used.add(key)
             for name in ours:
@@ -175,6 +180,10 @@ def from_cavmae(state: State, config: ModelConfig) -> Adapted:
         out.state |= {
             f"{m}.inter_pos": torch.zeros_like(out.state[f"{m}.pos"]) for m in ("audio", "video")
         }
+    if "decoder_embed.weight" not in state:
+        with torch.device("meta"):
+            names = Decoder(c).state_dict().keys()
+        out.kept |= {f"decoder.{name}": "a finetuned model has no decoder" for name in names}
     return out
 
 

@@ -63,6 +63,17 @@ def load_backbone(model: CAVMAE, path: Path) -> Adapted:
     return adapted
 
 
+def read_head(path: Path) -> State | None:
+    """Return the head of a file of CAV-MAE's finetuning, None for other files.
+
+    Returns:
+        The state of LayerNorm ("0.weight", "0.bias") and Linear ("1.weight", "1.bias").
+    """
+    prefix = "mlp_head."
+    state = _read(path)
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)} or None
+
+
 def saved_shape(path: Path) -> dict[str, Any] | None:
     """Return the model configuration in a checkpoint of this trainer, None for other files.
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from avstore.train import dist
 from avstore.train.systems.cavmae.losses import contrast, hidden_pixels, reconstruction
 from avstore.train.systems.cavmae.matching import AudioVideoMatching, pair_up
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.model_config import ModelConfig
-from avstore.train.systems.cavmae.patches import patchify
+from avstore.train.systems.cavmae.patches import patchify, structured_shuffle
 
 FULL = ModelConfig()
 TINY = ModelConfig(
@@ -217,3 +218,40 @@ def test_pairs_are_half_positive_and_negatives_are_deranged(batch: int) -> None:
 def test_sizes_that_do_not_divide_are_refused() -> None:
     with pytest.raises(ValueError, match="image_size by patch: 230 / 16"):
         ModelConfig(image_size=230)
+
+
+@pytest.mark.parametrize(
+    ("mode", "steps", "bands"), [("time", 16, 8), ("frequency", 64, 2), ("both", 31, 4)]
+)
+def test_structured_masks_hide_whole_steps_and_bands(mode: str, steps: int, bands: int) -> None:
+    """Of 64 steps of 8 bands 128 patches are shown; "both" leaves 124 and shows 4 hidden ones."""
+    torch.manual_seed(0)
+    config = ModelConfig.model_validate({"mask_ratio": 0.75, "mask_mode": mode})
+    order = structured_shuffle(torch.arange(512).expand(3, -1), config)
+    assert torch.equal(order.sort(1).values, torch.arange(512).expand(3, -1))
+    shown = order[:, : config.audio_visible]
+    assert not torch.equal(shown[0].sort().values, shown[1].sort().values)
+    for row in shown[:, : steps * bands]:
+        assert ((row // 8).unique().numel(), (row % 8).unique().numel()) == (steps, bands)
+
+
+def test_a_mask_mode_trains_and_only_changes_audio() -> None:
+    config = TINY.model_copy(update={"mask_mode": "time"})
+    model = CAVMAE(config)
+    patches = model.patches(*inputs(config))
+    shown, _ = model.split(patches)
+    assert all(
+        (ids // config.audio_bands).unique().numel() == config.audio_steps // 4
+        for ids in shown.audio_ids
+    )
+    assert model(patches).loss.isfinite().all()
+
+
+def test_negatives_may_be_those_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    audio, video, other = torch.randn(3, 4, 8)
+    alone = contrast(audio, video, 0.1)
+    monkeypatch.setattr(dist, "gather_rows", lambda x: torch.cat([x, other]))
+    monkeypatch.setattr(dist, "row_counts", lambda x: [len(x), len(other)])
+    assert (contrast(audio, video, 0.1) > alone).all()
+    assert torch.equal(contrast(audio, video, 0.1, all_ranks=False), alone)

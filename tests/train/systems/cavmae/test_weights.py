@@ -125,6 +125,20 @@ def test_mae_is_adapted_as_in_stella(tmp_path: Path) -> None:
         assert torch.allclose(table[0], expected.repeat(4, 1), atol=1e-6)
 
 
+def test_mae_is_adapted_as_in_cavmae(tmp_path: Path) -> None:
+    """Kernel and head see frequency by time there, and time by frequency here."""
+    state, model = mae(), CAVMAE(CONFIG.model_copy(update={"audio_pos": "cavmae", "frames": 1}))
+    sines = model.audio.pos.clone()
+    load_backbone(model, saved(state, tmp_path))
+    kernel = state["patch_embed.proj.weight"].sum(1, keepdim=True)
+    assert torch.allclose(model.audio.patch.weight, kernel.transpose(2, 3))
+    head = model.decoder.head_audio
+    for ours, theirs in ((head.weight, "weight"), (head.bias, "bias")):
+        square = state[f"decoder_pred.{theirs}"][:256].reshape(16, 16, -1)
+        assert torch.equal(ours.reshape(16, 16, -1), square.transpose(0, 1))
+    assert torch.equal(model.audio.pos, sines)
+
+
 def test_mae_leaves_zeros_as_the_released_chain(tmp_path: Path) -> None:
     model = CAVMAE(CONFIG.model_copy(update={"mae_start": "published"}))
     load_backbone(model, saved(mae(), tmp_path))

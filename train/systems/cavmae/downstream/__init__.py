@@ -1,6 +1,7 @@
 """Downstream tasks, which a pre-trained model is finetuned for and scored on."""
 
 from avstore.train.systems.cavmae.downstream.base import Downstream
+from avstore.train.systems.cavmae.downstream.cavmae_classify import CAVMAEClassify
 from avstore.train.systems.cavmae.downstream.classify import Classify
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig, load_downstream
 from avstore.train.systems.cavmae.downstream.event import Event
@@ -9,6 +10,7 @@ from avstore.train.systems.cavmae.downstream.segment import Segmentation
 
 TASKS: dict[str, type[Downstream]] = {
     "classify": Classify,
+    "cavmae_classify": CAVMAEClassify,
     "event": Event,
     "segment": Segmentation,
     "retrieval": Retrieve,

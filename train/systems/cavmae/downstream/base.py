@@ -2,13 +2,23 @@
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from avstore.train.data import Augment, Batch, BatchSpec, OpenStore, SampleList, batches
+from avstore.train.data import (
+    Augment,
+    Batch,
+    BatchSpec,
+    OpenStore,
+    SampleList,
+    batches,
+    class_balanced,
+)
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
 from avstore.train.systems.cavmae.model import CAVMAE
+from avstore.train.systems.cavmae.weights import load_backbone
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,13 @@ class Downstream(nn.Module):
         super().__init__()
         self.model = model.requires_grad_(not config.frozen)
         self.config = config
+        if config.balanced:
+            clips = replace(clips, train=class_balanced(clips.train))
         self.clips = clips
+
+    def load_initial(self, path: Path) -> None:
+        """Load the weights to start from."""
+        load_backbone(self.model, path)
 
     @property
     def device(self) -> torch.device:
@@ -77,6 +93,8 @@ class Downstream(nn.Module):
             fbank_frames=c.model.fbank_frames,
             seconds=c.data.seconds,
             random=random,
+            weighted=random and c.balanced,
+            frame_choice="random" if random and c.data.frame_choice == "random" else None,
             noise=c.noise,
             mean=c.data.mean,
             std=c.data.std,

@@ -41,7 +41,11 @@ class Classify(Downstream):
         self.single = all(len(own) == 1 for own in trained)
         one_each = self.single and all(len(own) == 1 for own in scored)
         self.headline = "accuracy" if one_each else "map"
-        self.head = ClassHead(config.model.width, len(known))
+        self.head = self.new_head()
+
+    def new_head(self) -> nn.Module:
+        """Return the untrained head."""
+        return ClassHead(self.config.model.width, len(self.place))
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the cross-entropy."""
@@ -70,9 +74,7 @@ class Classify(Downstream):
 
         A task's clips are classified into all classes, as all clips are.
         """
-        specs = [self.spec(random=False)]
-        if final and self.config.windows:
-            specs = [self.at_window(start) for start in self.config.windows]
+        specs = self.final_specs() if final else [self.spec(random=False)]
         windows = [self.predict(spec) for spec in specs]
         mean = sum((own.probability for own in windows[1:]), windows[0].probability) / len(windows)
         first = windows[0]
@@ -96,10 +98,17 @@ class Classify(Downstream):
             clip_ids += batch.clip_ids
         return Predicted(torch.cat(probability), torch.cat(targets), clip_ids)
 
+    def final_specs(self) -> list[BatchSpec]:
+        """Return a spec for each input whose probabilities the final scores average."""
+        return [self.at_window(start) for start in self.config.windows] or [self.spec(random=False)]
+
     def probability(self, batch: Batch) -> Tensor:
         """Return probabilities [B, classes], on the CPU."""
-        logits = self.logits(batch).float()
-        return (logits.softmax(-1) if self.single else logits.sigmoid()).cpu()
+        return self.activate(self.logits(batch)).cpu()
+
+    def activate(self, logits: Tensor) -> Tensor:
+        """Return the probabilities of logits."""
+        return logits.float().softmax(-1) if self.single else logits.float().sigmoid()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Configuration of a downstream run: a TOML file of train/configs/downstream, validated."""
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -20,6 +20,8 @@ from avstore.train.errors import UserError
 from avstore.train.systems.cavmae.model_config import ModelConfig
 
 FOLDER = CONFIGS / "downstream"
+
+Modality = Literal["both", "audio", "video", "audio_of_both", "video_of_both"]
 
 # What `fidelity = "published"` sets beside `select = "best"`, by task and number of the bug in
 # docs/published.md.
@@ -43,8 +45,8 @@ class DownstreamConfig(RunConfig):
         frozen: Whether the backbone is not trained.
         select: Epoch to report: the "last", or the "best" on the evaluation list, as published.
         windows: Starts of the 4 s windows to average in the final scores, seconds.
-        crop: Whether frames are cropped at random in training; by default for all tasks except
-            segmentation, whose masks are not cropped (bug B6).
+        crop: Whether frames are cropped at random in training; by default as `data.crop` says, but
+            not for segmentation, whose masks are not cropped (bug B6).
         noise: Whether training adds noise to the fbank and rolls it.
         freq_mask: Widest SpecAugment mask along frequency, mel bins.
         time_mask: Widest SpecAugment mask along time, fbank frames.
@@ -53,13 +55,22 @@ class DownstreamConfig(RunConfig):
         mask_fit: How masks are fitted to the stored frames: centre crop or stretched.
         avs_head: Residual units of the segmentation head: as described, or as released, whose skip
             adds relu(x). Set for segmentation alone.
+        balanced: Whether training draws clips with replacement, by class-balancing weights.
+        average: First and last epoch, from 1, whose weights are averaged for the final scores;
+            replaces `select`.
+        modality: What cavmae_classify takes: "both"; "audio" or "video" alone; or "audio_of_both"
+            or "video_of_both", which is one alone for a model that was finetuned with both.
+        mixup: Share of the training clips of cavmae_classify that are mixed with another one.
+        smoothing: Label smoothing epsilon of cavmae_classify.
+        final_frames: Inputs of `model.frames` frames, spread evenly over a clip, whose
+            probabilities cavmae_classify averages in the final scores; sound alone needs one.
         labels: Label set to score by, `<name>` or `<name>:<modality>`, such as `vggsounder:audio`;
             None for the dataset's own labels. Training always takes these.
     """
 
     SPEED: ClassVar[dict[str, Any]] = {"data": {"workers"}}
 
-    task: Literal["classify", "event", "segment", "retrieval"]
+    task: Literal["classify", "cavmae_classify", "event", "segment", "retrieval"]
     epochs: int = Field(default=15, ge=0)
     batch_size: int = Field(default=48, ge=1)
     eval_batch: int = Field(default=16, ge=1)
@@ -75,6 +86,12 @@ class DownstreamConfig(RunConfig):
     audio_windows: Literal["seconds", "published"] = "seconds"
     mask_fit: Literal["crop", "stretch"] = "crop"
     avs_head: Annotated[Literal["described", "published"] | None, AddedWith(None)] = None
+    balanced: Annotated[bool, AddedWith(False)] = False
+    average: Annotated[tuple[int, int] | None, AddedWith(None)] = None
+    modality: Annotated[Modality, AddedWith("both")] = "both"
+    mixup: Annotated[float, AddedWith(0.0), Field(ge=0, le=1)] = 0.0
+    smoothing: Annotated[float, AddedWith(0.0), Field(ge=0, lt=1)] = 0.0
+    final_frames: Annotated[int, AddedWith(1), Field(ge=1)] = 1
     labels: Annotated[str | None, AddedWith(None)] = None
     model: ModelConfig = ModelConfig()
     optim: OptimConfig = OptimConfig(name="adamw", lr=5e-4, weight_decay=5e-6)
@@ -88,10 +105,26 @@ class DownstreamConfig(RunConfig):
             return {"avs_head": "described", **table}
         return table
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.average and self.epochs:
+            first, last = self.average
+            if not 1 <= first <= last <= self.epochs:
+                raise ValueError(
+                    f"average = [{first}, {last}] is no range in epochs 1 to {self.epochs}"
+                )
+        if self.mixup and self.data.finish == "device":
+            raise ValueError("mixup needs data.finish = worker")
+        if self.task != "cavmae_classify":
+            for key in ("modality", "mixup", "smoothing", "final_frames"):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(f"{key} is a setting of the task cavmae_classify alone")
+        return self
+
     @property
     def cropped(self) -> bool:
         """Whether frames are cropped at random in training."""
-        return self.task != "segment" if self.crop is None else self.crop
+        return self.task != "segment" and self.data.crop if self.crop is None else self.crop
 
 
 def downstream_names() -> list[str]:
@@ -108,14 +141,17 @@ def load_downstream(
         config: Its name, or the path of a .toml.
         overrides: Values of top-level keys; None leaves a key alone.
         sets: Settings as `key.key=value`, applied last.
-        shape: Model configuration of the weights to load, which replaces the configuration's.
+        shape: Model configuration of the weights to load, which replaces the configuration's,
+            except for `compile`, `checkpointing` and, if the configuration has it, `learned_pos`.
 
     Raises:
         UserError: Naming the configuration, the key and what is allowed.
     """
     table = read_config(config, FOLDER)
     if shape is not None:
-        table["model"] = {k: v for k, v in shape.items() if k not in ("compile", "checkpointing")}
+        own = {k: v for k, v in table.get("model", {}).items() if k == "learned_pos"}
+        shape = {k: v for k, v in shape.items() if k not in ("compile", "checkpointing")}
+        table["model"] = {**shape, **own}
     apply_overrides(table, overrides, sets)
     if table.get("fidelity") == "published":
         table.setdefault("select", "best")

@@ -1,0 +1,123 @@
+"""Classification as CAV-MAE finetunes and scores it (Gong et al., ICLR 2023)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from avstore.train.data import Batch, BatchSpec
+from avstore.train.errors import UserError
+from avstore.train.systems.cavmae.downstream.classify import Classify
+from avstore.train.systems.cavmae.downstream.config import Modality
+from avstore.train.systems.cavmae.layers import Route
+from avstore.train.systems.cavmae.model import CAVMAE
+from avstore.train.systems.cavmae.weights import read_head
+
+
+class CAVMAEClassify(Classify):
+    """Classifies clips into all classes of their dataset, by the mean of a modality's tokens.
+
+    Loss and headline follow the labels, as in `Classify`: cross-entropy and accuracy with one label
+    a clip (VGGSound), binary cross-entropy and mAP with several (AudioSet). Targets are smoothed
+    and mixed.
+    """
+
+    @property
+    def classes(self) -> int:
+        """Size of the dataset's vocabulary."""
+        return max(self.clips.train.classes, self.clips.evaluation.classes)
+
+    def new_head(self) -> nn.Module:
+        """Return LayerNorm and Linear, with Xavier weights and no bias at first."""
+        width = self.config.model.width
+        linear = nn.Linear(width, self.classes)
+        nn.init.xavier_uniform_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        return nn.Sequential(nn.LayerNorm(width), linear)
+
+    def load_initial(self, path: Path) -> None:
+        """Load the backbone, and the head of a model that CAV-MAE has finetuned."""
+        super().load_initial(path)
+        state = read_head(path)
+        if state is None:
+            return
+        if (found := len(state["1.bias"])) != self.classes:
+            raise UserError(
+                f"{path} has a head of {found} classes and the clips have {self.classes}; give "
+                "weights from before finetuning, or the --stream that they were finetuned on"
+            )
+        self.head.load_state_dict(state)
+
+    def spec(self, *, random: bool) -> BatchSpec:
+        """Return a spec with targets over all classes, and mixed waveforms and frames."""
+        c, spec = self.config, super().spec(random=random)
+        return replace(
+            spec,
+            labels="multi_hot",
+            classes=self.classes,
+            smoothing=c.smoothing,
+            drop_last=random and len(self.clips.train) >= c.batch_size,
+            augment=replace(spec.augment, mixup=c.mixup, mixup_domain="waveform"),
+        )
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Return logits [B, classes] of the batch's only input."""
+        return self.logits_of(batch.video, batch.audio)
+
+    def logits_of(self, video: Tensor, audio: Tensor) -> Tensor:
+        """Return logits [B, classes] of video [B, T, 3, S, S] and fbank [B, 1, frames, mels]."""
+        with torch.set_grad_enabled(not self.config.frozen and torch.is_grad_enabled()):
+            features = mean_token(self.model, video, audio, self.config.modality)
+        out: Tensor = self.head(features)
+        return out
+
+    def targets(self, batch: Batch) -> Tensor:
+        """Return the loader's targets [B, classes]."""
+        if not isinstance(batch.labels, Tensor):
+            raise TypeError("the batch has lists of labels; load it with `CAVMAEClassify.spec`")
+        return batch.labels
+
+    def final_specs(self) -> list[BatchSpec]:
+        """Return one spec, with the frames of all inputs that the final scores average."""
+        c, spec = self.config, self.spec(random=False)
+        if c.final_frames == 1 or c.modality.startswith("audio"):
+            return [spec]
+        return [replace(spec, frame_choice="even", frames=c.final_frames * c.model.frames)]
+
+    def probability(self, batch: Batch) -> Tensor:
+        """Return probabilities [B, classes], averaged over the batch's inputs, on the CPU."""
+        inputs = torch.split(batch.video, self.config.model.frames, dim=1)
+        found = [self.activate(self.logits_of(video, batch.audio)) for video in inputs]
+        return torch.stack(found).mean(0).cpu()
+
+
+def mean_token(model: CAVMAE, video: Tensor, audio: Tensor, modality: Modality) -> Tensor:
+    """Return the mean joint token of a clip [B, D].
+
+    Args:
+        model: The backbone.
+        video: Frames [B, T, 3, S, S].
+        audio: Fbanks [B, 1, frames, mels].
+        modality: As in `DownstreamConfig`. One modality alone takes its own norms in the joint
+            blocks; with "_of_both" the mean over these norms and the joint ones.
+    """
+    if modality == "both":
+        return torch.cat(model.features(video, audio), dim=1).float().mean(1)
+    patches, route = model.patches(video, audio), _ROUTES[modality]
+    if route == "audio":
+        codes = model.audio(patches.audio, patches.audio_ids)
+    else:
+        codes = model.video(patches.video, patches.video_ids)
+    own = model.single(codes, route).float().mean(1)
+    if not modality.endswith("_of_both"):
+        return own
+    return (own + model.single(codes, "joint").float().mean(1)) / 2
+
+
+_ROUTES: dict[Modality, Route] = {
+    "audio": "audio",
+    "video": "video",
+    "audio_of_both": "audio",
+    "video_of_both": "video",
+}
