@@ -32,6 +32,8 @@ class Batch:
         indices: int64 [B], into the sample list.
         origin: int16 [B], number of the source; in a plan 0 is the task and 1 the replay.
         padded: bool [B], True for rows that only fill up the batch.
+        slots: int64 [B], in a plan the slot of its memory that a row of the task takes, or that a
+            replayed row was drawn from; -1 for none.
         audio_frames: int64 [B], fbank frames that are no padding (see `audio_mask`).
         audio_roll: int64 [B], roll of the fbank in time, in frames.
         video_frames: int64 [B], video frames that are no padding (see `video_mask`).
@@ -66,6 +68,7 @@ class Batch:
     indices: Tensor = field(default_factory=_no_integers)
     origin: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int16))
     padded: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    slots: Tensor = field(default_factory=_no_integers)
     audio_frames: Tensor = field(default_factory=_no_integers)
     audio_roll: Tensor = field(default_factory=_no_integers)
     video_frames: Tensor = field(default_factory=_no_integers)

@@ -60,6 +60,7 @@ def collate(
         indices=torch.tensor([sample.index for sample in decoded]),
         origin=torch.from_numpy(rows.origin),
         padded=torch.from_numpy(rows.padded),
+        slots=torch.from_numpy(rows.slots),
         audio_frames=torch.tensor([sample.fbank_frames for sample in decoded]),
         audio_roll=torch.tensor([sample.choices.roll for sample in decoded]),
         video_frames=torch.tensor(frame_counts),

@@ -218,6 +218,7 @@ class Mixture:
             origin,
             np.zeros(len(places), np.bool_),
             np.zeros(len(places), np.int64),
+            np.full(len(places), -1),
         )
 
     def pool(self, rows: Rows, row: int) -> Indices:

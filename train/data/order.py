@@ -30,6 +30,8 @@ class Rows:
             the replay.
         padded: bool [B], True for rows that only fill up the batch.
         epochs: int64 [B], the epoch of each row's key; `epoch`, but for replayed rows.
+        slots: int64 [B], in a plan the slot of its memory that a row of the task takes, or that a
+            replayed row was drawn from; -1 for none.
 
     Example:
         >>> rows = EpochOrder(samples, BatchSpec(batch_size=4), seed=0).rows(step=5)
@@ -44,6 +46,7 @@ class Rows:
     origin: NDArray[np.int16]
     padded: NDArray[np.bool_]
     epochs: Indices
+    slots: Indices
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -58,6 +61,7 @@ class Rows:
             self.origin[selection],
             self.padded[selection],
             self.epochs[selection],
+            self.slots[selection],
         )
 
     def part(self, rank: int, world_size: int) -> "Rows":
@@ -159,6 +163,7 @@ class EpochOrder:
             np.zeros(len(places), np.int16),
             places >= len(order),
             np.full(len(places), self.epoch),
+            np.full(len(places), -1),
         )
 
     def pool(self, rows: Rows, row: int) -> Indices:

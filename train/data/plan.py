@@ -33,7 +33,8 @@ class PlanSpec:
         memory: Rows that the memory holds.
         reservoirs: Reservoirs of equal size that the memory consists of, one or more for each
             process that will train, now or after a restart. A step offers and replays equal parts
-            of its rows by each.
+            of its rows by each; the last rows of an epoch are repeated (`Rows.padded`) to make
+            that possible, unless drop_last.
         drop_last: Leave out a task's last partial batch; otherwise it is short.
 
     Example:
@@ -80,27 +81,14 @@ class PlanPosition:
 
 
 @dataclass(frozen=True)
-class MemorySlots:
-    """Where a memory keeps the rows of a step: keys for what a method keeps beside them.
-
-    Slot s of reservoir r is r · (memory / reservoirs) + s. A step's draw comes before its offers.
-
-    Attributes:
-        taken: int64, for each row of the current task the slot that it takes; -1 for none.
-        replayed: int64, for each replayed row the slot that it was drawn from.
-    """
-
-    taken: Indices
-    replayed: Indices
-
-
-@dataclass(frozen=True)
 class ContinualPlan:
     """An order of all steps of all tasks, one after another (see `compile_plan`).
 
     `Rows.origin` is 0 for the current task and 1 for replayed rows. Every row of every step is
     offered to the memory; a step draws from what was offered before it. A replayed row has the key
     (epoch and place) of when it was offered, so that its random choices are those of that time.
+    `Rows.slots` says where the memory keeps a row: slot s of reservoir r is
+    r · (memory / reservoirs) + s. A step's draws come before its offers.
 
     Attributes:
         samples: The list of all tasks' clips.
@@ -162,19 +150,22 @@ class ContinualPlan:
             IndexError: If the step is not in [0, len(self)).
         """
         at = self.position(step)
-        places = np.arange(at.step * self.spec.batch_size, (at.step + 1) * self.spec.batch_size)
-        places = places[places < len(self.tasks[at.task])]
-        epoch = at.task * self.spec.epochs + at.epoch
-        epochs = np.full(len(places), epoch)
-        past_epochs, past_places = self._replayed(step, at, len(places))
-        epochs, places = np.append(epochs, past_epochs), np.append(places, past_places)
-        origin = np.repeat(
-            np.array([0, 1], np.int16), [len(places) - len(past_places), len(past_places)]
-        )
+        epoch, places = at.task * self.spec.epochs + at.epoch, self._places(at)
+        own = len(places)
+        taken, (drawn, items) = self._taken(at, own), self._drawn(step, at, own)
+        past_epochs, past_places = self._keys(drawn, items)
+        epochs = np.append(np.full(own, epoch), past_epochs)
+        places = np.append(places, past_places)
         return Rows(
-            step, epoch, self._samples(epochs, places), places, origin,
-            np.zeros(len(places), np.bool_), epochs,
-        )  # fmt: skip
+            step,
+            epoch,
+            self._samples(epochs, places),
+            places,
+            np.repeat(np.array([0, 1], np.int16), [own, len(drawn)]),
+            np.append(places[:own] >= len(self.tasks[at.task]), np.zeros(len(drawn), np.bool_)),
+            epochs,
+            np.append(taken, drawn),
+        )
 
     def memory(self, step: int) -> Indices:
         """Return the samples that the memory holds when the step begins, by reservoir and slot."""
@@ -184,18 +175,6 @@ class ContinualPlan:
             items = reservoir.held(self._offers.before(number, at.task, at.epoch, at.step))
             found.append(self._samples(*self._key(number, items)))
         return np.concatenate(found)
-
-    def slots(self, step: int) -> MemorySlots:
-        """Return where the memory keeps the rows of a step, and where replayed ones were kept."""
-        at = self.position(step)
-        rows = len(self.rows(step)) - self._replay_count(at)
-        taken = np.full(rows, -1)
-        for number, reservoir in enumerate(self._reservoirs):
-            own = np.arange(number, rows, self.spec.reservoirs)
-            start = self._offers.before(number, at.task, at.epoch, at.step)
-            slots = reservoir.slots(start, start + len(own))
-            taken[own] = np.where(slots < 0, -1, slots + number * reservoir.capacity)
-        return MemorySlots(taken, self._drawn(step, at, rows)[0])
 
     def pool(self, rows: Rows, row: int) -> Indices:
         """Return the samples of the row's task; for a replayed row, of the task it was seen in.
@@ -215,7 +194,7 @@ class ContinualPlan:
         tasks = epochs // self.spec.epochs
         for number in np.unique(tasks):
             own, task = tasks == number, self.tasks[number]
-            order = shuffled(places[own], len(task), self.seed, epochs[own])
+            order = shuffled(places[own] % len(task), len(task), self.seed, epochs[own])
             found[own] = task.indices[order]
         return found
 
@@ -224,14 +203,33 @@ class ContinualPlan:
         task, epoch, place = self._offers.places(reservoir, items)
         return task * self.spec.epochs + epoch, place
 
-    def _replayed(self, step: int, at: PlanPosition, rows: int) -> tuple[Indices, Indices]:
-        """Return the epochs and places of a step's replayed rows, which follow `rows` others."""
-        slots, items = self._drawn(step, at, rows)
+    def _keys(self, slots: Indices, items: Indices) -> tuple[Indices, Indices]:
+        """Return the epochs of the run and the places of replayed items, by their slots."""
         epochs, places = np.empty_like(items), np.empty_like(items)
         for number in range(self.spec.reservoirs):
             own = slots // self._size == number
             epochs[own], places[own] = self._key(number, items[own])
         return epochs, places
+
+    def _places(self, at: PlanPosition) -> Indices:
+        """Return the places of a step, with repeated rows until every reservoir gets as many."""
+        size, length = self.spec.batch_size, self._padded(len(self.tasks[at.task]))
+        return np.arange(at.step * size, min((at.step + 1) * size, length))
+
+    def _padded(self, length: int) -> int:
+        """Return the rows of an epoch of a task of `length` clips."""
+        whole = -(-length // self.spec.reservoirs) * self.spec.reservoirs
+        return length if self.spec.drop_last else whole
+
+    def _taken(self, at: PlanPosition, rows: int) -> Indices:
+        """Return the slot that each row of a step takes; -1 for rows that take none."""
+        taken = np.full(rows, -1)
+        for number, reservoir in enumerate(self._reservoirs):
+            own = np.arange(number, rows, self.spec.reservoirs)
+            start = self._offers.before(number, at.task, at.epoch, at.step)
+            slots = reservoir.slots(start, start + len(own))
+            taken[own] = np.where(slots < 0, -1, slots + number * self._size)
+        return taken
 
     def _drawn(self, step: int, at: PlanPosition, rows: int) -> tuple[Indices, Indices]:
         """Return slot and item of each replayed row; row i of a step is reservoir i's, mod all."""
@@ -264,7 +262,7 @@ class ContinualPlan:
     @cached_property
     def _offers(self) -> Offers:
         s = self.spec
-        lengths = [len(task) for task in self.tasks]
+        lengths = [self._padded(len(task)) for task in self.tasks]
         return Offers(lengths, s.batch_size, s.epochs, s.reservoirs, s.drop_last)
 
     @cached_property

@@ -82,7 +82,7 @@ def test_replay_draws_what_was_offered_with_the_keys_of_then(toy_store, settings
     kept: list[list[tuple[int, int]]] = [[] for _ in range(spec.reservoirs)]
     by_slot: dict[int, tuple[int, int]] = {}
     for step in range(len(plan)):
-        rows, slots = plan.rows(step), plan.slots(step)
+        rows = plan.rows(step)
         keys = list(zip(rows.epochs.tolist(), rows.places.tolist(), strict=True))
         own = int((rows.origin == 0).sum())
         least = min(size, *map(len, kept))
@@ -91,15 +91,20 @@ def test_replay_draws_what_was_offered_with_the_keys_of_then(toy_store, settings
         for row in range(own, len(rows)):
             assert rows.indices[row] == seen[keys[row]]
             assert keys[row] in kept[row % spec.reservoirs]
-            assert by_slot[slots.replayed[row - own]] == keys[row]
+            assert by_slot[rows.slots[row]] == keys[row]
         assert len(set(keys)) == len(keys)
         for row in range(own):
             assert keys[row] not in seen
             seen[keys[row]] = rows.indices[row]
             kept[row % spec.reservoirs].append(keys[row])
-            if slots.taken[row] >= 0:
-                by_slot[slots.taken[row]] = keys[row]
-        assert len(set(slots.taken[slots.taken >= 0])) == (slots.taken >= 0).sum()
+            if rows.slots[row] >= 0:
+                by_slot[rows.slots[row]] = keys[row]
+        taken = [slot for slot in rows.slots[:own] if slot >= 0]
+        assert len(set(taken)) == len(taken)
+        assert own % spec.reservoirs == 0
+        assert rows.padded[:own].tolist() == [
+            key[1] >= len(plan.tasks[plan.position(step).task]) for key in keys[:own]
+        ]
         assert len(by_slot) == sum(min(size, len(offered)) for offered in kept)
     again = plan_of(toy_store, **settings)
     step = random.Random(0).randrange(len(plan))
@@ -121,6 +126,7 @@ def test_a_replayed_row_is_the_input_that_was_seen(toy_store, toy_spec):
                 replayed += 1
                 for one, other in zip(now, seen[key], strict=True):
                     assert torch.equal(one, other)
+            assert batch.slots[row] == rows.slots[row]
     assert replayed > 20
 
 
