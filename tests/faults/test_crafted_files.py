@@ -29,7 +29,8 @@ from avstore.pipelines.features.checkpoint import read_state
 from avstore.pipelines.interchange.foreign_lists import with_foreign_lists
 from avstore.train.checkpoint import load_checkpoint
 from avstore.train.errors import UserError
-from avstore.train.systems.cavmae.weights import _read, saved_shape
+from avstore.train.systems.cavmae.weights import saved_shape
+from avstore.train.systems.state_dicts import read_state_dict
 from tests.faults.outside import avstore, bounded
 
 
@@ -71,7 +72,7 @@ def test_checkpoints(tmp_path: Path, ran: Path, kind: str) -> None:
     path = checkpoint_files(tmp_path, ran)[kind]
     bounded(lambda: load_tensors(path), StoreError, "not a readable checkpoint")
     bounded(lambda: read_state(path), StoreError, "not a readable checkpoint")
-    bounded(lambda: _read(path), UserError, "cannot be read as weights")
+    bounded(lambda: read_state_dict(path), UserError, "cannot be read as weights")
     assert saved_shape(path) is None
     step = tmp_path / "run" / "step-00000001"
     step.mkdir(parents=True)

@@ -32,6 +32,7 @@ class Purpose(IntEnum):
     RESERVOIR = 9
     REPLAY = 10
     WINDOW = 11
+    MODALITY = 12
 
 
 def philox(seed: int, purpose: Purpose, epoch: int = 0, place: int = 0) -> np.random.Philox:

@@ -38,6 +38,28 @@ def classification(scores: Tensor, targets: Tensor) -> dict[str, float]:
     return out
 
 
+def classification_by_modality(
+    audio: Tensor, video: Tensor, targets: Tensor, both: Tensor | None = None
+) -> dict[str, float]:
+    """Score a classification by audio, by video and by both, as UAVM reports it.
+
+    Args:
+        audio: Logits by audio alone [N, C].
+        video: Logits by video alone [N, C].
+        targets: 0 or 1, [N, C].
+        both: Logits by both [N, C]; None for the mean of the two, as in UAVM.
+
+    Returns:
+        The scores of `classification`, named `audio_accuracy`, `video_map`, `both_auc` and so on.
+    """
+    scores = {"audio": audio, "video": video, "both": (audio + video) / 2 if both is None else both}
+    return {
+        f"{modality}_{name}": value
+        for modality, own in scores.items()
+        for name, value in classification(own, targets).items()
+    }
+
+
 def d_prime(auc: float) -> float:
     """Return d′ = √2 Φ⁻¹(AUC), the distance of two normal distributions with that AUC."""
     clipped = min(max(auc, 1e-12), 1 - 1e-12)

@@ -4,7 +4,7 @@ Each adapter accounts for every key: it is used, or left out with a reason.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +17,7 @@ from avstore.train.systems.cavmae import published_matching
 from avstore.train.systems.cavmae.decoder import Decoder
 from avstore.train.systems.cavmae.layers import ROUTES
 from avstore.train.systems.cavmae.model_config import ModelConfig
-
-State = dict[str, Tensor]
+from avstore.train.systems.state_dicts import State, some_of
 
 
 @dataclass
@@ -270,10 +269,3 @@ def _resize_kernel(kernel: Tensor, side: int) -> Tensor:
     if kernel.shape[-1] == side:
         return kernel
     return F.interpolate(kernel, size=(side, side), mode="bicubic", align_corners=False)
-
-
-def some_of(keys: Iterable[str], most: int = 6) -> str:
-    """Return the first keys of many, for an error."""
-    names = sorted(keys)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -6,15 +6,15 @@ Loading fails on any key that is missing, unknown or of another shape, and names
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from avstore.manifests.foreign_files import load_tensors
-from avstore.manifests.store import StoreError
 from avstore.train.errors import UserError
 from avstore.train.methods.base import Method
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.published_matching import matching_from_stella
-from avstore.train.systems.cavmae.published_weights import Adapted, State, adapter_of, some_of
+from avstore.train.systems.cavmae.published_weights import Adapted, adapter_of
+from avstore.train.systems.state_dicts import State, fit_state_dict, read_state_dict, some_of
 
 _PREFIXES = ("module.", "backbone.", "transformer.")  # of DDP, and of STELLA's wrappers
 
@@ -42,9 +42,9 @@ def load_initial(method: Method, init: str | None, avm_init: str | None) -> None
                 f"avm_init = {avm_init!r}, but this method has no matching module; leave it out or "
                 "use stella, stella_plus, flava or avm"
             )
-        state = _read(Path(avm_init), ("avm", "method", "model", "state_dict"))
+        state = read_state_dict(Path(avm_init), ("avm", "method", "model", "state_dict"), _PREFIXES)
         own = {k.removeprefix("avm."): v for k, v in state.items() if k.startswith("avm.")}
-        _load(avm, matching_from_stella(state) or own or state, Path(avm_init))
+        fit_state_dict(avm, matching_from_stella(state) or own or state, Path(avm_init))
 
 
 def load_backbone(model: CAVMAE, path: Path) -> Adapted:
@@ -53,13 +53,13 @@ def load_backbone(model: CAVMAE, path: Path) -> Adapted:
     Raises:
         UserError: Naming the keys that do not fit.
     """
-    state = _read(path)
+    state = read_state_dict(path, prefixes=_PREFIXES)
     adapted = adapter_of(state, path)(state, model.config)
     unmatched = state.keys() - adapted.used - adapted.left_out.keys()
     if unmatched:
         raise UserError(f"{path} has keys without a place in the model: {some_of(unmatched)}")
     own = {key: value for key, value in model.state_dict().items() if key in adapted.kept}
-    _load(model, {**adapted.state, **own}, path)
+    fit_state_dict(model, {**adapted.state, **own}, path)
     return adapted
 
 
@@ -70,7 +70,7 @@ def read_head(path: Path) -> State | None:
         The state of LayerNorm ("0.weight", "0.bias") and Linear ("1.weight", "1.bias").
     """
     prefix = "mlp_head."
-    state = _read(path)
+    state = read_state_dict(path, prefixes=_PREFIXES)
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)} or None
 
 
@@ -89,39 +89,3 @@ def saved_shape(path: Path) -> dict[str, Any] | None:
     config = loaded.get("config") if isinstance(loaded, dict) else None
     shape = config.get("model") if isinstance(config, dict) else None
     return dict(shape) if isinstance(shape, dict) else None
-
-
-def _read(path: Path, wrappers: tuple[str, ...] = ("model", "state_dict", "method")) -> State:
-    """Return the state dict of a file, at its top or under one of the keys `wrappers`."""
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; give the file of the weights")
-    try:
-        loaded = load_tensors(path)
-    except StoreError as error:
-        raise UserError(f"{path} cannot be read as weights: {error}") from error
-    if isinstance(loaded, dict):
-        inside = (loaded[name] for name in wrappers if isinstance(loaded.get(name), dict))
-        loaded = next(inside, loaded)
-    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise UserError(f"{path} is not a state dict of tensors")
-    for prefix in _PREFIXES:
-        if any(key.startswith(prefix) for key in loaded):
-            loaded = {key.removeprefix(prefix): value for key, value in loaded.items()}
-    return loaded
-
-
-def _load(module: nn.Module, state: State, path: Path) -> None:
-    own = module.state_dict()
-    shapes = [
-        f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
-        for key in own.keys() & state.keys()
-        if own[key].shape != state[key].shape
-    ]
-    for what, keys in (
-        ("not in the file", own.keys() - state.keys()),
-        ("not in the model", state.keys() - own.keys()),
-        ("another shape", shapes),
-    ):
-        if keys:
-            raise UserError(f"{path} does not fit: {what}: {some_of(keys)}")
-    module.load_state_dict(state)

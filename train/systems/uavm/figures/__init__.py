@@ -1,0 +1,1 @@
+"""The numbers of the UAVM paper's figures: arrays in, tables out."""
