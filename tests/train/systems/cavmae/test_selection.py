@@ -62,6 +62,18 @@ def test_forgetting_is_the_share_of_the_past_and_zero_outside_the_core() -> None
         assert torch.allclose(probability[n], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_forgetting_in_half_precision_is_near_that_in_float32(precision: torch.dtype) -> None:
+    p = projected()
+    found = localise(p, 0.4, 4, 3)
+    past = torch.randn(3, 2, 8)
+    exact = forgetting(found.keys_v, past, found.query_a, found.order_v, 4)
+    with torch.autocast("cpu", precision):
+        half = forgetting(found.keys_v, past, found.query_a, found.order_v, 4)
+    assert half.dtype == torch.float32
+    assert torch.allclose(half, exact, atol=0.05)
+
+
 def test_current_correlation_is_the_weighted_attention_of_the_paper() -> None:
     """Σ I_a[i] A_av[i, j] / Σ I_a[i] over the core audio patches is k̂_v · q̂_a / √d."""
     p = projected()

@@ -96,7 +96,8 @@ def forgetting(
     scale = keys.shape[-1] ** -0.5
     past = torch.einsum("bhkd,bhd->bhk", keys, past_query) * scale
     current = torch.einsum("bhkd,bhd->bhk", keys, current_query) * scale
-    share = torch.sigmoid(past - current).mean(1)  # softmax over two is a sigmoid
+    # Softmax over two is a sigmoid; in float32, because autocast leaves that in half precision.
+    share = torch.sigmoid(past.float() - current.float()).mean(1)
     return torch.zeros(order.shape, device=keys.device).scatter(1, order[:, :keep], share)
 
 
