@@ -1,10 +1,12 @@
 """Run the `avstore` command: `python -m avstore` and the installed script start here."""
 
+import atexit
 import logging
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 
 def main() -> None:
@@ -31,7 +33,10 @@ def main() -> None:
     try:
         from avstore.pipelines.cli.app import main as run  # noqa: PLC0415 -- takes long to import
 
-        run()
+        try:
+            run()
+        except SystemExit as end:
+            _leave(end)
     except BrokenPipeError:  # such as `avstore sql … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os._exit(141)  # 128 + SIGPIPE
@@ -42,6 +47,20 @@ def main() -> None:
         print(f"\navstore: {word}; run the same command again to continue", file=sys.stderr)
         sys.stderr.flush()
         os._exit(code)  # skip exit handlers: they print errors about half-closed workers
+
+
+def _leave(end: SystemExit) -> NoReturn:
+    """End the process with its exit code, without taking libraries apart.
+
+    Whatever was to run at the end has run. Taking DuckDB apart after a Dask cluster has run a job
+    prints thirty lines about leaked objects below the command's own last line.
+    """
+    if not isinstance(end.code, int | None):
+        raise end
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(end.code or 0)
 
 
 def _is_interrupt(error: BaseException | None) -> bool:

@@ -58,9 +58,9 @@ def load_tensors(path: Path, mmap: bool = False) -> Any:
     except FileNotFoundError:
         raise
     except Exception as error:  # torch raises errors of many classes for a damaged file
-        reason = "it holds other objects than tensors and numbers, or is damaged"
-        short = first_sentence(error)
-        reason = reason if "weights_only" in str(error).lower() else short
+        reason, short = first_sentence(error), str(error).lower()
+        if "weights_only" in short or not any(letter.isalpha() for letter in short):
+            reason = "it holds other objects than tensors and numbers, or is damaged"
         raise StoreError(f"{path} is not a readable checkpoint: {reason}") from error
 
 

@@ -91,8 +91,11 @@ def load_state(model: Any, state: Mapping[str, Any], ignore: tuple[str, ...] = (
     try:
         missing, unexpected = model.load_state_dict(kept, strict=False)
     except RuntimeError as error:
-        last = str(error).splitlines()[-1].strip()
-        raise WeightsError(f"the weights do not fit: {last}") from error
+        first, *more = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
+        others = f", and {len(more)} more" if more else ""
+        raise WeightsError(
+            f"the weights do not fit: {first}{others}; give those of this extractor"
+        ) from error
     missing, unexpected = (
         [name for name in names if not name.endswith(_TABLES)] for names in (missing, unexpected)
     )

@@ -139,8 +139,9 @@ def write_stella_stream(
     listed = [clip for clips in by_role.values() for clip in clips]
     if not listed:
         raise StoreError(
-            f"the store has no stored clip of the stream {stream.name!r}; avstore tasks list shows "
-            "the streams in the store"
+            f"the store has no stored clip of the stream {stream.name!r}; build its clips from "
+            "their videos first (avstore build DATASET --source …), or choose another stream: "
+            "avstore tasks check STREAM shows how many clips of each are stored"
         )
     dataset = one_dataset(listed)
     files = stella_files(dataset, stream=True)

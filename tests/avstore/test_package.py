@@ -23,17 +23,17 @@ HEAVY = (
     *("fsspec", "h5py", "jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "torch", "yt_dlp"),
 )
 _RUN = """
-import json, os, sys
+import atexit, json, os, sys
 sys.argv = ["avstore", *{words!r}]
-try:
-    {code}
-except SystemExit as end:
-    assert not end.code, end.code
-finally:
+
+@atexit.register
+def report():
     sys.stdout.flush()
     times = os.times()
     modules = [name for name in {heavy!r} if name in sys.modules]
     print(json.dumps([times.user + times.system, modules]), file=sys.stderr)
+
+{code}
 """
 _COMMAND = "from avstore.__main__ import main; main()"
 

@@ -72,7 +72,7 @@ def test_checkpoints(tmp_path: Path, ran: Path, kind: str) -> None:
     path = checkpoint_files(tmp_path, ran)[kind]
     bounded(lambda: load_tensors(path), StoreError, "not a readable checkpoint")
     bounded(lambda: read_state(path), StoreError, "not a readable checkpoint")
-    bounded(lambda: read_state_dict(path), UserError, "cannot be read as weights")
+    bounded(lambda: read_state_dict(path), UserError, "is not a readable checkpoint")
     assert saved_shape(path) is None
     step = tmp_path / "run" / "step-00000001"
     step.mkdir(parents=True)

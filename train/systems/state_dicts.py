@@ -32,14 +32,16 @@ def read_state_dict(
     try:
         loaded = load_tensors(path)
     except StoreError as error:
-        raise UserError(f"{path} cannot be read as weights: {error}") from error
+        raise UserError(f"{error}; give a file of weights that is whole") from error
     if isinstance(loaded, dict):
         inside = (loaded[name] for name in wrappers if isinstance(loaded.get(name), dict))
         loaded = next(inside, loaded)
     if not isinstance(loaded, dict) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in loaded.items()
     ):
-        raise UserError(f"{path} is not a state dict of tensors")
+        raise UserError(f"{path} is not a state dict of tensors; give a file of weights")
+    if not loaded:
+        raise UserError(f"{path} holds no tensor; give a file of weights")
     for prefix in prefixes:
         if any(key.startswith(prefix) for key in loaded):
             loaded = {key.removeprefix(prefix): value for key, value in loaded.items()}
@@ -69,7 +71,10 @@ def fit_state_dict(module: nn.Module, state: State, path: Path) -> None:
         ("another shape", shapes),
     ):
         if keys:
-            raise UserError(f"{path} does not fit: {what}: {some_of(keys)}")
+            raise UserError(
+                f"{path} does not fit: {what}: {some_of(keys)}; give the weights of a model of "
+                "this size, or the config that they were trained with"
+            )
     module.load_state_dict(state)
 
 

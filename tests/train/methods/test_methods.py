@@ -65,6 +65,17 @@ def test_every_method_trains_remembers_and_evaluates(name: str) -> None:
     assert audio.shape == video.shape == (4, 32)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_replays_in_half_precision(name: str, dtype: torch.dtype) -> None:
+    method = make(name)
+    with torch.autocast("cpu", dtype):
+        history = [
+            method(inputs.video, inputs.audio) for inputs in (batch(seed=n) for n in range(3))
+        ]
+    assert all(torch.isfinite(value) for losses in history for value in losses.values())
+
+
 @pytest.mark.parametrize("name", [n for n in METHODS if n != "avm"])
 def test_state_round_trip_gives_the_same_next_step(name: str) -> None:
     method = make(name)

@@ -222,7 +222,7 @@ def test_missing_keys_and_broken_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"not in the file: norms\.joint\.weight"):
         load_backbone(CAVMAE(CONFIG), saved(state, tmp_path))
     (tmp_path / "broken.pth").write_bytes(b"no weights")
-    with pytest.raises(UserError, match=r"broken.pth cannot be read"):
+    with pytest.raises(UserError, match=r"broken.pth is not a readable checkpoint"):
         load_backbone(CAVMAE(CONFIG), tmp_path / "broken.pth")
 
 

@@ -96,7 +96,7 @@ def test_other_models_and_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"does not fit 3 heads: .*16 / 3"):
         load_released(saved(weights(TINY), tmp_path), heads=3)
     (tmp_path / "broken.pth").write_bytes(b"no weights")
-    with pytest.raises(UserError, match=r"broken\.pth cannot be read"):
+    with pytest.raises(UserError, match=r"broken\.pth is not a readable checkpoint"):
         load_released(tmp_path / "broken.pth")
     torch.save({1: torch.zeros(1)}, tmp_path / "numbers.pth")
     with pytest.raises(UserError, match="is not a state dict of tensors"):
