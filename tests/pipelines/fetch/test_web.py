@@ -267,12 +267,15 @@ def test_a_proxys_password_is_not_in_the_message(server, tmp_path: Path) -> None
     assert "pa55w0rd" not in repr(rows)
 
 
+# A shell's background job, and what it starts, ignores SIGINT unless it asks not to.
 RUN = """
+import signal
 import sys
 from pathlib import Path
 from dataclasses import replace
 from avstore.pipelines.fetch.attempt_log import AttemptLog, to_row
 from tests.pipelines.fetch.clips import QUICK, fetch_urls, make_request, make_source
+signal.signal(signal.SIGINT, signal.default_int_handler)
 store, base, name = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 log = AttemptLog(store, name)
 requests = [make_request(f"k{n}", url=f"{base}/{n}") for n in range(int(sys.argv[4]))]
