@@ -88,9 +88,14 @@ def to_csv(groups: Sequence[Group], _digits: int = 1) -> str:
 def to_markdown(groups: Sequence[Group], digits: int = 1) -> str:
     """Return the comparison as a Markdown table."""
     header, *rows = comparison_table(groups, digits)
-    rule = ["---"] * len(header)
-    lines = [" | ".join(x.replace("|", "\\|") for x in line) for line in (header, rule, *rows)]
-    return "".join(f"| {line} |\n" for line in lines)
+    return markdown_table(header, rows) + "\n"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table, without a newline at its end."""
+    lines = (header, ["---"] * len(header), *rows)
+    cells = ([x.replace("|", "\\|").replace("\n", " ") for x in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def to_latex(groups: Sequence[Group], digits: int = 1) -> str:

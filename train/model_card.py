@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from avstore import __version__
+from avstore.train.comparison import markdown_table
 from avstore.train.config import Config
 from avstore.train.config_text import to_toml
 from avstore.train.data import OpenStore
@@ -72,12 +73,10 @@ def _data(store: OpenStore, stream: Stream) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [header, ["---"] * len(header), *([_cell(value) for value in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(header, [[_cell(value) for value in row] for row in rows])
 
 
 def _cell(value: object) -> str:
     if value is None:
         return "–"
-    text = f"{value:.2f}" if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from avstore.manifests.store import committing
 from avstore.train.results import Row, matrix
 from avstore.train.task_matrix import Measure
 
@@ -34,7 +35,7 @@ def plot_run(path: Path, rows: list[Row], tasks: list[str], title: str, measure:
         _curves(axes, gaps, tasks)
         axes.set(title="Modality gap", xlabel="tasks trained", ylabel="distance of the means")
     figure.suptitle(title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_matrix(axes: Axes, scores: NDArray[np.float64], tasks: list[str]) -> None:
@@ -82,10 +83,10 @@ def plot_comparison(path: Path, methods: dict[str, dict[str, Any]]) -> None:
         axes.tick_params(axis="x", rotation=30)
         if name == "average":
             axes.axhline(next(iter(methods.values()))["chance"], color="grey", linestyle=":")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=110)
-    temporary.replace(path)
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format of its file's suffix, whole or not at all."""
+    with committing(path) as file:
+        figure.savefig(file, format=path.suffix.lower().removeprefix("."), dpi=110)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from avstore.manifests.store import StoreError
-from avstore.train.plots import draw_matrix
+from avstore.train.plots import draw_matrix, save_figure
 from avstore.train.results import Row, matrix
 from avstore.train.runs import Run
 
@@ -51,8 +51,7 @@ def plot_runs(path: Path, runs: Sequence[Run]) -> None:
         axes.set_title(run.name, fontsize=9)
     for axes in others[len(shown) :]:
         axes.set_axis_off()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
 
 
 def _losses(axes: Axes, rows: dict[str, list[Row]]) -> None:
