@@ -58,8 +58,10 @@ def drop_feature(
     with transaction(con):
         count = _record_dropped(con, store, shards)
         con.execute("DELETE FROM feature_samples WHERE feature = ? AND fingerprint = ?", key)
-        con.execute("DELETE FROM features WHERE feature = ? AND fingerprint = ?", key)
+        for table in ("features", "feature_problems"):
+            con.execute(f"DELETE FROM {table} WHERE feature = ? AND fingerprint = ?", key)
     ledger.save_table(con, store, "features")
+    ledger.save_table(con, store, "feature_problems")
     return count
 
 

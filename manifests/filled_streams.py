@@ -12,7 +12,7 @@ SELECT t.stream, t.position, any_value(t.task) AS task, t.role,
        count(DISTINCT s.clip_id) AS clips
 FROM (SELECT DISTINCT stream, position, task, role FROM tasks) t
 LEFT JOIN task_clips c USING (stream, position, role)
-LEFT JOIN samples s ON s.clip_id = c.clip_id
+LEFT JOIN trainable s ON s.clip_id = c.clip_id
 GROUP BY ALL ORDER BY t.stream, t.position, t.role
 """
 _SPLITS = """

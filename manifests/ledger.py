@@ -26,7 +26,7 @@ from avstore.manifests.sealed import (
 from avstore.manifests.sequence import numbered, numbers
 from avstore.manifests.store import Store
 
-SMALL_TABLES = ("tasks", "stages", "features", "dropped", "statistics")
+SMALL_TABLES = ("tasks", "stages", "features", "feature_problems", "dropped", "statistics")
 """Tables that the ledger keeps whole, in one file each."""
 
 _NUMBERED = ("attempts", "runs")  # tables with a column seq

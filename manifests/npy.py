@@ -13,6 +13,14 @@ from numpy.typing import NDArray
 _DAMAGED = (tokenize.TokenError, SyntaxError, TypeError, ArithmeticError, MemoryError)
 
 
+class TruncatedError(ValueError):
+    """The content is shorter or longer than its header says."""
+
+
+class PickledError(ValueError):
+    """The array holds objects: they would be pickles, which can run code."""
+
+
 def load_npy(content: bytes | memoryview) -> NDArray[np.generic]:
     """Return the array of an .npy file, without a copy.
 
@@ -27,7 +35,7 @@ def load_npy(content: bytes | memoryview) -> NDArray[np.generic]:
     shape, fortran, dtype = _parse_header(bytes(content[:start]))
     count = math.prod(shape)
     if min(shape, default=1) < 0 or start + count * dtype.itemsize != len(content):
-        raise ValueError(f"{len(content)} bytes do not hold an array {shape} of {dtype}")
+        raise TruncatedError(f"{len(content)} bytes do not hold an array {shape} of {dtype}")
     array = np.frombuffer(content, dtype, count, offset=start)
     return array.reshape(shape, order="F" if fortran else "C")
 
@@ -44,5 +52,5 @@ def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[np.gen
         reason = str(error).splitlines()[:1]
         raise ValueError(f"the .npy header is damaged: {''.join(reason)[:200]}") from error
     if dtype.kind not in "fiub":
-        raise ValueError(f"the array holds {dtype}, which are no numbers")
+        raise PickledError(f"the array holds {dtype}, which are no numbers")
     return shape, fortran, dtype

@@ -9,9 +9,12 @@ from avstore.manifests import comments
 from avstore.manifests.status import refresh_status
 from avstore.manifests.store import StoreError
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
-_VIEWS = ("views.sql", "views_members.sql", "views_tasks.sql", "views_leakage.sql")
+_VIEWS = (
+    *("views.sql", "views_members.sql", "views_tasks.sql", "views_leakage.sql"),
+    "views_features.sql",
+)
 
 # What a manifest defines beside its tables, as (kind, name, SQL).
 _DEFINITIONS = """

@@ -217,8 +217,20 @@ CREATE TABLE IF NOT EXISTS feature_samples (
     size BIGINT,                    -- of the content, in bytes
     shape VARCHAR,                  -- shape of the array
     dtype VARCHAR,                  -- element type of the array
-    source_sha256 VARCHAR,          -- of the input that it was computed from
+    source_sha256 VARCHAR,          -- of the input that it was computed from; NULL: imported
     crc32 BIGINT                    -- of the content
+);
+
+-- Arrays of imported archives that were not stored, with the reason.
+CREATE TABLE IF NOT EXISTS feature_problems (
+    feature VARCHAR NOT NULL,       -- name of the imported feature
+    fingerprint VARCHAR NOT NULL,   -- features.fingerprint
+    dataset VARCHAR NOT NULL,
+    clip_id VARCHAR,                -- the array's clip; NULL: of no published clip
+    source VARCHAR NOT NULL,        -- name of the archive or folder
+    member VARCHAR NOT NULL,        -- path of the array in it
+    reason VARCHAR NOT NULL,        -- extra | ambiguous | truncated | damaged | pickled | no_array | wrong_shape | wrong_dtype | not_finite | refused | differs
+    detail VARCHAR                  -- what was found, for people
 );
 
 -- Ledger files whose rows are in this manifest.

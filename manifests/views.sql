@@ -1,6 +1,11 @@
 -- Views for users. All follow the tables. `-- column: text` describes a column (comments.py).
 
--- Clips to train on: one row per stored clip and recipe, with all columns of clips.
+-- Whether a feature's shard is imported: its clips need no base shard.
+CREATE OR REPLACE MACRO is_imported(shard) AS split_part(shard, '/', 3) = 'imported';
+
+-- Clips to train on: one row per stored clip and recipe, with all columns of clips. A clip that has
+-- imported features alone has one row, without a recipe.
+--   shard: the base shard; NULL: the clip has imported features alone
 --   position: row order in the annotation files
 --   verdict: flag of the clip (silent, still, black); NULL: no finding
 CREATE OR REPLACE VIEW trainable AS
@@ -9,7 +14,12 @@ SELECT c.*, s.shard, s.fingerprint, h.recipe, s.frame_count, s.fbank_frames, s.d
 FROM samples s
 JOIN clips c USING (clip_id)
 JOIN shards h ON h.path = s.shard
-LEFT JOIN quality q ON q.clip_id = s.clip_id AND q.fingerprint = s.fingerprint;
+LEFT JOIN quality q ON q.clip_id = s.clip_id AND q.fingerprint = s.fingerprint
+UNION ALL
+SELECT c.*, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM clips c
+WHERE c.clip_id IN (SELECT clip_id FROM feature_samples WHERE is_imported(shard))
+  AND c.clip_id NOT IN (SELECT clip_id FROM samples);
 
 -- Labels by further label sets: one row per clip, label set and modality, to select beside clip_id.
 --   label_set: name of the label set

@@ -53,6 +53,12 @@ def annotation_folder(store: Path, dataset: str) -> Path:
     return store / "annotations" / dataset
 
 
+def fetched_files(store: Path, dataset: str) -> list[Path]:
+    """Return the annotation files of a dataset that were fetched to a store, sorted."""
+    found = sorted(annotation_folder(store, dataset).glob("*"))
+    return [path for path in found if path.name != RECORD]
+
+
 def fetch_annotations(
     spec: DatasetSpec,
     folder: Path,

@@ -13,7 +13,7 @@ from avstore.manifests import annotation_sets, ledger
 from avstore.manifests.annotation_sets import AnnotationSet, annotation_set, clips_table
 from avstore.manifests.ingest import refresh_status, transaction
 from avstore.manifests.path_text import path_text
-from avstore.manifests.store import Store
+from avstore.manifests.store import Store, StoreError
 from avstore.manifests.tasks import create_task_view, register_stream
 from avstore.pipelines.build.task_streams import load_stream, one_task_stream
 
@@ -80,6 +80,24 @@ def ingest_annotations(
     with transaction(con):
         annotation_sets.replace_annotations(con, annotations)
         refresh_status(con)
+
+
+def ensure_annotations(
+    con: duckdb.DuckDBPyConnection, store: Store, spec: DatasetSpec, paths: Sequence[Path]
+) -> None:
+    """Ingest annotation files if any are given, and register the dataset's streams.
+
+    Raises:
+        StoreError: No file is given, and the store has no clip of the dataset.
+        AnnotationError: A file cannot be used.
+    """
+    if paths:
+        ingest_annotations(con, store, spec, paths)
+    elif not con.execute("SELECT 1 FROM clips WHERE dataset = ? LIMIT 1", [spec.name]).fetchall():
+        raise StoreError(
+            f"the store has no clip of {spec.name}; pass its annotation files (--annotations)"
+        )
+    register_streams(con, store, spec)
 
 
 def register_streams(con: duckdb.DuckDBPyConnection, store: Store, spec: DatasetSpec) -> None:

@@ -30,8 +30,11 @@ class ShardTar:
         info = tarfile.TarInfo(name)
         info.size = len(content)
         info.mode = 0o644
-        offset = int(self._tar.offset) + tarfile.BLOCKSIZE
-        self._tar.addfile(info, io.BytesIO(content))
+        header = info.tobuf(tarfile.USTAR_FORMAT, self._tar.encoding or "utf-8", "surrogateescape")
+        offset = int(self._tar.offset) + len(header)
+        # As TarFile.addfile, which copies the content in small pieces.
+        for part in (header, content, bytes(-len(content) % tarfile.BLOCKSIZE)):
+            self.append(part)
         return offset
 
     def append(self, content: bytes) -> None:

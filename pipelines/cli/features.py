@@ -1,4 +1,4 @@
-"""avstore features: build, list, compare and drop derived features."""
+"""avstore features: build, import, list, compare and drop derived features."""
 
 import json
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ import typer
 from avstore.manifests import commands
 from avstore.manifests.store import Store, StoreError, find_store
 from avstore.manifests.terminal import console, plural
+from avstore.pipelines.cli.features_import import import_features
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
     ExitCode,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Build, list, compare and drop derived features.",
+    help="Build, import, list, compare and drop derived features.",
 )
 _EXTRACTOR_KEYS = ("extractor", "version", "reads", "bases", "shape", "parameters")
 _VERSION = "A feature and its fingerprint, as `avstore features list` shows them."
@@ -287,6 +288,12 @@ def drop(
         ledger.finish_run(writer.con, found, run, "done")
         writer.publish()
     print_dropped(count, feature, found.root)
+
+
+app.command(
+    "import",
+    epilog="Example: avstore features import convnext-audio a_feat.zip --dataset vggsound",
+)(import_features)
 
 
 def _stored_features(store: Store) -> "list[FeatureStatus]":

@@ -104,10 +104,9 @@ def _clips(
 def _fetched(spec: "DatasetSpec", store: Path) -> Sequence[Path]:
     """Return the annotation files that were fetched to the store."""
     from avstore.manifests.store import StoreError
-    from avstore.pipelines.build.annotation_files import RECORD, annotation_folder
+    from avstore.pipelines.build.annotation_files import fetched_files
 
-    folder = annotation_folder(store, spec.name)
-    files = [path for path in sorted(folder.glob("*")) if path.name != RECORD]
+    files = fetched_files(store, spec.name)
     if not files:
         fetch = f", or run avstore annotations fetch {spec.name}" if spec.annotation_urls else ""
         raise StoreError(f"no annotation file is given; add --annotations /path/to/file{fetch}")

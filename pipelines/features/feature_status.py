@@ -20,6 +20,7 @@ from avstore.pipelines.features.base_shards import (
 from avstore.pipelines.features.companion import companion_path
 from avstore.pipelines.features.extractor import Extractor, FeatureError
 from avstore.pipelines.features.lineage import (
+    IMPORTED,
     Lineage,
     lineage_differences,
     lineage_of,
@@ -59,9 +60,9 @@ class FeatureStatus:
 
     @property
     def state(self) -> str:
-        """Return 'current', 'stale: <reasons>' or 'replaced by <successor> (<reasons>)'."""
+        """Return 'current', 'imported', 'stale: …' or 'replaced by <successor> (<reasons>)'."""
         if not self.reasons:
-            return "current"
+            return "imported" if self.lineage and self.lineage.is_imported else "current"
         why = "; ".join(self.reasons)
         return f"replaced by {self.successor} ({why})" if self.successor else f"stale: {why}"
 
@@ -93,7 +94,7 @@ def _status(
     status = FeatureStatus(
         feature, fingerprint, dataset, folder, int(clips), total, shape, lineage, ()
     )
-    if lineage is None:
+    if lineage is None or lineage.is_imported:
         return status
     try:
         extractor = make_extractor(lineage.reference, dict(lineage.parameters))
@@ -116,6 +117,11 @@ def _status(
 
 def _total_clips(con: duckdb.DuckDBPyConnection, dataset: str, folder: str) -> int:
     """Return how many clips, or labels of a vocabulary, can have a feature."""
+    if folder.endswith(f"/{IMPORTED}/"):
+        ((published,),) = con.execute(
+            "SELECT count(*) FROM clips WHERE dataset = ?", [dataset]
+        ).fetchall()
+        return int(published)
     if folder.endswith(f"/{VOCABULARY}/"):
         return len(label_texts(con, dataset))
     query = "SELECT count(*) FROM samples WHERE starts_with(shard, ?)"

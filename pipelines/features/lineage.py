@@ -16,6 +16,9 @@ from avstore.pipelines.features.extractor import Extractor, parameters_of, reads
 from avstore.pipelines.features.stored_clip import READ_LIBRARIES
 from avstore.pipelines.features.weights import Weights
 
+IMPORTED = "imported"
+"""The base of an imported feature, and its folder in shards/<dataset>/, as in SQL's is_imported."""
+
 _RECORDED = ("version", "parameters", "weights", "base", "base_fingerprint", "reference")
 _ABSENT = object()
 
@@ -30,7 +33,7 @@ class Lineage:
         parameters: The extractor's parameters.
         weights: `Weights.facts()`.
         libraries: Installed versions by package.
-        base: The recipe's name, or `labels`.
+        base: The recipe's name, `labels`, or `imported`.
         base_fingerprint: The recipe's fingerprint, or the sha256 of the labels.
         reference: Name of the extractor, or `module:name`.
     """
@@ -56,6 +59,11 @@ class Lineage:
             "base_fingerprint": self.base_fingerprint,
         }
         return digest(parts)
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the values are released ones, not computed from the store's shards."""
+        return self.base == IMPORTED
 
     @property
     def fp8(self) -> str:
@@ -119,7 +127,7 @@ def forget_unused(con: duckdb.DuckDBPyConnection, store: Store, lineage: Lineage
 
 
 def recorded_lineages(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], Lineage]:
-    """Return the manifest's lineages by feature and fingerprint, without imported features."""
+    """Return the manifest's lineages by feature and fingerprint, of those that were recorded."""
     rows = con.execute(
         "SELECT feature, fingerprint, parameters, library_versions FROM features ORDER BY ALL"
     ).fetchall()

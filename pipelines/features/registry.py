@@ -8,6 +8,7 @@ from typing import Any
 
 from avstore.datasets.references import load_object
 from avstore.manifests.nearest import did_you_mean
+from avstore.manifests.stored_clips import BASE_FEATURES
 from avstore.pipelines.features.extractor import Extractor, FeatureError
 
 EXTRACTOR_GROUP = "avstore.extractors"
@@ -66,11 +67,16 @@ def make_extractor(
     if not isinstance(extractor, Extractor):
         lacking = [name for name in _members() if not hasattr(extractor, name)]
         raise FeatureError(f"{reference} is not an extractor: it lacks {', '.join(lacking)}")
-    if not _NAME.fullmatch(extractor.name):
-        raise FeatureError(
-            f"{reference}: the name {extractor.name!r} may hold only lower case, digits and '-'"
-        )
+    check_feature_name(extractor.name, f"{reference}: ")
     return extractor
+
+
+def check_feature_name(name: str, where: str = "") -> None:
+    """Raise FeatureError unless the name is one of a derived feature."""
+    if not _NAME.fullmatch(name):
+        raise FeatureError(f"{where}the name {name!r} may hold only lower case, digits and '-'")
+    if name in BASE_FEATURES:
+        raise FeatureError(f"{where}{name!r} is the name of a base feature; choose another one")
 
 
 def _members() -> list[str]:

@@ -56,12 +56,14 @@ class ArchiveMember:
         size: Its uncompressed size in bytes, as the archive states it.
         open: Returns a stream of its bytes, to be read before the next member is requested.
         refused: Why it must not be read, or ''.
+        crc32: Of its uncompressed bytes, if the archive states it.
     """
 
     name: str
     size: int
     open: Callable[[], IO[bytes]]
     refused: str = ""
+    crc32: int | None = None
 
     @property
     def path(self) -> str:
@@ -185,7 +187,7 @@ def _zip(file: IO[bytes], label: str, budget: _Budget) -> Iterator[ArchiveMember
                 refused = "it is encrypted"
             if not entry.is_dir():
                 opener = partial(budget.open, partial(archive.open, entry))
-                yield ArchiveMember(entry.filename, entry.file_size, opener, refused)
+                yield ArchiveMember(entry.filename, entry.file_size, opener, refused, entry.CRC)
 
 
 class _DirectoryReader(io.BufferedReader):

@@ -1,7 +1,7 @@
 """Decide which clip a media file belongs to, from its path and the list of clips."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from avstore.pipelines.fetch.containers import extension_rank
@@ -69,12 +69,19 @@ class FileMatcher:
     Args:
         requests: The clips.
         names: A pattern of file names, which replaces the automatic forms; None for those.
+        split_name: Returns the stems of a file name; None for those of media files.
 
     Raises:
         SourceError: The pattern is wrong.
     """
 
-    def __init__(self, requests: Sequence[MediaRequest], names: str | None = None) -> None:
+    def __init__(
+        self,
+        requests: Sequence[MediaRequest],
+        names: str | None = None,
+        split_name: Callable[[str], tuple[str, ...]] | None = None,
+    ) -> None:
+        self._stems = split_name or stems
         self._pattern = parse_pattern(names) if names else None
         self._by_path: dict[str, list[Match]] = {}
         self._by_id: dict[str, list[MediaRequest]] = {}
@@ -104,14 +111,14 @@ class FileMatcher:
             return _decide(found)
         if self._depths:
             return self._decide_pattern(path)
-        for stem in stems(path.rpartition("/")[2]):
+        for stem in self._stems(path.rpartition("/")[2]):
             if found := list(self._readings(stem)):
                 return _decide(found)
         return _NONE
 
     def known_ids(self, path: str) -> Iterator[list[MediaRequest]]:
         """Yield the clips of each id that the file's name may hold."""
-        for stem in stems(path.rpartition("/")[2]):
+        for stem in self._stems(path.rpartition("/")[2]):
             for source_id, *_ in _split(stem):
                 if requests := self._by_id.get(source_id):
                     yield requests
@@ -137,7 +144,7 @@ class FileMatcher:
             if depth > len(parents):
                 continue
             tail = "/".join(parents[len(parents) - depth :])
-            for last in (name, *stems(name)):
+            for last in (name, *self._stems(name)):
                 key = f"*/{tail}/{last}" if tail else f"*/{last}"
                 if found := self._by_path.get(key):
                     return _decide(found)

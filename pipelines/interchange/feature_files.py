@@ -10,19 +10,13 @@ from avstore.manifests.library import OpenStore
 from avstore.manifests.names import check_name
 from avstore.manifests.store import StoreError
 from avstore.pipelines.interchange.export_clips import ExportClip
+from avstore.pipelines.interchange.feature_layouts import LAYOUTS
 from avstore.pipelines.interchange.layouts import write_new
 
 _BATCH_CLIPS = 256
 
 FEATURE_FOLDERS: dict[str, dict[str, str]] = {
-    "uavm": {"convnext-audio": "audio_feat_convnext_2", "convnext-visual": "video_feat_convnext_2"},
-    "llp": {
-        "vggish": "feats/vggish",
-        "resnet152": "feats/res152",
-        "r2plus1d18": "feats/r2plus1d_18",
-        "valor-clip-labels": "CLIP/segment_pseudo_labels",
-        "valor-clap-labels": "CLAP/segment_pseudo_labels",
-    },
+    code: {layout.feature: layout.folder for layout in layouts} for code, layouts in LAYOUTS.items()
 }
 """The folder of each feature, by format: UAVM's lists, AVVP's and VALOR's folders below `data`."""
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,18 @@ _Row = tuple[tuple[str, str], Line]
 _EXPECTED = '{"data": [{"video_id", "labels"}]}, or STELLA\'s rows index, vid, frames, wav, label'
 
 
-def with_foreign_lists(spec: DatasetSpec, split: str) -> DatasetSpec:
-    """Return the dataset with a parser of third-party lists; every clip gets the split given."""
-    return replace(spec, parse=partial(read_lists, spec=spec, split=split), streams=())
+def with_foreign_lists(
+    spec: DatasetSpec, split: str, splits: Mapping[Path, str] | None = None
+) -> DatasetSpec:
+    """Return the dataset with a parser of third-party lists, whose clips get the split given.
+
+    Args:
+        spec: The dataset.
+        split: Split of the clips of a list.
+        splits: Splits of lists that have another one.
+    """
+    parse = partial(read_lists, spec=spec, split=split, splits=splits or {})
+    return replace(spec, parse=parse, streams=())
 
 
 def is_foreign_list(path: Path) -> bool:
@@ -33,13 +42,16 @@ def is_foreign_list(path: Path) -> bool:
     return first.count(",") >= 4 and "/frames/" in first and "/audio/" in first
 
 
-def read_lists(paths: Sequence[Path], spec: DatasetSpec, split: str) -> Annotations:
+def read_lists(
+    paths: Sequence[Path], spec: DatasetSpec, split: str, splits: Mapping[Path, str] | None = None
+) -> Annotations:
     """Read clips and their labels (machine ids) from third-party lists.
 
     Args:
         paths: The lists.
         spec: The dataset, for vocabulary and clip length.
         split: Split of every clip.
+        splits: Splits of lists that have another one.
 
     Raises:
         AnnotationError: A list cannot be read or has no usable row.
@@ -51,7 +63,8 @@ def read_lists(paths: Sequence[Path], spec: DatasetSpec, split: str) -> Annotati
         rows: Iterable[_Row | BadRow] = (
             _json_rows(path) if path.suffix == ".json" else parse_rows(path, _stella_row)
         )
-        clips.add_file(path, _clips(rows, spec, split, lookup), _EXPECTED)
+        own = (splits or {}).get(path, split)
+        clips.add_file(path, _clips(rows, spec, own, lookup), _EXPECTED)
     return Annotations(clips.clips, clips.bad_rows)
 
 

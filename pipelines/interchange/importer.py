@@ -110,7 +110,7 @@ def import_items(
     run = ledger.new_run(f"import {spec.name}", _config(paths, arguments))
     with writing(store, wait_s), open_write(store) as writer:
         recover(writer, store)
-        _annotate(writer.con, store, spec, paths)
+        annotations.ensure_annotations(writer.con, store, spec, paths)
         run = ledger.start_run(writer.con, store, run)
         size = shard_clips or spec.shard_clips
         outcome = "failed"
@@ -130,18 +130,6 @@ def _config(paths: Sequence[Path], arguments: Sequence[str]) -> dict[str, object
         "annotations": [path_text(path) for path in paths],
         "arguments": [path_text(word) for word in arguments],
     }
-
-
-def _annotate(
-    con: duckdb.DuckDBPyConnection, store: Store, spec: DatasetSpec, paths: Sequence[Path]
-) -> None:
-    if paths:
-        annotations.ingest_annotations(con, store, spec, paths)
-    elif not con.execute("SELECT 1 FROM clips WHERE dataset = ? LIMIT 1", [spec.name]).fetchall():
-        raise StoreError(
-            f"the store has no clip of {spec.name}; pass its annotation files (--annotations)"
-        )
-    annotations.register_streams(con, store, spec)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from avstore.manifests.store import StoreError
 from avstore.train.data.batch import Batch
+from avstore.train.data.feature_only import require_members
 from avstore.train.data.order import EpochOrder, Order
 from avstore.train.data.resume_check import SampleListRecord
 from avstore.train.data.samples import SampleList
@@ -40,6 +41,7 @@ class Loader:
     Raises:
         TypeError: If `source` or `policy` has the wrong type.
         ValueError: If a setting is invalid, or does not apply to an order.
+        StoreError: If `spec` reads pictures or sound of clips that have features alone.
 
     Example:
         >>> store = open_store("data")
@@ -74,6 +76,8 @@ class Loader:
         if not isinstance(policy, ErrorPolicy):
             raise TypeError(f"policy={policy!r} is not an ErrorPolicy, such as ErrorPolicy('skip')")
         _check_source(source, spec)
+        samples = source if isinstance(source, SampleList) else source.samples
+        require_members(samples, spec)
         self.source, self.spec, self.seed, self.policy = source, spec, seed, policy
         self.rank, self.world_size = rank, world_size
         self.workers, self.threads = workers, threads

@@ -15,6 +15,11 @@ from avstore.manifests.library import OpenStore
 from avstore.manifests.schema import sql_name
 from avstore.manifests.shard_reader import Shard
 from avstore.manifests.store import StoreError
+from avstore.train.data.feature_only import (
+    contents_digest,
+    describe_features,
+    find_feature_rows,
+)
 from avstore.train.data.samples import MemberLayout, SampleList, SharedTable, fingerprint_of
 
 _LOG = logging.getLogger("avstore")
@@ -41,7 +46,7 @@ SELECT w.clip_id, h.number AS shard, s.position, w.weight,
        coalesce(s.frame_count, 0) AS frame_count, coalesce(s.fbank_frames, 0) AS fbank_frames,
        {labels}.label_ids {columns}
 FROM wanted w
-JOIN samples s USING (clip_id)
+JOIN {samples} s USING (clip_id)
 JOIN clips c USING (clip_id)
 JOIN stage_shards h ON h.path = s.shard
 {joins}
@@ -77,7 +82,8 @@ def sample_list(
         params: Values of the query's `?`.
         recipe: Recipe of the samples: its name, or <recipe>-<fp8>. By default, each dataset's
             recipe that holds the most of the clips.
-        features: Derived features to find: <name>, or <name>-<fp8>.
+        features: Derived features to find: <name>, or <name>-<fp8>. Clips without a base shard that
+            have all of them are in the list too.
         segments: 'audio', 'visual' or 'both': also find the labelled segments of that modality.
         ranges: Whether to find byte ranges; a list without them is light, and enough to plan with.
         masks: Columns of bits that the query returns; they are or-ed over each clip's rows and kept
@@ -106,11 +112,13 @@ def sample_list(
             stages = _choose_stages(con, recipe)
             con.execute(_SHARDS)
             companions, columns, joins = _find_features(con, features)
+            stored = find_feature_rows(con, features)
             columns = "".join(f", w.{sql_name(mask)}" for mask in masks) + columns
-            layouts = _layouts(con) if ranges else []
-            table = _rows(con, layouts, segments, columns, joins, labels)
+            layouts = _layouts(con, stored) if ranges else []
+            table = _rows(con, stored, layouts, segments, columns, joins, labels)
             if not table.num_rows:
-                raise StoreError(_describe_empty(con, sql, recipe))
+                alone = describe_features(con, features)
+                raise StoreError(_describe_empty(con, sql, recipe) + alone)
             if segments:
                 _check_segments(table, segments)
             _check_features(table, features)
@@ -123,7 +131,7 @@ def sample_list(
                 shards=shards,
                 layouts=tuple(MemberLayout.parse(members) for members in layouts),
                 classes=_classes(con, datasets),
-                fingerprint=_fingerprint(table, shards, companions),
+                fingerprint=_fingerprint(table, shards, companions, features),
                 missing=_missing(con, table),
                 stages=tuple((name, stage) for name, stage in stages if name in datasets),
                 companions=companions,
@@ -229,7 +237,8 @@ def _find_features(
             f"CREATE TEMP TABLE feature_{number} AS SELECT clip_id, "
             "count(DISTINCT fingerprint) AS versions, arg_max(shard, fingerprint) AS shard, "
             'arg_max("offset", fingerprint) AS start, arg_max(size, fingerprint) AS size, '
-            "arg_max(crc32, fingerprint) AS crc32 FROM feature_samples "
+            "arg_max(crc32, fingerprint) AS crc32, arg_max(position, fingerprint) AS position "
+            "FROM feature_samples "
             "WHERE clip_id IN (SELECT clip_id FROM wanted) "
             "AND $feature IN (feature, feature || '-' || left(fingerprint, 8)) GROUP BY clip_id",
             {"feature": feature},
@@ -275,10 +284,10 @@ def _check_segments(table: pa.Table, segments: str) -> None:
         )
 
 
-def _layouts(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """Return the distinct values of the samples' column `members`."""
+def _layouts(con: duckdb.DuckDBPyConnection, stored: str) -> list[str]:
+    """Return the distinct values of the column `members` of the table `stored`."""
     sql = (
-        "SELECT DISTINCT members FROM samples WHERE clip_id IN (SELECT clip_id FROM wanted) "
+        f"SELECT DISTINCT members FROM {stored} WHERE clip_id IN (SELECT clip_id FROM wanted) "
         "AND shard IN (SELECT path FROM stage_shards) ORDER BY members"
     )
     return [row[0] for row in con.execute(sql).fetchall()]
@@ -286,6 +295,7 @@ def _layouts(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 def _rows(
     con: duckdb.DuckDBPyConnection,
+    stored: str,
     layouts: list[str],
     segments: str | None,
     columns: str,
@@ -294,7 +304,8 @@ def _rows(
 ) -> pa.Table:
     """Return one row per sample, in order of clip_id; without layouts, without byte ranges.
 
-    `labels` is the table whose label_ids are taken: `c` for the clips', `w` for the query's.
+    `stored` is the table of samples. `labels` is the table whose label_ids are taken: `c` for the
+    clips', `w` for the query's.
     """
     values: dict[str, object] = {}
     if segments:
@@ -302,7 +313,8 @@ def _rows(
         columns = ", g.segment_labels, g.segment_onsets, g.segment_offsets" + columns
     if layouts:
         values["layouts"], columns = layouts, _RANGES + columns
-    sql = _ROWS.format(columns=columns, joins=joins, order=_order(con), labels=labels)
+    order = _order(con)
+    sql = _ROWS.format(samples=stored, columns=columns, joins=joins, order=order, labels=labels)
     table = con.sql(sql, params=values or None).to_arrow_table(batch_size=_ONE_BATCH)
     return _last_of_each_clip(table)
 
@@ -341,12 +353,18 @@ def _used_shards(
     return table, tuple(Shard(*row[:3]) for row in rows), sorted({row[3] for row in rows})
 
 
-def _fingerprint(table: pa.Table, shards: tuple[Shard, ...], companions: tuple[Shard, ...]) -> str:
+def _fingerprint(
+    table: pa.Table,
+    shards: tuple[Shard, ...],
+    companions: tuple[Shard, ...],
+    features: tuple[str, ...],
+) -> str:
     """Return the fingerprint of samples and shards, and of companions if there are any."""
     base = fingerprint_of(table, shards)
     if not companions:
         return base
     sums = "".join(shard.sha256 or shard.path for shard in companions)
+    sums += contents_digest(table, features, [shard.path for shard in companions])
     return hashlib.sha256((base + sums).encode()).hexdigest()
 
 

@@ -39,8 +39,8 @@ class MemberLayout:
 
     @staticmethod
     def parse(members: str) -> "MemberLayout":
-        """Parse the manifest's column `members`: suffixes separated by spaces."""
-        names = tuple(members.split(" "))
+        """Parse the manifest's column `members`: suffixes separated by spaces; '' for none."""
+        names = tuple(members.split())
         slots = {name: slot for slot, name in enumerate(names)}
         return MemberLayout(names, slots, tuple(name for name in names if name.endswith(".jpg")))
 

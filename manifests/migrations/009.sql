@@ -1,0 +1,2 @@
+-- Version 9: new table feature_problems (schema.sql); new views feature_clips and feature_account;
+-- trainable has clips that have imported features alone (views.sql).

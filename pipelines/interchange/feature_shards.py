@@ -1,0 +1,206 @@
+"""Write the shards of an imported feature in a thread, while the next arrays are read."""
+
+import json
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from avstore.manifests.names import check_name, shard_file, sidecar_file
+from avstore.manifests.sealed import tar_facts, write_parquet
+from avstore.manifests.store import Store, committing
+from avstore.pipelines.build.shard_tar import ShardTar
+from avstore.pipelines.features.companion import COMPANION_SCHEMA
+from avstore.pipelines.features.lineage import IMPORTED
+from avstore.pipelines.interchange.feature_values import Value
+
+SCHEMA = pa.schema(
+    [
+        *COMPANION_SCHEMA,
+        ("source", pa.string()),
+        ("member", pa.string()),
+        ("member_bytes", pa.int64()),
+        ("member_crc32", pa.int64()),
+    ]
+)
+"""Columns of an imported shard's sidecar: the archive and the file of each value come last."""
+
+_QUEUED_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedValue:
+    """A value to store.
+
+    Attributes:
+        clip_id: Its clip.
+        split: The clip's split.
+        value: The array.
+        source: Name of the archive or folder.
+        member: Path of its file there.
+        member_bytes: Size of that file.
+        member_crc32: Of that file's content.
+    """
+
+    clip_id: str
+    split: str
+    value: Value
+    source: str
+    member: str
+    member_bytes: int
+    member_crc32: int
+
+
+@dataclass
+class _OpenShard:
+    """A shard that is being written; closing `file` commits or discards its tar."""
+
+    path: str
+    file: ExitStack
+    tar: ShardTar
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+class FeatureShards:
+    """Write values to shards of `shard_clips` clips each, one open shard a split.
+
+    As a context manager, it commits the open shards at the end; after an exception it discards
+    them.
+
+    Args:
+        store: The store's paths.
+        dataset: The dataset.
+        feature: Name of the feature.
+        fingerprint: The feature's fingerprint.
+        numbers: The number of the next shard, by split.
+        shard_clips: Clips per shard.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        dataset: str,
+        feature: str,
+        fingerprint: str,
+        numbers: Mapping[str, int],
+        shard_clips: int,
+    ) -> None:
+        self._store, self._dataset = store, dataset
+        self._feature, self._fingerprint = feature, fingerprint
+        self._numbers = dict(numbers)
+        self._shard_clips = shard_clips
+        self._open: dict[str, _OpenShard] = {}
+        self._queue: queue.Queue[ImportedValue | bool] = queue.Queue()
+        self._waiting = 0  # bytes in the queue
+        self._discarding = False
+        self._changed = threading.Condition()
+        self._finished: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "FeatureShards":
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._queue.put(kind is None)
+        self._thread.join()
+        if kind is None:
+            self._raise()
+
+    def add(self, value: ImportedValue) -> None:
+        """Append a value to the open shard of its split.
+
+        Raises:
+            OSError: An earlier value could not be written.
+        """
+        size = len(value.value.content)
+        with self._changed:
+            while self._waiting and self._waiting + size > _QUEUED_BYTES and not self._error:
+                self._changed.wait()
+            self._waiting += size
+        self._raise()
+        self._queue.put(value)
+
+    def finished(self) -> Iterator[Path]:
+        """Yield the sidecars of the shards that were committed since the last call."""
+        while not self._finished.empty():
+            yield self._finished.get()
+
+    def _raise(self) -> None:
+        if self._error:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            while not isinstance(item := self._queue.get(), bool):
+                self._append(item)
+                with self._changed:
+                    self._waiting -= len(item.value.content)
+                    self._changed.notify()
+            self._end(keep=item)
+        except BaseException as error:  # it is raised in the thread that adds
+            with self._changed:
+                self._error = error
+                self._changed.notify()
+            self._end(keep=False)
+
+    def _end(self, keep: bool) -> None:
+        """Commit or discard the open shards."""
+        self._discarding = not keep
+        for shard in list(self._open.values()):
+            if keep:
+                self._commit(shard)
+            else:
+                with suppress(OSError):  # a full disk refuses what is discarded anyway
+                    shard.file.close()
+        self._open.clear()
+
+    def _append(self, item: ImportedValue) -> None:
+        shard = self._open.get(item.split) or self._new_shard(item.split)
+        self._open[item.split] = shard
+        value, key = item.value, item.clip_id.partition("/")[2]
+        row = {
+            "shard": shard.path,
+            "feature": self._feature,
+            "fingerprint": self._fingerprint,
+            "clip_id": item.clip_id,
+            "position": len(shard.rows),
+            "offset": shard.tar.add(f"{key}.{self._feature}.npy", value.content),
+            "size": len(value.content),
+            "shape": json.dumps(list(value.array.shape)),
+            "dtype": value.dtype,
+            "crc32": value.crc32,
+            "source": item.source,
+            "member": item.member,
+            "member_bytes": item.member_bytes,
+            "member_crc32": item.member_crc32,
+        }
+        shard.rows.append(row)
+        if len(shard.rows) >= self._shard_clips:
+            self._commit(self._open.pop(item.split))
+
+    def _new_shard(self, split: str) -> _OpenShard:
+        number = self._numbers.get(split, 0)
+        self._numbers[split] = number + 1
+        base = self._store.shard(self._dataset, IMPORTED, check_name("split", split), number)
+        suffix = f".{self._feature}-{self._fingerprint[:8]}.tar"
+        path = base.removesuffix(".tar") + suffix
+        file = ExitStack()
+        target = shard_file(self._store, path)
+        written = file.enter_context(committing(target, lambda: not self._discarding))
+        return _OpenShard(path, file, ShardTar(written))
+
+    def _commit(self, shard: _OpenShard) -> None:
+        """Commit the tar, then its sidecar."""
+        shard.tar.close()
+        shard.file.close()
+        sidecar = sidecar_file(self._store, shard.path)
+        table = pa.Table.from_pylist(shard.rows, schema=SCHEMA)
+        write_parquet(sidecar, table, tar_facts(shard.tar.bytes, shard.tar.sha256))
+        self._finished.put(sidecar)

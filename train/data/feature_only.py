@@ -1,0 +1,93 @@
+"""Samples of clips that have derived features and no base shard: released features, imported."""
+
+import hashlib
+from collections.abc import Sequence
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from avstore.manifests.store import StoreError
+from avstore.train.data.request import BASE_MEMBERS
+from avstore.train.data.samples import SampleList
+from avstore.train.data.spec import BatchSpec
+
+_COLUMNS = (
+    "clip_id, shard, position, members, offsets, sizes, frame_count, frame_times, fbank_frames, "
+    "crc32"
+)
+_SAMPLES = f"(SELECT {_COLUMNS} FROM samples UNION ALL SELECT {_COLUMNS} FROM feature_only)"
+_ROWS = """
+CREATE TEMP TABLE feature_only AS
+SELECT w.clip_id, f0.shard, f0.position, '' AS members, []::BIGINT[] AS offsets,
+       []::INTEGER[] AS sizes, 0 AS frame_count, []::FLOAT[] AS frame_times, 0 AS fbank_frames,
+       NULL::BIGINT AS crc32
+FROM wanted w {joins}
+WHERE w.clip_id NOT IN (SELECT clip_id FROM samples)
+"""
+_SHARDS = """
+INSERT INTO stage_shards
+SELECT shard, '', 0, split_part(shard, '/', 2),
+       (row_number() OVER (ORDER BY shard) - 1
+        + (SELECT coalesce(max(number) + 1, 0) FROM stage_shards))::INTEGER
+FROM (SELECT DISTINCT shard FROM feature_only)
+"""
+_ALONE = """
+SELECT feature, count(DISTINCT clip_id) AS clips FROM feature_samples
+WHERE is_imported(shard) AND clip_id IN (SELECT clip_id FROM wanted) GROUP BY ALL ORDER BY feature
+"""
+
+
+def find_feature_rows(con: duckdb.DuckDBPyConnection, features: Sequence[str]) -> str:
+    """Add the wanted clips without a base shard that have all features; return the samples' SQL.
+
+    Their shard is that of the first feature. The tables feature_0, feature_1, … hold the features.
+    """
+    if not features:
+        return "samples"
+    joins = " ".join(f"JOIN feature_{n} f{n} USING (clip_id)" for n in range(len(features)))
+    con.execute(_ROWS.format(joins=joins))
+    if con.execute("SELECT count(*) FROM feature_only").fetchall() == [(0,)]:
+        return "samples"
+    con.execute(_SHARDS)
+    return _SAMPLES
+
+
+def contents_digest(table: pa.Table, features: Sequence[str], companions: Sequence[str]) -> str:
+    """Return the sha256 of the checksums of imported values, '' without any.
+
+    The name of an imported shard does not tell its contents.
+    """
+    if not any(path.split("/")[2:3] == ["imported"] for path in companions):
+        return ""
+    digest = hashlib.sha256()
+    for feature in features:
+        values = table[f"{feature} crc32"].combine_chunks().fill_null(-1)
+        digest.update(np.asarray(values.to_numpy(zero_copy_only=False), np.int64).tobytes())
+    return digest.hexdigest()
+
+
+def describe_features(con: duckdb.DuckDBPyConnection, features: Sequence[str]) -> str:
+    """Return which imported features the wanted clips have, for the error of an empty list."""
+    found = con.execute(_ALONE).fetchall()
+    if not found:
+        return ""
+    listed = ", ".join(f"{name} ({clips} clips)" for name, clips in found)
+    names = list(features) or [name for name, _ in found]
+    advice = "" if features else f"; to read them, use sample_list(…, features={names!r})"
+    return f"; they have imported features without base shards: {listed}{advice}"
+
+
+def require_members(samples: SampleList, spec: BatchSpec) -> None:
+    """Raise StoreError if the spec reads pictures or sound of clips that have features alone."""
+    lacking = [name for name in spec.read if name in BASE_MEMBERS]
+    empty = [number for number, layout in enumerate(samples.layouts) if not layout.names]
+    if not lacking or not empty:
+        return
+    count = int(np.isin(samples.numbers("layout"), empty).sum())
+    derived = tuple(name for name in spec.read if name not in BASE_MEMBERS)
+    raise StoreError(
+        f"{count} of {len(samples)} clips have imported features and no base shard, so no "
+        f"{', '.join(lacking)}: read features alone, such as BatchSpec(read={derived or '(…,)'}), "
+        "or select clips with base shards (SELECT clip_id FROM samples)"
+    )
