@@ -31,6 +31,12 @@ ORDER BY coalesce(config->>'fingerprint', '')[:8] = $fp8 DESC, starts_with(comma
          seq DESC
 LIMIT 1
 """
+_IMPORT_RUNS = """
+SELECT config FROM runs
+WHERE command = 'features import ' || $feature AND config->>'dataset' = $dataset
+  AND config->>'arguments' IS NOT NULL
+ORDER BY seq DESC LIMIT 1
+"""
 _FEATURE_RUNS = """
 SELECT config FROM runs
 WHERE command = 'features build ' || $feature
@@ -85,7 +91,13 @@ def _build(con: "duckdb.DuckDBPyConnection", store: Store, dataset: str, stage: 
 
 def _feature_build(con: "duckdb.DuckDBPyConnection", store: Store, shard: str) -> str:
     feature, (_, dataset, stage, *_) = _feature(shard), shard.split("/")
-    rows = con.execute(_FEATURE_RUNS, {"feature": feature, "dataset": dataset}).fetchall()
+    values = {"feature": feature, "dataset": dataset}
+    imported = con.execute(_IMPORT_RUNS, values).fetchall() if stage == "imported" else []
+    if imported:
+        return commands.avstore(
+            *map(text_path, json.loads(imported[0][0])["arguments"]), store=store.root
+        )
+    rows = con.execute(_FEATURE_RUNS, values).fetchall()
     facts: dict[str, Any] = json.loads(rows[0][0]) if rows else {}
     words = ["features", "build", facts.get("extractor") or feature, "--dataset", dataset]
     words += ["--recipe", facts.get("recipe") or stage] if stage != "labels" else []

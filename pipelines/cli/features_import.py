@@ -25,7 +25,8 @@ from avstore.pipelines.cli.tables import print_json
 
 if TYPE_CHECKING:
     from avstore.datasets.spec import DatasetSpec
-    from avstore.pipelines.interchange.feature_importer import FeatureImportResult, SourceCounts
+    from avstore.pipelines.interchange.clip_arrays import SourceCounts
+    from avstore.pipelines.interchange.feature_importer import FeatureImportResult
 
 
 def import_features(

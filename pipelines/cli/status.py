@@ -117,7 +117,16 @@ def _state(store: Store, dataset: str | None) -> dict[str, Any]:
             }
             for each in found
         ]
+        rows = con.execute(
+            "SELECT dataset, feature || '-' || left(fingerprint, 8), wanted, stored, unreadable, "
+            "missing, extra FROM feature_account WHERE $dataset IS NULL OR dataset = $dataset",
+            {"dataset": dataset},
+        ).fetchall()
+        state["features"] = [dict(zip(_FEATURE_KEYS, row, strict=True)) for row in rows]
     return state
+
+
+_FEATURE_KEYS = ("dataset", "feature", "wanted", "stored", "unreadable", "missing", "extra")
 
 
 def _print(state: Mapping[str, Any], out: "Console") -> None:
@@ -133,6 +142,10 @@ def _print(state: Mapping[str, Any], out: "Console") -> None:
         out.print(Text.assemble((each.dataset, "bold"), counts))
         for reason in facts["reasons"]:
             out.print(f"  {reason['clips']:>7} {reason['reason']:<16} {reason['status']}")
+    for facts in state["features"]:
+        counts = (f"{facts[name]} {name}" for name in _FEATURE_KEYS[3:6] if facts[name])
+        text = f" {facts['feature']}: {facts['wanted']} wanted = {' + '.join(counts)}"
+        out.print(Text.assemble((facts["dataset"], "bold"), text))
 
 
 def _writer_lines(state: Mapping[str, Any]) -> Iterator[str]:

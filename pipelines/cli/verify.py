@@ -86,8 +86,14 @@ def _summary(store: Store) -> str:
 
     with open_read(store) as con:
         counts = con.execute("SELECT count(*), coalesce(sum(clips), 0) FROM shards").fetchall()
-    shards, clips = counts[0]
+        imported = con.execute(
+            "SELECT count(DISTINCT shard), count(*) FROM feature_samples WHERE is_imported(shard)"
+        ).fetchall()
+    (shards, clips), (companions, values) = counts[0], imported[0]
     what = f"{plural(shards, 'shard')} with {plural(int(clips), 'clip')}"
+    if companions:
+        added = f"{plural(companions, 'imported shard')} with {plural(values, 'value')}"
+        what = f"{what}, {added}" if shards else added
     return f"{what}: all match the manifest"
 
 

@@ -174,20 +174,21 @@ class _CountedStream(io.RawIOBase):
 
 
 def _zip(file: IO[bytes], label: str, budget: _Budget) -> Iterator[ArchiveMember]:
-    with zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
-        if len(entries) > MAX_MEMBERS:
-            raise SourceError(
-                f"{label} has {len(entries):,} members, more than the limit of {MAX_MEMBERS:,}; "
-                "split it"
-            )
-        for entry in entries:
-            refused = _ratio_problem(entry.compress_size, entry.file_size)
-            if entry.flag_bits & 1:
-                refused = "it is encrypted"
-            if not entry.is_dir():
-                opener = partial(budget.open, partial(archive.open, entry))
-                yield ArchiveMember(entry.filename, entry.file_size, opener, refused, entry.CRC)
+    # Not closed at the end of the iteration: members may still be read. The file is the caller's.
+    archive = zipfile.ZipFile(file)
+    entries = archive.infolist()
+    if len(entries) > MAX_MEMBERS:
+        raise SourceError(
+            f"{label} has {len(entries):,} members, more than the limit of {MAX_MEMBERS:,}; "
+            "split it"
+        )
+    for entry in entries:
+        refused = _ratio_problem(entry.compress_size, entry.file_size)
+        if entry.flag_bits & 1:
+            refused = "it is encrypted"
+        if not entry.is_dir():
+            opener = partial(budget.open, partial(archive.open, entry))
+            yield ArchiveMember(entry.filename, entry.file_size, opener, refused, entry.CRC)
 
 
 class _DirectoryReader(io.BufferedReader):

@@ -3,12 +3,15 @@
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from avstore.manifests.path_text import path_text
 from avstore.pipelines.fetch.archive_members import (
@@ -42,7 +45,11 @@ from avstore.pipelines.interchange.feature_values import (
 from avstore.pipelines.interchange.hashed_file import HashedFile
 
 _MIN_FREE_BYTES = 1 << 30
-_REMOTE_GAP_BYTES = 4 << 20  # as one block of a remote file
+_THREADS = 2  # unpacking and checking release the interpreter's lock
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -101,12 +108,13 @@ class ArraySource:
             SourceError: It cannot be read.
         """
         if self.folder is not None:
-            yield OpenArrays(_folder_files(self.folder), None, None)
+            yield OpenArrays(_folder_files(self.folder), None, None, _THREADS)
             return
         if self.archive is None:
             raise SourceError(f"{self.place} is neither a folder nor an archive")
         with _reading(self.place), _open_archive(self.archive, self.scratch) as file:
-            yield OpenArrays(_archive_files(file, self.place), file.size, file)
+            files, threads = _archive_files(file, self.place)
+            yield OpenArrays(files, file.size, file, threads if file.is_local else 0)
 
 
 class OpenArrays:
@@ -115,13 +123,16 @@ class OpenArrays:
     Attributes:
         files: Its files, to be read in order.
         bytes: Size of the archive; None for a folder.
+        threads: Threads that may read files at the same time; with 0, each is read before the next
+            is requested.
     """
 
     def __init__(
-        self, files: Iterator[ArrayFile], size: int | None, hashed: HashedFile | None
+        self, files: Iterator[ArrayFile], size: int | None, hashed: HashedFile | None, threads: int
     ) -> None:
         self.files = files
         self.bytes = size
+        self.threads = threads
         self._hashed = hashed
 
     def sha256(self) -> str | None:
@@ -130,6 +141,31 @@ class OpenArrays:
         A local archive is always hashed as a whole; one at an address is not read again for it.
         """
         return self._hashed.finish() if self._hashed else None
+
+
+def map_in_order(
+    items: Iterable[Item], work: Callable[[Item], Result], threads: int
+) -> Iterator[tuple[Item, Callable[[], Result]]]:
+    """Yield each item with a function that returns or raises what `work` does, in order.
+
+    Args:
+        items: The items.
+        work: Called once for each item.
+        threads: Threads that work ahead; with 0, `work` runs when its result is requested.
+    """
+    if not threads:
+        yield from ((item, partial(work, item)) for item in items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[tuple[Item, Future[Result]]] = deque()
+        for item in items:
+            waiting.append((item, pool.submit(work, item)))
+            if len(waiting) > 2 * threads:
+                first, future = waiting.popleft()
+                yield first, future.result
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result
 
 
 def open_sources(text: str, scratch: Path) -> list[ArraySource]:
@@ -182,13 +218,13 @@ def _open_archive(archive: Archive, scratch: Path) -> Iterator[HashedFile]:
     try:
         if len(local) == 1 and local[0] is not None:
             raw: Any = io.FileIO(local[0])
-            size, gap = os.fstat(raw.fileno()).st_size, 1 << 62
+            size, is_local = os.fstat(raw.fileno()).st_size, True
         else:
             scratch.mkdir(parents=True, exist_ok=True)
             disk = DiskGuard(scratch, _MIN_FREE_BYTES)
             raw = ConcatenatedFile(with_ranges(archive.parts, scratch, lambda _: disk.check()))
-            size, gap = raw.size, _REMOTE_GAP_BYTES if None in local else 1 << 62
-        with HashedFile(raw, size, gap) as file:
+            size, is_local = raw.size, None not in local
+        with HashedFile(raw, size, is_local) as file:
             yield file
     except NETWORK_ERRORS as error:
         if isinstance(error, FileNotFoundError):
@@ -204,16 +240,18 @@ def _local_path(part: RemoteFile) -> Path | None:
     return Path(part.path) if "file" in names else None
 
 
-def _archive_files(file: HashedFile, place: str) -> Iterator[ArrayFile]:
+def _archive_files(file: HashedFile, place: str) -> tuple[Iterator[ArrayFile], int]:
+    """Return the files of an archive, and how many threads may read them."""
     head = file.read(512) or b""
     file.seek(0)
     members = iter_members(file, place)
-    if detect_archive(head) == "zip":  # its directory, at the end, is read with the first member
+    is_zip = detect_archive(head) == "zip"
+    if is_zip:  # its directory, at the end, is read with the first member
         first = next(members, None)
         members = chain([first] if first else [], members)
     file.start()
-    for member in members:
-        yield ArrayFile(member.path, member.size, member.crc32, _reader(member))
+    files = (ArrayFile(each.path, each.size, each.crc32, _reader(each)) for each in members)
+    return files, _THREADS if is_zip else 0
 
 
 def _reader(member: ArchiveMember) -> Callable[[], bytes]:

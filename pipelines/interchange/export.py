@@ -119,7 +119,7 @@ def export(
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise StoreError(f"the features name {', '.join(repeated)} more than once; name it once")
     rows = _rows(store, sql)
-    kept = _stored_rows(store, rows, recipe, skip_missing)
+    kept = _stored_rows(store, rows, names, recipe, skip_missing)
     folder = _OutputFolder(out)
     write = {
         ExportFormat.WEBDATASET: _write_webdataset,
@@ -155,27 +155,56 @@ def _rows(store: OpenStore, sql: str) -> list[dict[str, Any]]:
     return rows
 
 
+_STORED = """
+SELECT DISTINCT s.clip_id FROM samples s JOIN shards h ON h.path = s.shard
+WHERE s.clip_id IN (SELECT unnest($ids)) AND ($recipe IS NULL OR h.recipe = $recipe
+      OR h.recipe || '-' || left(h.fingerprint, 8) = $recipe)
+"""
+# Clips without a base shard, if all that is exported are derived features that they have.
+_IMPORTED = """
+UNION
+SELECT clip_id FROM feature_samples
+WHERE clip_id IN (SELECT unnest($ids)) AND is_imported(shard)
+  AND (list_contains($features, feature)
+       OR list_contains($features, feature || '-' || left(fingerprint, 8)))
+GROUP BY clip_id HAVING count(DISTINCT feature) = len($features)
+"""
+
+
 def _stored_rows(
-    store: OpenStore, rows: list[dict[str, Any]], recipe: str | None, skip_missing: bool
+    store: OpenStore,
+    rows: list[dict[str, Any]],
+    features: Sequence[str],
+    recipe: str | None,
+    skip_missing: bool,
 ) -> list[dict[str, Any]]:
     """Return the rows of stored clips; StoreError if others may not be skipped or none is left."""
-    result = store.query(
-        "SELECT DISTINCT s.clip_id FROM samples s JOIN shards h ON h.path = s.shard "
-        "WHERE s.clip_id IN (SELECT unnest($ids)) AND ($recipe IS NULL OR h.recipe = $recipe "
-        "OR h.recipe || '-' || left(h.fingerprint, 8) = $recipe)",
-        {"ids": [row["clip_id"] for row in rows], "recipe": recipe},
-    )
-    stored = set(result.table.column(0).to_pylist())
+    values: dict[str, Any] = {"ids": [row["clip_id"] for row in rows], "recipe": recipe}
+    query = _STORED
+    if features and not {*features} & {*BASE_FEATURES}:
+        query, values["features"] = query + _IMPORTED, list(features)
+    stored = set(store.query(query, values).table.column(0).to_pylist())
     kept = [row for row in rows if row["clip_id"] in stored]
     if len(kept) < len(rows) and not skip_missing:
         example = next(row["clip_id"] for row in rows if row["clip_id"] not in stored)
         raise StoreError(
             f"{len(rows) - len(kept)} of the query's {len(rows)} clips are not stored, for example "
-            f"{example}; select FROM trainable, or pass --skip-missing"
+            f"{example}{_alone(store, example)}; select FROM trainable, or pass --skip-missing"
         )
     if not kept:
         raise StoreError("the query returns no stored clip: nothing to export")
     return kept
+
+
+def _alone(store: OpenStore, clip_id: str) -> str:
+    """Return, in words, which features a clip without a base shard has; '' for another clip."""
+    found = store.query(
+        "SELECT DISTINCT feature FROM feature_samples WHERE clip_id = $id AND is_imported(shard) "
+        "AND clip_id NOT IN (SELECT clip_id FROM samples) ORDER BY feature",
+        {"id": clip_id},
+    ).rows()
+    names = ", ".join(row["feature"] for row in found)
+    return f" (without a base shard it has only imported features: {names})" if names else ""
 
 
 def _keys(ids: list[str]) -> dict[str, str]:

@@ -1,8 +1,7 @@
 """Import a released feature, one array a clip, into a store that need not have the videos."""
 
-import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from avstore.manifests import ledger
 from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.ingest import ingest_features, transaction
 from avstore.manifests.lock import writing
-from avstore.manifests.path_text import path_text, valid_text
+from avstore.manifests.path_text import path_text
 from avstore.manifests.store import Store
 from avstore.pipelines.build import annotations
 from avstore.pipelines.build.meter import Meter, Progress, no_progress
@@ -20,23 +19,24 @@ from avstore.pipelines.build.progress import PublishedProgress
 from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.features.lineage import Lineage, record_lineage
 from avstore.pipelines.features.registry import check_feature_name
-from avstore.pipelines.fetch.containers import extension_rank
-from avstore.pipelines.fetch.file_matching import FileMatcher
 from avstore.pipelines.fetch.guards import DiskGuard
 from avstore.pipelines.fetch.requests import clip_request
-from avstore.pipelines.fetch.source import MachineError, MediaRequest, SourceError
+from avstore.pipelines.fetch.source import MachineError, SourceError
 from avstore.pipelines.interchange import feature_lineage
-from avstore.pipelines.interchange.array_source import ArrayFile, ArraySource, open_sources
+from avstore.pipelines.interchange.array_source import (
+    ArraySource,
+    open_sources,
+)
+from avstore.pipelines.interchange.clip_arrays import ClipArrays, SourceCounts
 from avstore.pipelines.interchange.feature_layouts import (
     ValueSpec,
     declared_values,
     layouts_of_folder,
 )
-from avstore.pipelines.interchange.feature_lineage import FeatureAccount, Problem
-from avstore.pipelines.interchange.feature_shards import FeatureShards, ImportedValue
+from avstore.pipelines.interchange.feature_lineage import FeatureAccount
+from avstore.pipelines.interchange.feature_shards import FeatureShards
 from avstore.pipelines.interchange.feature_values import (
     BadValueError,
-    check_value,
     most_common_values,
     read_value,
 )
@@ -70,29 +70,6 @@ class FeatureImportOptions:
     shard_clips: int = SHARD_CLIPS
     wait_s: float = 0.0
     arguments: Sequence[str] = ()
-
-
-@dataclass
-class SourceCounts:
-    """What one folder or archive held.
-
-    Attributes:
-        name: Its file name.
-        new: Values stored by this import.
-        known: Arrays of clips that have this value already.
-        problems: Arrays that were not stored.
-        other_features: Arrays in the published folder of another feature, by that feature's name.
-        other_files: Files that are no arrays.
-        damage: Why it could not be read to its end.
-    """
-
-    name: str
-    new: int = 0
-    known: int = 0
-    problems: list[Problem] = field(default_factory=list)
-    other_features: dict[str, int] = field(default_factory=dict)
-    other_files: int = 0
-    damage: str | None = None
 
 
 @dataclass(frozen=True)
@@ -162,12 +139,6 @@ def import_feature(
     return result
 
 
-def _stems(name: str) -> tuple[str, ...]:
-    """Return the stems of an array's file name: 'a' of a.npy, 'a.mp4' and 'a' of a.mp4.npy."""
-    stem = name.rpartition(".")[0]
-    return (stem,) if extension_rank(stem) is None else (stem, stem.rpartition(".")[0])
-
-
 class _Import:
     """The parts that every step of one import shares."""
 
@@ -186,9 +157,8 @@ class _Import:
         ).to_arrow_table()
         # A list's column `file` names the video, not the array.
         requests = [replace(clip_request(spec, clip), file=None) for clip in ArrowClips(table)]
+        self._arrays = ClipArrays(spec.name, options.feature, requests, options.names)
         self._clips = len(requests)
-        self._is_published = declared_values(options.feature) is not None
-        self._matcher = FileMatcher(requests, options.names, _stems)
 
     def run(self, sources: Sequence[ArraySource]) -> FeatureImportResult:
         """Import all sources; record each as soon as it is read."""
@@ -227,14 +197,10 @@ class _Import:
             try:
                 with source.open() as opened:
                     size = opened.bytes
-                    for file in opened.files:
-                        before = counts.new + counts.known
-                        if value := self._value(file, counts, spec, stored):
-                            shards.add(value)
-                        if counts.new + counts.known > before:
-                            advance(1, kept=value is None)
-                            if self._commit(shards.finished()):
-                                disk.check()
+                    for value in self._arrays.values(opened, counts, spec, stored, advance):
+                        shards.add(value)
+                        if self._commit(shards.finished()):
+                            disk.check()
                     sha256 = opened.sha256()
             except MachineError:
                 raise
@@ -250,79 +216,6 @@ class _Import:
         lineage = _with_facts(lineage, facts)
         feature_lineage.save_source(self._con, self._store, lineage, source.name, counts.problems)
         return counts, lineage
-
-    def _value(
-        self,
-        file: ArrayFile,
-        counts: SourceCounts,
-        spec: ValueSpec,
-        stored: dict[str, tuple[int, int]],
-    ) -> ImportedValue | None:
-        """Return the value to store of a file; None, counted, if there is none."""
-        if (request := self._clip_of(file, counts)) is None:
-            return None
-        clip_id, known = request.clip_id, stored.get(request.clip_id)
-        try:
-            if known and file.crc32 is not None and known == (file.size, file.crc32):
-                counts.known += 1
-                return None
-            content = file.read()
-            crc32 = zlib.crc32(content) if file.crc32 is None else file.crc32
-            if known:
-                _refuse_other(known, (len(content), crc32))
-                counts.known += 1
-                return None
-            value = read_value(file.path, content, crc32)
-            check_value(value, spec)
-        except BadValueError as error:
-            counts.problems.append(self._problem(file, counts, error.reason, error.detail, clip_id))
-            return None
-        stored[clip_id] = len(content), crc32
-        counts.new += 1
-        member = valid_text(file.path)
-        return ImportedValue(
-            clip_id, request.split, value, counts.name, member, len(content), crc32
-        )
-
-    def _clip_of(self, file: ArrayFile, counts: SourceCounts) -> MediaRequest | None:
-        """Return the clip of a file, if it is an array of this feature and of one clip."""
-        if not file.is_array:
-            counts.other_files += 1
-            return None
-        if other := self._other_feature(file):
-            counts.other_features[other] = counts.other_features.get(other, 0) + 1
-            return None
-        decision = self._matcher.decide(file.path)
-        matches = decision.matches or decision.rejected
-        if len(matches) == 1 and not decision.rejected:
-            return matches[0].request
-        keys = ", ".join(match.request.key for match in matches[:3])
-        found = ("ambiguous", f"may be any of {keys}") if matches else ("extra", None)
-        counts.problems.append(self._problem(file, counts, *found))
-        return None
-
-    def _other_feature(self, file: ArrayFile) -> str:
-        """Return the feature to whose published folder a file belongs, '' if to this one."""
-        names = [layout.feature for layout in layouts_of_folder(file.folder)]
-        own = not names or not self._is_published or self._options.feature in names
-        return "" if own else " or ".join(names)
-
-    def _problem(
-        self,
-        file: ArrayFile,
-        counts: SourceCounts,
-        reason: str,
-        detail: str | None,
-        clip_id: str | None = None,
-    ) -> Problem:
-        return {
-            "dataset": self._dataset,
-            "clip_id": clip_id,
-            "source": counts.name,
-            "member": valid_text(file.path),
-            "reason": reason,
-            "detail": None if detail is None else valid_text(detail)[:500],
-        }
 
     def _commit(self, sidecars: Iterator[Path]) -> bool:
         """Record committed shards; return whether there were any."""
@@ -353,7 +246,7 @@ class _Import:
         counts, values = SourceCounts(""), []
         for source in sources:
             with source.open() as opened:
-                of_clips = (x for x in opened.files if self._clip_of(x, counts))
+                of_clips = (x for x in opened.files if self._arrays.clip_of(x, counts))
                 for file in islice(of_clips, _PEEKED_ARRAYS):
                     layouts = layouts_of_folder(file.folder)
                     if len(layouts) == 1 and (spec := declared_values(layouts[0].feature)):
@@ -374,15 +267,6 @@ class _Import:
         if damage := next((each.damage for each in counts if each.damage), None):
             raise SourceError(damage)
         raise _nothing(counts[0].name, counts[0], self._dataset)
-
-
-def _refuse_other(stored: tuple[int, int], found: tuple[int, int]) -> None:
-    if stored != found:
-        raise BadValueError(
-            "differs",
-            f"the stored value is of another file ({stored[0]} bytes, this one {found[0]}); "
-            "it is kept",
-        )
 
 
 def _with_facts(lineage: Lineage, facts: dict[str, object]) -> Lineage:

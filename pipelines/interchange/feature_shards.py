@@ -30,7 +30,8 @@ SCHEMA = pa.schema(
 )
 """Columns of an imported shard's sidecar: the archive and the file of each value come last."""
 
-_QUEUED_BYTES = 16 << 20
+_BATCH_BYTES = 2 << 20  # handed over at once: a thread that wakes for each array is slower
+_QUEUED_BATCHES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +96,10 @@ class FeatureShards:
         self._numbers = dict(numbers)
         self._shard_clips = shard_clips
         self._open: dict[str, _OpenShard] = {}
-        self._queue: queue.Queue[ImportedValue | bool] = queue.Queue()
-        self._waiting = 0  # bytes in the queue
+        self._batch: list[ImportedValue] = []
+        self._batch_bytes = 0
+        self._queue: queue.Queue[list[ImportedValue] | bool] = queue.Queue(_QUEUED_BATCHES)
         self._discarding = False
-        self._changed = threading.Condition()
         self._finished: queue.SimpleQueue[Path] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -108,6 +109,7 @@ class FeatureShards:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
+        self._hand_over()
         self._queue.put(kind is None)
         self._thread.join()
         if kind is None:
@@ -119,13 +121,15 @@ class FeatureShards:
         Raises:
             OSError: An earlier value could not be written.
         """
-        size = len(value.value.content)
-        with self._changed:
-            while self._waiting and self._waiting + size > _QUEUED_BYTES and not self._error:
-                self._changed.wait()
-            self._waiting += size
         self._raise()
-        self._queue.put(value)
+        self._batch.append(value)
+        self._batch_bytes += len(value.value.content)
+        if self._batch_bytes >= _BATCH_BYTES:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        self._queue.put(self._batch)
+        self._batch, self._batch_bytes = [], 0
 
     def finished(self) -> Iterator[Path]:
         """Yield the sidecars of the shards that were committed since the last call."""
@@ -138,17 +142,14 @@ class FeatureShards:
 
     def _run(self) -> None:
         try:
-            while not isinstance(item := self._queue.get(), bool):
-                self._append(item)
-                with self._changed:
-                    self._waiting -= len(item.value.content)
-                    self._changed.notify()
-            self._end(keep=item)
+            while not isinstance(batch := self._queue.get(), bool):
+                self._append_all(batch)
+            self._end(keep=batch)
         except BaseException as error:  # it is raised in the thread that adds
-            with self._changed:
-                self._error = error
-                self._changed.notify()
+            self._error = error
             self._end(keep=False)
+            while not isinstance(self._queue.get(), bool):
+                pass  # the thread that adds must not wait for room
 
     def _end(self, keep: bool) -> None:
         """Commit or discard the open shards."""
@@ -161,29 +162,46 @@ class FeatureShards:
                     shard.file.close()
         self._open.clear()
 
-    def _append(self, item: ImportedValue) -> None:
-        shard = self._open.get(item.split) or self._new_shard(item.split)
-        self._open[item.split] = shard
-        value, key = item.value, item.clip_id.partition("/")[2]
-        row = {
-            "shard": shard.path,
-            "feature": self._feature,
-            "fingerprint": self._fingerprint,
-            "clip_id": item.clip_id,
-            "position": len(shard.rows),
-            "offset": shard.tar.add(f"{key}.{self._feature}.npy", value.content),
-            "size": len(value.content),
-            "shape": json.dumps(list(value.array.shape)),
-            "dtype": value.dtype,
-            "crc32": value.crc32,
-            "source": item.source,
-            "member": item.member,
-            "member_bytes": item.member_bytes,
-            "member_crc32": item.member_crc32,
-        }
-        shard.rows.append(row)
-        if len(shard.rows) >= self._shard_clips:
-            self._commit(self._open.pop(item.split))
+    def _append_all(self, batch: list[ImportedValue]) -> None:
+        """Append values to the open shards of their splits, in as few pieces as possible."""
+        by_split: dict[str, list[ImportedValue]] = {}
+        for item in batch:
+            by_split.setdefault(item.split, []).append(item)
+        for split, items in by_split.items():
+            done = 0
+            while done < len(items):
+                shard = self._open.get(split) or self._new_shard(split)
+                self._open[split] = shard
+                room = self._shard_clips - len(shard.rows)
+                self._append(shard, items[done : done + room])
+                done += room
+                if len(shard.rows) >= self._shard_clips:
+                    self._commit(self._open.pop(split))
+
+    def _append(self, shard: _OpenShard, items: list[ImportedValue]) -> None:
+        keys = [item.clip_id.partition("/")[2] for item in items]
+        names = [f"{key}.{self._feature}.npy" for key in keys]
+        contents = [item.value.content for item in items]
+        offsets = shard.tar.add_all(list(zip(names, contents, strict=True)))
+        for item, offset in zip(items, offsets, strict=True):
+            shard.rows.append(
+                {
+                    "shard": shard.path,
+                    "feature": self._feature,
+                    "fingerprint": self._fingerprint,
+                    "clip_id": item.clip_id,
+                    "position": len(shard.rows),
+                    "offset": offset,
+                    "size": len(item.value.content),
+                    "shape": json.dumps(list(item.value.array.shape)),
+                    "dtype": item.value.dtype,
+                    "crc32": item.value.crc32,
+                    "source": item.source,
+                    "member": item.member,
+                    "member_bytes": item.member_bytes,
+                    "member_crc32": item.member_crc32,
+                }
+            )
 
     def _new_shard(self, split: str) -> _OpenShard:
         number = self._numbers.get(split, 0)

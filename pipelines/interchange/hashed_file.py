@@ -8,25 +8,25 @@ from typing import Any
 
 _BLOCK_BYTES = 1 << 20
 _QUEUED_BLOCKS = 32
+_REMOTE_GAP_BYTES = 4 << 20  # one block of a remote file
 
 
 class HashedFile(io.RawIOBase):
     """A seekable file whose bytes are hashed in order as they are read.
 
-    What is skipped is read too, so that the hash is of the whole file, unless more than `max_gap`
-    bytes are skipped at once.
+    What is skipped is read too, so that the hash is of the whole file; but of a file that is not
+    local, at most 4 MiB at once.
 
     Args:
         raw: The file.
         size: Its size in bytes.
-        max_gap: Bytes to read for the hash alone, at most.
+        is_local: Whether reading for the hash alone is cheap.
     """
 
-    def __init__(self, raw: io.RawIOBase, size: int, max_gap: int) -> None:
+    def __init__(self, raw: io.RawIOBase, size: int, is_local: bool) -> None:
         super().__init__()
         self._raw = raw
-        self.size = size
-        self._max_gap = max_gap
+        self.size, self.is_local = size, is_local
         self._position = self._hashed = 0
         self._hashing = False
         self._digest = hashlib.sha256()
@@ -90,7 +90,7 @@ class HashedFile(io.RawIOBase):
 
     def _skip_to(self, position: int) -> None:
         """Hash the bytes up to a position, or stop hashing if they are too many."""
-        if position - self._hashed > self._max_gap:
+        if not self.is_local and position - self._hashed > _REMOTE_GAP_BYTES:
             self._hashing = False
         while self._hashing and self._hashed < position:
             block = bytearray(min(_BLOCK_BYTES, position - self._hashed))
