@@ -143,8 +143,8 @@ def _print(state: Mapping[str, Any], out: "Console") -> None:
         for reason in facts["reasons"]:
             out.print(f"  {reason['clips']:>7} {reason['reason']:<16} {reason['status']}")
     for facts in state["features"]:
-        counts = (f"{facts[name]} {name}" for name in _FEATURE_KEYS[3:6] if facts[name])
-        text = f" {facts['feature']}: {facts['wanted']} wanted = {' + '.join(counts)}"
+        parts = " + ".join(f"{facts[name]} {name}" for name in _FEATURE_KEYS[3:6] if facts[name])
+        text = f" {facts['feature']}: {facts['wanted']} wanted = {parts}"
         out.print(Text.assemble((facts["dataset"], "bold"), text))
 
 

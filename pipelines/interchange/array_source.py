@@ -224,8 +224,11 @@ def _open_archive(archive: Archive, scratch: Path) -> Iterator[HashedFile]:
             disk = DiskGuard(scratch, _MIN_FREE_BYTES)
             raw = ConcatenatedFile(with_ranges(archive.parts, scratch, lambda _: disk.check()))
             size, is_local = raw.size, None not in local
-        with HashedFile(raw, size, is_local) as file:
+        file = HashedFile(raw, size, is_local)
+        try:
             yield file
+        finally:
+            file.release()
     except NETWORK_ERRORS as error:
         if isinstance(error, FileNotFoundError):
             raise SourceError(f"there is no {archive.label}; check the source") from error

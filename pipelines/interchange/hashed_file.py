@@ -48,11 +48,13 @@ class HashedFile(io.RawIOBase):
         return self._digest.hexdigest() if whole else None
 
     def close(self) -> None:
+        """Do nothing: a buffered reader that is dropped closes its file before all is hashed."""
+
+    def release(self) -> None:
         """Close the file."""
-        if not self.closed and self._thread.is_alive():
+        if self._thread.is_alive():
             self._stop()
         self._raw.close()
-        super().close()
 
     def readable(self) -> bool:
         """Return True."""
