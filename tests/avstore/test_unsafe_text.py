@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
         "these",
         "those",
     },
+    "manifests/drop.py": {"table"},
     "manifests/ingest.py": {"source", "table", "latest if choose else ''"},
     "manifests/ledger.py": {"table", "read", "there", "number"},
     "manifests/schema.py": {"kind", "tasks"},  # a SELECT of checked queries
@@ -53,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "pipelines/fetch/retry.py": {"where"},  # --where, on a guarded connection
     "pipelines/interchange/export.py": {"counts[0][0]", "counts[0][1]"},  # a message
     "train/data/mixture.py": {"columns", "sql.strip().rstrip(';')"},  # the user's query
-    "train/data/query.py": {"', '.join(columns)", "number", "columns"},
+    "train/data/query.py": {"', '.join(columns)", "number", "columns", "stored"},
     "train/tasks.py": {"sql"},
 }
 

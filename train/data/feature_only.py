@@ -89,5 +89,5 @@ def require_members(samples: SampleList, spec: BatchSpec) -> None:
     raise StoreError(
         f"{count} of {len(samples)} clips have imported features and no base shard, so no "
         f"{', '.join(lacking)}: read features alone, such as BatchSpec(read={derived or '(…,)'}), "
-        "or select clips with base shards (SELECT clip_id FROM samples)"
+        "or select clips of the table samples, which have base shards"
     )
