@@ -10,7 +10,7 @@ examples in this package assume a store in the folder `data`, and
 
 from avstore.manifests.library import OpenStore, open_store
 from avstore.manifests.shard_reader import BadSample, BadSampleError
-from avstore.train.data.batch import Batch
+from avstore.train.data.batch import Batch, join
 from avstore.train.data.loader import Loader
 from avstore.train.data.mixture import Mixture, QuerySource, WeightPhase, sources
 from avstore.train.data.order import (
@@ -58,6 +58,7 @@ __all__ = [
     "class_balanced",
     "compile_plan",
     "fbank_statistics",
+    "join",
     "known_statistics",
     "open_store",
     "raw_samples",

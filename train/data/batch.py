@@ -141,6 +141,24 @@ class Batch:
                 "decode='worker', where an ErrorPolicy can skip or replace it"
             ) from error
 
+    def rows(self, index: slice | list[int] | Tensor) -> "Batch":
+        """Return some rows of a batch that is on its device (see `to`).
+
+        Args:
+            index: A slice, row numbers, or a mask [B].
+        """
+        numbers = torch.arange(len(self))[index].tolist()
+
+        def chosen(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return value[index] if len(value) else value
+            if isinstance(value, list):
+                return [value[number] for number in numbers] if value else value
+            return {name: x[index] for name, x in value.items()} if value else value
+
+        found = {name: chosen(getattr(self, name)) for name in _BY_ROW}
+        return replace(self, **found)
+
     def pin_memory(self) -> "Batch":
         """Return the batch in page-locked memory; DataLoader(pin_memory=True) calls this."""
         pinned: dict[str, Any] = {
@@ -150,6 +168,38 @@ class Batch:
         }
         features = {name: value.pin_memory() for name, value in self.features.items()}
         return replace(self, **pinned, features=features)
+
+
+# Fields with an entry for each row.
+_BY_ROW = (
+    *("video", "audio", "labels", "clip_ids", "indices", "origin", "padded", "slots"),
+    *("audio_frames", "audio_roll", "video_frames", "waveform", "masks", "mask_known"),
+    *("mask_unknown", "features", "mixed_with", "share"),
+)
+
+
+def join(first: Batch, *others: Batch) -> Batch:
+    """Return the rows of several batches, which are on one device, as one batch.
+
+    Step, epoch and problems are those of the first. Labels must be of one kind.
+
+    Example:
+        >>> first, second, *_ = Loader(samples, BatchSpec(batch_size=4, frames=2, image_size=24))
+        >>> len(join(first, second))
+        8
+    """
+
+    def joined(name: str) -> Any:
+        values = [getattr(batch, name) for batch in (first, *others)]
+        if any(value is None for value in values):
+            return None
+        if isinstance(values[0], Tensor):
+            return torch.cat(values)
+        if isinstance(values[0], list):
+            return [row for value in values for row in value]
+        return {key: torch.cat([value[key] for value in values]) for key in values[0]}
+
+    return replace(first, **{name: joined(name) for name in _BY_ROW}) if others else first
 
 
 def _length_mask(lengths: Tensor, longest: int) -> Tensor:

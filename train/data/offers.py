@@ -16,18 +16,16 @@ class Offers:
     reservoirs p, p + W, … for any W that divides their number, as it holds these rows.
 
     Attributes:
-        lengths: Clips of each task.
+        lengths: Rows of an epoch of each task.
         batch_size: Rows of a step.
         epochs: Epochs of each task.
         reservoirs: Number of reservoirs; divides the batch size.
-        drop_last: Whether an epoch's last partial step is left out.
     """
 
     lengths: Sequence[int]
     batch_size: int
     epochs: int
     reservoirs: int = 1
-    drop_last: bool = False
 
     def total(self, reservoir: int) -> int:
         """Return how many rows a reservoir is offered in all."""
@@ -54,7 +52,8 @@ class Offers:
         whole, rest = np.divmod(np.asarray(self.lengths, np.int64), self.batch_size)
         last = np.maximum(0, -((reservoir - rest) // self.reservoirs))
         share = self.batch_size // self.reservoirs
-        return whole * share + (0 if self.drop_last else last)
+        rows: NDArray[np.int64] = whole * share + last
+        return rows
 
     @cached_property
     def _starts(self) -> list[NDArray[np.int64]]:

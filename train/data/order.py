@@ -256,13 +256,32 @@ def class_balanced(samples: SampleList) -> SampleList:
         >>> len(batch)
         4
     """
-    labels, starts = samples.numbers("label_ids"), samples.list_starts("label_ids")
-    if not len(labels):
+    weights = balanced_weights(samples, samples.all_indices)
+    if not weights.any():
         raise StoreError("no clip of the list has a label: there are no classes to balance")
-    counts = np.bincount(labels, minlength=samples.classes)
+    return with_weights(samples, weights)
+
+
+def balanced_weights(samples: SampleList, own: Indices) -> NDArray[np.float64]:
+    """Return the class-balancing weights of some samples, counted over these alone.
+
+    Args:
+        samples: The list.
+        own: int64 [N], indices into it.
+
+    Returns:
+        [N]; 0 for a sample without label.
+    """
+    labels, starts = samples.numbers("label_ids"), samples.list_starts("label_ids")
+    sizes = np.diff(starts)
+    row = np.repeat(np.arange(len(sizes)), sizes)
+    chosen = np.zeros(len(sizes), np.bool_)
+    chosen[own] = True
+    counts = np.bincount(labels[chosen[row]], minlength=samples.classes)
     each = 1000.0 / (counts[labels] + 0.01)
     total = np.concatenate([[0.0], np.cumsum(each)])
-    return with_weights(samples, total[starts[1:]] - total[starts[:-1]])
+    weights: NDArray[np.float64] = (total[starts[1:]] - total[starts[:-1]])[own]
+    return weights
 
 
 def with_weights(samples: SampleList, weights: ArrayLike) -> SampleList:

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from avstore.manifests.library import OpenStore
 from avstore.manifests.store import StoreError
 from avstore.manifests.streams import sql_literal
+from avstore.train.data.arrangement import Arrangement, Chosen, arrange
 from avstore.train.data.mixture import QuerySource, sources
 from avstore.train.data.offers import Offers
 from avstore.train.data.order import Indices, Rows
 from avstore.train.data.reservoir import Reservoir
 from avstore.train.data.samples import SampleList
-from avstore.train.data.shuffle import shuffled
-from avstore.train.data.spec import require_at_least
+from avstore.train.data.spec import require_at_least, require_choice
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,13 @@ class PlanSpec:
         memory: Rows that the memory holds.
         reservoirs: Reservoirs of equal size that the memory consists of, one or more for each
             process that will train, now or after a restart. A step offers and replays equal parts
-            of its rows by each; the last rows of an epoch are repeated (`Rows.padded`) to make
-            that possible, unless drop_last.
-        drop_last: Leave out a task's last partial batch; otherwise it is short.
+            of its rows by each; a partial batch is filled up (`Rows.padded`) to make that possible.
+        drop_last: Leave out a task's last partial batch, unless it is the only one; otherwise it is
+            short.
+        shuffle: Order of a task's clips in an epoch: a "full" permutation; shards in random order,
+            permuted within windows of `block` clips ("block"); as stored ("sequential"); or as many
+            draws with replacement by class-balancing weights ("balanced").
+        block: Clips of a window of shuffle="block".
 
     Example:
         >>> PlanSpec(batch_size=8, epochs=10, replay=4, memory=20).drop_last
@@ -48,9 +52,12 @@ class PlanSpec:
     memory: int = 0
     reservoirs: int = 1
     drop_last: bool = False
+    shuffle: Arrangement = "full"
+    block: int = 4096
 
     def __post_init__(self) -> None:
-        require_at_least(self, 1, "batch_size", "epochs", "reservoirs")
+        require_at_least(self, 1, "batch_size", "epochs", "reservoirs", "block")
+        require_choice(self, shuffle=Arrangement)
         require_at_least(self, 0, "replay", "memory")
         if (self.replay > 0) != (self.memory > 0):
             raise ValueError(
@@ -120,7 +127,9 @@ class ContinualPlan:
     @cached_property
     def boundaries(self) -> NDArray[np.int64]:
         """The first step of each task, and the number of all steps."""
-        return np.cumsum([0, *(self.spec.epochs * self._steps(task) for task in self.tasks)])
+        return np.cumsum(
+            [0, *(self.spec.epochs * self.steps_per_epoch(n) for n in range(len(self.tasks)))]
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -140,7 +149,7 @@ class ContinualPlan:
         if not 0 <= step < len(self):
             raise IndexError(f"step {step} is not in [0, {len(self)}), the steps of the plan")
         task = int(np.searchsorted(self.boundaries, step, side="right")) - 1
-        epoch, own = divmod(step - int(self.boundaries[task]), self._steps(self.tasks[task]))
+        epoch, own = divmod(step - int(self.boundaries[task]), self.steps_per_epoch(task))
         return PlanPosition(task, epoch, own)
 
     def rows(self, step: int) -> Rows:
@@ -183,20 +192,40 @@ class ContinualPlan:
         """
         return self.tasks[int(rows.epochs[row]) // self.spec.epochs].indices
 
-    def _steps(self, task: QuerySource) -> int:
+    def steps_per_epoch(self, task: int) -> int:
         """Return the steps of one epoch of a task."""
-        whole, rest = divmod(len(task), self.spec.batch_size)
-        return whole if self.spec.drop_last or not rest else whole + 1
+        return -(-self._rows(self.tasks[task]) // self.spec.batch_size)
+
+    def first_step(self, task: int, epoch: int) -> int:
+        """Return the first step of an epoch of a task, or of what follows its last one."""
+        if task == len(self.tasks):
+            return len(self)
+        return int(self.boundaries[task]) + epoch * self.steps_per_epoch(task)
+
+    def _rows(self, task: QuerySource) -> int:
+        """Return the rows of one epoch of a task."""
+        size, length = self.spec.batch_size, len(task)
+        if self.spec.drop_last and length >= size:
+            return length - length % size
+        return -(-length // self.spec.reservoirs) * self.spec.reservoirs
 
     def _samples(self, epochs: Indices, places: Indices) -> Indices:
         """Return the samples at some places of some epochs of the run."""
         found = np.empty(len(places), np.int64)
         tasks = epochs // self.spec.epochs
         for number in np.unique(tasks):
-            own, task = tasks == number, self.tasks[number]
-            order = shuffled(places[own] % len(task), len(task), self.seed, epochs[own])
-            found[own] = task.indices[order]
+            own = tasks == number
+            found[own] = self._arranged[number](places[own] % len(self.tasks[number]), epochs[own])
         return found
+
+    @cached_property
+    def _arranged(self) -> list[Chosen]:
+        """What finds each task's clips by place and epoch."""
+        s = self.spec
+        return [
+            arrange(self.samples, task.indices, s.shuffle, s.block, self.seed)
+            for task in self.tasks
+        ]
 
     def _key(self, reservoir: int, items: Indices) -> tuple[Indices, Indices]:
         """Return the epochs of the run and the places of a reservoir's items."""
@@ -213,13 +242,8 @@ class ContinualPlan:
 
     def _places(self, at: PlanPosition) -> Indices:
         """Return the places of a step, with repeated rows until every reservoir gets as many."""
-        size, length = self.spec.batch_size, self._padded(len(self.tasks[at.task]))
-        return np.arange(at.step * size, min((at.step + 1) * size, length))
-
-    def _padded(self, length: int) -> int:
-        """Return the rows of an epoch of a task of `length` clips."""
-        whole = -(-length // self.spec.reservoirs) * self.spec.reservoirs
-        return length if self.spec.drop_last else whole
+        size, rows = self.spec.batch_size, self._rows(self.tasks[at.task])
+        return np.arange(at.step * size, min((at.step + 1) * size, rows))
 
     def _taken(self, at: PlanPosition, rows: int) -> Indices:
         """Return the slot that each row of a step takes; -1 for rows that take none."""
@@ -262,8 +286,8 @@ class ContinualPlan:
     @cached_property
     def _offers(self) -> Offers:
         s = self.spec
-        lengths = [self._padded(len(task)) for task in self.tasks]
-        return Offers(lengths, s.batch_size, s.epochs, s.reservoirs, s.drop_last)
+        rows = [self._rows(task) for task in self.tasks]
+        return Offers(rows, s.batch_size, s.epochs, s.reservoirs)
 
     @cached_property
     def _reservoirs(self) -> list[Reservoir]:

@@ -50,6 +50,15 @@ def shuffled(
     return values.astype(np.int64)
 
 
+def uniform_at(
+    places: NDArray[np.int64], seed: int, epochs: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return a number in [0, 1) for each place of an epoch, [N]."""
+    keys = _mixed(np.uint64(seed) ^ _mixed(epochs.astype(np.uint64) + _GOLDEN))
+    words = _mixed(keys ^ places.astype(np.uint64)) >> np.uint64(11)
+    return words.astype(np.float64) * 2.0**-53
+
+
 @lru_cache(maxsize=512)
 def _sorted(length: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return permutation(length, seed, epoch)

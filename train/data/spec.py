@@ -21,10 +21,13 @@ FBANK_STATISTICS: Mapping[str, tuple[float, float]] = {
     "audioset": (-4.2677, 4.5690),
 }
 
+# What a base shard stores of a clip.
+STORED = ("frames", "fbank", "waveform", "masks")
+
 _FORMER_NAMES = {"video": "frames", "audio": "fbank"}
 
 
-def _require_choice(settings: object, **choices: object) -> None:
+def require_choice(settings: object, **choices: object) -> None:
     """Raise ValueError for a value that is not one of its choices (None: not set)."""
     for name, kind in choices.items():
         value, known = getattr(settings, name), get_args(kind)
@@ -73,7 +76,7 @@ class Augment:
     feature_roll: int = 0
 
     def __post_init__(self) -> None:
-        _require_choice(self, mixup_domain=MixupDomain)
+        require_choice(self, mixup_domain=MixupDomain)
         if not 0 <= self.mixup <= 1:
             raise ValueError(f"mixup={self.mixup!r} is not a probability in [0, 1]")
         require_at_least(self, 0, "freq_mask", "time_mask", "feature_roll", "roll")
@@ -171,8 +174,8 @@ class BatchSpec:
     augment: Augment = Augment()
 
     def __post_init__(self) -> None:
-        _require_choice(self, frame_choice=FrameChoice, shuffle=Shuffle, labels=Labels)
-        _require_choice(self, pixels=Pixels, fbank=RunsOn, decode=RunsOn)
+        require_choice(self, frame_choice=FrameChoice, shuffle=Shuffle, labels=Labels)
+        require_choice(self, pixels=Pixels, fbank=RunsOn, decode=RunsOn)
         require_at_least(self, 1, "batch_size", "frames", "fbank_frames", "segments", "block")
         require_at_least(self, 1, "image_size", "waveform_samples", "feature_rows", "classes")
         require_at_least(self, 1, "mask_size")
@@ -232,6 +235,11 @@ class BatchSpec:
         """Whether samples may be mixed with others."""
         return self.random and self.augment.mixup > 0
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the derived features that are read."""
+        return tuple(name for name in self.read if name not in STORED)
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorPolicy:
@@ -255,7 +263,7 @@ class ErrorPolicy:
     sampled_one_in: int = 64
 
     def __post_init__(self) -> None:
-        _require_choice(self, on_bad=OnBad, checksum=Checksum)
+        require_choice(self, on_bad=OnBad, checksum=Checksum)
         require_at_least(self, 1, "sampled_one_in")
 
 

@@ -49,18 +49,15 @@ def test_the_reservoir_holds_every_item_alike():
     st.integers(1, 4),
     st.integers(1, 3),
     st.integers(1, 4),
-    st.booleans(),
 )
-def test_offers_are_numbered_as_a_loop_numbers_them(lengths, share, epochs, reservoirs, drop_last):
+def test_offers_are_numbered_as_a_loop_numbers_them(lengths, share, epochs, reservoirs):
     batch_size = share * reservoirs
-    offers = Offers(lengths, batch_size, epochs, reservoirs, drop_last)
+    offers = Offers(lengths, batch_size, epochs, reservoirs)
     found: list[list[tuple[int, int, int]]] = [[] for _ in range(reservoirs)]
     for task, length in enumerate(lengths):
         for epoch in range(epochs):
             for step, start in enumerate(range(0, length, batch_size)):
                 stop = min(start + batch_size, length)
-                if drop_last and stop - start < batch_size:
-                    continue
                 for reservoir in range(reservoirs):
                     assert offers.before(reservoir, task, epoch, step) == len(found[reservoir])
                 for place in range(start, stop):
