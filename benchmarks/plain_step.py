@@ -8,6 +8,7 @@ and patches are selected row by row.
 import torch
 from torch import Tensor, nn
 
+from avstore.train.data import BatchSpec
 from avstore.train.methods import find_method
 from avstore.train.methods.base import Method, Setup
 from avstore.train.methods.stella import STELLA, PatchChoice
@@ -15,6 +16,7 @@ from avstore.train.systems.cavmae.decoder import Decoder
 from avstore.train.systems.cavmae.matching import matching_loss, pair_up
 from avstore.train.systems.cavmae.model import CAVMAE, Tower
 from avstore.train.systems.cavmae.model_config import ModelConfig
+from avstore.train.systems.cavmae.objective import CAVMAEObjective
 from avstore.train.systems.cavmae.patches import Patches
 from avstore.train.systems.cavmae.selection import Alignment, importance
 
@@ -66,11 +68,11 @@ class PlainSTELLA(STELLA):
         importance._importance = whole_maps  # type: ignore[assignment]
         try:
             with torch.no_grad():
-                audio, video = self.model.codes(patches)
-                projected = self.avm.project(*self.model.join(audio, video))
+                audio, video = self.objective.model.codes(patches)
+                projected = self.avm.project(*self.objective.model.join(audio, video))
                 alignment = importance.localise(projected, o.temperature, self.keep_v, self.keep_a)
                 pairing = pair_up(len(patches), audio.device)
-                mixed = self.model.join(audio, video[pairing.video])
+                mixed = self.objective.model.join(audio, video[pairing.video])
             return alignment, matching_loss(self.avm(*mixed), pairing.label)
         finally:
             importance._importance = before
@@ -86,7 +88,7 @@ class PlainSTELLA(STELLA):
 
     def order_audio(self, importance: Tensor, prune: Tensor) -> Tensor:
         """Return a drawn order of audio patches [B, La], in chunks of time."""
-        bands = self.model.config.audio_bands
+        bands = self.objective.model.config.audio_bands
         return torch.stack(
             [
                 self._row(i, torch.bernoulli(p), bands)
@@ -127,6 +129,11 @@ def whole_maps(query: Tensor, key: Tensor, temperature: float) -> Tensor:
     return (maps / temperature).softmax(-1).mean(dim=(1, 2))
 
 
+def system(model: CAVMAE) -> CAVMAEObjective:
+    """Return a model as a system; what a loader would deliver for it does not matter here."""
+    return CAVMAEObjective(model, BatchSpec(1), BatchSpec(1, random=False))
+
+
 def plain_method(name: str, config: ModelConfig, memory: int) -> Method:
     """Return `finetune` or `stella` in the straightforward form."""
     model = CAVMAE(config.model_copy(update={"attention": "plain", "compile": False}))
@@ -135,7 +142,7 @@ def plain_method(name: str, config: ModelConfig, memory: int) -> Method:
     model.decoder.__class__ = PlainDecoder
     found = PlainSTELLA if name == "stella" else find_method(name)
     sized = {"memory_size": memory} if name == "stella" else {}
-    return found(model, found.Options(**sized), Setup())
+    return found(system(model), found.Options(**sized), Setup(memory // 4))
 
 
 def same_weights(one: nn.Module, other: nn.Module) -> None:

@@ -10,25 +10,33 @@ products (counted by torch) a second, as a share of what one large matrix produc
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import chain, count
+from itertools import count
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from avstore.train.config import Config, load_config
-from avstore.train.data import Batch, OpenStore, batches, open_store, sample_list
+from avstore.train.data import (
+    Batch,
+    ContinualPlan,
+    Loader,
+    OpenStore,
+    PlanSpec,
+    open_store,
+    sources,
+)
 from avstore.train.experiment import batch_spec
 from avstore.train.methods import find_method
-from avstore.train.methods.base import Method, Setup
+from avstore.train.methods.base import Memory, Method, ReplayMethod, Setup
 from avstore.train.optim import make_optimizer
 from avstore.train.progress import Meter
 from avstore.train.step import Stepper
 from avstore.train.systems.cavmae.model import CAVMAE
 from benchmarks.common import table, write
-from benchmarks.plain_step import plain_method, same_weights
+from benchmarks.plain_step import plain_method, same_weights, system
 
 
 def main() -> None:
@@ -108,12 +116,12 @@ def measure(
     method = plain_method(name, config.model, 4 * args.batch)
     same_weights(ours.method, method)
     plain = stepper(method, plain_config, device)
-    loaded = endless(args, config, store)
-    ready = [next(loaded) for _ in range(2)]
-    flops = count_flops(our_method(name, config, 4 * args.batch), config, ready, device)
+    loaded = iter(loader(args, config, ours.method, store))
+    first, *ready = (next(loaded) for _ in range(3))  # the first replays nothing
+    flops = count_flops(our_method(name, config, 4 * args.batch), config, [first, ready[1]], device)
     numbers = count()
-    for form in (ours, plain):  # the first steps fill the memory and warm up
-        for batch in ready:
+    for form in (ours, plain):  # the first steps warm up, and fill what is kept
+        for batch in (first, *ready):
             form.step(batch, next(numbers))
     times: dict[str, list[float]] = {"ours": [], "plain": []}
     for turn in range(args.steps):
@@ -154,23 +162,29 @@ def our_method(name: str, config: Config, memory: int) -> Method:
     """Return a method of the trainer with a new model."""
     found = find_method(name)
     sized = {"memory_size": memory} if "memory_size" in found.Options.model_fields else {}
-    return found(CAVMAE(config.model), found.Options(**sized), Setup())
+    return found(system(CAVMAE(config.model)), found.Options(**sized), Setup(config.batch_size))
 
 
 def stepper(method: Method, config: Config, device: torch.device) -> Stepper:
     """Return a stepper on the device."""
     method.to(device)
-    return Stepper(method, method, make_optimizer(method, config.optim), config, device)
+    layout = method.objective.layout
+    return Stepper(method, method, make_optimizer(method, config.optim, layout), config, device)
 
 
-def endless(args: argparse.Namespace, config: Config, store: OpenStore) -> Iterator[Batch]:
-    """Yield batches of the store's clips without end, epoch after epoch."""
-    samples = sample_list(store, "SELECT clip_id FROM trainable")
-    spec = batch_spec(config, drop_last=len(samples) >= args.batch)
-    epochs = (
-        batches(samples, spec, seed=0, epoch=epoch, workers=args.workers) for epoch in count()
+def loader(args: argparse.Namespace, config: Config, method: Method, store: OpenStore) -> Loader:
+    """Return the loader of a run on all of the store's clips, with what the method replays."""
+    samples, tasks = sources(store, {"all": "SELECT clip_id FROM trainable"})
+    memory = method.memory if isinstance(method, ReplayMethod) else Memory(0, 1)
+    spec = PlanSpec(
+        batch_size=args.batch, epochs=10_000, replay=method.replay * args.batch,
+        memory=memory.rows, reservoirs=memory.reservoirs, drop_last=True,
+    )  # fmt: skip
+    return Loader(
+        ContinualPlan(samples, tasks, spec, seed=0),
+        batch_spec(config, training=True),
+        workers=args.workers,
     )
-    return chain.from_iterable(epochs)
 
 
 def count_flops(method: Method, config: Config, ready: list[Batch], device: torch.device) -> int:

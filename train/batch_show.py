@@ -1,32 +1,42 @@
 """List the clips of any step of a run, for `avstore batch show`."""
 
+import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from avstore.manifests.store import StoreError
-from avstore.train.config import Config
-from avstore.train.data import EpochOrder, SampleList, open_store, steps_per_epoch
+from avstore.train.config import Config, parse_config
+from avstore.train.data import BatchSpec, ContinualPlan, PlanSpec, open_store
 from avstore.train.data.request import request_sample
 from avstore.train.data.spec import DEFAULT_POLICY
 from avstore.train.errors import UserError
 from avstore.train.experiment import batch_spec
 from avstore.train.methods import find_method
 from avstore.train.runs import RECORD
-from avstore.train.tasks import load_tasks, union
+from avstore.train.systems import find_system
+from avstore.train.tasks import load_tasks, training_parts
 
 
-def run_record(
-    config: Config, lists: list[SampleList], store: Path, distributed: bool
-) -> dict[str, Any]:
+def run_record(config: Config, plan: ContinualPlan, store: Path) -> dict[str, Any]:
     """Return what a run writes when it starts, from which its batches can be found again."""
     return {
         "config": config.model_dump(mode="json"),
-        "lists": [samples.fingerprint for samples in lists],
+        "plan": asdict(plan.spec),
+        "lists": list_fingerprints(plan),
         "store": str(store),
-        "distributed": distributed,
+    }
+
+
+def list_fingerprints(plan: ContinualPlan) -> dict[str, str]:
+    """Return the sha256 of each task's clip ids, in order, by the task's name."""
+    clips = plan.samples.clip_ids
+    return {
+        task.name: hashlib.sha256("\n".join(clips[i] for i in task.indices).encode()).hexdigest()
+        for task in plan.tasks
     }
 
 
@@ -59,42 +69,37 @@ def batch_samples(run: Path, step: int, store: str | None = None) -> list[dict[s
 
 
 def _rows(recorded: dict[str, Any], step: int, place: str) -> list[dict[str, Any]]:
-    config = Config.model_validate(recorded["config"])
+    config = parse_config(recorded["config"])
     store = open_store(place)
-    stream = load_tasks(store, config.stream)
-    lists = [task.train for task in stream.tasks]
-    names = stream.names
-    if find_method(config.method).union_of_tasks:
-        lists, names = [union(store, stream)], ["joint"]
-    for name, samples, fingerprint in zip(names, lists, recorded["lists"], strict=True):
-        if samples.fingerprint != fingerprint:
+    spec = batch_spec(config, training=True)
+    stream = load_tasks(store, config.stream, find_system(config.system).roles, spec.features)
+    joint = find_method(config.method).union_of_tasks
+    samples, tasks = training_parts(store, stream, together=joint, features=spec.features)
+    plan = ContinualPlan(samples, tasks, PlanSpec(**recorded["plan"]), config.seed)
+    for name, fingerprint in list_fingerprints(plan).items():
+        if recorded["lists"].get(name) != fingerprint:
             raise StoreError(
                 f"{place} holds other clips of task {name} than the run was trained on; give "
                 "--store with the store of that time"
             )
-    left = step
-    for number, (name, samples) in enumerate(zip(names, lists, strict=True)):
-        full = len(samples) >= config.batch_size
-        spec = batch_spec(config, drop_last=full, pad_last=bool(recorded["distributed"]))
-        per_epoch = steps_per_epoch(samples, spec)
-        if 0 <= left < config.epochs * per_epoch:
-            epoch, own = divmod(left, per_epoch)
-            order = EpochOrder(samples, spec, config.seed, number * config.epochs + epoch)
-            return [{"task": name, "epoch": epoch, **row} for row in _samples(order, own)]
-        left -= config.epochs * per_epoch
-    raise StoreError(f"step {step} is not one of the run's {step - left} steps, from 0")
+    if not 0 <= step < len(plan):
+        raise StoreError(f"step {step} is not one of the run's {len(plan)} steps, from 0")
+    at = plan.position(step)
+    found = {"task": plan.tasks[at.task].name, "epoch": at.epoch}
+    return [{**found, **row} for row in _samples(plan, spec, step)]
 
 
-def _samples(order: EpochOrder, step: int) -> list[dict[str, Any]]:
-    rows = order.rows(step)
+def _samples(plan: ContinualPlan, spec: BatchSpec, step: int) -> list[dict[str, Any]]:
+    rows = plan.rows(step)
     out = []
     for at, index in enumerate(rows.indices.tolist()):
-        request = request_sample(order, rows, at, index, order.spec, DEFAULT_POLICY)
+        request = request_sample(plan, rows, at, index, spec, DEFAULT_POLICY)
         first = min(request.members, key=lambda item: item.offset)
         out.append(
             {
+                "replayed": bool(rows.origin[at]),
                 "clip_id": request.sample.clip_id,
-                "labels": order.samples.label_ids(index),
+                "labels": plan.samples.label_ids(index),
                 "shard": request.sample.shard.path,
                 "offset": int(np.int64(first.offset)),
                 "members": [

@@ -61,22 +61,18 @@ def _pointer(path: Path) -> dict[str, Any]:
     raise UserError(f"{path} names no checkpoint; remove the folder, or give another --out")
 
 
-def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Return the shared state and this process's state of the last checkpoint, None without any.
+def load_checkpoint(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """Return the shared state of the last checkpoint and that of each process; None without any.
 
     Raises:
-        UserError: The checkpoint was written by another number of processes.
+        UserError: The pointer names no checkpoint.
+        StoreError: A file cannot be read.
     """
     latest = folder / "latest.json"
     if not latest.is_file():
         return None
     pointer = _pointer(latest)
-    if pointer["world_size"] != dist.world_size():
-        raise UserError(
-            f"{folder} was written by {pointer['world_size']} processes and each keeps its own "
-            f"memory; resume with as many, not {dist.world_size()}, or start with another --out"
-        )
     place = folder / pointer["folder"]
-    parts = [place / "shared.pt", place / f"rank-{dist.rank()}.pt"]
-    shared, own = (load_tensors(part) for part in parts)
-    return shared, own
+    parts = [place / f"rank-{number}.pt" for number in range(pointer["world_size"])]
+    # Mapped: a process reads of the others' rows what it needs.
+    return load_tensors(place / "shared.pt"), [load_tensors(part, mmap=True) for part in parts]

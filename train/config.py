@@ -8,105 +8,46 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from avstore.manifests import terminal
 from avstore.manifests.fingerprint import AddedWith, canonical, differences, digest
 from avstore.manifests.foreign_files import read_toml
 from avstore.manifests.nearest import did_you_mean
 from avstore.train.errors import UserError
+from avstore.train.sections import DataConfig, OptimConfig, Section, Select
+from avstore.train.systems import NoSettings, find_system
 from avstore.train.systems.cavmae.model_config import ModelConfig
 
-TRAINER_VERSION = "1"
+TRAINER_VERSION = "2"
 """Raise this when the trainer's code gives other results for the same configuration."""
 
 CONFIGS = Path(__file__).parent / "configs"
 
-# What `fidelity = "published"` sets, by the row of the table in docs/published.md: settings of
-# every run, and options of the methods that have them. A key that the configuration or the command
-# line sets keeps its value.
-PUBLISHED: dict[str, tuple[str, Any]] = {
-    "B10": ("optim.ignore_schedule", True),
-    "B11": ("model.audio_pos", "published"),
-    "MAE": ("model.mae_start", "published"),
-    "B22": ("ties", "published"),
+# What `fidelity = "published"` sets, by the system and the row of the table in docs/published.md,
+# and options of the methods that have them. A key that the configuration or the command line sets
+# keeps its value.
+PUBLISHED: dict[str, dict[str, tuple[str, Any]]] = {
+    "cavmae": {
+        "B10": ("optim.ignore_schedule", True),
+        "B11": ("model.audio_pos", "published"),
+        "MAE": ("model.mae_start", "published"),
+        "B22": ("ties", "published"),
+        "GPUs": ("model.negatives", "published"),
+    },
+    "uavm": {"idle": ("optim.zero_gradients", True)},
 }
 PUBLISHED_OPTIONS: dict[str, tuple[str, Any]] = {
     "B7": ("avm_merge", "published"),
     "B8": ("core_order", "published"),
-    "memory": ("reservoirs", 4),
 }
-
-
-class Section(BaseModel):
-    """A part of a configuration; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DataConfig(Section):
-    """How stored frames and fbanks become input.
-
-    Attributes:
-        workers: Loader processes.
-        finish: "device" decodes, crops, masks and adds noise on the GPU, a batch at a time.
-        noise: Whether training adds noise to the fbank and rolls it.
-        seconds: Length of a clip.
-        mean: Mean of the unnormalised fbank.
-        std: Standard deviation of the unnormalised fbank.
-        crop: Whether training takes STELLA's multi-scale crop of the frames; else the whole frame.
-        frame_choice: Frames of training: a "window" of frames one second apart, or "random" ones.
-        statistics: Name of a published preset or of what `avstore stats` has kept; replaces `mean`
-            and `std`.
-    """
-
-    workers: int = Field(default=0, ge=0)
-    finish: Literal["worker", "device"] = "worker"
-    noise: bool = True
-    seconds: float = 10.0
-    mean: float = -5.081
-    std: float = Field(default=4.4849, gt=0)
-    crop: Annotated[bool, AddedWith(True)] = True
-    frame_choice: Annotated[Literal["window", "random"], AddedWith("window")] = "window"
-    statistics: str | None = None
-
-
-class OptimConfig(Section):
-    """Optimiser and learning-rate schedule.
-
-    Attributes:
-        name: The optimiser.
-        lr: Peak learning rate.
-        betas: Adam's two.
-        weight_decay: L2 penalty of Adam, decoupled decay of AdamW.
-        decayed: What is decayed: all "matrices", but neither vectors, position tables nor tokens;
-            or "all" parameters, as in CAV-MAE.
-        clip_grad: Largest norm of the gradient; None does not clip.
-        layer_decay: Factor of the learning rate from each level of blocks to the one below it.
-        head_lr: Factor of the learning rate of a downstream run's head.
-        schedule: Shape after the warm-up, a value a step; "steps" multiplies the rate by
-            `step_factor` after `step_start` epochs and then every `step_epochs`.
-        step_start: Epochs before the first drop of "steps".
-        step_epochs: Epochs from each drop of "steps" to the next.
-        step_factor: Factor of each drop of "steps".
-        warmup_epochs: Linear warm-up; fractions are allowed.
-        ignore_schedule: Keep the rate at `lr`, as the released continual trainer does (bug B10).
-    """
-
-    name: Literal["adam", "adamw"] = "adam"
-    lr: float = Field(default=1e-4, gt=0)
-    betas: tuple[float, float] = (0.95, 0.999)
-    weight_decay: float = Field(default=5e-7, ge=0)
-    decayed: Annotated[Literal["matrices", "all"], AddedWith("matrices")] = "matrices"
-    clip_grad: float | None = Field(default=None, gt=0)
-    layer_decay: float = Field(default=1.0, gt=0, le=1)
-    head_lr: Annotated[float, AddedWith(1.0), Field(gt=0)] = 1.0
-    schedule: Literal["none", "cosine", "steps"] = "none"
-    step_start: Annotated[int, AddedWith(10), Field(ge=0)] = 10
-    step_epochs: Annotated[int, AddedWith(5), Field(ge=1)] = 5
-    step_factor: Annotated[float, AddedWith(0.5), Field(gt=0, le=1)] = 0.5
-    warmup_epochs: float = Field(default=0.0, ge=0)
-    ignore_schedule: bool = False
 
 
 class RunConfig(Section):
@@ -176,6 +117,7 @@ class Config(RunConfig):
     """One training run.
 
     Attributes:
+        system: Name of the model with its objective and scores, or `module:NAME`.
         method: Name of a continual-learning method, or `module:Class`.
         options: The method's own settings.
         epochs: Epochs of each task.
@@ -187,17 +129,26 @@ class Config(RunConfig):
         steps_per_checkpoint: Beside the checkpoint after each task.
         eval_batch: Rows of an evaluation batch.
         ties: How retrieval ranks equal similarities (bug B22).
+        evaluate: Whether to score after each task, or after each epoch too.
+        select: Epoch whose weights a run of one task reports: the "last", or the "best" on the
+            evaluation list, as UAVM publishes.
+        average: First and last epoch, from 1, whose mean weights a run of one task reports.
+        model: The model's shape, of the system's own kind.
+        objective: The system's own settings.
+        optim: Optimiser and schedule.
+        data: How stored clips become input.
     """
 
     SPEED: ClassVar[dict[str, Any]] = {
         "steps_per_checkpoint": True,
         "eval_batch": True,
         "model": {"attention", "checkpointing", "compile"},
-        "data": {"workers"},
+        "data": {"workers", "checksum"},
     }
 
+    system: Annotated[str, AddedWith("cavmae")] = "cavmae"
     method: str = "finetune"
-    options: dict[str, Any] | SerializeAsAny[BaseModel] = {}
+    options: dict[str, Any] | SerializeAsAny[BaseModel] = Field(default={})
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=48, ge=1)
     micro_batch: int | None = Field(default=None, ge=1)
@@ -207,9 +158,29 @@ class Config(RunConfig):
     steps_per_checkpoint: int = Field(default=500, ge=1)
     eval_batch: int = Field(default=32, ge=1)
     ties: Literal["worst", "published"] = "worst"
+    evaluate: Annotated[Literal["task", "epoch"], AddedWith("task")] = "task"
+    select: Annotated[Select, AddedWith("last")] = "last"
+    average: Annotated[tuple[int, int] | None, AddedWith(None)] = None
     model: ModelConfig = ModelConfig()
+    objective: Annotated[NoSettings, AddedWith(NoSettings())] = NoSettings()
     optim: OptimConfig = OptimConfig()
     data: DataConfig = DataConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        needed = {
+            "select = best": self.select == "best",
+            "average": self.average is not None,
+            "optim.schedule = plateau": self.optim.schedule == "plateau",
+        }
+        for name, used in needed.items():
+            if used and self.evaluate != "epoch":
+                raise ValueError(f'{name} needs evaluate = "epoch"')
+        if self.average and not 1 <= self.average[0] <= self.average[1] <= self.epochs:
+            raise ValueError(
+                f"average = {list(self.average)} is no range in epochs 1 to {self.epochs}"
+            )
+        return self
 
     def recorded(self, table: dict[str, Any]) -> Self:
         """Return a configuration that an earlier run wrote, with its options validated."""
@@ -217,6 +188,35 @@ class Config(RunConfig):
         if isinstance(self.options, BaseModel) and old.method == self.method:
             return old.model_copy(update={"options": self.options.model_validate(old.options)})
         return old
+
+
+def parse_config(table: dict[str, Any]) -> Config:
+    """Return the configuration of a table, whose sections are those of its system.
+
+    Raises:
+        UserError: The system does not exist.
+        ValidationError: A setting is wrong.
+    """
+    return config_class(table).model_validate(table)
+
+
+def config_class(table: dict[str, Any]) -> type[Config]:
+    """Return the class of configurations of a table's system; `Config` itself is CAV-MAE's.
+
+    Raises:
+        UserError: The system does not exist.
+    """
+    name = str(table.get("system", "cavmae"))
+    if name == "cavmae":
+        return Config
+    system: Any = find_system(name)
+    return create_model(
+        "Config",
+        __base__=Config,
+        __doc__=Config.__doc__,
+        model=(system.model, system.model()),
+        objective=(system.objective, system.objective()),
+    )
 
 
 def config_names(folder: Path = CONFIGS) -> list[str]:
@@ -285,17 +285,18 @@ def load_config(config: str, overrides: dict[str, Any], sets: list[str]) -> Conf
         kept = table.get("options", {}).get("memory_size")
         table["options"] = {} if kept is None else {"memory_size": kept}
     apply_overrides(table, overrides, sets)
+    kind = config_class(table)
     if table.get("fidelity") == "published":
-        for key, value in PUBLISHED.values():
+        for key, value in PUBLISHED.get(table.get("system", "cavmae"), {}).values():
             *parents, last = key.split(".")
             place = table
             for parent in parents:
                 place = place.setdefault(parent, {})
             place.setdefault(last, value)
     try:
-        return Config.model_validate(table)
+        return kind.model_validate(table)
     except ValidationError as error:
-        raise UserError(f"config {config!r}: {validation_message(error, Config)}") from error
+        raise UserError(f"config {config!r}: {validation_message(error, kind)}") from error
 
 
 def apply_overrides(table: dict[str, Any], overrides: dict[str, Any], sets: list[str]) -> None:

@@ -40,7 +40,7 @@ from avstore.train.data import open_store, steps_per_epoch
 from avstore.train.errors import UserError, exit_code, make_folder
 from avstore.train.experiment import pick_device
 from avstore.train.interrupts import SignalHandler
-from avstore.train.optim import make_optimizer, set_lr
+from avstore.train.optim import Progress, make_optimizer, set_lr
 from avstore.train.progress import Display, say
 from avstore.train.results import Row, write_results
 from avstore.train.step import DTYPES, seed_everything
@@ -52,6 +52,7 @@ from avstore.train.systems.cavmae.downstream import (
 )
 from avstore.train.systems.cavmae.downstream.base import DownstreamData
 from avstore.train.systems.cavmae.downstream.config import downstream_names, init_path
+from avstore.train.systems.cavmae.layout import layout
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.weights import saved_shape
 from avstore.train.tasks import clips_by_task, load_tasks, role_clips
@@ -187,8 +188,8 @@ class DownstreamRun:
         self.best: tuple[float, dict[str, Any]] | None = None
         self.average = WeightAverage(*config.average) if config.average else None
         trained = any(p.requires_grad for p in task.parameters())
-        blocks = config.model.blocks
-        self.optimizer = make_optimizer(task, config.optim, blocks) if trained else None
+        own = layout(config.model)
+        self.optimizer = make_optimizer(task, config.optim, own) if trained else None
         clips = task.clips
         self.lists = [clips.train.fingerprint, clips.evaluation.fingerprint]
 
@@ -227,7 +228,7 @@ class DownstreamRun:
         for step, batch in enumerate(display.meter.timed(batches)):
             number = self.epoch * per_epoch + step
             seed_everything(c.seed, 1 + number)
-            set_lr(optimizer, c.optim, number, total, per_epoch)
+            set_lr(optimizer, c.optim, Progress(number, total, per_epoch))
             self.task.train()
             with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
                 loss = self.task.loss(batch)

@@ -1,18 +1,23 @@
 """Make the parts of a run: device, model, method, optimiser, loader spec."""
 
+import math
+
 import torch
 from pydantic import ValidationError
 from torch.nn.parallel import DistributedDataParallel
 
 from avstore.train import dist
 from avstore.train.config import PUBLISHED_OPTIONS, Config, validation_message
-from avstore.train.data import Augment, BatchSpec
+from avstore.train.data import BatchSpec, ContinualPlan, PlanSpec, QuerySource, SampleList
 from avstore.train.errors import UserError
-from avstore.train.methods import Method, Options, Setup
+from avstore.train.initial_weights import load_initial
+from avstore.train.methods import Method, Options, ReplayMethod, Setup
+from avstore.train.methods.base import RESERVOIRS, Memory
+from avstore.train.objective import Objective
 from avstore.train.optim import make_optimizer
+from avstore.train.sections import DataConfig
 from avstore.train.step import Stepper, seed_everything
-from avstore.train.systems.cavmae.model import CAVMAE
-from avstore.train.systems.cavmae.weights import load_initial
+from avstore.train.systems import find_system
 
 
 def check_options(method_class: type[Method], config: Config) -> Options:
@@ -56,7 +61,7 @@ def build_stepper(
     device: torch.device,
     first_task_clips: int = 0,
 ) -> Stepper:
-    """Build model, method and optimiser, with equal weights on every process.
+    """Build system, method and optimiser, with equal weights on every process.
 
     Args:
         config: The run's configuration.
@@ -65,44 +70,70 @@ def build_stepper(
         device: Where to train.
         first_task_clips: Clips of the first task, for memories that are a share of it.
     """
-    seed_everything(config.seed, 0, rank=0)
-    model = CAVMAE(config.model)
-    method = method_class(model, options, Setup(dist.world_size(), first_task_clips))
+    seed_everything(config.seed, 0)
+    objective = build_objective(config)
+    setup = Setup(config.batch_size, dist.rank(), dist.world_size(), first_task_clips)
+    method = method_class(objective, options, setup)
     load_initial(method, config.init, config.avm_init)
     method.to(device)
     wrapped: torch.nn.Module = method
     if dist.active():
-        wrapped = DistributedDataParallel(method, broadcast_buffers=False)
-    optimizer = make_optimizer(method, config.optim, config.model.blocks)
+        wrapped = DistributedDataParallel(
+            method, broadcast_buffers=False, find_unused_parameters=objective.idle
+        )
+    optimizer = make_optimizer(method, config.optim, objective.layout)
     return Stepper(method, wrapped, optimizer, config, device)
 
 
-def batch_spec(
-    config: Config, *, evaluation: bool = False, drop_last: bool = False, pad_last: bool = False
-) -> BatchSpec:
-    """Return what the loader must deliver.
+def batch_spec(config: Config, *, training: bool) -> BatchSpec:
+    """Return what the loader must deliver to the system of a configuration.
+
+    Raises:
+        UserError: Settings of the input exclude each other, or mean nothing to the system.
+    """
+    system = find_system(config.system)
+    for key in system.unused:
+        if getattr(config.data, key) != DataConfig.model_fields[key].default:
+            raise UserError(
+                f"config {config.name!r}: data.{key} means nothing to the system {config.system}; "
+                "leave it out"
+            )
+    try:
+        found: BatchSpec = system.batch_spec(config, training=training)
+    except ValueError as error:
+        raise UserError(f"config {config.name!r}: {error}") from error
+    return found
+
+
+def build_objective(config: Config) -> Objective:
+    """Return the system of a configuration, with new weights."""
+    specs = (batch_spec(config, training=kind) for kind in (True, False))
+    found: Objective = find_system(config.system).build(config, *specs)
+    return found
+
+
+def make_plan(
+    config: Config, method: Method, samples: SampleList, tasks: tuple[QuerySource, ...]
+) -> ContinualPlan:
+    """Return which rows each step of a run trains on.
 
     Args:
         config: The run's configuration.
-        evaluation: Whether to load the middle window without augmentation.
-        drop_last: Whether to leave out the last batch of an epoch if it is not full.
-        pad_last: Whether to fill that batch with repeated rows.
+        method: The method, which says what it replays.
+        samples: All tasks' training clips.
+        tasks: The part of each task.
     """
-    m, d = config.model, config.data
-    return BatchSpec(
-        batch_size=config.eval_batch if evaluation else config.batch_size,
-        frames=m.frames,
-        image_size=m.image_size,
-        fbank_frames=m.fbank_frames,
-        seconds=d.seconds,
-        random=not evaluation,
-        noise=d.noise,
-        mean=d.mean,
-        std=d.std,
-        drop_last=drop_last,
-        pad_last=pad_last and not drop_last,
-        decode=d.finish,
-        fbank=d.finish,
-        frame_choice=None if evaluation else d.frame_choice,
-        augment=Augment(crop=d.crop),
+    # Without a memory, too, steps are the same on 1, 2 and 4 processes.
+    shares = math.lcm(math.gcd(RESERVOIRS, config.batch_size), dist.world_size())
+    memory = method.memory if isinstance(method, ReplayMethod) else Memory(0, shares)
+    spec = PlanSpec(
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        replay=method.replay * config.batch_size,
+        memory=memory.rows,
+        reservoirs=memory.reservoirs,
+        drop_last=True,
+        shuffle="balanced" if config.data.balanced else config.data.shuffle,
+        block=config.data.block,
     )
+    return ContinualPlan(samples, tasks, spec, config.seed)

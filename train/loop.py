@@ -1,13 +1,16 @@
 """The training loop: for each task, train on its batches, then evaluate on all tasks.
 
-A run's position is (task, epoch, step of the epoch, step of the run). A checkpoint holds it with
-everything that the next step depends on, so that a resumed run gives the same losses.
+A run consumes its plan (data/plan.py), so its position is a task and a step of the plan. A
+checkpoint holds it with everything that the next step depends on, so that a resumed run gives the
+same losses, on as many processes or another number of them.
 """
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +19,24 @@ from rich.console import Console
 
 from avstore.train import checkpoint, dist
 from avstore.train.config import Config
-from avstore.train.data import Batch, SampleList, batches, steps_per_epoch
+from avstore.train.data import Batch, ContinualPlan, Loader, batches
 from avstore.train.data.resume_check import SampleListRecord
 from avstore.train.errors import UserError
-from avstore.train.evaluation.retrieval import modality_gap, retrieval
-from avstore.train.experiment import batch_spec
 from avstore.train.interrupts import Interrupted, SignalHandler
-from avstore.train.optim import set_lr
+from avstore.train.loader_settings import policy
+from avstore.train.objective import Scores
+from avstore.train.optim import Progress, set_lr
 from avstore.train.progress import Display, say
 from avstore.train.results import Row
 from avstore.train.runs import RECORD
+from avstore.train.selection import Selection
 from avstore.train.step import Stepper
-from avstore.train.systems.cavmae.embed import Gallery, embed_all
+from avstore.train.task_matrix import Measure
 from avstore.train.tasks import Stream
 from avstore.train.tracking import Tracker
 
 _LOG = logging.getLogger("avstore")
+_SEEN = "tasks seen so far"
 
 
 @dataclass
@@ -41,46 +46,43 @@ class TrainingLoop:
     Attributes:
         config: The configuration, with the stream's name and the method's options filled in.
         stream: The tasks, which are all evaluated.
-        lists: What is trained on, in order: a list a task, or one list of all.
+        plan: What each step trains on.
         stepper: Model, method and optimiser.
         folder: Where results go.
         tracker: Takes losses and scores.
         signals: Handler of SIGINT and SIGTERM.
-        task: Index in `lists`.
-        epoch: Epoch of the task, from 0.
-        step: Steps done of the epoch.
+        task: Number of the task of the plan.
         steps: Steps done of the run.
+        between_steps: Whether the method's state is that after `steps` steps; it is not while a
+            task ends.
         rows: Results so far.
+        selection: Scores of epochs, and the weights that a run of one task reports.
     """
 
     config: Config
     stream: Stream
-    lists: list[SampleList]
+    plan: ContinualPlan
     stepper: Stepper
     folder: Path
     tracker: Tracker
     signals: SignalHandler
     task: int = 0
-    epoch: int = 0
-    step: int = 0
     steps: int = 0
+    between_steps: bool = True
     rows: list[Row] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        c = self.config
-        self.specs = [
-            batch_spec(c, drop_last=len(x) >= c.batch_size, pad_last=dist.active())
-            for x in self.lists
-        ]
-        self.per_epoch = [
-            steps_per_epoch(x, s) for x, s in zip(self.lists, self.specs, strict=True)
-        ]
-        self.total = c.epochs * sum(self.per_epoch)
+        self.selection = Selection(self.config.select, self.config.average)
 
     @property
     def names(self) -> list[str]:
         """Names of what is trained on, in order."""
-        return self.stream.names if len(self.lists) == len(self.stream.tasks) else ["joint"]
+        return [task.name for task in self.plan.tasks]
+
+    @property
+    def total(self) -> int:
+        """Steps of the run."""
+        return len(self.plan)
 
     def run(self, console: Console) -> None:
         """Train and evaluate from the current position to the end.
@@ -91,93 +93,151 @@ class TrainingLoop:
         display = Display(console, self.total, self.steps)
         try:
             with display.shown(dist.rank() == 0):
-                while self.task < len(self.lists):
-                    for batch in display.meter.timed(self.batches()):
-                        with self.signals.deferred():
-                            self.train_on(batch, display)
-                    gallery = self.embed() if dist.rank() == 0 else None
+                batches = display.meter.timed(self.batches())
+                while self.task < len(self.plan.tasks):
+                    self.train_task(batches, display)
+                    scores = self.score() if dist.rank() == 0 else None
                     with self.signals.deferred():
-                        self.end_task(gallery, console)
+                        self.end_task(scores, console)
         except Interrupted as interrupt:
-            if interrupt.clean and not dist.active():
+            if interrupt.clean and not dist.active() and self.between_steps:
                 self.save()
             raise Interrupted(f"stopped after step {self.steps} of {self.total}") from None
         self.rows.append(self.row(None, "samples_per_second", display.meter.rate))
         self.rows.append(self.row(None, "data_wait_share", display.meter.wait_share))
 
     def batches(self) -> Iterator[Batch]:
-        """Yield the remaining batches of this task, over its epochs, and advance `epoch`."""
-        while self.epoch < self.config.epochs:
-            yield from batches(
-                self.lists[self.task],
-                self.specs[self.task],
-                # Epochs count through all tasks, so that no two tasks share an order or a crop.
-                seed=self.config.seed,
-                epoch=self.task * self.config.epochs + self.epoch,
-                start_step=self.step,
-                rank=dist.rank(),
-                world_size=dist.world_size(),
-                workers=self.config.data.workers,
-            )
-            self.epoch, self.step = self.epoch + 1, 0
+        """Yield this process's part of each step of the plan, from the current one."""
+        loader = Loader(
+            self.plan,
+            self.stepper.method.objective.spec(training=True),
+            rank=dist.rank(),
+            world_size=dist.world_size(),
+            workers=self.config.data.workers,
+            policy=policy(self.config.data),
+        )
+        loader.step = self.steps
+        yield from loader
+
+    def train_task(self, batches: Iterator[Batch], display: Display) -> None:
+        """Take the remaining steps of the current task."""
+        first, end = self.plan.boundaries[self.task : self.task + 2]
+        method = self.stepper.method
+        if self.steps == first:
+            method.task_started(self.task)
+        self.score_epoch()
+        for batch in islice(batches, int(end) - self.steps):
+            with self.signals.deferred():
+                self.train_on(batch, display)
+            self.score_epoch()
+        self.save()
+        self.between_steps = False
+        if (chosen := self.selection.chosen()) is not None:
+            method.evaluated().load_state_dict(chosen)
+        method.task_ended(self.task, self.plain_batches)
+
+    def plain_batches(self) -> Iterator[Batch]:
+        """Yield the training clips of the current task once, without augmentation."""
+        spec = self.stepper.method.objective.spec(training=False)
+        name = self.names[self.task]
+        own = [task.train for task in self.stream.tasks if name in (task.name, "joint")]
+        for samples in own:
+            for batch in batches(samples, spec, seed=0, epoch=0, workers=self.config.data.workers):
+                yield batch.to(self.stepper.device)
 
     def train_on(self, batch: Batch, display: Display) -> None:
         """Take one step, and save a checkpoint every `steps_per_checkpoint` steps."""
         c, optimizer = self.config, self.stepper.optimizer
-        set_lr(optimizer, c.optim, self.steps, self.total, self.per_epoch[self.task])
+        per_epoch = self.plan.steps_per_epoch(self.task)
+        scores = self.selection.scores
+        at = Progress(self.steps, self.total, per_epoch, c.batch_size, scores)
+        set_lr(optimizer, c.optim, at)
+        epoch = self.plan.position(self.steps).epoch
         losses = self.stepper.step(batch, self.steps)
-        self.step, self.steps = self.step + 1, self.steps + 1
+        self.steps += 1
         losses["loss"] = sum(losses.values())
         self.rows += [self.row(None, name, value) for name, value in losses.items()]
         self.tracker.log(losses, self.steps)
-        where = f"{self.names[self.task]} {self.epoch + 1}/{c.epochs}"
+        where = f"{self.names[self.task]} {epoch + 1}/{c.epochs}"
         display.step(where, losses["loss"], len(batch) * dist.world_size())
         if self.steps % c.steps_per_checkpoint == 0:
             self.save()
 
-    def embed(self) -> Gallery:
-        """Return the embeddings of all tasks' evaluation clips, in one gallery."""
-        spec = batch_spec(self.config, evaluation=True)
-        lists = [task.evaluation for task in self.stream.tasks]
-        model, device = self.stepper.method.eval_model(), self.stepper.device
-        return embed_all(model, lists, spec, device, self.config.data.workers)
+    def score_epoch(self) -> None:
+        """Score after an epoch, if the config says so and it has not been scored yet."""
+        _, epoch, step, _ = self.position()
+        done = self.task * self.config.epochs + epoch
+        if self.config.evaluate != "epoch" or step or done == len(self.selection.scores):
+            return
+        values = self.score()["all"] if dist.rank() == 0 else {}
+        self.rows += [self.row("epoch", name, value) for name, value in values.items()]
+        score = dist.of_first(self.headline(values) if values else 0.0)
+        weights = self.stepper.method.evaluated().state_dict()
+        self.selection.add(score, weights if self.selection.needs_weights else {})
 
-    def end_task(self, gallery: Gallery | None, console: Console) -> None:
-        """Score the gallery and save the weights (rank 0), then move to the next task."""
-        if gallery is not None:
-            self.score(gallery, console)
+    def headline(self, values: Mapping[str, float]) -> float:
+        """Return the score that the task matrix shows, of the scores of some clips."""
+        shown = self.measure.shown
+        return sum(values[name] for name in shown) / len(shown)
+
+    @cached_property
+    def measure(self) -> Measure:
+        """What the task matrix shows."""
+        clips = {clip for task in self.stream.tasks for clip in task.evaluation.clip_ids}
+        return self.stepper.method.objective.measure(len(clips))
+
+    def evaluation_batches(self) -> Iterator[Batch]:
+        """Yield every evaluation clip of the stream once, on the device."""
+        spec, seen = self.stepper.method.objective.spec(training=False), set[str]()
+        for task in self.stream.tasks:
+            for batch in batches(
+                task.evaluation, spec, seed=0, epoch=0, workers=self.config.data.workers
+            ):
+                new = [row for row, clip in enumerate(batch.clip_ids) if clip not in seen]
+                seen.update(batch.clip_ids)
+                if new:
+                    yield batch.to(self.stepper.device).rows(new)
+
+    def score(self) -> Scores:
+        """Return the scores of every task's clips, of all, and of those of tasks seen so far."""
+        groups = {task.name: task.evaluation.clip_ids for task in self.stream.tasks}
+        seen = [clip for task in self.stream.tasks[: self.task + 1] for clip in groups[task.name]]
+        objective = self.stepper.method.evaluated()
+        scores = objective.scores(self.evaluation_batches(), {**groups, _SEEN: seen})
+        gap = scores.pop(_SEEN).get("modality_gap")
+        if gap is not None:
+            scores["all"]["modality_gap_seen"] = gap
+        return scores
+
+    def end_task(self, scores: Scores | None, console: Console) -> None:
+        """Record the scores and save the weights (rank 0), then move to the next task."""
+        if scores is not None:
+            self.record(scores, console)
             method = self.stepper.method
-            model, avm = method.eval_model(), getattr(method, "avm", None)
-            weights = {"config": self.config.model_dump(mode="json"), "model": model.state_dict()}
+            avm, model = getattr(method, "avm", None), method.evaluated().weights()
+            weights = {"config": self.config.model_dump(mode="json"), "model": model}
             if isinstance(avm, torch.nn.Module):
                 weights["avm"] = avm.state_dict()
             checkpoint.save_tensors(self.folder / f"task-{self.task + 1:02d}.pt", weights)
         _LOG.info("%s: task %s ends after step %d", self.folder, self.names[self.task], self.steps)
-        self.task, self.epoch, self.step = self.task + 1, 0, 0
+        self.task += 1
+        self.between_steps = True
         self.save()
 
-    def score(self, gallery: Gallery, console: Console) -> None:
-        """Add retrieval scores and modality gaps of every task's clips to the rows."""
-        tasks = self.stream.tasks
-        groups = {t.name: gallery.rows(t.evaluation.clip_ids) for t in tasks}
-        scores = retrieval(gallery.audio, gallery.video, groups, self.config.ties)
-        for name, rows in {**groups, "all": list(range(len(gallery.clip_ids)))}.items():
-            gap = modality_gap(gallery.audio[rows], gallery.video[rows])
-            scores[name]["modality_gap"] = gap
-        seen = [row for t in tasks[: self.task + 1] for row in groups[t.name]]
-        gap = modality_gap(gallery.audio[seen], gallery.video[seen])
-        scores["all"]["modality_gap_seen"] = gap
+    def record(self, scores: Scores, console: Console) -> None:
+        """Add the scores to the rows."""
         for task, values in scores.items():
             self.rows += [self.row(task, metric, value) for metric, value in values.items()]
         self.tracker.log({f"eval/{k}": v for k, v in scores["all"].items()}, self.steps)
-        both = (scores["all"]["a2v_avg"] + scores["all"]["v2a_avg"]) / 2
-        say(console, f"after {self.names[self.task]}: mean recall over all tasks {both:.1f} %")
+        value = self.headline(scores["all"])
+        name = self.measure.name
+        say(console, f"after {self.names[self.task]}: {name} over all tasks {value:.1f} %")
 
     def row(self, task: str | None, metric: str, value: float) -> Row:
         """Return one row of the results, at the current position."""
         return {
             "run": self.folder.name,
-            "trained": self.names[min(self.task, len(self.lists) - 1)],
+            "trained": self.names[min(self.task, len(self.names) - 1)],
             "task": task,
             "step": self.steps,
             "metric": metric,
@@ -190,14 +250,22 @@ class TrainingLoop:
             "fingerprint": self.config.fingerprint,
             "lists": self.stream.fingerprints,
             "clips": [asdict(SampleListRecord.of(task.train)) for task in self.stream.tasks],
-            "position": [self.task, self.epoch, self.step, self.steps],
+            "position": self.position(),
             "rows": self.rows,
+            "selection": self.selection.state_dict(),
             **self.stepper.shared_state(),
         }
         checkpoint.save_checkpoint(
             self.folder / "checkpoints", self.steps, shared, self.stepper.own_state()
         )
         _LOG.info("%s: checkpoint of step %d saved", self.folder, self.steps)
+
+    def position(self) -> list[int]:
+        """Return task, epoch and step of the epoch of the next step, and the steps done."""
+        if self.task == len(self.names) or self.steps == self.plan.boundaries[self.task + 1]:
+            return [self.task, self.config.epochs, 0, self.steps]
+        at = self.plan.position(self.steps)
+        return [at.task, at.epoch, at.step, self.steps]
 
     def restore(self, console: Console, allow_changed_data: bool = False) -> None:
         """Continue from the folder's last checkpoint, if there is one.
@@ -212,7 +280,7 @@ class TrainingLoop:
         found = checkpoint.load_checkpoint(self.folder / "checkpoints")
         if found is None:
             return
-        shared, own = found
+        shared, parts = found
         if shared["fingerprint"] != self.config.fingerprint:
             recorded = json.loads((self.folder / RECORD).read_text())
             raise self.config.other_settings(self.folder, recorded)
@@ -223,11 +291,12 @@ class TrainingLoop:
                 f"{'; '.join(changed)}; give another --out, or --allow-changed-data to continue "
                 "with a new epoch"
             )
-        self.stepper.load(shared, own)
-        self.task, self.epoch, self.step, self.steps = shared["position"]
+        self.stepper.load(shared, parts)
+        self.task, epoch, step, self.steps = shared["position"]
         self.rows = shared["rows"]
-        if changed and self.step:
-            self.epoch, self.step = self.epoch + 1, 0
+        self.selection.load_state_dict(shared["selection"])
+        if changed:
+            self.steps = self.plan.first_step(self.task, epoch + (step > 0))
         say(console, f"continuing {self.folder} from step {self.steps} of {self.total}")
 
     def changed_clips(self, shared: dict[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from avstore.train.tasks import Stream
 
 _AVAILABILITY = """
 SELECT position, role, count(*) AS published, count(s.clip_id) AS stored
-FROM task_clips LEFT JOIN (SELECT DISTINCT clip_id FROM samples) s USING (clip_id)
+FROM task_clips LEFT JOIN (SELECT DISTINCT clip_id FROM stored_clips) s USING (clip_id)
 WHERE stream = ? GROUP BY ALL ORDER BY ALL
 """
 

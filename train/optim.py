@@ -1,35 +1,38 @@
 """The optimiser's parameter groups and its learning-rate schedule."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from avstore.train.config import OptimConfig
-from avstore.train.systems.cavmae.model import CAVMAE
+from avstore.train.parameters import ParameterLayout
+from avstore.train.schedules import plateau_factor, warmup_factor
+from avstore.train.sections import OptimConfig
+
+_PLAIN = ParameterLayout()
 
 
 def make_optimizer(
-    module: nn.Module, config: OptimConfig, blocks: tuple[int, int] = (0, 0)
+    module: nn.Module, config: OptimConfig, layout: ParameterLayout = _PLAIN
 ) -> torch.optim.Optimizer:
     """Return Adam or AdamW over the parameters that are trained.
 
-    Vectors (norms, biases), position tables and tokens are not decayed, unless `decayed` is "all".
-    The head of a downstream run has `head_lr` times the rate. With `layer_decay` below 1,
-    a parameter of level l of L has the rate lr · decay^(L - l): embeddings are level 0, block i of
-    a modality's own encoder is level i + 1, then come the joint blocks, and the rest is on top.
+    Vectors (norms, biases) and what the layout says (position tables, tokens) are not decayed,
+    unless `decayed` is "all". The head of a downstream run has `head_lr` times the rate. With
+    `layer_decay` below 1, a parameter of level l of L has the rate lr · decay^(L - l).
 
     Args:
         module: What is trained.
         config: Optimiser settings.
-        blocks: Number of blocks of each modality's own encoder, and of joint blocks.
+        layout: Tables and levels of its parameters.
     """
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, p in module.named_parameters():
         if p.requires_grad:
-            decayed = config.decayed == "all" or (p.dim() > 1 and not CAVMAE.undecayed(name))
-            groups.setdefault((decayed, _scale(name, config, blocks)), []).append(p)
+            decayed = config.decayed == "all" or (p.dim() > 1 and not layout.undecayed(name))
+            groups.setdefault((decayed, _scale(name, config, layout)), []).append(p)
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
     return kind(
         [
@@ -46,30 +49,56 @@ def make_optimizer(
     )
 
 
-def set_lr(
-    optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, steps: int, per_epoch: int
-) -> None:
-    """Set the learning rate of a step: linear warm-up, then constant, half a cosine or steps.
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is, as far as its learning rate depends on it.
+
+    Attributes:
+        step: Number of the step in the run, from 0.
+        steps: Steps of the run.
+        per_epoch: Steps of an epoch.
+        batch_size: Rows of a step.
+        scores: Headline score after each epoch so far.
+    """
+
+    step: int
+    steps: int
+    per_epoch: int
+    batch_size: int = 0
+    scores: Sequence[float] = ()
+
+
+def set_lr(optimizer: torch.optim.Optimizer, config: OptimConfig, at: Progress) -> None:
+    """Set the learning rate of a step: warm-up, then constant, half a cosine, steps or plateau.
 
     Args:
         optimizer: From `make_optimizer`.
         config: Optimiser settings.
-        step: Number of the step in the run, from 0.
-        steps: Steps of the run.
-        per_epoch: Steps of an epoch.
+        at: Position of the run.
     """
     if config.ignore_schedule:
         return
-    factor = 1.0
-    warmup = int(config.warmup_epochs * per_epoch)
-    if step < warmup:
-        factor = step / warmup
-    elif config.schedule == "cosine":
-        factor = 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-    elif config.schedule == "steps":
-        factor = config.step_factor ** _drops(step // per_epoch, config)
+    factor = _factor(config, at)
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
+
+
+def _factor(config: OptimConfig, at: Progress) -> float:
+    """Return the rate as a share of its peak."""
+    start = 1.0
+    warmup = int(config.warmup_epochs * at.per_epoch)
+    if config.warmup != "linear":
+        start = warmup_factor(at.step, at.batch_size, published=config.warmup == "published")
+    elif at.step < warmup:
+        return at.step / warmup
+    if config.schedule == "cosine":
+        done = (at.step - warmup) / max(1, at.steps - warmup)
+        return start * 0.5 * (1 + math.cos(math.pi * done))
+    if config.schedule == "steps":
+        return float(start * config.step_factor ** _drops(at.step // at.per_epoch, config))
+    if config.schedule == "plateau":
+        return start * plateau_factor(at.scores, config.step_factor, config.plateau_patience)
+    return start
 
 
 def _drops(epoch: int, config: OptimConfig) -> int:
@@ -77,21 +106,9 @@ def _drops(epoch: int, config: OptimConfig) -> int:
     return max(0, (epoch - config.step_start) // config.step_epochs + 1)
 
 
-def _scale(name: str, config: OptimConfig, blocks: tuple[int, int]) -> float:
+def _scale(name: str, config: OptimConfig, layout: ParameterLayout) -> float:
     if name.startswith("head."):
         return config.head_lr
-    if config.layer_decay == 1.0:
-        return 1.0
-    levels = list(_levels(*blocks))
-    top = len(levels)
-    level = next((i for i, marks in enumerate(levels) if any(m in name for m in marks)), top)
+    top = len(layout.levels)
+    level = next((i for i, marks in enumerate(layout.levels) if any(m in name for m in marks)), top)
     return float(config.layer_decay ** (top - level))
-
-
-def _levels(depth: int, joint_depth: int) -> Iterator[list[str]]:
-    """Yield the parts of names that mark each level, from the lowest."""
-    yield [f"{tower}.{part}" for tower in ("audio", "video") for part in ("patch", "pos", "modal")]
-    for i in range(depth):
-        yield [f"audio.blocks.{i}.", f"video.blocks.{i}."]
-    for i in range(joint_depth):
-        yield [f"joint.{i}."]

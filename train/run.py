@@ -38,19 +38,25 @@ from avstore.train.config import (
     parse_args,
 )
 from avstore.train.config_text import to_toml
-from avstore.train.data import OpenStore, SampleList, known_statistics, open_store
+from avstore.train.data import OpenStore, known_statistics, open_store
 from avstore.train.errors import UserError, exit_code, make_folder
 from avstore.train.evaluation.forgetting import gap_difference
-from avstore.train.evaluation.retrieval import chance
-from avstore.train.experiment import build_stepper, check_options, pick_device
+from avstore.train.experiment import (
+    batch_spec,
+    build_stepper,
+    check_options,
+    make_plan,
+    pick_device,
+)
 from avstore.train.interrupts import SignalHandler
 from avstore.train.loop import TrainingLoop
 from avstore.train.methods import METHODS, Options, find_method
 from avstore.train.model_card import model_card
 from avstore.train.results import RESULTS, matrix
 from avstore.train.runs import RECORD
-from avstore.train.task_matrix import report_matrix, retrieval_measure
-from avstore.train.tasks import Stream, load_tasks, union
+from avstore.train.systems import find_system
+from avstore.train.task_matrix import report_matrix
+from avstore.train.tasks import Stream, load_tasks, training_parts
 from avstore.train.tracking import make_tracker
 
 
@@ -121,7 +127,8 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
         print(to_toml(config.model_copy(update={"options": options})), end="")
         return
     store = open_store(args.shards)
-    stream = load_tasks(store, config.stream)
+    features = batch_spec(config, training=True).features
+    stream = load_tasks(store, config.stream, find_system(config.system).roles, features)
     config = fill_in(config, store, stream, options)
     name = f"{config.name}-{config.method.replace(':', '.')}-{stream.name}-seed{config.seed}"
     folder = args.out or Path("runs") / name
@@ -132,20 +139,24 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
     dist.start(device.type)
     console.quiet = dist.rank() > 0
     make_folder(folder)
-    lists = [task.train for task in stream.tasks]
-    if method_class.union_of_tasks:
-        lists = [union(store, stream)]
-    check_split(config, lists)
-    stepper = build_stepper(config, method_class, options, device, len(lists[0]))
+    samples, tasks = training_parts(
+        store, stream, together=method_class.union_of_tasks, features=features
+    )
+    check_split(config)
+    check_selection(config, len(tasks))
+    stepper = build_stepper(config, method_class, options, device, len(tasks[0]))
+    for clips in (samples, *(task.evaluation for task in stream.tasks)):
+        stepper.method.objective.check(clips)
+    plan = make_plan(config, stepper.method, samples, tasks)
     tracker = make_tracker(args.track, folder, name)
-    loop = TrainingLoop(config, stream, lists, stepper, folder, tracker, signals)
+    loop = TrainingLoop(config, stream, plan, stepper, folder, tracker, signals)
     loop.restore(console, args.allow_changed_data)
     if dist.rank() == 0:
-        content = run_record(config, lists, store.root, dist.active())
+        content = run_record(config, plan, store.root)
         write_text(folder / RECORD, json.dumps(content, indent=2))
-    parameters = sum(p.numel() for p in stepper.method.model.parameters())
+    parameters = sum(p.numel() for p in stepper.method.objective.parameters())
     console.print(
-        f"{name}: {len(lists)} task(s), {sum(map(len, lists))} clips, "
+        f"{name}: {len(tasks)} task(s), {sum(map(len, tasks))} clips, "
         f"{parameters / 1e6:.1f} M parameters, {device}, {dist.world_size()} process(es)"
     )
     loop.run(console)
@@ -179,28 +190,38 @@ def finished(folder: Path, config: Config, stream: Stream) -> bool:
     return True
 
 
-def check_split(config: Config, lists: list[SampleList]) -> None:
-    """Check that every process gets the same number of rows of every batch, and at least one.
+def check_split(config: Config) -> None:
+    """Check that every process gets the same number of rows of every batch.
 
     Raises:
-        UserError: Batches or tasks cannot be divided among the processes.
+        UserError: Batches cannot be divided among the processes.
     """
     world = dist.world_size()
-    smallest = min(map(len, lists))
-    if config.batch_size % world or smallest < world:
+    if config.batch_size % world:
         raise UserError(
-            f"batch_size {config.batch_size} and the smallest task ({smallest} clips) cannot be "
-            f"divided among {world} processes; use a multiple of {world} and fewer processes than "
-            "clips"
+            f"batch_size {config.batch_size} cannot be divided among {world} processes; use a "
+            f"multiple of {world}"
+        )
+
+
+def check_selection(config: Config, tasks: int) -> None:
+    """Check that weights are selected in a run of one task only.
+
+    Raises:
+        UserError: The run has several tasks.
+    """
+    if tasks > 1 and (config.select == "best" or config.average):
+        raise UserError(
+            f"select = best and average report weights of a run of one task, and this has {tasks}; "
+            "leave them out, or give --stream with a dataset's name for all of it in one task"
         )
 
 
 def write_summary(loop: TrainingLoop, store: OpenStore, console: Console) -> None:
     """Write card, table, plot, JSON and rows; results.json comes last and completes the run."""
     folder, rows, names = loop.folder, loop.rows, loop.stream.names
-    level = chance(len({clip for t in loop.stream.tasks for clip in t.evaluation.clip_ids}))
-    measure = retrieval_measure(level)
-    model = loop.stepper.method.eval_model()
+    measure = loop.measure
+    model = loop.stepper.method.evaluated()
     parameters = sum(p.numel() for p in model.parameters())
     card = model_card(loop.config, store, loop.stream, measure.summaries(rows, names), parameters)
     write_text(folder / "card.md", card)
@@ -209,7 +230,8 @@ def write_summary(loop: TrainingLoop, store: OpenStore, console: Console) -> Non
         "lists": loop.stream.fingerprints,
         "config": loop.config.model_dump(mode="json"),
         "tasks": names,
-        "chance_avg": level,
+        "chance_avg": measure.chance,
+        "headline": list(measure.shown),
         "modality_gap_difference": gap_difference(matrix(rows, names, "modality_gap")),
         "torch": torch.__version__,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -126,8 +126,9 @@ def _scores(results: dict[str, Any]) -> dict[str, float]:
 
 
 def _shown(record: dict[str, Any]) -> tuple[str, ...]:
-    """Return the metrics that a task matrix shows: those of retrieval, or that of a class head."""
-    return (str(record["headline"]),) if "headline" in record else HEADLINE
+    """Return the metrics that a task matrix shows; of a run without a word on it, retrieval's."""
+    shown = record.get("headline", HEADLINE)
+    return (shown,) if isinstance(shown, str) else tuple(shown)
 
 
 def database(runs: Sequence[Run]) -> duckdb.DuckDBPyConnection:

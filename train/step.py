@@ -1,5 +1,6 @@
 """One optimiser step: seed, forward, backward, update."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +17,9 @@ from avstore.train.methods import Method
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def seed_everything(seed: int, step: int, rank: int | None = None) -> None:
-    """Seed torch by (seed, step, rank), so that a step's random numbers need no saved state."""
-    own = dist.rank() if rank is None else rank
-    sequence = np.random.SeedSequence([seed, step, own])
+def seed_everything(seed: int, step: int) -> None:
+    """Seed torch by (seed, step), alike on every process, so that no state needs to be saved."""
+    sequence = np.random.SeedSequence([seed, step, 0])
     torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
@@ -57,15 +57,13 @@ class Stepper:
         """
         seed_everything(self.config.seed, number)
         self.method.train()
-        batch = batch.to(self.device)
-        size = self.config.micro_batch or len(batch)
-        starts = range(0, len(batch), size)
-        self.optimizer.zero_grad(set_to_none=True)
+        parts = list(self._parts(batch.to(self.device)))
+        rows = sum(len(own) for own, _ in parts)
+        self.optimizer.zero_grad(set_to_none=not self.config.optim.zero_gradients)
         total: dict[str, Tensor] = {}
-        for start in starts:
-            part = slice(start, min(start + size, len(batch)))
-            share = (part.stop - part.start) / len(batch)
-            losses = self._backward(batch, part, share, last=start == starts[-1])
+        for place, (own, past) in enumerate(parts):
+            share = len(own) / rows
+            losses = self._backward(own, past, share, last=place == len(parts) - 1)
             for name, value in losses.items():
                 total[name] = total.get(name, torch.zeros((), device=self.device)) + share * value
         if (limit := self.config.optim.clip_grad) is not None:
@@ -76,17 +74,29 @@ class Stepper:
         self.method.after_step()
         return {name: float(dist.mean(value)) for name, value in total.items()}
 
+    def _parts(self, batch: Batch) -> Iterator[tuple[Batch, Batch | None]]:
+        """Yield the task's rows, `micro_batch` at a time, with their share of the replayed ones."""
+        replayed = int((batch.origin == 1).sum())
+        count = len(batch) - replayed
+        size = self.config.micro_batch or count
+        for start in range(0, count, size):
+            stop = min(start + size, count)
+            first, last = (count + replayed * place // count for place in (start, stop))
+            past = batch.rows(slice(first, last)) if last > first else None
+            whole = stop - start == len(batch)
+            yield batch if whole else batch.rows(slice(start, stop)), past
+
     def _backward(
-        self, batch: Batch, part: slice, share: float, *, last: bool
+        self, batch: Batch, past: Batch | None, share: float, *, last: bool
     ) -> dict[str, Tensor]:
         dtype = DTYPES[self.config.precision]
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             if isinstance(self.wrapped, nn.parallel.DistributedDataParallel) and not last:
                 with self.wrapped.no_sync():  # gradients are exchanged once, after the last part
-                    losses = self.wrapped(batch.video[part], batch.audio[part])
+                    losses = self.wrapped(batch, past)
                     self.scaler.scale(share * sum(losses.values())).backward()
                 return _detached(losses)
-            losses = self.wrapped(batch.video[part], batch.audio[part])
+            losses = self.wrapped(batch, past)
         self.scaler.scale(share * sum(losses.values())).backward()
         return _detached(losses)
 
@@ -99,16 +109,16 @@ class Stepper:
         }
 
     def own_state(self) -> dict[str, Any]:
-        """Return this process's state: its memories."""
-        return {name: m.state_dict() for name, m in self.method.memories().items()}
+        """Return this process's state: what is kept beside its memory."""
+        return {name: kept.state_dict() for name, kept in self.method.kept().items()}
 
-    def load(self, shared: dict[str, Any], own: dict[str, Any]) -> None:
-        """Load what `shared_state` and `own_state` returned."""
+    def load(self, shared: dict[str, Any], parts: list[dict[str, Any]]) -> None:
+        """Load what `shared_state` returned, and `own_state` on each process of that run."""
         self.method.load_state_dict(shared["method"])
         self.optimizer.load_state_dict(shared["optimizer"])
         self.scaler.load_state_dict(shared["scaler"])
-        for name, memory in self.method.memories().items():
-            memory.load_state_dict(own[name])
+        for name, kept in self.method.kept().items():
+            kept.load_parts([part[name] for part in parts], dist.rank())
 
 
 def _detached(losses: dict[str, Tensor]) -> dict[str, Tensor]:

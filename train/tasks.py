@@ -1,5 +1,6 @@
 """Load a run's task stream from the manifest."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from avstore.datasets.registry import stream_names
@@ -11,8 +12,9 @@ from avstore.manifests.filled_streams import (
     one_task_queries,
 )
 from avstore.manifests.nearest import did_you_mean
+from avstore.manifests.streams import sql_literal
 from avstore.manifests.terminal import plural
-from avstore.train.data import OpenStore, SampleList, sample_list
+from avstore.train.data import OpenStore, QuerySource, SampleList, sample_list, sources
 from avstore.train.errors import UserError
 
 _CLIPS = "SELECT clip_id FROM task_clips WHERE stream = ? AND position = ? AND role = ?"
@@ -56,11 +58,21 @@ class Stream:
         return [f"{t.train.fingerprint} {t.evaluation.fingerprint}" for t in self.tasks]
 
 
-def load_tasks(store: OpenStore, name: str | None) -> Stream:
+def load_tasks(
+    store: OpenStore,
+    name: str | None,
+    roles: tuple[str, ...] = ("retrieval", "eval"),
+    features: Sequence[str] = (),
+) -> Stream:
     """Load a stream by name, or the first one whose tasks all have clips.
 
-    The name of a dataset without a stream of this name is all of it in one task. Tasks are
-    evaluated on their role `retrieval` if it has clips, else on `eval`.
+    The name of a dataset without a stream of this name is all of it in one task.
+
+    Args:
+        store: The store.
+        name: The stream's name.
+        roles: Roles of the clips to evaluate on: the first that has any.
+        features: Derived features that all clips need.
 
     Raises:
         UserError: The stream does not exist or lacks clips; the commands that work are listed.
@@ -72,7 +84,7 @@ def load_tasks(store: OpenStore, name: str | None) -> Stream:
         raise UserError(_advice(store, "no stream has clips for all of its tasks", counts, splits))
     chosen = name or filled[0]
     if chosen not in counts and splits.get(chosen, (0, 0))[0]:
-        return Stream(chosen, (_dataset_task(store, chosen),))
+        return Stream(chosen, (_dataset_task(store, chosen, features),))
     if chosen not in counts:
         hint = did_you_mean(chosen, [*counts, *splits])
         if chosen in stream_names():
@@ -83,22 +95,23 @@ def load_tasks(store: OpenStore, name: str | None) -> Stream:
         what = f"stream {chosen!r} has no stored clips to train or evaluate on for: "
         raise UserError(_advice(store, what + ", ".join(empty), counts, splits))
     tasks = []
-    for position, roles in sorted(counts[chosen].clips.items()):
-        role = "retrieval" if roles.get("retrieval") else "eval"
-        tasks.append(
-            Task(
-                counts[chosen].tasks[position],
-                sample_list(store, _CLIPS, [chosen, position, "train"]),
-                sample_list(store, _CLIPS, [chosen, position, role]),
-            )
+    for position, found in sorted(counts[chosen].clips.items()):
+        role = next((role for role in roles if found.get(role)), roles[-1])
+        train, evaluation = (
+            sample_list(store, _CLIPS, [chosen, position, own], features=features)
+            for own in ("train", role)
         )
+        tasks.append(Task(counts[chosen].tasks[position], train, evaluation))
     return Stream(chosen, tuple(tasks))
 
 
-def _dataset_task(store: OpenStore, dataset: str) -> Task:
+def _dataset_task(store: OpenStore, dataset: str, features: Sequence[str]) -> Task:
     """Return all of a dataset as one task."""
     queries = one_task_queries(dataset)
-    return Task(dataset, sample_list(store, queries["train"]), sample_list(store, queries["eval"]))
+    train, evaluation = (
+        sample_list(store, queries[role], features=features) for role in ("train", "eval")
+    )
+    return Task(dataset, train, evaluation)
 
 
 def role_clips(
@@ -173,12 +186,28 @@ def _labelled(
     return sample_list(store, sql, params, segments=segments)
 
 
-def union(store: OpenStore, stream: Stream) -> SampleList:
-    """Return all training clips of a stream in one list."""
+def training_parts(
+    store: OpenStore, stream: Stream, *, together: bool = False, features: Sequence[str] = ()
+) -> tuple[SampleList, tuple[QuerySource, ...]]:
+    """Return the training clips of a stream in one list, and the part of each task.
+
+    Args:
+        store: The store.
+        stream: The stream.
+        together: Whether all clips are one task, named "joint".
+        features: Derived features that all clips need.
+    """
     if not _is_registered(store, stream.name):
-        return stream.tasks[0].train
-    sql = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = 'train'"
-    return sample_list(store, sql, [stream.name])
+        queries = {stream.name: one_task_queries(stream.name)["train"]}
+    else:
+        own = (
+            "SELECT clip_id FROM task_clips "
+            f"WHERE role = 'train' AND stream = {sql_literal(stream.name)}"
+        )
+        queries = {task.name: f"{own} AND task = {sql_literal(task.name)}" for task in stream.tasks}
+    if together:
+        queries = {"joint": " UNION ALL ".join(f"({sql})" for sql in queries.values())}
+    return sources(store, queries, features=features)
 
 
 def _is_registered(store: OpenStore, stream: str) -> bool:

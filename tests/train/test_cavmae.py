@@ -132,11 +132,11 @@ def test_finetuning_from_it_gives_an_accuracy(
 
 def test_the_batches_are_as_released(two_task_store: Path) -> None:
     """Whole frames, any one of ten; in finetuning mixed, weighted and smoothed."""
-    spec = batch_spec(load_config("cavmae", {}, []))
+    spec = batch_spec(load_config("cavmae", {}, []), training=True)
     assert (spec.frames, spec.frame_choice, spec.augment.crop, spec.noise) == (
         1, "random", False, True,
     )  # fmt: skip
-    assert batch_spec(load_config("cavmae", {}, []), evaluation=True).frame_choice is None
+    assert batch_spec(load_config("cavmae", {}, []), training=False).frame_choice is None
     task = _task(two_task_store)
     spec = task.spec(random=True)
     augment = spec.augment

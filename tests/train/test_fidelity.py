@@ -4,18 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from avstore.train.config import OptimConfig, load_config
+from avstore.train.config import load_config
 from avstore.train.errors import UserError
 from avstore.train.evaluation.forgetting import gap_difference, summarise
 from avstore.train.evaluation.retrieval import ranks, retrieval
 from avstore.train.experiment import check_options
 from avstore.train.methods import find_method
-from avstore.train.methods.base import MemoryOptions, Setup
-from avstore.train.optim import make_optimizer, set_lr
+from avstore.train.methods.base import Memory, MemoryOptions, Setup
+from avstore.train.optim import Progress, make_optimizer, set_lr
+from avstore.train.sections import OptimConfig
 from avstore.train.systems.cavmae.layers import sincos_2d, sincos_audio
+from avstore.train.systems.cavmae.layout import layout
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.model_config import ModelConfig
-from tests.train.methods.test_methods import batch, make, steps
+from tests.train.methods.cases import batch, make, steps
+from tests.train.methods.replay import Replay
 
 
 def test_published_sets_every_switch_that_is_not_set_otherwise() -> None:
@@ -29,8 +32,9 @@ def test_published_sets_every_switch_that_is_not_set_otherwise() -> None:
     assert config.optim.ignore_schedule
     options = check_options(find_method("stella_plus"), config)
     assert (options.avm_merge, options.core_order) == ("published", "published")
-    assert (options.memory_share, options.reservoirs, options.memory_size) == (None, 4, 2000)
+    assert (options.memory_share, options.memory_size) == (None, 2000)
     assert (strict.model.mae_start, config.model.mae_start) == ("own", "published")
+    assert (strict.model.negatives, config.model.negatives) == ("all", "published")
     assert check_options(find_method("stella_plus"), strict).core_order == "own"
     finetune = load_config("continual_vs", {}, ["fidelity=published"])
     check_options(find_method("finetune"), finetune)  # it has none of the methods' switches
@@ -57,7 +61,7 @@ def test_b10_the_rate_stays_where_it_is() -> None:
     for ignore, expected in ((False, 0.5), (True, 1.0)):
         config = OptimConfig(schedule="cosine", lr=1.0, ignore_schedule=ignore)
         optimizer = make_optimizer(torch.nn.Linear(2, 2), config)
-        set_lr(optimizer, config, 50, 100, 10)
+        set_lr(optimizer, config, Progress(50, 100, 10))
         assert optimizer.param_groups[0]["lr"] == pytest.approx(expected)
 
 
@@ -69,7 +73,7 @@ def test_layer_decay_has_a_level_for_each_block_one_below_and_one_above(
     sizes = {"width": 8, "heads": 2, "decoder_width": 8, "decoder_heads": 2, "decoder_depth": 1}
     config = ModelConfig(depth=depth, joint_depth=joint_depth, image_size=32, **sizes)
     optim = OptimConfig(lr=1.0, layer_decay=0.5)
-    groups = make_optimizer(CAVMAE(config), optim, config.blocks).param_groups
+    groups = make_optimizer(CAVMAE(config), optim, layout(config)).param_groups
     rates = sorted({group["lr"] for group in groups})
     assert rates == [0.5**level for level in range(13, -1, -1)]
 
@@ -79,7 +83,7 @@ def test_schedule_warms_up_and_falls_to_zero() -> None:
     optimizer = make_optimizer(torch.nn.Linear(2, 2), config)
     rates = []
     for step in (0, 5, 10, 55, 100):
-        set_lr(optimizer, config, step, 100, 10)
+        set_lr(optimizer, config, Progress(step, 100, 10))
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([0.0, 1.0, 2.0, 1.0, 0.0])
 
@@ -94,41 +98,30 @@ def test_b11_audio_places_start_in_the_other_order() -> None:
 
 
 def test_b23_memory_is_a_share_of_the_first_task() -> None:
-    setup = Setup(world_size=2, first_task_clips=1000)
-    assert MemoryOptions(memory_size=2000).make_memory(setup).capacity == 1000
-    assert MemoryOptions(memory_size=2000, memory_share=0.2).make_memory(setup).capacity == 100
+    setup = Setup(batch_size=48, world_size=2, first_task_clips=1000)
+    assert MemoryOptions(memory_size=2000).memory(setup) == Memory(2000, 4)
+    assert MemoryOptions(memory_size=2000, memory_share=0.2).memory(setup) == Memory(200, 4)
+    assert MemoryOptions(memory_size=9, reservoirs=2).memory(setup) == Memory(8, 2)
+    assert MemoryOptions().memory(Setup(batch_size=6)) == Memory(2000, 2)
 
 
-@pytest.mark.parametrize("processes", [1, 2, 4])
-def test_published_runs_keep_four_reservoirs(processes: int) -> None:
-    """Of 500 each, on any number of processes, with rows of its own part of every batch."""
-    options = MemoryOptions(memory_size=2000, reservoirs=4)
-    memory = options.make_memory(Setup(world_size=processes, first_task_clips=1000))
-    own = 4 // processes
-    assert memory.capacity == own * 500
-    for step in range(300):
-        memory.add({"row": torch.arange(step * 48 // processes, (step + 1) * 48 // processes)})
-    slots, rows = memory.sample(48 // processes)
-    assert (slots // 500).tolist() == sorted([*range(own)] * 12)
-    part = rows["row"] % (48 // processes) // 12
-    assert part.tolist() == (slots // 500).tolist()
-    other = options.make_memory(Setup(world_size=processes, first_task_clips=1000))
-    other.load_state_dict(memory.state_dict())
-    assert torch.equal(other.state_dict()["rows"]["row"], memory.state_dict()["rows"]["row"])
-
-
-def test_reservoirs_that_processes_cannot_share_are_refused() -> None:
-    with pytest.raises(UserError, match="4 reservoirs cannot be shared by 3 processes"):
-        MemoryOptions(reservoirs=4).make_memory(Setup(world_size=3))
+def test_reservoirs_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UserError, match="4 reservoirs do not fit 3 processes"):
+        MemoryOptions(reservoirs=4).memory(Setup(batch_size=12, world_size=3))
+    with pytest.raises(UserError, match="4 reservoirs do not fit a batch of 6 rows"):
+        MemoryOptions(reservoirs=4).memory(Setup(batch_size=6))
 
 
 def test_b8_weighs_the_new_patches_by_the_old_ones() -> None:
     """Against a loop over rows and heads, from the projections themselves."""
     method = make("stella_plus", core_order="published")
-    steps(method, 2)
-    patches = method.patches(batch(seed=7))
+    replay = Replay(method)
+    steps(method, 2, replay=replay)
+    patches = method.objective.patches(batch(seed=7))
     found, _ = method.align(patches)
-    _, past = method.draw(4)
+    _, rows = replay(batch(seed=8))
+    assert rows is not None
+    past = method.beside.read(rows.slots)
     choices = []
     for order in ("own", "published"):
         options = method.options.model_copy(update={"core_order": order})

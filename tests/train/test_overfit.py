@@ -47,11 +47,11 @@ def test_real_clips_are_overfitted(real_store: Path, name: str) -> None:
     config = load_config("tiny", {"method": name}, [f"batch_size={size}", f"eval_batch={size}"])
     found = find_method(name)
     stepper = build_stepper(config, found, found.Options(), torch.device("cpu"))
-    spec = batch_spec(config, evaluation=True)
+    spec = batch_spec(config, training=False)
     (batch,) = batches(samples, spec, seed=0, epoch=0)
     history = [stepper.step(batch, number) for number in range(150)]
     assert sum(history[-1].values()) < 0.8 * sum(history[0].values())
     stepper.method.eval()
-    audio, video = stepper.method.eval_model().embed(batch.video, batch.audio)
+    audio, video = stepper.method.evaluated().model.embed(batch.video, batch.audio)
     scores = retrieval(audio, video, {})["all"]
     assert scores["a2v_r1"] == scores["v2a_r1"] == 100

@@ -5,7 +5,7 @@ import torch
 
 from avstore.train.systems.cavmae.selection import importance
 from benchmarks.plain_step import plain_method, same_weights, whole_maps
-from tests.train.methods.test_methods import CONFIG, batch, make
+from tests.train.methods.cases import CONFIG, batch, make
 
 
 def test_losses_of_both_forms_are_equal() -> None:
@@ -15,7 +15,7 @@ def test_losses_of_both_forms_are_equal() -> None:
     results = []
     for method in (ours, plain):
         torch.manual_seed(3)
-        results.append(method.losses(batch()))
+        results.append(method.losses(batch(), None))
     for name, value in results[0].items():
         assert value.item() == pytest.approx(results[1][name].item(), rel=1e-4)
 
@@ -31,7 +31,7 @@ def test_plain_selection_keeps_as_many_patches() -> None:
     ours, plain = make("stella"), plain_method("stella", CONFIG, 6)
     same_weights(ours, plain)
     inputs = batch()
-    found, _ = plain.align(plain.patches(inputs))
+    found, _ = plain.align(plain.objective.patches(inputs))
     prune_v = torch.zeros_like(found.importance_v)
     prune_a = torch.zeros_like(found.importance_a).scatter(1, found.order_a[:, : plain.keep_a], 0.5)
     video = plain.order_video(found.importance_v, prune_v)

@@ -111,13 +111,12 @@ def test_a_users_method_is_imported_from_the_current_directory(
     two_task_store: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text(
+        "from avstore.train.data.batch import join\n"
         "from avstore.train.methods import ReplayMethod\n\n\n"
         "class Mine(ReplayMethod):\n"
-        "    def losses(self, batch):\n"
-        "        _, past = self.draw(len(batch) // 2)\n"
-        "        loss = self.forward_with_past(batch, past).loss.mean()\n"
-        "        self.remember(batch)\n"
-        "        return {'cav': loss}\n"
+        "    def losses(self, batch, past):\n"
+        "        rows = join(batch, past) if past else batch\n"
+        "        return {'mine': self.objective(rows).loss.mean()}\n"
     )
     words = ["--shards", two_task_store, "--stream", "two", "--method", "mine:Mine"]
     settings = [*(f"model.{name}" for name in SMALL), "epochs=2", "batch_size=2"]
@@ -128,9 +127,8 @@ def test_a_users_method_is_imported_from_the_current_directory(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "runs").iterdir()
-    state = max((folder / "checkpoints").glob("step-*")) / "rank-0.pt"
-    memory = torch.load(state, weights_only=True)["memory"]
-    assert memory["offered"] == [2 * 2 * 2]  # two tasks, two epochs, one batch of two each
+    results = json.loads((folder / "results.json").read_text())
+    assert results["config"]["options"]["memory_size"] == 2000  # a ReplayMethod's own options
 
 
 @pytest.mark.parametrize(
@@ -143,6 +141,7 @@ def test_a_users_method_is_imported_from_the_current_directory(
         (["--shards", "STORE", "--recipe", "nosuch"], "tiny"),  # the first name of --config
         (["--shards", "STORE", "--method", "nosuch"], "finetune"),
         (["--shards", "STORE", "--method", "no.such:Thing"], "no.such"),
+        (["--shards", "STORE", "--stream", "two", "--method", "icarl"], "needs the logits"),
         (["--shards", "STORE", "--stream", "two", "--set", "options.nosuch=1"], "nosuch"),
         (["--shards", "STORE", "--set", "model.heads=5"], "divide"),
         (["--shards", "STORE", "--stream", "two", "--set", "init=/no/such.pt"], "/no/such.pt"),

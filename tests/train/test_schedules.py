@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from avstore.train.config import OptimConfig
-from avstore.train.optim import make_optimizer, set_lr
+from avstore.train.optim import Progress, make_optimizer, set_lr
 from avstore.train.schedules import plateau_factor, warmup_factor
+from avstore.train.sections import OptimConfig
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -63,7 +63,7 @@ def test_steps_of_uavm_are_those_of_torch(start: int, epochs: int, expected: lis
     torchs = torch.optim.lr_scheduler.MultiStepLR(published, list(range(start, 1000)), gamma=0.5)
     for epoch in range(epochs):
         for step in (10 * epoch, 10 * epoch + 9):
-            set_lr(optimizer, config, step, 10 * epochs, 10)
+            set_lr(optimizer, config, Progress(step, 10 * epochs, 10))
             rate = optimizer.param_groups[0]["lr"]
             assert rate == pytest.approx(5e-5 * expected[epoch])
             assert rate == pytest.approx(published.param_groups[0]["lr"])

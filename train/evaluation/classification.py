@@ -1,9 +1,13 @@
 """Scores of classification, in percent except AUC and d′."""
 
+from collections.abc import Mapping
+
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy
+
+BOTH = "both"
 
 
 def classification(scores: Tensor, targets: Tensor) -> dict[str, float]:
@@ -38,26 +42,26 @@ def classification(scores: Tensor, targets: Tensor) -> dict[str, float]:
     return out
 
 
-def classification_by_modality(
-    audio: Tensor, video: Tensor, targets: Tensor, both: Tensor | None = None
-) -> dict[str, float]:
-    """Score a classification by audio, by video and by both, as UAVM reports it.
+def classification_by_view(views: Mapping[str, Tensor], targets: Tensor) -> dict[str, float]:
+    """Score a classification by each of its views, such as audio, video and both (UAVM).
 
     Args:
-        audio: Logits by audio alone [N, C].
-        video: Logits by video alone [N, C].
+        views: Logits or probabilities [N, C] by view.
         targets: 0 or 1, [N, C].
-        both: Logits by both [N, C]; None for the mean of the two, as in UAVM.
 
     Returns:
         The scores of `classification`, named `audio_accuracy`, `video_map`, `both_auc` and so on.
     """
-    scores = {"audio": audio, "video": video, "both": (audio + video) / 2 if both is None else both}
     return {
-        f"{modality}_{name}": value
-        for modality, own in scores.items()
-        for name, value in classification(own, targets).items()
+        f"{view}_{name}": value
+        for view, scores in views.items()
+        for name, value in classification(scores, targets).items()
     }
+
+
+def with_both(views: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return scores [N, C] by view, with their mean as "both" if there are several, as in UAVM."""
+    return {**views, BOTH: torch.stack([*views.values()]).mean(0)} if len(views) > 1 else {**views}
 
 
 def d_prime(auc: float) -> float:

@@ -1,9 +1,13 @@
 """Continual-learning methods, one file each, by name or as `module:Class`."""
 
+import inspect
+
 from avstore.datasets.references import load_object
 from avstore.manifests.nearest import did_you_mean
 from avstore.train.errors import UserError
-from avstore.train.methods.base import Inputs, MemoryOptions, Method, Options, ReplayMethod, Setup
+from avstore.train.methods.base import MemoryOptions, Method, Options, ReplayMethod, Setup
+
+_LOSSES = 3  # parameters of Method.losses: self, batch, past
 
 METHODS: dict[str, str] = {
     "finetune": "avstore.train.methods.finetune:Finetune",
@@ -15,6 +19,9 @@ METHODS: dict[str, str] = {
     "clser": "avstore.train.methods.clser:CLSER",
     "lump": "avstore.train.methods.lump:LUMP",
     "esmer": "avstore.train.methods.esmer:ESMER",
+    "ewc": "avstore.train.methods.ewc:EWC",
+    "lwf": "avstore.train.methods.lwf:LwF",
+    "icarl": "avstore.train.methods.icarl:ICaRL",
     "random": "avstore.train.methods.random:RandomPatches",
     "mats": "avstore.train.methods.mats:MATS",
     "flava": "avstore.train.methods.flava:FLAVA",
@@ -25,7 +32,6 @@ METHODS: dict[str, str] = {
 
 __all__ = [
     "METHODS",
-    "Inputs",
     "MemoryOptions",
     "Method",
     "Options",
@@ -56,4 +62,9 @@ def find_method(name: str) -> type[Method]:
         raise UserError(f"method {error}") from error
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise UserError(f"method {name!r} is not a subclass of avstore.train.methods.Method")
+    if len(inspect.signature(found.losses).parameters) != _LOSSES:
+        raise UserError(
+            f"method {name!r}: its losses{inspect.signature(found.losses)} must be "
+            "losses(self, batch, past), where past are replayed rows or None"
+        )
     return found

@@ -5,9 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avstore.train.methods.base import Inputs, Method, Options, Setup
+from avstore.train.data import Batch
+from avstore.train.methods.base import Method, Options, Setup
+from avstore.train.methods.patch_selection import require_patches
+from avstore.train.objective import Objective
 from avstore.train.systems.cavmae.matching import AudioVideoMatching, Merge, matching_loss, pair_up
-from avstore.train.systems.cavmae.model import CAVMAE
+from avstore.train.systems.cavmae.objective import CAVMAEObjective
 
 
 class MatchingOptions(Options):
@@ -24,15 +27,19 @@ class MatchingPretraining(Method):
     """Trains the matching module on a frozen backbone."""
 
     Options = MatchingOptions
+    objective: CAVMAEObjective
 
-    def __init__(self, model: CAVMAE, options: Any, setup: Setup) -> None:
-        super().__init__(model.requires_grad_(False), options, setup)
-        self.avm = AudioVideoMatching(model.config.width, model.config.heads, options.avm_merge)
+    def __init__(self, objective: Objective, options: Any, setup: Setup) -> None:
+        own = require_patches(objective, type(self).__name__).requires_grad_(False)
+        super().__init__(own, options, setup)
+        config = self.objective.model.config
+        self.avm = AudioVideoMatching(config.width, config.heads, options.avm_merge)
 
-    def losses(self, batch: Inputs) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, past: Batch | None) -> dict[str, Tensor]:
         """Return the matching loss of half true and half swapped pairs."""
+        model = self.objective.model
         with torch.no_grad():
-            audio, video = self.model.codes(self.patches(batch))
+            audio, video = model.codes(self.objective.patches(batch))
             pairing = pair_up(len(batch), audio.device)
-            mixed = self.model.join(audio, video[pairing.video])
+            mixed = model.join(audio, video[pairing.video])
         return {"matching": matching_loss(self.avm(*mixed), pairing.label)}

@@ -3,12 +3,13 @@
 A method is one file with one class, given as `--method module:Class`:
 
     class Mine(Method):
-        def losses(self, batch):
-            return {"cav": self.forward_masked(batch).loss.mean()}
+        def losses(self, batch, past):
+            return {"objective": self.objective(batch).loss.mean()}
 """
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -18,26 +19,12 @@ from torch import Tensor, nn
 
 from avstore.manifests.fingerprint import AddedWith
 from avstore.train import dist
+from avstore.train.data import Batch
 from avstore.train.errors import UserError
-from avstore.train.methods.memory import RehearsalMemory, Rows
-from avstore.train.systems.cavmae.model import CAVMAE, Masked
-from avstore.train.systems.cavmae.patches import Order, Patches, all_patches, concat
+from avstore.train.methods.kept import Kept
+from avstore.train.objective import Objective
 
-
-@dataclass(frozen=True)
-class Inputs:
-    """A batch as a method sees it.
-
-    Attributes:
-        video: Normalised frames [B, T, 3, S, S].
-        audio: Normalised fbanks [B, 1, frames, mels].
-    """
-
-    video: Tensor
-    audio: Tensor
-
-    def __len__(self) -> int:
-        return len(self.video)
+RESERVOIRS = 4
 
 
 @dataclass(frozen=True)
@@ -45,12 +32,29 @@ class Setup:
     """What a method may know of the run.
 
     Attributes:
+        batch_size: Rows of the task in a global batch.
+        rank: This process.
         world_size: Number of processes.
         first_task_clips: Clips of the first task.
     """
 
+    batch_size: int = 4
+    rank: int = 0
     world_size: int = 1
     first_task_clips: int = 0
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The memory of a run, of all processes.
+
+    Attributes:
+        rows: Rows that it holds.
+        reservoirs: Reservoirs that share them equally.
+    """
+
+    rows: int
+    reservoirs: int
 
 
 class Options(BaseModel):
@@ -63,38 +67,42 @@ class MemoryOptions(Options):
     """Settings of every method that replays.
 
     Attributes:
-        memory_size: Items of all processes together.
+        memory_size: Rows that all reservoirs hold together.
         memory_share: Size as a share of the first task's clips instead; the released code
             overwrites the size with 0.2 of the dataset in runs that know the task (bug B23).
-        reservoirs: Reservoirs of all processes together, which share the items; None is one a
-            process. The released runs have one on each of 4 GPUs.
+        reservoirs: Reservoirs that share the rows, as those of the released runs' 4 GPUs; a divisor
+            of the batch size, and a multiple of the number of processes, now and after a restart.
+            None is 4, or the largest of its divisors that fits the batch size.
     """
 
     memory_size: int = Field(default=2000, ge=1)
     memory_share: float | None = Field(default=None, gt=0, le=1)
     reservoirs: Annotated[int | None, AddedWith(None), Field(ge=1)] = None
 
-    def make_memory(self, setup: Setup) -> RehearsalMemory:
-        """Return the empty memory of this process.
+    def memory(self, setup: Setup) -> Memory:
+        """Return the size of the memory, whose rows the reservoirs share equally.
 
         Raises:
-            UserError: The processes cannot share the reservoirs equally.
+            UserError: Processes or batches cannot be shared out to the reservoirs equally.
         """
-        reservoirs = self.reservoirs or setup.world_size
-        if reservoirs % setup.world_size:
-            raise UserError(
-                f"{reservoirs} reservoirs cannot be shared by {setup.world_size} processes; set "
-                f"options.reservoirs to a multiple of {setup.world_size}"
-            )
+        count = self.reservoirs or math.gcd(RESERVOIRS, setup.batch_size)
+        for name, wrong in (
+            (f"{setup.world_size} processes", count % setup.world_size),
+            (f"a batch of {setup.batch_size} rows", setup.batch_size % count),
+        ):
+            if wrong:
+                raise UserError(
+                    f"{count} reservoirs do not fit {name}; set options.reservoirs to a multiple "
+                    "of the number of processes that divides batch_size"
+                )
         size = self.memory_size
         if self.memory_share is not None:
             size = int(self.memory_share * setup.first_task_clips)
-        own = reservoirs // setup.world_size
-        return RehearsalMemory(max(own, size // setup.world_size), own)
+        return Memory(max(1, size // count) * count, count)
 
 
 class Method(nn.Module):
-    """A model and how it learns. Subclasses write `losses`; the rest has defaults.
+    """A system and how it learns. Subclasses write `losses`; the rest has defaults.
 
     Random numbers must come from torch's global generator, which the trainer seeds before every
     step, so that a resumed run is exact.
@@ -102,7 +110,7 @@ class Method(nn.Module):
     Attributes:
         Options: Class of the method's settings.
         union_of_tasks: Whether all tasks' clips are trained on as one task.
-        model: The backbone.
+        objective: The system.
         options: The settings.
         setup: Facts of the run.
         optimizer: The trainer's optimiser, set before the first step.
@@ -111,103 +119,85 @@ class Method(nn.Module):
     Options: ClassVar[type[Options]] = Options
     union_of_tasks: ClassVar[bool] = False
 
-    def __init__(self, model: CAVMAE, options: Any, setup: Setup) -> None:
+    def __init__(self, objective: Objective, options: Any, setup: Setup) -> None:
         super().__init__()
-        self.model = model
+        self.objective = objective
         self.options = options
         self.setup = setup
         self.optimizer: torch.optim.Optimizer | None = None
 
-    def losses(self, batch: Inputs) -> dict[str, Tensor]:
-        """Return scalar losses by name; their sum is trained."""
+    @property
+    def replay(self) -> int:
+        """Replayed rows of a step for each of its current rows."""
+        return 0
+
+    def losses(self, batch: Batch, past: Batch | None) -> dict[str, Tensor]:
+        """Return scalar losses by name; their sum is trained.
+
+        Args:
+            batch: The task's rows.
+            past: Replayed rows, as they were first seen; None while the memory is empty.
+        """
         raise NotImplementedError
 
-    def forward(self, video: Tensor, audio: Tensor) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, past: Batch | None = None) -> dict[str, Tensor]:
         """Return `losses`; the trainer calls this, through DistributedDataParallel if present."""
-        return self.losses(Inputs(video, audio))
+        return self.losses(batch, past)
+
+    def task_started(self, task: int) -> None:
+        """Do nothing; called before the first step of a task."""
+
+    def task_ended(self, task: int, batches: Callable[[], Iterable[Batch]]) -> None:
+        """Do nothing; called after the last step of a task.
+
+        Args:
+            task: Its number, from 0.
+            batches: Returns the batches of its training clips, without augmentation.
+        """
 
     def after_step(self) -> None:
         """Do nothing; called after each optimiser step."""
 
-    def eval_model(self) -> CAVMAE:
-        """Return the model to evaluate."""
-        return self.model
+    def evaluated(self) -> Objective:
+        """Return the system to evaluate."""
+        return self.objective
 
-    def memories(self) -> Mapping[str, RehearsalMemory]:
-        """Return the memories by name, for checkpoints."""
+    def kept(self) -> Mapping[str, Any]:
+        """Return what is kept of rows, by name; each has `state_dict` and `load_parts`."""
         return {}
-
-    def forward_masked(self, batch: Inputs | Patches, order: Order | None = None) -> Masked:
-        """Return the backbone's masked forward pass on pixels or on selected patches."""
-        if isinstance(batch, Inputs):
-            batch = self.patches(batch)
-        out: Masked = self.model(batch, order)
-        return out
-
-    def patches(self, batch: Inputs) -> Patches:
-        """Return all patches of a batch."""
-        return all_patches(batch.video, batch.audio, self.model.config)
 
 
 class ReplayMethod(Method):
-    """A method with one reservoir of pixels and of tensors kept beside them.
+    """A method that replays rows of the plan's memory, with tensors kept beside them.
 
     Attributes:
-        memory: The reservoir.
+        memory: Size of the plan's memory.
+        beside: The tensors, by slot.
     """
 
     Options: ClassVar[type[Options]] = MemoryOptions
 
-    def __init__(self, model: CAVMAE, options: Any, setup: Setup) -> None:
-        super().__init__(model, options, setup)
-        self.memory: RehearsalMemory = options.make_memory(setup)
+    def __init__(self, objective: Objective, options: Any, setup: Setup) -> None:
+        super().__init__(objective, options, setup)
+        self.memory: Memory = options.memory(setup)
+        rows, reservoirs = self.memory.rows, self.memory.reservoirs
+        self.beside = Kept(rows, reservoirs, setup.rank, setup.world_size)
 
-    def memories(self) -> Mapping[str, RehearsalMemory]:
-        """Return the reservoir as `memory`."""
-        return {"memory": self.memory}
+    @property
+    def replay(self) -> int:
+        """One replayed row for each current one."""
+        return 1
 
-    def draw(self, count: int) -> tuple[Tensor, Rows]:
-        """Draw rows of the memory.
-
-        Args:
-            count: Rows to draw, without replacement; fewer if the memory holds fewer.
-
-        Returns:
-            Slots [N] and rows by name, each [N, ...], on the model's device; no rows ({}) if the
-            memory is empty.
-        """
-        if not len(self.memory):
-            return torch.empty(0, dtype=torch.long), {}
-        return self.memory.sample(count, next(self.model.parameters()).device)
-
-    def remember(self, batch: Inputs, **more: Tensor) -> None:
-        """Offer the batch's rows to the memory, with further tensors [B, ...] by name."""
-        self.memory.add({"video": batch.video, "audio": batch.audio, **more})
-
-    def with_past(self, batch: Inputs, past: Rows) -> Patches:
-        """Return the patches of current rows followed by those of replayed ones."""
-        own = self.patches(batch)
-        if not past:
-            return own
-        return concat(own, self.patches(Inputs(past["video"], past["audio"])))
-
-    def forward_with_past(self, batch: Inputs, past: Rows) -> Masked:
-        """Return one masked forward pass on current rows followed by replayed ones."""
-        return self.forward_masked(self.with_past(batch, past))
+    def kept(self) -> Mapping[str, Any]:
+        """Return the tensors beside the memory."""
+        return {"beside": self.beside}
 
 
-def penalty(weight: float, rows: int, out: Masked, audio: Tensor, video: Tensor) -> Tensor:
-    """Return the weighted mean squared drift of the replayed rows' embeddings.
-
-    Args:
-        weight: Factor of the result.
-        rows: Number of current rows B, which come first in `out`.
-        out: Masked forward pass of B current and N replayed rows.
-        audio: Earlier audio embeddings of the replayed rows [N, D].
-        video: Earlier video embeddings of the replayed rows [N, D].
-    """
-    drift_a = (out.audio[rows:] - audio).square().mean()
-    return weight * (drift_a + (out.video[rows:] - video).square().mean())
+def drift(weight: float, now: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> Tensor:
+    """Return the weighted mean squared difference of embeddings [N, D], summed over names."""
+    return weight * sum(
+        ((now[name] - before[name]).square().mean() for name in now), torch.zeros(())
+    )
 
 
 def draw_coin(probability: float) -> bool:
@@ -215,13 +205,13 @@ def draw_coin(probability: float) -> bool:
     return dist.of_first(float(torch.rand(()))) < probability
 
 
-def frozen_copy(model: CAVMAE) -> CAVMAE:
+def frozen_copy(objective: Objective) -> Objective:
     """Return a copy that is not trained."""
-    return copy.deepcopy(model).requires_grad_(False)
+    return copy.deepcopy(objective).requires_grad_(False)
 
 
 @torch.no_grad()
-def update_average(average: CAVMAE, model: CAVMAE, alpha: float, step: int) -> None:
+def update_average(average: nn.Module, model: nn.Module, alpha: float, step: int) -> None:
     """Move an exponential moving average of a model's parameters.
 
     average ← a · average + (1 − a) · model with a = min(1 − 1 / (step + 1), alpha), which is the

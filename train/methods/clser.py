@@ -4,20 +4,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from avstore.train.data import Batch
+from avstore.train.data.batch import join
 from avstore.train.methods.base import (
-    Inputs,
     MemoryOptions,
     ReplayMethod,
     Setup,
     draw_coin,
+    drift,
     frozen_copy,
-    penalty,
     update_average,
 )
-from avstore.train.systems.cavmae.model import CAVMAE, Masked
-from avstore.train.systems.cavmae.patches import Order, Patches
+from avstore.train.objective import Objective
 
 
 class CLSEROptions(MemoryOptions):
@@ -39,11 +38,10 @@ class CLSEROptions(MemoryOptions):
 
 
 class CLSER(ReplayMethod):
-    """Replay rows, and keep embeddings near those of the copy that matches each row's pair better.
+    """Replay rows, and keep embeddings near those of the copy that is surer of each row's truth.
 
-    The paper picks the copy with the higher probability of the true class. There are no classes
-    here, so it is the probability of the true partner within the replayed batch. The stable copy is
-    evaluated.
+    The paper picks the copy with the higher probability of the true class; what the truth is, a
+    system says (`Objective.certainty`). The stable copy is evaluated.
 
     Attributes:
         plastic: Moving average with the shorter memory.
@@ -54,42 +52,40 @@ class CLSER(ReplayMethod):
     Options = CLSEROptions
     steps: Tensor
 
-    def __init__(self, model: CAVMAE, options: Any, setup: Setup) -> None:
-        super().__init__(model, options, setup)
-        self.plastic, self.stable = frozen_copy(model), frozen_copy(model)
+    def __init__(self, objective: Objective, options: Any, setup: Setup) -> None:
+        super().__init__(objective, options, setup)
+        self.plastic, self.stable = frozen_copy(objective), frozen_copy(objective)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
-    def losses(self, batch: Inputs) -> dict[str, Tensor]:
-        """Return the masked loss and the consistency of replayed rows."""
-        _, past = self.draw(len(batch))
-        rows = self.with_past(batch, past)
-        order = self.model.draw_order(rows)
-        out = self.forward_masked(rows, order)
-        losses = {"cav": out.loss.mean()}
+    def losses(self, batch: Batch, past: Batch | None) -> dict[str, Tensor]:
+        """Return the loss and the consistency of replayed rows."""
+        rows = join(batch, past) if past else batch
+        draws = self.objective.draw(rows)
+        out = self.objective(rows, draws)
+        losses = {"objective": out.loss.mean()}
         if past:
             old = slice(len(batch), None)
-            target = self.target(rows.rows(old), order.rows(old))
-            losses["consistency"] = penalty(self.options.reg_weight, len(batch), out, *target)
-        self.remember(batch)
+            target = self.target(past, draws if draws is None else draws.rows(old))
+            now = {name: value[old] for name, value in out.embeddings.items()}
+            losses["consistency"] = drift(self.options.reg_weight, now, target)
         return losses
 
     @torch.no_grad()
-    def target(self, rows: Patches, order: Order) -> tuple[Tensor, Tensor]:
-        """Return audio and video embeddings [N, D], each row of the copy with the surer pair.
+    def target(self, past: Batch, draws: Any) -> dict[str, Tensor]:
+        """Return embeddings [N, D] by name, each row of the surer copy.
 
         Args:
-            rows: Patches of the replayed rows.
-            order: The order by which the model masked them; both copies see the same patches.
+            past: The replayed rows.
+            draws: The system's random choices for them; both copies see the same input.
         """
-        stable, plastic = self.stable(rows, order), self.plastic(rows, order)
-        temperature = self.model.config.temperature
-        (stable_a, stable_v), (plastic_a, plastic_v) = (
-            pair_probability(out, temperature) for out in (stable, plastic)
-        )
-        return (
-            torch.where((stable_a > plastic_a)[:, None], stable.audio, plastic.audio),
-            torch.where((stable_v > plastic_v)[:, None], stable.video, plastic.video),
-        )
+        stable, plastic = self.stable(past, draws), self.plastic(past, draws)
+        sure = self.stable.certainty(stable, past), self.plastic.certainty(plastic, past)
+        return {
+            name: torch.where(
+                (sure[0][name] > sure[1][name])[:, None], value, plastic.embeddings[name]
+            )
+            for name, value in stable.embeddings.items()
+        }
 
     def after_step(self) -> None:
         """Update the copies, each with its own probability, equally on every process."""
@@ -99,15 +95,8 @@ class CLSER(ReplayMethod):
             (self.stable, o.stable_freq, o.stable_alpha),
         ):
             if draw_coin(freq):
-                update_average(copy, self.model, alpha, int(self.steps))
+                update_average(copy, self.objective, alpha, int(self.steps))
 
-    def eval_model(self) -> CAVMAE:
+    def evaluated(self) -> Objective:
         """Return the stable copy."""
         return self.stable
-
-
-def pair_probability(out: Masked, temperature: float) -> tuple[Tensor, Tensor]:
-    """Return each row's probability of its true partner, audio→video [B] and video→audio [B]."""
-    a, v = F.normalize(out.audio, dim=-1), F.normalize(out.video, dim=-1)
-    logits = a @ v.T / temperature
-    return logits.softmax(1).diagonal(), logits.softmax(0).diagonal()

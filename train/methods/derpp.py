@@ -2,8 +2,10 @@
 
 from torch import Tensor
 
-from avstore.train.methods.base import Inputs, MemoryOptions, ReplayMethod, penalty
-from avstore.train.systems.cavmae.patches import Patches, concat
+from avstore.train.data import Batch
+from avstore.train.data.batch import join
+from avstore.train.methods.base import MemoryOptions, ReplayMethod, drift
+from avstore.train.objective import Output
 
 
 class DERppOptions(MemoryOptions):
@@ -25,20 +27,20 @@ class DERpp(ReplayMethod):
 
     Options = DERppOptions
 
-    def losses(self, batch: Inputs) -> dict[str, Tensor]:
-        """Return the masked loss and the drift of replayed rows."""
-        _, past = self.draw(len(batch))
-        chosen = self.select(batch)
+    def losses(self, batch: Batch, past: Batch | None) -> dict[str, Tensor]:
+        """Return the loss and the drift of replayed rows."""
+        out = self.output(join(batch, past) if past else batch)
+        losses = {"objective": out.loss.mean()}
+        count = len(batch)
         if past:
-            chosen = concat(chosen, self.select(Inputs(past["video"], past["audio"])))
-        out = self.forward_masked(chosen)
-        losses = {"cav": out.loss.mean()}
-        if past:
-            weight = self.options.alpha
-            losses["drift"] = penalty(weight, len(batch), out, past["z_a"], past["z_v"])
-        self.remember(batch, z_a=out.audio[: len(batch)], z_v=out.video[: len(batch)])
+            now = {name: value[count:] for name, value in out.embeddings.items()}
+            before = self.beside.read(past.slots, out.loss.device)
+            losses["drift"] = drift(self.options.alpha, now, before)
+        own = {name: value[:count] for name, value in out.embeddings.items()}
+        self.beside.write(batch.slots, **own)
         return losses
 
-    def select(self, batch: Inputs) -> Patches:
-        """Return the patches of a batch to train on: all."""
-        return self.patches(batch)
+    def output(self, rows: Batch) -> Output:
+        """Return the system's output for current and replayed rows."""
+        out: Output = self.objective(rows)
+        return out

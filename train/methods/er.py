@@ -2,15 +2,15 @@
 
 from torch import Tensor
 
-from avstore.train.methods.base import Inputs, ReplayMethod
+from avstore.train.data import Batch
+from avstore.train.data.batch import join
+from avstore.train.methods.base import ReplayMethod
 
 
 class ER(ReplayMethod):
-    """Trains on the current rows and as many replayed ones, in one contrastive batch."""
+    """Trains on the current rows and as many replayed ones, in one batch."""
 
-    def losses(self, batch: Inputs) -> dict[str, Tensor]:
-        """Return the masked loss of current and replayed rows."""
-        _, past = self.draw(len(batch))
-        loss = self.forward_with_past(batch, past).loss.mean()
-        self.remember(batch)
-        return {"cav": loss}
+    def losses(self, batch: Batch, past: Batch | None) -> dict[str, Tensor]:
+        """Return the loss of current and replayed rows."""
+        rows = join(batch, past) if past else batch
+        return {"objective": self.objective(rows).loss.mean()}

@@ -6,17 +6,18 @@ import torch
 from torch import Tensor
 
 from avstore.train import dist
+from avstore.train.data import Batch
+from avstore.train.data.batch import join
 from avstore.train.methods.base import (
-    Inputs,
     MemoryOptions,
-    ReplayMethod,
     Setup,
     draw_coin,
+    drift,
     frozen_copy,
-    penalty,
     update_average,
 )
-from avstore.train.systems.cavmae.model import CAVMAE
+from avstore.train.methods.host_memory import HostMemoryMethod
+from avstore.train.objective import Objective
 
 
 class ESMEROptions(MemoryOptions):
@@ -40,9 +41,10 @@ class ESMEROptions(MemoryOptions):
     std_margin: float = 1.0
 
 
-class ESMER(ReplayMethod):
+class ESMER(HostMemoryMethod):
     """Replays, with losses scaled down for rows of high error, which are not remembered.
 
+    Which rows are remembered depends on losses, so the memory holds their inputs, in host memory.
     The stable copy is evaluated.
 
     Attributes:
@@ -55,29 +57,32 @@ class ESMER(ReplayMethod):
     steps: Tensor
     running: Tensor
 
-    def __init__(self, model: CAVMAE, options: Any, setup: Setup) -> None:
-        super().__init__(model, options, setup)
-        self.stable = frozen_copy(model)
+    def __init__(self, objective: Objective, options: Any, setup: Setup) -> None:
+        super().__init__(objective, options, setup)
+        self.stable = frozen_copy(objective)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         self.register_buffer("running", torch.zeros(()))
 
-    def losses(self, batch: Inputs) -> dict[str, Tensor]:
-        """Return the weighted masked loss and the consistency of replayed rows."""
-        _, past = self.draw(len(batch))
-        rows = self.with_past(batch, past)
-        order, count = self.model.draw_order(rows), len(batch)
+    def losses(self, batch: Batch, past: Batch | None) -> dict[str, Tensor]:
+        """Return the weighted loss and the consistency of replayed rows."""
+        past, count = self.draw_past(batch), len(batch)
+        rows = join(batch, past) if past else batch
+        draws = self.objective.draw(rows)
         with torch.no_grad():
-            kept = self.stable(rows, order)
-        error = kept.loss[:count]
+            stable = self.stable(rows, draws)
+        error = stable.loss[:count]
         weight, ordinary = self.weigh(error)
-        out = self.forward_masked(rows, order)
+        out = self.objective(rows, draws)
         replayed = torch.ones(len(out.loss) - count, device=weight.device)
-        losses = {"cav": (torch.cat([weight, replayed]) * out.loss).mean()}
+        losses = {"objective": (torch.cat([weight, replayed]) * out.loss).mean()}
         if past:
-            reg = self.options.reg_weight
-            losses["consistency"] = penalty(reg, count, out, kept.audio[count:], kept.video[count:])
+            now, before = (
+                {name: value[count:] for name, value in found.embeddings.items()}
+                for found in (out, stable)
+            )
+            losses["consistency"] = drift(self.options.reg_weight, now, before)
         if bool(ordinary.any()):
-            self.remember(Inputs(batch.video[ordinary], batch.audio[ordinary]))
+            self.remember(batch.rows(ordinary))
         self.track(dist.gather_rows(error))
         return losses
 
@@ -110,8 +115,9 @@ class ESMER(ReplayMethod):
     def after_step(self) -> None:
         """Update the stable copy, with its probability, equally on every process."""
         if draw_coin(self.options.ema_freq):
-            update_average(self.stable, self.model, self.options.ema_alpha, int(self.steps))
+            alpha, steps = self.options.ema_alpha, int(self.steps)
+            update_average(self.stable, self.objective, alpha, steps)
 
-    def eval_model(self) -> CAVMAE:
+    def evaluated(self) -> Objective:
         """Return the stable copy."""
         return self.stable

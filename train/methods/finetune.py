@@ -2,17 +2,15 @@
 
 from torch import Tensor
 
-from avstore.train.methods.base import Inputs, Method
+from avstore.train.data import Batch
+from avstore.train.methods.base import Method
 
 
 class Finetune(Method):
-    """Trains reconstruction and contrastive loss on the current batch."""
+    """Trains the system's loss on the current batch."""
 
-    def losses(self, batch: Inputs) -> dict[str, Tensor]:
-        """Return the reconstruction losses and the contrastive loss."""
-        out = self.forward_masked(batch)
-        return {
-            "mae_audio": out.mae_audio.mean(),
-            "mae_video": out.mae_video.mean(),
-            "contrast": out.contrast.mean(),
-        }
+    def losses(self, batch: Batch, past: Batch | None) -> dict[str, Tensor]:
+        """Return the parts of the system's loss."""
+        out = self.objective(batch)
+        parts = out.parts or {"objective": out.loss}
+        return {name: value.mean() for name, value in parts.items()}

@@ -3,9 +3,13 @@
 import torch
 from torch import Tensor
 
-from avstore.train.methods.base import Inputs, MemoryOptions, ReplayMethod
-from avstore.train.methods.lookahead import look_ahead, mask_seed, require_optimizer, row_losses
-from avstore.train.methods.memory import Rows
+from avstore.train.data import Batch
+from avstore.train.data.batch import join
+from avstore.train.methods.base import MemoryOptions
+from avstore.train.methods.host_memory import HostMemoryMethod
+from avstore.train.methods.kept import Rows
+from avstore.train.methods.lookahead import look_ahead, require_optimizer, row_losses
+from avstore.train.methods.pixels import LABELS, batch_of
 
 
 class GMEDOptions(MemoryOptions):
@@ -22,38 +26,58 @@ class GMEDOptions(MemoryOptions):
     edit_decay: float = 0.0
 
 
-class GMED(ReplayMethod):
-    """Replays after moving the stored pixels to where the current batch raises the loss most."""
+class GMED(HostMemoryMethod):
+    """Replays after moving the stored inputs to where the current batch raises the loss most.
+
+    Edited inputs are none that a loader could make again, so the memory holds them, in host memory.
+    """
 
     Options = GMEDOptions
 
-    def losses(self, batch: Inputs) -> dict[str, Tensor]:
-        """Return the masked loss of current and edited rows."""
-        slots, past = self.draw(len(batch))
-        if past:
-            past = self.edit(batch, past)
-            self.memory.write(slots, past)
-        loss = self.forward_with_past(batch, past).loss.mean()
-        zeros = torch.zeros(len(batch), device=batch.video.device)
-        self.remember(batch, edits=zeros)
-        return {"cav": loss}
+    def losses(self, batch: Batch, past: Batch | None) -> dict[str, Tensor]:
+        """Return the loss of current and edited rows."""
+        slots, rows = self.draw_rows(len(batch))
+        edits = rows.pop("edits", None)
+        together = batch
+        if edits is not None:
+            rows = self.edit(batch, rows, edits)
+            self.memory.write(slots, {**rows, "edits": edits + 1})
+            together = join(batch, batch_of(rows, batch))
+        loss = self.objective(together).loss.mean()
+        self.remember(batch, edits=torch.zeros(len(batch), device=loss.device))
+        return {"objective": loss}
 
-    def edit(self, batch: Inputs, past: Rows) -> Rows:
-        """Return the rows x + stride · (1 − decay)^edits · ∇x [ℓ(x; θ') − (1 + β) ℓ(x; θ)]."""
+    def edit(self, batch: Batch, past: Rows, edits: Tensor) -> Rows:
+        """Return the rows x + stride · (1 − decay)^edits · ∇x [ℓ(x; θ') − (1 + β) ℓ(x; θ)].
+
+        Args:
+            batch: The current rows.
+            past: Inputs of the replayed rows by name, [N, ...]; labels are not edited.
+            edits: How often each was edited [N].
+        """
         o = self.options
-        ahead = look_ahead(self.model, batch, require_optimizer(self.optimizer))
-        video = past["video"].detach().requires_grad_()
-        audio = past["audio"].detach().requires_grad_()
-        rows, seed = Inputs(video, audio), mask_seed()
+        ahead = look_ahead(self.objective, batch, require_optimizer(self.optimizer))
+        inputs = {
+            name: value.detach().requires_grad_() for name, value in past.items() if name != LABELS
+        }
+        rows = batch_of({**past, **inputs}, batch)
+        draws = self.objective.draw(rows)
         # Sums, so that a row's gradient does not depend on the size of the draw. It includes the
         # row's part in the contrastive loss of the others.
-        future = row_losses(self.model, ahead, rows, seed).sum()
-        now = row_losses(self.model, None, rows, seed).sum()
+        future = row_losses(self.objective, ahead, rows, draws).sum()
+        now = row_losses(self.objective, None, rows, draws).sum()
         gain = future - (1 + o.reg_strength) * now
-        step_v, step_a = torch.autograd.grad(gain, [video, audio])
-        stride = o.grad_stride * (1 - o.edit_decay) ** past["edits"]
-        return {
-            "video": (video + stride.view(-1, 1, 1, 1, 1) * step_v).detach(),
-            "audio": (audio + stride.view(-1, 1, 1, 1) * step_a).detach(),
-            "edits": past["edits"] + 1,
+        steps = torch.autograd.grad(gain, list(inputs.values()), allow_unused=True)
+        stride = o.grad_stride * (1 - o.edit_decay) ** edits
+        edited = {
+            name: value.detach()
+            if step is None
+            else (value + _by_row(stride, value) * step).detach()
+            for (name, value), step in zip(inputs.items(), steps, strict=True)
         }
+        return {**past, **edited}
+
+
+def _by_row(factor: Tensor, like: Tensor) -> Tensor:
+    """Return a factor a row [N] in the shape of rows [N, ...]."""
+    return factor.reshape(-1, *[1] * (like.dim() - 1))

@@ -7,26 +7,29 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.optim import Optimizer
 
-from avstore.train.methods.base import Inputs
-from avstore.train.systems.cavmae.model import CAVMAE, Masked
+from avstore.train import dist
+from avstore.train.data import Batch
+from avstore.train.objective import Objective, Output
 
 Parameters = dict[str, Tensor]
 
 
-def look_ahead(model: CAVMAE, batch: Inputs, optimizer: Optimizer) -> Parameters:
+def look_ahead(objective: Objective, batch: Batch, optimizer: Optimizer) -> Parameters:
     """Return the parameters after an optimiser step on a batch, without changing anything.
 
     Args:
-        model: The model.
-        batch: The batch.
+        objective: The system.
+        batch: This process's rows; the step is that of all rows.
         optimizer: Adam or AdamW; of another optimiser, a plain gradient step is taken.
     """
-    own = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    loss = model(model.patches(batch.video, batch.audio)).loss.mean()
+    own = {name: p for name, p in objective.named_parameters() if p.requires_grad}
+    loss = objective(batch).loss.mean()
     gradients = torch.autograd.grad(loss, list(own.values()), allow_unused=True)
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     return {
-        name: p.detach() if g is None else _moved(p.detach(), g, groups[id(p)], optimizer.state[p])
+        name: p.detach()
+        if g is None
+        else _moved(p.detach(), dist.mean(g), groups[id(p)], optimizer.state[p])
         for (name, p), g in zip(own.items(), gradients, strict=True)
     }
 
@@ -50,28 +53,22 @@ def _moved(p: Tensor, g: Tensor, group: dict[str, Any], state: dict[str, Any]) -
     return moved
 
 
-def row_losses(model: CAVMAE, parameters: Parameters | None, batch: Inputs, seed: Tensor) -> Tensor:
+def row_losses(
+    objective: Objective, parameters: Parameters | None, batch: Batch, draws: Any
+) -> Tensor:
     """Return the loss of each row [B].
 
     Args:
-        model: The model.
-        parameters: Parameters to use instead of the model's own.
+        objective: The system.
+        parameters: Parameters to use instead of the system's own.
         batch: The rows.
-        seed: Of the masks, so that two calls compare the same ones.
+        draws: Random choices of `Objective.draw`, so that two calls compare the same input.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seed))
-        patches = model.patches(batch.video, batch.audio)
-        if parameters is None:
-            out: Masked = model(patches)
-        else:
-            out = functional_call(model, parameters, (patches,))
+    if parameters is None:
+        out: Output = objective(batch, draws)
+    else:
+        out = functional_call(objective, parameters, (batch, draws))
     return out.loss
-
-
-def mask_seed() -> Tensor:
-    """Draw a seed for `row_losses` from the step's random numbers."""
-    return torch.randint(2**31, ())
 
 
 def require_optimizer(optimizer: Optimizer | None) -> Optimizer:

@@ -4,7 +4,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from avstore.train.methods.base import Inputs, MemoryOptions, ReplayMethod
+from avstore.train.data import Batch
+from avstore.train.methods.base import MemoryOptions, ReplayMethod
+from avstore.train.methods.pixels import inputs_of, with_inputs
 
 
 class LUMPOptions(MemoryOptions):
@@ -18,22 +20,21 @@ class LUMPOptions(MemoryOptions):
 
 
 class LUMP(ReplayMethod):
-    """Trains on λ · current + (1 − λ) · replayed rows, frames and fbank alike."""
+    """Trains on λ · current + (1 − λ) · replayed rows, all inputs alike."""
 
     Options = LUMPOptions
 
-    def losses(self, batch: Inputs) -> dict[str, Tensor]:
-        """Return the masked loss of the mixed rows [B]."""
-        _, past = self.draw(len(batch))
-        mixed = batch
-        if past:
-            alpha = torch.tensor(self.options.alpha)
-            share = float(torch.distributions.Beta(alpha, alpha).sample())
-            # A memory with fewer rows than the batch gives its rows several times.
-            partner = torch.arange(len(batch), device=batch.video.device) % len(past["video"])
-            mixed = Inputs(
-                share * batch.video + (1 - share) * past["video"][partner],
-                share * batch.audio + (1 - share) * past["audio"][partner],
-            )
-        self.remember(batch)
-        return {"cav": self.forward_masked(mixed).loss.mean()}
+    def losses(self, batch: Batch, past: Batch | None) -> dict[str, Tensor]:
+        """Return the loss of the mixed rows [B]."""
+        mixed = self.mix(batch, past) if past else batch
+        return {"objective": self.objective(mixed).loss.mean()}
+
+    def mix(self, batch: Batch, past: Batch) -> Batch:
+        """Return the batch, mixed with replayed rows."""
+        alpha = torch.tensor(self.options.alpha)
+        share = float(torch.distributions.Beta(alpha, alpha).sample())
+        own, other = inputs_of(batch), inputs_of(past)
+        # A memory with fewer rows than the batch gives its rows several times.
+        partner = torch.arange(len(batch)) % len(past)
+        mixed = {name: share * x + (1 - share) * other[name][partner] for name, x in own.items()}
+        return with_inputs(batch, mixed)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avstore.train.methods.base import Inputs
+from avstore.train.data import Batch
 from avstore.train.methods.random import RandomPatches
 from avstore.train.systems.cavmae.patches import Patches, select_patches
 
@@ -16,16 +16,16 @@ class MATS(RandomPatches):
     time are compared with the second.
     """
 
-    def select(self, batch: Inputs) -> Patches:
-        """Return the patches of a batch that change most."""
-        c, patches = self.model.config, self.patches(batch)
+    def select(self, rows: Batch) -> Patches:
+        """Return the patches of some rows that change most."""
+        model, patches = self.objective.model, self.objective.patches(rows)
         with torch.no_grad():
-            video = change(_embed(self.model.video.patch, patches.video), c.frames)
-            audio = change(_embed(self.model.audio.patch, patches.audio), c.audio_steps)
+            video = change(_embed(model.video.patch, patches.video), model.config.frames)
+            audio = change(_embed(model.audio.patch, patches.audio), model.config.audio_steps)
         return select_patches(
             patches,
-            video.argsort(dim=1, descending=True, stable=True)[:, : self.keep_video],
-            audio.argsort(dim=1, descending=True, stable=True)[:, : self.keep_audio],
+            video.argsort(dim=1, descending=True, stable=True)[:, : self.keep_v],
+            audio.argsort(dim=1, descending=True, stable=True)[:, : self.keep_a],
         )
 
 

@@ -1,11 +1,14 @@
 """Maximally interfered retrieval (Aljundi et al., NeurIPS 2019)."""
 
+import math
+
 import torch
 from torch import Tensor
 
-from avstore.train.methods.base import Inputs, MemoryOptions, ReplayMethod
-from avstore.train.methods.lookahead import look_ahead, mask_seed, require_optimizer, row_losses
-from avstore.train.methods.memory import Rows
+from avstore.train.data import Batch
+from avstore.train.data.batch import join
+from avstore.train.methods.base import MemoryOptions, ReplayMethod
+from avstore.train.methods.lookahead import look_ahead, require_optimizer, row_losses
 
 
 class MIROptions(MemoryOptions):
@@ -23,21 +26,28 @@ class MIR(ReplayMethod):
 
     Options = MIROptions
 
-    def losses(self, batch: Inputs) -> dict[str, Tensor]:
-        """Return the masked loss of current and replayed rows."""
-        _, past = self.draw(self.options.search_factor * len(batch))
-        if past:
-            past = self.most_interfered(batch, past)
-        loss = self.forward_with_past(batch, past).loss.mean()
-        self.remember(batch)
-        return {"cav": loss}
+    @property
+    def replay(self) -> int:
+        """Candidates for each current row."""
+        return int(self.options.search_factor)
 
-    def most_interfered(self, batch: Inputs, candidates: Rows) -> Rows:
-        """Return as many candidates as the batch has rows, by the rise of their loss."""
-        ahead = look_ahead(self.model, batch, require_optimizer(self.optimizer))
-        rows, seed = Inputs(candidates["video"], candidates["audio"]), mask_seed()
+    def losses(self, batch: Batch, past: Batch | None) -> dict[str, Tensor]:
+        """Return the loss of current and replayed rows."""
+        rows = join(batch, self.most_interfered(batch, past)) if past else batch
+        return {"objective": self.objective(rows).loss.mean()}
+
+    def most_interfered(self, batch: Batch, candidates: Batch) -> Batch:
+        """Return as many candidates as the batch has rows, by the rise of their loss.
+
+        Each reservoir gives equally many, so that the choice is the same on any number of
+        processes.
+        """
+        ahead = look_ahead(self.objective, batch, require_optimizer(self.optimizer))
+        draws = self.objective.draw(candidates)
         with torch.no_grad():
-            now = row_losses(self.model, None, rows, seed)
-            rise = row_losses(self.model, ahead, rows, seed) - now
-        worst = rise.argsort(descending=True, stable=True)[: len(batch)]
-        return {name: value[worst] for name, value in candidates.items()}
+            now = row_losses(self.objective, None, candidates, draws)
+            rise = row_losses(self.objective, ahead, candidates, draws) - now
+        own = math.gcd(len(self.beside.own), len(candidates))
+        by_reservoir = torch.arange(len(candidates), device=rise.device).reshape(-1, own)
+        ranked = rise.reshape(-1, own).argsort(dim=0, descending=True, stable=True)
+        return candidates.rows(by_reservoir.gather(0, ranked).flatten()[: len(batch)])

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avstore.train.methods.base import Inputs, MemoryOptions, ReplayMethod, Setup, penalty
-from avstore.train.methods.memory import Rows
-from avstore.train.methods.random import require_hidden
+from avstore.train import dist
+from avstore.train.data import Batch
+from avstore.train.methods.base import Setup, drift
+from avstore.train.methods.kept import Rows
+from avstore.train.methods.patch_selection import SelectionMethod, SelectionOptions
+from avstore.train.objective import Objective
 from avstore.train.systems.cavmae.matching import AudioVideoMatching, Merge, matching_loss, pair_up
-from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.patches import Patches, concat, select_patches
 from avstore.train.systems.cavmae.selection import (
     Alignment,
@@ -24,13 +26,10 @@ from avstore.train.systems.cavmae.selection import (
 )
 
 
-class STELLAOptions(MemoryOptions):
+class STELLAOptions(SelectionOptions):
     """The published settings.
 
     Attributes:
-        alpha: Weight of the embeddings' drift.
-        core_video_ratio: Share of video patches to drop.
-        core_audio_ratio: Share of audio patches to drop.
         num_core_audio_times: Time steps of a chunk of audio patches.
         temperature: Of the attention that gives importance.
         matching_loss_weight: Weight of the matching module's loss.
@@ -39,9 +38,6 @@ class STELLAOptions(MemoryOptions):
         avm_merge: How the matching module merges heads; see `AudioVideoMatching` (bug B7).
     """
 
-    alpha: float = 0.5
-    core_video_ratio: float = 0.5
-    core_audio_ratio: float = 0.5
     num_core_audio_times: int = 4
     temperature: float = 0.4
     matching_loss_weight: float = 1.0
@@ -67,41 +63,39 @@ class PatchChoice:
     prune_a: Tensor
 
 
-class STELLA(ReplayMethod):
+class STELLA(SelectionMethod):
     """Scores patches (LPIS), prunes (RCA), draws from the rest and trains with replay.
 
     Attributes:
         avm: The matching module.
-        keep_v: Video patches to keep (κ_v).
-        keep_a: Audio patches to keep (κ_a).
     """
 
     Options = STELLAOptions
 
-    def __init__(self, model: CAVMAE, options: Any, setup: Setup) -> None:
-        super().__init__(model, options, setup)
-        c = model.config
-        self.avm = AudioVideoMatching(c.width, c.heads, options.avm_merge)
-        self.keep_v = int(c.video_tokens * (1 - options.core_video_ratio))
-        self.keep_a = int(c.audio_tokens * (1 - options.core_audio_ratio))
-        require_hidden(c, self.keep_v, self.keep_a)
+    def __init__(self, objective: Objective, options: Any, setup: Setup) -> None:
+        super().__init__(objective, options, setup)
+        config = self.objective.model.config
+        self.avm = AudioVideoMatching(config.width, config.heads, options.avm_merge)
 
-    def losses(self, batch: Inputs) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, past: Batch | None) -> dict[str, Tensor]:
         """Return masked loss, matching loss and the drift of replayed rows."""
-        patches = self.patches(batch)
+        patches = self.objective.patches(batch)
         alignment, matching = self.align(patches)
-        _, past = self.draw(len(batch))
-        choice = self.choose_current(alignment, past)
+        before = self.beside.read(past.slots, batch.video.device) if past else {}
+        choice = self.choose_current(alignment, before)
         chosen = self.gather(patches, choice)
         if past:
-            chosen = concat(chosen, self.choose_past(past))
-        out = self.forward_masked(chosen)
-        losses = {"cav": out.loss.mean(), "matching": self.options.matching_loss_weight * matching}
+            chosen = concat(chosen, self.choose_past(self.objective.patches(past), before))
+        out, count = self.objective.on_patches(chosen), len(batch)
+        losses = {
+            "objective": out.loss.mean(),
+            "matching": self.options.matching_loss_weight * matching,
+        }
         if past:
-            weight = self.options.alpha
-            losses["drift"] = penalty(weight, len(batch), out, past["z_a"], past["z_v"])
-        z = {"z_a": out.audio[: len(batch)], "z_v": out.video[: len(batch)]}
-        self.store(batch, chosen, choice, alignment, z)
+            now = {"z_a": out.audio[count:], "z_v": out.video[count:]}
+            losses["drift"] = drift(self.options.alpha, now, before)
+        kept = self.to_keep(chosen.rows(slice(0, count)), choice, alignment)
+        self.beside.write(batch.slots, z_a=out.audio[:count], z_v=out.video[:count], **kept)
         return losses
 
     def align(self, patches: Patches) -> tuple[Alignment, Tensor]:
@@ -110,8 +104,8 @@ class STELLA(ReplayMethod):
         The backbone sees all patches, without gradient.
         """
         with torch.no_grad():
-            codes_a, codes_v = self.model.codes(patches)
-            joint_a, joint_v = self.model.join(codes_a, codes_v)
+            codes_a, codes_v = self.objective.model.codes(patches)
+            joint_a, joint_v = self.objective.model.join(codes_a, codes_v)
             projected = self.avm.project(joint_a, joint_v)
             o = self.options
             alignment = localise(
@@ -119,22 +113,24 @@ class STELLA(ReplayMethod):
             )
             pairing = pair_up(len(patches), codes_a.device)
             # Rows that keep their own video have passed the joint blocks already.
-            apart = pairing.negatives
-            mixed_a, mixed_v = self.model.join(codes_a[apart], codes_v[pairing.video[apart]])
+            apart, videos = pairing.negatives, dist.in_order(dist.gather_rows(codes_v))
+            mixed_a, mixed_v = self.objective.model.join(
+                codes_a[apart], videos[pairing.video[apart]]
+            )
             joint_a = joint_a.index_copy(0, apart, mixed_a.to(joint_a.dtype))
             joint_v = joint_v.index_copy(0, apart, mixed_v.to(joint_v.dtype))
         return alignment, matching_loss(self.avm(joint_a, joint_v), pairing.label)
 
-    def choose_current(self, alignment: Alignment, past: Rows) -> PatchChoice:
+    def choose_current(self, alignment: Alignment, before: Rows) -> PatchChoice:
         """Choose patches of the current rows (steps 3 and 4); the most important without a past."""
         prune_v, prune_a = (
             torch.zeros_like(alignment.importance_v),
             torch.zeros_like(alignment.importance_a),
         )
-        if not past:
+        if not before:
             return PatchChoice(alignment.order_v, alignment.order_a, prune_v, prune_a)
         if self.options.rca:
-            prune_v, prune_a = self.correlate(alignment, past)
+            prune_v, prune_a = self.correlate(alignment, before)
         return PatchChoice(
             self.order_video(alignment.importance_v, prune_v),
             self.order_audio(alignment.importance_a, prune_a),
@@ -142,42 +138,42 @@ class STELLA(ReplayMethod):
             prune_a,
         )
 
-    def correlate(self, alignment: Alignment, past: Rows) -> tuple[Tensor, Tensor]:
+    def correlate(self, alignment: Alignment, before: Rows) -> tuple[Tensor, Tensor]:
         """Return the pruning probabilities of video [B, Lv] and audio [B, La] (step 3)."""
-        partner = self.partners(alignment, past)
-        past_a, past_v = past["q_a"][partner], past["q_v"][partner]
+        partner = self.partners(alignment, before)
+        past_a, past_v = before["q_a"][partner], before["q_v"][partner]
         return (
             forgetting(alignment.keys_v, past_a, alignment.query_a, alignment.order_v, self.keep_v),
             forgetting(alignment.keys_a, past_v, alignment.query_v, alignment.order_a, self.keep_a),
         )
 
-    def partners(self, alignment: Alignment, past: Rows) -> Tensor:
+    def partners(self, alignment: Alignment, before: Rows) -> Tensor:
         """Return the replayed row to compare each current row with [B]: row n with row n.
 
         Fewer replayed rows than current ones are used several times.
         """
         return torch.arange(len(alignment.order_v), device=alignment.order_v.device) % len(
-            past["q_a"]
+            before["q_a"]
         )
 
-    def choose_past(self, past: Rows) -> Patches:
+    def choose_past(self, patches: Patches, before: Rows) -> Patches:
         """Draw patches of replayed rows by their stored importance and probabilities."""
         choice = PatchChoice(
-            self.order_video(past["i_v"], past["p_v"]),
-            self.order_audio(past["i_a"], past["p_a"]),
-            past["p_v"],
-            past["p_a"],
+            self.order_video(before["i_v"], before["p_v"]),
+            self.order_audio(before["i_a"], before["p_a"]),
+            before["p_v"],
+            before["p_a"],
         )
-        return self.gather(self.patches(Inputs(past["video"], past["audio"])), choice)
+        return self.gather(patches, choice)
 
     def order_video(self, importance: Tensor, prune: Tensor) -> Tensor:
         """Return a drawn order of video patches [B, Lv]."""
-        return select_video(importance, torch.rand_like(prune) < prune)
+        return select_video(importance, dist.rand_like(prune) < prune)
 
     def order_audio(self, importance: Tensor, prune: Tensor) -> Tensor:
         """Return a drawn order of audio patches [B, La], in chunks of time."""
-        pruned = torch.rand_like(prune) < prune
-        bands, steps = self.model.config.audio_bands, self.options.num_core_audio_times
+        pruned = dist.rand_like(prune) < prune
+        bands, steps = self.objective.model.config.audio_bands, self.options.num_core_audio_times
         return select_audio(importance, pruned, self.keep_a, bands, steps)
 
     def gather(self, patches: Patches, choice: PatchChoice) -> Patches:
@@ -186,17 +182,13 @@ class STELLA(ReplayMethod):
             patches, choice.order_v[:, : self.keep_v], choice.order_a[:, : self.keep_a]
         )
 
-    def store(
-        self, batch: Inputs, chosen: Patches, choice: PatchChoice, alignment: Alignment, z: Rows
-    ) -> None:
-        """Offer pixels, embeddings, queries, probabilities and importance (step 8)."""
-        self.remember(
-            batch,
-            q_a=alignment.query_a,
-            q_v=alignment.query_v,
-            p_v=choice.prune_v,
-            p_a=choice.prune_a,
-            i_v=alignment.importance_v,
-            i_a=alignment.importance_a,
-            **z,
-        )
+    def to_keep(self, chosen: Patches, choice: PatchChoice, alignment: Alignment) -> Rows:
+        """Return queries, probabilities and importance of the current rows (step 8)."""
+        return {
+            "q_a": alignment.query_a,
+            "q_v": alignment.query_v,
+            "p_v": choice.prune_v,
+            "p_a": choice.prune_a,
+            "i_v": alignment.importance_v,
+            "i_a": alignment.importance_a,
+        }

@@ -1,1 +1,95 @@
-"""Published systems, one package each: model, objective, weights, scores."""
+"""Published systems, one package each: model, objective, weights, scores.
+
+A config names its system: one of `SYSTEMS`, or your own as `module:NAME`, where NAME is a `System`.
+Its package has a module `system` with
+
+    batch_spec(config, training) -> BatchSpec
+    build(config, training_spec, evaluation_spec) -> Objective
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from avstore.datasets.references import load_object
+from avstore.manifests.nearest import did_you_mean
+from avstore.train.errors import UserError
+from avstore.train.systems.cavmae.model_config import ModelConfig
+from avstore.train.systems.uavm.model_config import UAVMConfig
+from avstore.train.systems.uavm.settings import UAVMSettings
+
+
+class NoSettings(BaseModel, extra="forbid", frozen=True):
+    """The section `objective` of a system that has no settings beside its model's."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A system by its parts.
+
+    Attributes:
+        model: Section `model` of its configs.
+        objective: Section `objective` of its configs.
+        package: Its package.
+        roles: Roles of a stream's clips that are scored: the first that has any.
+        unused: Keys of the section `data` that mean nothing to it.
+    """
+
+    model: type[BaseModel]
+    objective: type[BaseModel]
+    package: str
+    roles: tuple[str, ...] = ("retrieval", "eval")
+    unused: tuple[str, ...] = ()
+
+    def batch_spec(self, config: Any, *, training: bool) -> Any:
+        """Return what the loader must deliver, a BatchSpec."""
+        return load_object(f"{self.package}.system:batch_spec")(config, training=training)
+
+    def build(self, config: Any, training: Any, evaluation: Any) -> Any:
+        """Return its Objective with new weights, for the batches of two specs."""
+        return load_object(f"{self.package}.system:build")(config, training, evaluation)
+
+
+SYSTEMS: Mapping[str, System] = {
+    "cavmae": System(
+        ModelConfig,
+        NoSettings,
+        "avstore.train.systems.cavmae",
+        unused=("mixup", "mixup_domain", "mixup_beta", "smoothing", "feature_roll", "feature_norm"),
+    ),
+    "uavm": System(
+        UAVMConfig,
+        UAVMSettings,
+        "avstore.train.systems.uavm",
+        roles=("eval",),
+        unused=(
+            *("finish", "noise", "seconds", "mean", "std", "crop", "frame_choice", "statistics"),
+            *("freq_mask", "time_mask", "mixup_domain"),
+        ),
+    ),
+}
+
+
+def find_system(name: str) -> System:
+    """Return a system by its name, or your own as `module:NAME`.
+
+    Raises:
+        UserError: It does not exist.
+    """
+    if ":" not in name:
+        if name in SYSTEMS:
+            return SYSTEMS[name]
+        known = ", ".join(SYSTEMS)
+        raise UserError(
+            f"no system {name!r}{did_you_mean(name, SYSTEMS)}; there are: {known}, or give "
+            "module:NAME"
+        )
+    try:
+        found = load_object(name)
+    except LookupError as error:
+        raise UserError(f"system {error}") from error
+    if not isinstance(found, System):
+        raise UserError(f"system {name}: it is no avstore.train.systems.System")
+    return found

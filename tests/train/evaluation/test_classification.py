@@ -9,7 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from avstore.train.evaluation.classification import classification, classification_by_modality
+from avstore.train.evaluation.classification import (
+    classification,
+    classification_by_view,
+    with_both,
+)
 
 PUBLISHED = {
     "one": {
@@ -42,7 +46,7 @@ def drawn(several: bool) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("labels", ["one", "several"])
 def test_scores_are_the_released_ones(labels: str) -> None:
     audio, video, targets = drawn(labels == "several")
-    found = classification_by_modality(audio, video, targets)
+    found = classification_by_view(with_both({"audio": audio, "video": video}), targets)
     for modality, (accuracy, mean_ap, auc, d_prime) in PUBLISHED[labels].items():
         if labels == "one":
             assert found[f"{modality}_accuracy"] == pytest.approx(100 * accuracy, abs=1e-4)
@@ -53,17 +57,16 @@ def test_scores_are_the_released_ones(labels: str) -> None:
         assert found[f"{modality}_d_prime"] == pytest.approx(d_prime, abs=1e-5)
 
 
-def test_both_is_the_mean_of_logits_unless_a_model_gives_its_own() -> None:
+def test_both_is_the_mean_of_several_views() -> None:
     audio = torch.tensor([[3.0, 0.0], [1.0, 0.0]])
     video = torch.tensor([[0.0, 1.0], [0.0, 5.0]])
     targets = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    found = classification_by_modality(audio, video, targets)
+    found = classification_by_view(with_both({"audio": audio, "video": video}), targets)
     names = ("audio_accuracy", "video_accuracy", "both_accuracy")
     assert [found[name] for name in names] == [50.0, 50.0, 100.0]
     # By audio, class 1 has a tie of both clips: precision 1/2.
     assert (found["audio_map"], found["both_map"], found["both_auc"]) == (75.0, 100.0, 1.0)
-    own = classification_by_modality(audio, video, targets, both=audio)
-    assert own["both_accuracy"] == 50.0
+    assert with_both({"both": audio}).keys() == {"both"}  # a model that sees both together
 
 
 def test_scores_of_one_ranking_by_hand() -> None:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avstore.train.methods.memory import RehearsalMemory
+from avstore.train.methods.host_memory import RehearsalMemory
 
 
 def fill(memory: RehearsalMemory, count: int, batch: int) -> None:
@@ -50,7 +50,7 @@ def test_state_comes_back_and_edits_are_kept() -> None:
     fill(memory, 9, 2)
     memory.write(torch.tensor([1]), {"x": torch.full((1, 3), -1.0)})
     other = RehearsalMemory(4)
-    other.load_state_dict(memory.state_dict())
+    other.load_parts([memory.state_dict()], 0)
     assert contents(other) == contents(memory)
     assert other.state_dict()["rows"]["x"][1].tolist() == [-1.0] * 3
     torch.manual_seed(3)
@@ -59,6 +59,6 @@ def test_state_comes_back_and_edits_are_kept() -> None:
     fill(other, 5, 5)
     assert contents(other) == contents(memory)
     with pytest.raises(ValueError, match="same memory size"):
-        RehearsalMemory(5).load_state_dict(memory.state_dict())
+        RehearsalMemory(5).load_parts([memory.state_dict()], 0)
     with pytest.raises(ValueError, match="not 0"):
         RehearsalMemory(0)

@@ -6,86 +6,66 @@ from pathlib import Path
 import pytest
 import torch
 
-from avstore.train.config import OptimConfig
+from avstore.manifests.foreign_files import load_tensors
+from avstore.train.checkpoint import save_tensors
+from avstore.train.data.batch import join
 from avstore.train.errors import UserError
-from avstore.train.methods import METHODS, Inputs, Method, Setup, find_method
+from avstore.train.methods import Setup, find_method
 from avstore.train.methods.mats import change
-from avstore.train.optim import make_optimizer
-from avstore.train.systems.cavmae.model import CAVMAE
-from avstore.train.systems.cavmae.model_config import ModelConfig
-
-CONFIG = ModelConfig(
-    width=32, heads=2, depth=1, joint_depth=1, decoder_width=16, decoder_depth=1, decoder_heads=2,
-    image_size=32, fbank_frames=128, mask_ratio=0.75, contrast_weight=1.0,
-)  # fmt: skip
+from avstore.train.systems.cavmae.patches import take
+from tests.train.methods.cases import CASES, CONFIG, batch, make, next_task, steps
+from tests.train.methods.replay import Replay
+from tests.train.systems.cavmae.objectives import system as cavmae
 
 
-def make(name: str, **options: object) -> Method:
-    torch.manual_seed(0)
-    found = find_method(name)
-    if "memory_size" in found.Options.model_fields:
-        options = {"memory_size": 6, **options}
-    method = found(CAVMAE(CONFIG), found.Options(**options), Setup())
-    method.optimizer = make_optimizer(method, OptimConfig(lr=3e-3))
-    return method.train()
-
-
-def batch(rows: int = 4, seed: int = 1) -> Inputs:
-    generator = torch.Generator().manual_seed(seed)
-    video = torch.randn(rows, 4, 3, 32, 32, generator=generator)
-    return Inputs(video, torch.randn(rows, 1, 128, 128, generator=generator))
-
-
-def steps(method: Method, count: int, data: Inputs | None = None) -> list[dict[str, float]]:
-    history = []
-    for step in range(count):
-        torch.manual_seed(100 + step)
-        inputs = data or batch(seed=step)
-        losses = method(inputs.video, inputs.audio)
-        method.optimizer.zero_grad()
-        sum(losses.values()).backward()
-        method.optimizer.step()
-        method.after_step()
-        history.append({name: float(value.detach()) for name, value in losses.items()})
-    return history
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_trains_remembers_and_evaluates(name: str) -> None:
-    method = make(name)
+@pytest.mark.parametrize(("name", "system"), CASES)
+def test_every_method_trains_remembers_and_evaluates(name: str, system: str) -> None:
+    method = make(name, system)
     before = {n: p.clone() for n, p in method.named_parameters() if p.requires_grad}
-    history = steps(method, 4)
-    assert all(torch.isfinite(torch.tensor(list(t.values()))).all() for t in history)
+    replay = Replay(method)
+    history = steps(method, 4, replay=replay, system=system)
     moved = [n for n, p in method.named_parameters() if n in before and not p.equal(before[n])]
     assert set(before) == set(moved)  # DDP fails on a parameter without gradient
-    for memory in method.memories().values():
-        assert len(memory) == min(6, sum(memory.offered))
-        assert len(memory) > 0
-    audio, video = method.eval_model().embed(batch().video, batch().audio)
-    assert audio.shape == video.shape == (4, 32)
+    next_task(method, system)
+    history += steps(method, 2, replay=replay, system=system)
+    assert all(torch.isfinite(torch.tensor(list(t.values()))).all() for t in history)
+    rows = batch(rows=5, system=system)
+    if isinstance(rows.labels, torch.Tensor):
+        rows.labels.round_()
+    scores = method.evaluated().scores([rows], {"task": rows.clip_ids})
+    assert scores.keys() == {"task", "all"}
+    assert all(torch.isfinite(torch.tensor(list(t.values()))).all() for t in scores.values())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_replays_in_half_precision(name: str, dtype: torch.dtype) -> None:
-    method = make(name)
-    with torch.autocast("cpu", dtype):
-        history = [
-            method(inputs.video, inputs.audio) for inputs in (batch(seed=n) for n in range(3))
-        ]
+@pytest.mark.parametrize(("name", "system"), CASES)
+def test_every_method_replays_in_half_precision(name: str, system: str, dtype: torch.dtype) -> None:
+    method = make(name, system)
+    replay, history = Replay(method), []
+    for number in range(4):
+        if number == 2:
+            next_task(method, system)
+        with torch.autocast("cpu", dtype):
+            history.append(method(*replay(batch(seed=number, system=system))))
     assert all(torch.isfinite(value) for losses in history for value in losses.values())
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if n != "avm"])
-def test_state_round_trip_gives_the_same_next_step(name: str) -> None:
-    method = make(name)
-    steps(method, 3)
-    other = make(name)
-    other.load_state_dict(method.state_dict())
+@pytest.mark.parametrize(("name", "system"), [c for c in CASES if c[0] != "avm"])
+def test_state_round_trip_gives_the_same_next_step(name: str, system: str, tmp_path: Path) -> None:
+    method = make(name, system)
+    replay = Replay(method)
+    steps(method, 3, replay=replay, system=system)
+    next_task(method, system)
+    steps(method, 1, replay=replay, system=system)
+    save_tensors(tmp_path / "state.pt", method.state_dict())
+    other = make(name, system)
+    other.load_state_dict(load_tensors(tmp_path / "state.pt"))
     other.optimizer.load_state_dict(copy.deepcopy(method.optimizer.state_dict()))
-    for key, memory in method.memories().items():
-        other.memories()[key].load_state_dict(memory.state_dict())
-    assert steps(method, 2) == steps(other, 2)
+    for key, kept in method.kept().items():
+        other.kept()[key].load_parts([copy.deepcopy(kept.state_dict())], 0)
+    again = copy.deepcopy(replay)
+    further = steps(method, 2, replay=replay, system=system)
+    assert further == steps(other, 2, replay=again, system=system)
 
 
 def test_one_batch_can_be_overfitted() -> None:
@@ -99,44 +79,48 @@ def test_one_batch_can_be_overfitted() -> None:
 def test_er_replays_as_many_rows_in_the_same_batch() -> None:
     method = make("er")
     seen: list[int] = []
-    method.model.register_forward_hook(lambda _m, args, _o: seen.append(len(args[0])))
+    method.objective.model.register_forward_hook(lambda _m, args, _o: seen.append(len(args[0])))
     steps(method, 3)
     assert seen == [4, 8, 8]
 
 
 def test_derpp_penalises_the_drift_of_stored_embeddings() -> None:
     method = make("derpp", alpha=0.5)
-    first = batch(seed=1)
+    replay = Replay(method)
     torch.manual_seed(1)
-    method.losses(first)
-    rows = method.memory.state_dict()["rows"]
+    first, _ = replay(batch(seed=1))
+    method.losses(first, None)
+    second, past = replay(batch(seed=2))
+    assert past is not None
+    kept = method.beside.read(past.slots)
     torch.manual_seed(2)
-    _, past = method.draw(4)
-    out = method.forward_with_past(batch(seed=2), past)
-    expected = 0.5 * ((out.audio[4:] - past["z_a"]) ** 2).mean()
-    expected += 0.5 * ((out.video[4:] - past["z_v"]) ** 2).mean()
+    out = method.objective(join(second, past)).embeddings
+    expected = 0.5 * sum(((out[name][4:] - kept[name]) ** 2).mean() for name in ("audio", "video"))
     torch.manual_seed(2)
-    assert torch.allclose(method.losses(batch(seed=2))["drift"], expected)
-    assert rows["z_a"].shape == (4, 32)
+    assert torch.allclose(method.losses(second, past)["drift"], expected)
+    assert kept["audio"].shape == (4, 32)
 
 
 def test_mir_takes_the_candidates_whose_loss_would_rise_most() -> None:
-    method = make("mir", search_factor=3, memory_size=12)
-    steps(method, 4)
-    _, candidates = method.draw(12)
+    method = make("mir", search_factor=3, memory_size=12, reservoirs=1)
+    replay = Replay(method)
+    steps(method, 4, replay=replay)
+    _, candidates = replay(batch(seed=8))
+    assert candidates is not None
+    assert len(candidates) == 12
     torch.manual_seed(7)
     chosen = method.most_interfered(batch(seed=9), candidates)
-    assert len(chosen["video"]) == 4
-    from avstore.train.methods.lookahead import look_ahead, mask_seed, row_losses
+    assert len(chosen) == 4
+    from avstore.train.methods.lookahead import look_ahead, row_losses
 
     torch.manual_seed(7)
-    ahead = look_ahead(method.model, batch(seed=9), method.optimizer)
-    rows, seed = Inputs(candidates["video"], candidates["audio"]), mask_seed()
+    ahead = look_ahead(method.objective, batch(seed=9), method.optimizer)
+    draws = method.objective.draw(candidates)
     with torch.no_grad():
-        rise = row_losses(method.model, ahead, rows, seed)
-        rise -= row_losses(method.model, None, rows, seed)
-    best = {tuple(v.flatten()[:5].tolist()) for v in candidates["video"][rise.topk(4).indices]}
-    assert {tuple(v.flatten()[:5].tolist()) for v in chosen["video"]} == best
+        rise = row_losses(method.objective, ahead, candidates, draws)
+        rise -= row_losses(method.objective, None, candidates, draws)
+    best = {tuple(v.flatten()[:5].tolist()) for v in candidates.video[rise.topk(4).indices]}
+    assert {tuple(v.flatten()[:5].tolist()) for v in chosen.video} == best
 
 
 def test_the_virtual_step_is_the_optimisers_own() -> None:
@@ -146,12 +130,12 @@ def test_the_virtual_step_is_the_optimisers_own() -> None:
     steps(method, 2)
     inputs = batch(seed=5)
     torch.manual_seed(11)
-    ahead = look_ahead(method.model, inputs, method.optimizer)
+    ahead = look_ahead(method.objective, inputs, method.optimizer)
     torch.manual_seed(11)
     method.optimizer.zero_grad()
-    method.forward_masked(inputs).loss.mean().backward()
+    method.objective(inputs).loss.mean().backward()
     method.optimizer.step()
-    for name, p in method.model.named_parameters():
+    for name, p in method.objective.named_parameters():
         assert torch.allclose(p, ahead[name], atol=1e-5), name
 
 
@@ -169,18 +153,18 @@ def test_gmed_edits_raise_what_would_be_forgotten_and_are_stored() -> None:
 def test_lump_mixes_and_adds_no_rows() -> None:
     method = make("lump")
     seen = []
-    method.model.register_forward_hook(lambda _m, args, _o: seen.append(len(args[0])))
+    method.objective.model.register_forward_hook(lambda _m, args, _o: seen.append(len(args[0])))
     steps(method, 3)
     assert seen == [4, 4, 4]
 
 
 def test_clser_copies_follow_and_the_stable_one_is_evaluated() -> None:
     method = make("clser", plastic_freq=1.0, stable_freq=0.0)
-    start = method.stable.video.pos.clone()
+    start = method.stable.model.video.pos.clone()
     steps(method, 2)
-    assert method.eval_model() is method.stable
-    assert torch.equal(method.stable.video.pos, start)
-    assert not torch.equal(method.plastic.video.pos, start)
+    assert method.evaluated() is method.stable
+    assert torch.equal(method.stable.model.video.pos, start)
+    assert not torch.equal(method.plastic.model.video.pos, start)
 
 
 @pytest.mark.parametrize(
@@ -189,14 +173,15 @@ def test_clser_copies_follow_and_the_stable_one_is_evaluated() -> None:
 def test_all_copies_of_a_step_see_the_same_patches(name: str, copies: list[str]) -> None:
     """The replayed rows, which come last, with the same mask."""
     method = make(name)
-    steps(method, 2)
+    replay = Replay(method)
+    steps(method, 2, replay=replay)
     seen: dict[str, tuple] = {}
-    for part in ["model", *copies]:
-        getattr(method, part).register_forward_hook(
+    for part in ["objective", *copies]:
+        getattr(method, part).model.register_forward_hook(
             lambda _m, args, _o, part=part: seen.update({part: args})
         )
-    steps(method, 1, batch(seed=9))
-    patches, order = seen["model"]
+    steps(method, 1, batch(seed=9), replay)
+    patches, order = seen["objective"]
     for part in copies:
         other, masks = seen[part]
         count = len(other)
@@ -226,7 +211,7 @@ def test_mats_measures_change_over_time() -> None:
 def test_selection_methods_train_on_half_of_the_patches(name: str) -> None:
     method = make(name)
     seen = []
-    method.model.register_forward_hook(
+    method.objective.model.register_forward_hook(
         lambda _m, args, _o: seen.append((len(args[0]), *args[0].video.shape[1:2]))
     )
     steps(method, 3)
@@ -238,34 +223,39 @@ def test_matching_sees_every_row_joined_with_the_video_it_is_given() -> None:
     from avstore.train.systems.cavmae.matching import matching_loss, pair_up
 
     method = make("stella")
-    patches = method.patches(batch(rows=5))
+    patches = method.objective.patches(batch(rows=5))
     torch.manual_seed(4)
     _, loss = method.align(patches)
     torch.manual_seed(4)
     pairing = pair_up(5, torch.device("cpu"))
-    codes_a, codes_v = method.model.codes(patches)
-    mixed = method.model.join(codes_a, codes_v[pairing.video])
+    codes_a, codes_v = method.objective.model.codes(patches)
+    mixed = method.objective.model.join(codes_a, codes_v[pairing.video])
     assert torch.allclose(loss, matching_loss(method.avm(*mixed), pairing.label), atol=1e-6)
-    method.align(method.patches(batch(rows=2)))  # two rows keep their own video
+    method.align(method.objective.patches(batch(rows=2)))  # two rows keep their own video
 
 
 def test_stella_starts_with_the_most_important_patches() -> None:
     method = make("stella")
-    found, _ = method.align(method.patches(batch()))
+    found, _ = method.align(method.objective.patches(batch()))
     choice = method.choose_current(found, {})
     assert torch.equal(choice.order_v, found.order_v)
     assert not choice.prune_v.any()
 
 
-def test_stella_plus_stores_half_of_the_pixels() -> None:
-    whole, half = make("stella"), make("stella_plus")
-    steps(whole, 2)
-    steps(half, 2)
-    sizes = [
-        sum(m.memory.state_dict()["rows"][k].numel() for k in ("video", "audio"))
-        for m in (whole, half)
-    ]
-    assert sizes[1] * 2 == sizes[0]
+def test_stella_plus_replays_the_patches_that_it_has_selected() -> None:
+    method = make("stella_plus")
+    replay = Replay(method)
+    first, _ = replay(batch(seed=1))
+    method.losses(first, None)
+    _, past = replay(batch(seed=2))
+    assert past is not None
+    kept = method.beside.read(past.slots)
+    seen = []
+    method.objective.model.register_forward_hook(lambda _m, args, _o: seen.append(args[0]))
+    method.losses(batch(seed=2), past)
+    assert torch.equal(seen[0].video_ids[4:], kept["ids_v"])
+    whole = method.objective.patches(past).video
+    assert torch.equal(seen[0].video[4:], take(whole, kept["ids_v"]))
 
 
 def test_flava_is_stella_under_its_first_name() -> None:
@@ -287,16 +277,16 @@ def test_a_users_method_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "mine.py").write_text(
         "from avstore.train.methods import Method\n\n\n"
         "class Mine(Method):\n"
-        "    def losses(self, batch):\n"
-        "        return {'cav': self.forward_masked(batch).loss.mean()}\n"
+        "    def losses(self, batch, past):\n"
+        "        return {'mine': self.objective(batch).loss.mean()}\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     method = make("mine:Mine")
-    assert steps(method, 2)[0].keys() == {"cav"}
+    assert steps(method, 2)[0].keys() == {"mine"}
     wrong = {
         "nosuch": "finetune",
         "mine:No": "No",
-        "avstore.train.methods.memory:RehearsalMemory": "subclass",
+        "avstore.train.methods.host_memory:RehearsalMemory": "subclass",
     }
     for name, message in wrong.items():
         with pytest.raises(UserError, match=message):
@@ -305,6 +295,6 @@ def test_a_users_method_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_nothing_left_to_predict_is_refused() -> None:
     found = find_method("stella")
-    model = CAVMAE(CONFIG.model_copy(update={"mask_ratio": 0.5}))
+    model = cavmae(CONFIG.model_copy(update={"mask_ratio": 0.5}))
     with pytest.raises(UserError, match="so none is hidden"):
         found(model, found.Options(), Setup())

@@ -1,10 +1,14 @@
 """Losses of the backbone, one value a row [B]."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from avstore.train import dist
+
+Negatives = Literal["all", "own", "published"]
 
 
 def hidden_pixels(patches: Tensor, normalise: bool) -> Tensor:
@@ -41,30 +45,47 @@ def contrast(
     video: Tensor,
     temperature: float,
     both_ways: bool = True,
-    all_ranks: bool = True,
+    negatives: Negatives = "all",
 ) -> Tensor:
     """Return InfoNCE on cosine similarity.
-
-    Rows of other ranks carry no gradient.
 
     Args:
         audio: Embeddings [B, D].
         video: Embeddings [B, D].
         temperature: Of the softmax.
         both_ways: Whether to average video→audio and audio→video; else video→audio alone.
-        all_ranks: Whether negatives come from all ranks; else from this one alone.
+        negatives: Rows that each row is compared with: "all", this process's "own", or
+            "published": all, but rows of another fourth of the batch have no gradient, as rows of
+            another GPU in the released trainer.
 
     Returns:
         Losses [B].
     """
     a, v = F.normalize(audio, dim=-1), F.normalize(video, dim=-1)
     all_a, all_v = a, v
-    own = torch.arange(len(a), device=a.device)
-    if all_ranks:
+    counts, rank = [len(a)], 0
+    if negatives != "own":
         all_a, all_v = dist.gather_rows(a), dist.gather_rows(v)
-        own += sum(dist.row_counts(a)[: dist.rank()])
-    v_to_a = F.cross_entropy(v @ all_a.T / temperature, own, reduction="none")
+        counts, rank = dist.row_counts(a), dist.rank()
+    own = torch.arange(len(a), device=a.device) + sum(counts[:rank])
+    near = _same_fourth(counts, rank, a.device) if negatives == "published" else None
+    v_to_a = F.cross_entropy(_similarity(v, all_a, near) / temperature, own, reduction="none")
     if not both_ways:
         return v_to_a
-    a_to_v = F.cross_entropy(a @ all_v.T / temperature, own, reduction="none")
+    a_to_v = F.cross_entropy(_similarity(a, all_v, near) / temperature, own, reduction="none")
     return 0.5 * (v_to_a + a_to_v)
+
+
+def _same_fourth(counts: list[int], rank: int, device: torch.device) -> Tensor:
+    """Return whether own rows and all rows, in rank order, are of one fourth of the batch."""
+    fourths = [
+        (number + len(counts) * torch.arange(count, device=device)) % 4
+        for number, count in enumerate(counts)
+    ]
+    return fourths[rank][:, None] == torch.cat(fourths)
+
+
+def _similarity(own: Tensor, others: Tensor, near: Tensor | None) -> Tensor:
+    """Return products of rows [B, N]; where they are not near, without the others' gradient."""
+    product = own @ others.T
+    return product if near is None else torch.where(near, product, own @ others.detach().T)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avstore.train import dist
+
 Merge = Literal["heads", "published"]
 
 
@@ -88,7 +90,7 @@ class Pairing:
     """A video for each row's audio.
 
     Attributes:
-        video: Index of the video of each row [B].
+        video: Index, in the global batch, of the video of each row [B].
         label: 1 if it is the row's own, else 0, [B].
         negatives: Rows with another row's video [N].
     """
@@ -99,22 +101,23 @@ class Pairing:
 
 
 def pair_up(batch: int, device: torch.device) -> Pairing:
-    """Let half of the rows keep their video and derange the videos of the others.
+    """Let half of the rows of all processes keep their video, and derange those of the others.
 
     In a batch of two rows or fewer all keep their own. The derangement is a rotation of a random
     order, which has no fixed point; the released code's loop may not end (bug B9).
 
     Args:
-        batch: Rows B.
+        batch: Rows B of this process.
         device: Where to put the pairing.
     """
-    order = torch.randperm(batch, device=device)
-    negatives = order[batch // 2 :] if batch > 2 else order[:0]
-    video = torch.arange(batch, device=device)
-    label = torch.ones(batch, device=device)
+    rows, own = batch * dist.world_size(), slice(dist.rank(), None, dist.world_size())
+    order = torch.randperm(rows, device=device)
+    negatives = order[rows // 2 :] if rows > 2 else order[:0]
+    video = torch.arange(rows, device=device)
+    label = torch.ones(rows, device=device)
     video[negatives] = negatives.roll(1)
     label[negatives] = 0.0
-    return Pairing(video, label, negatives)
+    return Pairing(video[own], label[own], (label[own] == 0).nonzero()[:, 0])
 
 
 def matching_loss(logits: Tensor, label: Tensor) -> Tensor:

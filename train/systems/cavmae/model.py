@@ -172,8 +172,7 @@ class CAVMAE(nn.Module):
         return Masked(
             reconstruction(predicted_a, hidden_pixels(hidden.audio, c.norm_pix)),
             reconstruction(predicted_v, hidden_pixels(hidden.video, c.norm_pix)),
-            c.contrast_weight
-            * contrast(c_a, c_v, c.temperature, c.bidirectional, c.negatives == "all"),
+            c.contrast_weight * contrast(c_a, c_v, c.temperature, c.bidirectional, c.negatives),
             c_a,
             c_v,
         )
@@ -211,11 +210,6 @@ class CAVMAE(nn.Module):
         """Return joint tokens after the final norm: audio [B, La, D], video [B, Lv, D]."""
         joint_a, joint_v = self.join(*self.codes(self.patches(video, audio)))
         return self.norms["joint"](joint_a), self.norms["joint"](joint_v)
-
-    @staticmethod
-    def undecayed(name: str) -> bool:
-        """Return whether a parameter is a table or token, which weight decay leaves alone."""
-        return name.rsplit(".", 1)[-1].startswith(("pos", "inter_pos", "modality", "mask_token"))
 
 
 def maybe_checkpoint(on: bool, block: Callable[..., Tensor], *args: Tensor | Route) -> Tensor:

@@ -49,7 +49,8 @@ class ModelConfig(BaseModel):
         mask_mode: What hides audio patches in training: "unstructured" hides any; "time" and
             "frequency" hide whole steps and bands; "both" hides 0.7 of the share of each.
         negatives: Rows that the contrastive loss compares with: "all" of the part of a batch that
-            is computed at once, over all processes, or this process's "own", as in CAV-MAE.
+            is computed at once, over all processes; this process's "own", as in CAV-MAE; or all, of
+            which those of another fourth have no gradient, as on STELLA's four GPUs ("published").
         decode: Whether the decoder sees the modalities apart or together.
         norm_eps: Epsilon of the layer norms.
         attention: Fused ("sdpa"), or with the softmax computed as a whole ("plain").
@@ -85,7 +86,7 @@ class ModelConfig(BaseModel):
     linear_init: Annotated[Literal["normal", "xavier"], AddedWith("normal")] = "normal"
     mask_tokens: Annotated[Literal["two", "one"], AddedWith("two")] = "two"
     mask_mode: Annotated[MaskMode, AddedWith("unstructured")] = "unstructured"
-    negatives: Annotated[Literal["all", "own"], AddedWith("all")] = "all"
+    negatives: Annotated[Literal["all", "own", "published"], AddedWith("all")] = "all"
     decode: Literal["separate", "joint"] = "separate"
     norm_eps: float = 1e-5
     attention: Literal["sdpa", "plain"] = "sdpa"
@@ -106,11 +107,6 @@ class ModelConfig(BaseModel):
             if whole % part:
                 raise ValueError(f"cannot divide {name}: {whole} / {part} is not a whole number")
         return self
-
-    @property
-    def blocks(self) -> tuple[int, int]:
-        """Number of blocks of each modality's own encoder, and of joint blocks."""
-        return self.depth, self.joint_depth
 
     @property
     def video_grid(self) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from avstore.train import dist
 from avstore.train.systems.cavmae.model_config import ModelConfig
 
 
@@ -117,7 +118,7 @@ def structured_shuffle(ids: Tensor, config: ModelConfig) -> Tensor:
     Returns:
         Order [B, Ka].
     """
-    c, noise = config, torch.rand(ids.shape, device=ids.device)
+    c, noise = config, dist.rand(*ids.shape, device=ids.device)
     ratio = c.mask_ratio * (0.7 if c.mask_mode == "both" else 1.0)
     late = torch.zeros_like(ids, dtype=torch.bool)
     if c.mask_mode != "frequency":
@@ -135,4 +136,4 @@ def _drawn(places: Tensor, count: int, ratio: float) -> Tensor:
 
 def shuffle(batch: int, length: int, device: torch.device) -> Tensor:
     """Return a random order of each row, [B, length]."""
-    return torch.rand(batch, length, device=device).argsort(dim=1)
+    return dist.rand(batch, length, device=device).argsort(dim=1)

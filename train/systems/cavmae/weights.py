@@ -6,45 +6,13 @@ Loading fails on any key that is missing, unknown or of another shape, and names
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from avstore.manifests.foreign_files import load_tensors
 from avstore.train.errors import UserError
-from avstore.train.methods.base import Method
 from avstore.train.systems.cavmae.model import CAVMAE
-from avstore.train.systems.cavmae.published_matching import matching_from_stella
 from avstore.train.systems.cavmae.published_weights import Adapted, adapter_of
 from avstore.train.systems.state_dicts import State, fit_state_dict, read_state_dict, some_of
 
-_PREFIXES = ("module.", "backbone.", "transformer.")  # of DDP, and of STELLA's wrappers
-
-
-def load_initial(method: Method, init: str | None, avm_init: str | None) -> None:
-    """Load weights into a method's backbone, its copies and its matching module.
-
-    Args:
-        method: The method.
-        init: File for the backbone, None for none.
-        avm_init: File for the matching module, None for none.
-
-    Raises:
-        UserError: A file does not fit.
-    """
-    if init:
-        load_backbone(method.model, Path(init))
-        for name in ("plastic", "stable"):
-            if isinstance(copy := getattr(method, name, None), nn.Module):
-                copy.load_state_dict(method.model.state_dict())
-    if avm_init:
-        avm = getattr(method, "avm", None)
-        if not isinstance(avm, nn.Module):
-            raise UserError(
-                f"avm_init = {avm_init!r}, but this method has no matching module; leave it out or "
-                "use stella, stella_plus, flava or avm"
-            )
-        state = read_state_dict(Path(avm_init), ("avm", "method", "model", "state_dict"), _PREFIXES)
-        own = {k.removeprefix("avm."): v for k, v in state.items() if k.startswith("avm.")}
-        fit_state_dict(avm, matching_from_stella(state) or own or state, Path(avm_init))
+PREFIXES = ("module.", "backbone.", "transformer.")  # of DDP, and of STELLA's wrappers
 
 
 def load_backbone(model: CAVMAE, path: Path) -> Adapted:
@@ -53,7 +21,7 @@ def load_backbone(model: CAVMAE, path: Path) -> Adapted:
     Raises:
         UserError: Naming the keys that do not fit.
     """
-    state = read_state_dict(path, prefixes=_PREFIXES)
+    state = read_state_dict(path, prefixes=PREFIXES)
     adapted = adapter_of(state, path)(state, model.config)
     unmatched = state.keys() - adapted.used - adapted.left_out.keys()
     if unmatched:
@@ -70,7 +38,7 @@ def read_head(path: Path) -> State | None:
         The state of LayerNorm ("0.weight", "0.bias") and Linear ("1.weight", "1.bias").
     """
     prefix = "mlp_head."
-    state = read_state_dict(path, prefixes=_PREFIXES)
+    state = read_state_dict(path, prefixes=PREFIXES)
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)} or None
 
 

@@ -1,14 +1,182 @@
-"""What a training step of UAVM minimises, and the modality that it sees."""
+"""UAVM as a system: a classifier of stored features, trained on one modality a step."""
 
-from typing import Literal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
+from avstore.train.classifier import LOGITS, Classifier, Views, targets_of
+from avstore.train.data import Batch, BatchSpec, SampleList
 from avstore.train.data.rng import Purpose, generator
+from avstore.train.errors import UserError
+from avstore.train.evaluation.classification import BOTH, with_both
+from avstore.train.objective import Output
+from avstore.train.parameters import ParameterLayout
+from avstore.train.systems.uavm.layers import Trace
+from avstore.train.systems.uavm.model import UAVM
 from avstore.train.systems.uavm.model_config import Modality
+from avstore.train.systems.uavm.settings import Loss, UAVMSettings
+from avstore.train.systems.uavm.weights import load_weights
+from avstore.train.task_matrix import Measure
 
-Loss = Literal["ce", "bce"]
+_VIEWS = {"audio": "audio", "video": "video", BOTH: "audio and video"}
+
+
+@dataclass(frozen=True)
+class DrawnModality:
+    """The modality that all rows of a step are seen by."""
+
+    modality: Modality
+
+    def rows(self, _index: Any) -> "DrawnModality":
+        """Return the choice for some rows: the same."""
+        return self
+
+
+class UAVMObjective(Classifier):
+    """Classification by the modality of the step; by both at once in "cross_attention".
+
+    All rows of a step, replayed ones too, are seen by one modality, as published. What a method
+    keeps of a row's logits may thus come from the other one: it draws the two together.
+
+    Args:
+        model: The model.
+        training: What the loader delivers in training.
+        evaluation: What the loader delivers in evaluation.
+        settings: What a step sees and minimises.
+        seed: Seed of the run, for the modality of each step.
+
+    Raises:
+        UserError: A batch lacks a feature, or its labels are not multi-hot.
+    """
+
+    def __init__(
+        self,
+        model: UAVM,
+        training: BatchSpec,
+        evaluation: BatchSpec,
+        settings: UAVMSettings,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.model, self.specs = model, (evaluation, training)
+        self.settings, self.seed = settings, seed
+        self.crosses = model.config.kind == "cross_attention"
+        self.idle = not self.crosses
+        for spec in self.specs:
+            _require_inputs(spec, settings)
+
+    def spec(self, *, training: bool) -> BatchSpec:
+        """Return what the loader must deliver."""
+        return self.specs[training]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.model.config.classes
+
+    def check(self, samples: SampleList) -> None:
+        """Check that the labels are classes of the model, and one a clip with loss "ce"."""
+        labels = samples.numbers("label_ids")
+        if len(labels) and labels.max() >= self.classes:
+            raise UserError(
+                f"the clips have labels up to {labels.max()} and the model {self.classes} classes; "
+                f"set model.classes={samples.classes}"
+            )
+        several = int((np.diff(samples.list_starts("label_ids")) > 1).sum())
+        if several and self.settings.loss == "ce":
+            raise UserError(
+                f"{several} of {len(samples)} clips have several labels, and objective.loss = ce "
+                "is for one; set objective.loss=bce"
+            )
+
+    def draw(self, batch: Batch) -> DrawnModality | None:
+        """Return the modality of the batch's step; None if it sees both."""
+        if self.crosses:
+            return None
+        return DrawnModality(modality_of_step(self.seed, batch.step, self.settings.audio_share))
+
+    def forward(self, batch: Batch, draws: DrawnModality | None = None) -> Output:
+        """Return losses and logits by the modality of the step, drawn or given."""
+        drawn = draws or self.draw(batch)
+        audio, video = self.features(batch)
+        if drawn is None:
+            logits = self.model(audio, video)
+        else:
+            logits = self.model(**{drawn.modality: audio if drawn.modality == "audio" else video})
+        losses = row_losses(logits, targets_of(batch), self.settings.loss)
+        return Output(losses, embeddings={LOGITS: logits})
+
+    def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the audio and the video feature of a batch, [B, rows, input_width]."""
+        s = self.settings
+        return batch.features[s.audio].float(), batch.features[s.video].float()
+
+    def certainty(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Return each row's probability of its true class, of mixed labels the largest."""
+        logits = output.embeddings[LOGITS].float()
+        probabilities = logits.softmax(1) if self.settings.loss == "ce" else logits.sigmoid()
+        true = targets_of(batch).argmax(1, keepdim=True)
+        return {LOGITS: probabilities.gather(1, true)[:, 0]}
+
+    def embed(self, batch: Batch) -> Views:
+        """Return the mean over time of the last block's tokens [B, D], by view."""
+        return {view: trace.embeddings[-2] for view, trace in self.traces(batch).items()}
+
+    def classify(self, batch: Batch) -> Views:
+        """Return logits [B, C] by audio, by video and by both (their mean), as published."""
+        return with_both({view: t.embeddings[-1] for view, t in self.traces(batch).items()})
+
+    def traces(self, batch: Batch) -> dict[str, Trace]:
+        """Return what the model computes of a batch, by view."""
+        audio, video = self.features(batch)
+        if self.crosses:
+            return {BOTH: self.model.trace(audio, video)}
+        return {"audio": self.model.trace(audio=audio), "video": self.model.trace(video=video)}
+
+    def weights(self) -> dict[str, Any]:
+        """Return the model's weights."""
+        return self.model.state_dict()
+
+    def load(self, path: Path) -> None:
+        """Load the model's weights: of a run, or released ones."""
+        load_weights(self.model, path)
+
+    @property
+    def layout(self) -> ParameterLayout:
+        """The position tables of the model."""
+        return ParameterLayout(lambda name: name.endswith(".pos"))
+
+    def measure(self, gallery: int) -> Measure:
+        """Return what a task matrix shows: accuracy, or with "bce" mean average precision."""
+        one = self.settings.loss == "ce"
+        metric, name = ("accuracy", "accuracy") if one else ("map", "mean average precision")
+        views = [BOTH] if self.crosses else list(_VIEWS)
+        return Measure(
+            subject="Classification",
+            name=name,
+            definition=f"{name} by {_VIEWS[BOTH]}",
+            shown=(f"{BOTH}_{metric}",),
+            summarised={f"{view}_{metric}": f"{name} by {_VIEWS[view]}" for view in views},
+            chance=100 / self.classes if one else None,
+        )
+
+
+def _require_inputs(spec: BatchSpec, settings: UAVMSettings) -> None:
+    """Raise UserError for a spec without the two features and multi-hot labels."""
+    names = (settings.audio, settings.video)
+    if missing := [name for name in names if name not in spec.read]:
+        raise UserError(
+            f"UAVM needs the features {' and '.join(names)}, and the BatchSpec does not read "
+            f"{' and '.join(missing)}; add it to read"
+        )
+    if spec.labels != "multi_hot":
+        raise UserError(
+            f"UAVM needs labels='multi_hot', and the BatchSpec gives {spec.labels!r}; set labels"
+        )
 
 
 def row_losses(logits: Tensor, targets: Tensor, loss: Loss) -> Tensor:

@@ -12,6 +12,7 @@ from avstore.train.systems.cavmae.matching import AudioVideoMatching, pair_up
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.model_config import ModelConfig
 from avstore.train.systems.cavmae.patches import patchify, structured_shuffle
+from tests.train.systems.cavmae.objectives import system
 
 FULL = ModelConfig()
 TINY = ModelConfig(
@@ -35,7 +36,7 @@ def test_token_counts_are_those_of_the_paper() -> None:
         from avstore.train.methods.base import Setup
 
         found = find_method("stella")
-        method = found(CAVMAE(FULL), found.Options(), Setup())
+        method = found(system(FULL), found.Options(), Setup())
     assert (method.keep_v, method.keep_a) == (392, 256)
     assert (method.keep_v - FULL.video_visible, method.keep_a - FULL.audio_visible) == (236, 154)
 
@@ -254,4 +255,16 @@ def test_negatives_may_be_those_of_one_process(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(dist, "gather_rows", lambda x: torch.cat([x, other]))
     monkeypatch.setattr(dist, "row_counts", lambda x: [len(x), len(other)])
     assert (contrast(audio, video, 0.1) > alone).all()
-    assert torch.equal(contrast(audio, video, 0.1, all_ranks=False), alone)
+    assert torch.equal(contrast(audio, video, 0.1, negatives="own"), alone)
+
+
+def test_published_negatives_of_another_fourth_have_no_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    audio, video = (torch.randn(8, 5, generator=generator, requires_grad=True) for _ in "av")
+    whole = contrast(audio, video, 0.1)
+    published = contrast(audio, video, 0.1, negatives="published")
+    assert torch.allclose(published, whole)
+    (own,) = torch.autograd.grad(published[[0, 4]].sum(), audio, retain_graph=True)
+    assert own.abs().sum(1).nonzero()[:, 0].tolist() == [0, 4]  # the rows of one GPU
+    (all_rows,) = torch.autograd.grad(whole[[0, 4]].sum(), audio)
+    assert (all_rows.abs().sum(1) > 0).all()

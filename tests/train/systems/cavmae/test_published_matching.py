@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from avstore.train.errors import UserError
+from avstore.train.initial_weights import load_initial
 from avstore.train.methods import Setup, find_method
 from avstore.train.systems.cavmae.matching import AudioVideoMatching
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.model_config import ModelConfig
 from avstore.train.systems.cavmae.published_matching import matching_from_stella
-from avstore.train.systems.cavmae.weights import load_backbone, load_initial
+from avstore.train.systems.cavmae.weights import load_backbone
 from tests.train.released_names import checkpoint, matching
+from tests.train.systems.cavmae.objectives import system
 
 D = ModelConfig().width
 
@@ -31,15 +33,17 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_a_released_checkpoint_gives_backbone_and_matching_module(released: Path) -> None:
     found = find_method("stella")
-    method = found(CAVMAE(ModelConfig()), found.Options(), Setup())
+    method = found(system(ModelConfig()), found.Options(), Setup())
     load_initial(method, str(released), str(released))
     values = {k: float(v.flatten()[0]) for k, v in torch.load(released)["model"].items()}
     at = "module.backbone.transformer."
     assert (
-        float(method.model.joint[1].norm2["video"].bias[0])
+        float(method.objective.model.joint[1].norm2["video"].bias[0])
         == values[f"{at}blocks_u.1.norm2_v.bias"]
     )
-    assert float(method.model.audio.inter_pos[0, 0, 0]) == values[f"{at}inter_pos_embed_a"]
+    assert (
+        float(method.objective.model.audio.inter_pos[0, 0, 0]) == values[f"{at}inter_pos_embed_a"]
+    )
     at = "module.avmatching_module."
     parts = method.avm.qkv_video.weight.reshape(3, D, D)[:, 0, 0].tolist()
     assert parts == [values[f"{at}to_v_{part}.weight"] for part in "qkv"]
@@ -77,6 +81,6 @@ def test_a_matching_module_that_does_not_fit_is_named(tmp_path: Path) -> None:
         decoder_heads=2, image_size=64, fbank_frames=64,
     )  # fmt: skip
     found = find_method("stella")
-    method = found(CAVMAE(config), found.Options(), Setup())
+    method = found(system(config), found.Options(), Setup())
     with pytest.raises(UserError, match=r"not in the file: qkv_audio\.weight"):
         load_initial(method, None, str(tmp_path / "weights.pth"))

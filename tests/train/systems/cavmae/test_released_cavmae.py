@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avstore.train.config import OptimConfig, load_config
-from avstore.train.optim import make_optimizer, set_lr
+from avstore.train.config import load_config
+from avstore.train.optim import Progress, make_optimizer, set_lr
+from avstore.train.sections import OptimConfig
 from avstore.train.systems.cavmae.downstream.cavmae_classify import mean_token
 from avstore.train.systems.cavmae.downstream.config import Modality, load_downstream
 from avstore.train.systems.cavmae.model import CAVMAE, Masked
@@ -157,7 +158,7 @@ def test_four_steps_of_pretraining_give_the_released_losses(pretrained: CAVMAE) 
     optimizer = make_optimizer(pretrained, optim)
     losses = []
     for step in range(4):
-        set_lr(optimizer, optim, step, 100, 4)
+        set_lr(optimizer, optim, Progress(step, 100, 4))
         loss = masked(pretrained, 20 + step).loss.mean()
         losses.append(float(loss.detach()))
         optimizer.zero_grad()
@@ -193,7 +194,7 @@ def test_five_steps_of_finetuning_give_the_released_losses(finetuned: Finetuned)
     assert float(multi.detach()) == pytest.approx(0.6449721, abs=1e-5)
     losses = []
     for step in range(5):
-        set_lr(optimizer, optim, step, 5, 1)
+        set_lr(optimizer, optim, Progress(step, 5, 1))
         loss = F.cross_entropy(finetuned("both"), targets)
         losses.append(float(loss.detach()))
         optimizer.zero_grad()
@@ -223,7 +224,7 @@ def test_learning_rates_are_those_of_the_released_logs(
     optimizer = make_optimizer(nn.Linear(2, 2), optim)
     rates = []
     for epoch in range(epochs):
-        set_lr(optimizer, optim, 3 * epoch + 2, 3 * epochs, 3)
+        set_lr(optimizer, optim, Progress(3 * epoch + 2, 3 * epochs, 3))
         rates.append(optimizer.param_groups[0]["lr"] / optim.lr)
     assert rates[: len(logged)] == pytest.approx(logged)
     assert len(optimizer.param_groups) == 1  # biases are decayed, too

@@ -9,10 +9,12 @@ import torch
 from torch.nn import functional as F
 
 from avstore.train.errors import UserError
+from avstore.train.initial_weights import load_initial
 from avstore.train.methods import Setup, find_method
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.model_config import ModelConfig
-from avstore.train.systems.cavmae.weights import load_backbone, load_initial, saved_shape
+from avstore.train.systems.cavmae.weights import load_backbone, saved_shape
+from tests.train.systems.cavmae.objectives import system
 
 D, DEC = 32, 16
 CONFIG = ModelConfig(
@@ -228,20 +230,20 @@ def test_missing_keys_and_broken_files_are_named(tmp_path: Path) -> None:
 
 def test_matching_weights_are_loaded_beside_the_backbone(tmp_path: Path) -> None:
     found = find_method("avm")
-    first = found(CAVMAE(CONFIG), found.Options(), Setup())
+    first = found(system(CONFIG), found.Options(), Setup())
     torch.save({"method": first.state_dict()}, tmp_path / "avm.pt")
     wanted = find_method("stella")
-    second = wanted(CAVMAE(CONFIG), wanted.Options(), Setup())
+    second = wanted(system(CONFIG), wanted.Options(), Setup())
     load_initial(second, None, str(tmp_path / "avm.pt"))
     assert torch.equal(second.avm.score.weight, first.avm.score.weight)
     er = find_method("er")
     with pytest.raises(UserError, match="no matching module"):
-        load_initial(er(CAVMAE(CONFIG), er.Options(), Setup()), None, str(tmp_path / "avm.pt"))
+        load_initial(er(system(CONFIG), er.Options(), Setup()), None, str(tmp_path / "avm.pt"))
 
 
 def test_slow_copies_start_from_the_same_weights(tmp_path: Path) -> None:
     found = find_method("clser")
-    method = found(CAVMAE(CONFIG), found.Options(), Setup())
+    method = found(system(CONFIG), found.Options(), Setup())
     load_initial(method, str(saved(stella(), tmp_path)), None)
     for copy in (method.plastic, method.stable):
-        assert torch.equal(copy.video.pos, method.model.video.pos)
+        assert torch.equal(copy.model.video.pos, method.objective.model.video.pos)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from avstore.train.data.augment import augment
 from avstore.train.data.decode import DecodedSample
@@ -24,6 +24,7 @@ from avstore.train.systems.uavm.model import UAVM
 from avstore.train.systems.uavm.model_config import Modality, UAVMConfig
 from avstore.train.systems.uavm.objective import modality_of_step, row_losses
 from avstore.train.systems.uavm.weights import load_weights
+from tests.train.systems.uavm.features import MadeUp, system
 from tests.train.systems.uavm.released import weights
 
 ROWS, WIDTH, CLASSES, SHARE = 6, 3, 5, 0.37
@@ -151,38 +152,20 @@ def test_modalities_are_drawn_by_step_and_seed() -> None:
 
 def learnt(audio_share: float, own: int, shared: int) -> tuple[float, float, float]:
     """Accuracy of audio, video and both after training on 20 classes of 8 clips."""
-    classes, width, rows, each = 20, 64, 30, 8
-    draw = torch.Generator().manual_seed(0)
-    directions = torch.randn(2, classes, 1, 1, width, generator=draw)
-
-    def some() -> Tensor:
-        """Features of 8 clips a class [2, 160, rows, width]."""
-        noise = torch.randn(2, classes, each, rows, width, generator=draw)
-        return nn.functional.normalize(0.5 * directions + noise, dim=-1).flatten(1, 2)
-
-    train, test = some(), some()
-    truth = torch.arange(classes).repeat_interleave(each)
-    smooth = torch.full((len(truth), classes), 0.1 / classes)
-    smooth[torch.arange(len(truth)), truth] = 0.9
+    data = MadeUp()
     torch.manual_seed(0)
-    model = UAVM(
-        UAVMConfig(
-            classes=classes, input_width=width, width=width, own_depth=own, shared_depth=shared
-        )
-    )
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3, (0.95, 0.999))
+    objective = system(data.config(own, shared), audio_share=audio_share)
+    optimizer = torch.optim.Adam(objective.parameters(), 1e-3, (0.95, 0.999))
+    draw = torch.Generator().manual_seed(0)
     for step in range(15 * 10):
         if step % 10 == 0:
-            order = torch.randperm(len(truth), generator=draw)
-        rows_ = order[16 * (step % 10) :][:16]
-        modality = modality_of_step(0, step, audio_share)
-        logits = model(**{modality: train[0 if modality == "audio" else 1, rows_]})
+            order = torch.randperm(len(data.truth), generator=draw)
+        batch = data.training(order[16 * (step % 10) :][:16], step)
         optimizer.zero_grad(set_to_none=False)
-        row_losses(logits, smooth[rows_], "ce").mean().backward()
+        objective(batch).loss.mean().backward()
         optimizer.step()
-    with torch.no_grad():
-        given = (model(audio=test[0]), model(video=test[1]), model(test[0], test[1]))
-    audio, video, both = (float((x.argmax(1) == truth).float().mean()) for x in given)
+    scores = objective.scores(data.evaluation(), {})["all"]
+    audio, video, both = (scores[f"{view}_accuracy"] / 100 for view in ("audio", "video", "both"))
     return audio, video, both
 
 

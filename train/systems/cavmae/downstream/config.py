@@ -8,8 +8,6 @@ from pydantic import Field, ValidationError, model_validator
 from avstore.manifests.fingerprint import AddedWith
 from avstore.train.config import (
     CONFIGS,
-    DataConfig,
-    OptimConfig,
     RunConfig,
     apply_overrides,
     config_names,
@@ -17,6 +15,7 @@ from avstore.train.config import (
     validation_message,
 )
 from avstore.train.errors import UserError
+from avstore.train.sections import DataConfig, OptimConfig
 from avstore.train.systems.cavmae.model_config import ModelConfig
 
 FOLDER = CONFIGS / "downstream"

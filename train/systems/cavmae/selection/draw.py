@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from avstore.train import dist
+
 
 def sample_order(weight: Tensor) -> Tensor:
     """Draw all entries of each row without replacement, with odds `weight`.
@@ -16,7 +18,7 @@ def sample_order(weight: Tensor) -> Tensor:
     Returns:
         Order [B, L].
     """
-    uniform = torch.rand(weight.shape, device=weight.device).clamp_min(1e-20)
+    uniform = dist.rand(*weight.shape, device=weight.device).clamp_min(1e-20)
     noise = -(-uniform.log()).clamp_min(1e-20).log()
     return (weight.float().log() + noise).argsort(dim=1, descending=True)
 
@@ -89,5 +91,5 @@ def _cut_at_end(full: Tensor, edge: Tensor) -> Tensor:
     """Return whether the edge chunk gives up tokens at its end, [B, 1]."""
     padded = torch.nn.functional.pad(full, (1, 1))
     before, after = padded.gather(1, edge), padded.gather(1, edge + 2)
-    coin = torch.rand(edge.shape, device=edge.device) < 0.5
+    coin = dist.rand(*edge.shape, device=edge.device) < 0.5
     return torch.where(before == after, coin, before)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from avstore.train.systems.cavmae.matching import Projected
-from avstore.train.systems.cavmae.patches import take
+from avstore.train.systems.cavmae.patches import shuffle, take
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _importance(query: Tensor, key: Tensor, temperature: float) -> Tensor:
 def _flat(key: Tensor) -> tuple[Tensor, Tensor]:
     batch, _, length, _ = key.shape
     importance = torch.full((batch, length), 1 / length, device=key.device)
-    return importance, torch.rand(batch, length, device=key.device).argsort(dim=1)
+    return importance, shuffle(batch, length, key.device)
 
 
 def _core(x: Tensor, core: Tensor) -> Tensor:

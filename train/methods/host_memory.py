@@ -1,11 +1,18 @@
-"""Rehearsal memory: reservoirs of rows in host memory."""
+"""Reservoirs of rows in host memory, for methods whose memory depends on what they compute."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-Rows = dict[str, Tensor]
+from avstore.train import dist
+from avstore.train.data import Batch
+from avstore.train.errors import UserError
+from avstore.train.methods.base import Memory, MemoryOptions, Method, Options, Setup
+from avstore.train.methods.kept import Parts, Rows
+from avstore.train.methods.pixels import batch_of, inputs_of
+from avstore.train.objective import Objective
 
 
 class RehearsalMemory:
@@ -81,12 +88,24 @@ class RehearsalMemory:
         rows = {name: t[filled] for name, t in self._rows.items()}
         return {"capacity": self.capacity, "offered": self.offered, "rows": rows}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load a state.
+    def load_parts(self, parts: Parts, rank: int) -> None:
+        """Load the state of this process.
+
+        Args:
+            parts: States by process.
+            rank: This process.
 
         Raises:
+            UserError: There were more processes or fewer.
             ValueError: The state has another capacity or another number of reservoirs.
         """
+        if len(parts) != dist.world_size():
+            raise UserError(
+                f"the checkpoint was written by {len(parts)} processes, each with rows of its own "
+                f"in host memory; resume with as many, not {dist.world_size()}, or start with "
+                "another --out"
+            )
+        state = parts[rank]
         offered = state["offered"]
         offered = [offered] if isinstance(offered, int) else list(offered)  # int: older versions
         if (state["capacity"], len(offered)) != (self.capacity, len(self.offered)):
@@ -118,3 +137,44 @@ class RehearsalMemory:
             dtype = torch.float32 if like.is_floating_point() else like.dtype
             self._rows[name] = torch.zeros(self.capacity, *like.shape[1:], dtype=dtype)
         return self._rows[name]
+
+
+class HostMemoryMethod(Method):
+    """A method that keeps the inputs of rows themselves.
+
+    Such a run resumes on as many processes only.
+
+    Attributes:
+        memory: This process's reservoirs.
+    """
+
+    Options: ClassVar[type[Options]] = MemoryOptions
+
+    def __init__(self, objective: Objective, options: Any, setup: Setup) -> None:
+        super().__init__(objective, options, setup)
+        size: Memory = options.memory(setup)
+        own = size.reservoirs // setup.world_size
+        self.memory = RehearsalMemory(size.rows // setup.world_size, own)
+
+    def kept(self) -> Mapping[str, Any]:
+        """Return the memory."""
+        return {"memory": self.memory}
+
+    def draw_rows(self, count: int) -> tuple[Tensor, Rows]:
+        """Draw rows of the memory, without replacement; fewer if it holds fewer.
+
+        Returns:
+            Slots [N] and rows by name, each [N, ...], on the system's device.
+        """
+        if not len(self.memory):
+            return torch.empty(0, dtype=torch.long), {}
+        return self.memory.sample(count, next(self.objective.parameters()).device)
+
+    def draw_past(self, batch: Batch) -> Batch | None:
+        """Draw as many rows as a batch has; None while the memory is empty."""
+        _, rows = self.draw_rows(len(batch))
+        return batch_of(rows, batch) if rows else None
+
+    def remember(self, batch: Batch, **more: Tensor) -> None:
+        """Offer the batch's rows to the memory, with further tensors [B, ...] by name."""
+        self.memory.add({**inputs_of(batch), **more})

@@ -1,0 +1,22 @@
+"""What the section `data` of a config means for the loader."""
+
+from avstore.train.data import Augment, ErrorPolicy
+from avstore.train.sections import DataConfig
+
+
+def augment(data: DataConfig) -> Augment:
+    """Return the random augmentation of training."""
+    return Augment(
+        crop=data.crop,
+        freq_mask=data.freq_mask,
+        time_mask=data.time_mask,
+        mixup=data.mixup,
+        mixup_domain=data.mixup_domain,
+        mixup_beta=data.mixup_beta,
+        feature_roll=data.feature_roll,
+    )
+
+
+def policy(data: DataConfig) -> ErrorPolicy:
+    """Return what to do about clips that cannot be read."""
+    return ErrorPolicy(on_bad=data.on_bad, checksum=data.checksum)
