@@ -4,13 +4,17 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from math import nan
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from avstore.train.data import Batch
+from avstore.train.data import Batch, SampleList
 from avstore.train.errors import UserError
 from avstore.train.evaluation.classification import classification_by_view
-from avstore.train.objective import Objective, Scores, eval_mode
+from avstore.train.objective import Objective, Output, Scores, eval_mode
+from avstore.train.systems.uavm.settings import Loss
+from avstore.train.task_matrix import Measure
 
 LOGITS = "logits"
 
@@ -28,6 +32,11 @@ class Classifier(Objective):
     def classes(self) -> int:
         """Number of classes C."""
 
+    @property
+    @abstractmethod
+    def loss(self) -> Loss:
+        """What a step minimises: cross-entropy, or the classes' binary cross-entropies."""
+
     @abstractmethod
     def embed(self, batch: Batch) -> Views:
         """Return what the classifier sees of a batch, [B, D] by view."""
@@ -35,6 +44,46 @@ class Classifier(Objective):
     @abstractmethod
     def classify(self, batch: Batch) -> Views:
         """Return the scores of the classes, [B, C] by view."""
+
+    def check(self, samples: SampleList) -> None:
+        """Check that the labels are classes of the model, and one a clip with loss "ce"."""
+        labels = samples.numbers("label_ids")
+        if len(labels) and labels.max() >= self.classes:
+            raise UserError(
+                f"the clips have labels up to {labels.max()} and the model {self.classes} classes; "
+                f"set model.classes={samples.classes}"
+            )
+        several = int((np.diff(samples.list_starts("label_ids")) > 1).sum())
+        if several and self.loss == "ce":
+            raise UserError(
+                f"{several} of {len(samples)} clips have several labels, and objective.loss = ce "
+                "is for one; set objective.loss=bce"
+            )
+
+    def certainty(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Return each row's probability of its true class, of mixed labels the largest."""
+        logits = output.embeddings[LOGITS].float()
+        probabilities = logits.softmax(1) if self.loss == "ce" else logits.sigmoid()
+        true = targets_of(batch).argmax(1, keepdim=True)
+        return {LOGITS: probabilities.gather(1, true)[:, 0]}
+
+    def class_measure(self, views: Mapping[str, str], shown: str) -> Measure:
+        """Return what a task matrix shows: accuracy, or with "bce" mean average precision.
+
+        Args:
+            views: What clips are classified by, with a name for people.
+            shown: The view that the matrix shows.
+        """
+        one = self.loss == "ce"
+        metric, name = ("accuracy", "accuracy") if one else ("map", "mean average precision")
+        return Measure(
+            subject="Classification",
+            name=name,
+            definition=f"{name} by {views[shown]}",
+            shown=(f"{shown}_{metric}",),
+            summarised={f"{view}_{metric}": f"{name} by {word}" for view, word in views.items()},
+            chance=100 / self.classes if one else None,
+        )
 
     @torch.no_grad()
     def scores(self, batches: Iterable[Batch], groups: Mapping[str, Sequence[str]]) -> Scores:
@@ -102,3 +151,19 @@ def require_classifier(objective: Objective, method: str) -> Classifier:
             "or another method, such as er"
         )
     return objective
+
+
+def row_losses(logits: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+    """Return the loss of each row [B]; its mean is the released code's loss.
+
+    Args:
+        logits: [B, classes].
+        targets: Smoothed and mixed labels [B, classes]. They need not sum to 1: as published, a
+            smoothed row without mixup sums to 1 - smoothing / classes.
+        loss: Cross-entropy ("ce", VGGSound), or the mean of the classes' binary cross-entropies
+            ("bce", AudioSet).
+    """
+    if loss == "ce":
+        return F.cross_entropy(logits.float(), targets, reduction="none")
+    each = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none")
+    return each.mean(1)

@@ -1,10 +1,6 @@
 """Training configurations: TOML files with overrides from the command line, validated."""
 
-import argparse
-import os
-import sys
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -17,7 +13,6 @@ from pydantic import (
     model_validator,
 )
 
-from avstore.manifests import terminal
 from avstore.manifests.fingerprint import AddedWith, canonical, differences, digest
 from avstore.manifests.foreign_files import read_toml
 from avstore.manifests.nearest import did_you_mean
@@ -31,6 +26,8 @@ TRAINER_VERSION = "2"
 
 CONFIGS = Path(__file__).parent / "configs"
 
+_LEAST_WARMUP_BATCH = 10
+
 # What `fidelity = "published"` sets, by the system and the row of the table in docs/published.md,
 # and options of the methods that have them. A key that the configuration or the command line sets
 # keeps its value.
@@ -43,6 +40,7 @@ PUBLISHED: dict[str, dict[str, tuple[str, Any]]] = {
         "GPUs": ("model.negatives", "published"),
     },
     "uavm": {"idle": ("optim.zero_gradients", True)},
+    "convnext": {"warm-up": ("optim.published_warmup", True)},
 }
 PUBLISHED_OPTIONS: dict[str, tuple[str, Any]] = {
     "B7": ("avm_merge", "published"),
@@ -176,6 +174,11 @@ class Config(RunConfig):
         for name, used in needed.items():
             if used and self.evaluate != "epoch":
                 raise ValueError(f'{name} needs evaluate = "epoch"')
+        if self.optim.published_warmup and self.batch_size < _LEAST_WARMUP_BATCH:
+            raise ValueError(
+                "the published warm-up never leaves 0 with a batch_size below "
+                f"{_LEAST_WARMUP_BATCH} (got {self.batch_size})"
+            )
         if self.average and not 1 <= self.average[0] <= self.average[1] <= self.epochs:
             raise ValueError(
                 f"average = {list(self.average)} is no range in epochs 1 to {self.epochs}"
@@ -222,49 +225,6 @@ def config_class(table: dict[str, Any]) -> type[Config]:
 def config_names(folder: Path = CONFIGS) -> list[str]:
     """Return the names of the configurations in a folder, sorted."""
     return sorted(path.stem for path in folder.glob("*.toml"))
-
-
-def add_store_option(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Add `--shards`, also called `--store`; AVSTORE_STORE is its default."""
-    default = os.environ.get("AVSTORE_STORE")
-    parser.add_argument(
-        "--shards",
-        "--store",
-        metavar="STORE",
-        required=required and default is None,
-        default=default and os.path.expanduser(default),
-        help="a store, its shards folder, or s3://… (default: AVSTORE_STORE)",
-    )
-
-
-def add_set_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--set KEY=VALUE`, whose values `load_config` takes as `sets`."""
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a setting of the config, as optim.lr=1e-4; may be repeated",
-    )
-
-
-def parse_args(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse a command line, with the options -q and -v of every `avstore` command.
-
-    Args:
-        parser: The program's parser, to which the two are added.
-        argv: The arguments; None for those of the process.
-    """
-    quiet = "print no progress: results, warnings and errors only"
-    parser.add_argument("-q", "--quiet", action="store_true", help=quiet)
-    verbose = "log what avstore and its libraries do, to standard error"
-    parser.add_argument("-v", "--verbose", action="store_true", help=verbose)
-    args = parser.parse_args(terminal.expand_home(sys.argv[1:] if argv is None else argv))
-    if args.quiet:
-        terminal.set_quiet()
-    if args.verbose:
-        terminal.set_verbose()
-    return args
 
 
 def load_config(config: str, overrides: dict[str, Any], sets: list[str]) -> Config:

@@ -28,6 +28,7 @@ from rich.table import Table
 from avstore.manifests import terminal
 from avstore.manifests.foreign_files import load_tensors
 from avstore.train import checkpoint
+from avstore.train.arguments import add_set_option, add_store_option, parse_args
 from avstore.train.averaging import WeightAverage
 from avstore.train.checkpoint_scores import (
     CheckpointScores,
@@ -35,7 +36,6 @@ from avstore.train.checkpoint_scores import (
     report_checkpoints,
     require_classification,
 )
-from avstore.train.config import add_set_option, add_store_option, parse_args
 from avstore.train.data import open_store, steps_per_epoch
 from avstore.train.errors import UserError, exit_code, make_folder
 from avstore.train.experiment import pick_device

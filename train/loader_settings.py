@@ -8,6 +8,7 @@ def augment(data: DataConfig) -> Augment:
     """Return the random augmentation of training."""
     return Augment(
         crop=data.crop,
+        roll=data.roll,
         freq_mask=data.freq_mask,
         time_mask=data.time_mask,
         mixup=data.mixup,

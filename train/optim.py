@@ -87,8 +87,8 @@ def _factor(config: OptimConfig, at: Progress) -> float:
     """Return the rate as a share of its peak."""
     start = 1.0
     warmup = int(config.warmup_epochs * at.per_epoch)
-    if config.warmup != "linear":
-        start = warmup_factor(at.step, at.batch_size, published=config.warmup == "published")
+    if config.warmup == "clips":
+        start = warmup_factor(at.step, at.batch_size, published=config.published_warmup)
     elif at.step < warmup:
         return at.step / warmup
     if config.schedule == "cosine":

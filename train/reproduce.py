@@ -25,8 +25,9 @@ from rich.table import Table
 from avstore.manifests import terminal
 from avstore.manifests.store import write_text
 from avstore.train import run
+from avstore.train.arguments import add_set_option, add_store_option, parse_args
 from avstore.train.comparison import spread
-from avstore.train.config import add_set_option, add_store_option, load_config, parse_args
+from avstore.train.config import load_config
 from avstore.train.errors import UserError
 from avstore.train.plots import plot_comparison
 from avstore.train.results import RESULTS

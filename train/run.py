@@ -28,14 +28,12 @@ from rich.console import Console
 from avstore.manifests import terminal
 from avstore.manifests.store import write_text
 from avstore.train import dist
+from avstore.train.arguments import add_set_option, add_store_option, parse_args
 from avstore.train.batch_show import run_record
 from avstore.train.config import (
     Config,
-    add_set_option,
-    add_store_option,
     config_names,
     load_config,
-    parse_args,
 )
 from avstore.train.config_text import to_toml
 from avstore.train.data import OpenStore, known_statistics, open_store

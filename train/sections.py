@@ -45,6 +45,7 @@ class DataConfig(Section):
             then computed.
         mixup_beta: Both parameters of the Beta distribution of a clip's own share.
         smoothing: Label smoothing epsilon.
+        roll: Longest roll of the fbank in time, in frames; without it any length.
         feature_roll: Longest roll of derived features in time, in rows.
         feature_norm: Whether each row of derived features is divided by its norm.
     """
@@ -71,6 +72,7 @@ class DataConfig(Section):
     mixup_domain: Annotated[Literal["feature", "waveform"], AddedWith("feature")] = "feature"
     mixup_beta: Annotated[float, AddedWith(10.0), Field(gt=0)] = 10.0
     smoothing: Annotated[float, AddedWith(0.0), Field(ge=0, lt=1)] = 0.0
+    roll: Annotated[int | None, AddedWith(None), Field(ge=0)] = None
     feature_roll: Annotated[int, AddedWith(0), Field(ge=0)] = 0
     feature_norm: Annotated[bool, AddedWith(False)] = False
 
@@ -98,8 +100,10 @@ class OptimConfig(Section):
         ignore_schedule: Keep the rate at `lr`, as the released continual trainer does (bug B10).
         plateau_patience: Epochs without a higher score before "plateau" multiplies the rate by
             `step_factor`.
-        warmup: The warm-up of `warmup_epochs` ("linear"), or that of UAVM's audio extractor over
-            10,000 clips, as described ("clips") or as released ("published").
+        warmup: The linear warm-up of `warmup_epochs` ("epochs"), or that of UAVM's audio extractor,
+            over 10,000 clips ("clips").
+        published_warmup: Whether that over clips is set at some steps only, and never to the peak,
+            as in the released code.
         zero_gradients: Set gradients to zero after a step, not to none: parameters that a step does
             not use are then still moved by the optimiser's momentum, as in UAVM's released runs.
     """
@@ -119,5 +123,6 @@ class OptimConfig(Section):
     warmup_epochs: float = Field(default=0.0, ge=0)
     ignore_schedule: bool = False
     plateau_patience: Annotated[int, AddedWith(2), Field(ge=0)] = 2
-    warmup: Annotated[Literal["linear", "clips", "published"], AddedWith("linear")] = "linear"
+    warmup: Annotated[Literal["epochs", "clips"], AddedWith("epochs")] = "epochs"
+    published_warmup: Annotated[bool, AddedWith(False)] = False
     zero_gradients: Annotated[bool, AddedWith(False)] = False

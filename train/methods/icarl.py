@@ -20,6 +20,7 @@ from avstore.train.evaluation.classification import with_both
 from avstore.train.methods.base import Method, Options, Setup, frozen_copy
 from avstore.train.methods.pixels import Inputs, batch_of, inputs_of
 from avstore.train.objective import Objective, Output, eval_mode
+from avstore.train.systems.uavm.settings import Loss
 from avstore.train.task_matrix import Measure
 
 _UNSEEN = -5.0  # below every score: unit vectors are at most a squared distance of 4 apart
@@ -225,6 +226,11 @@ class NearestMean(Classifier):
     def classes(self) -> int:
         """Number of classes."""
         return self.own.classes
+
+    @property
+    def loss(self) -> Loss:
+        """What a step of the system minimises."""
+        return self.own.loss
 
     def embed(self, batch: Batch) -> Views:
         """Return the system's embeddings."""

@@ -17,6 +17,8 @@ from avstore.datasets.references import load_object
 from avstore.manifests.nearest import did_you_mean
 from avstore.train.errors import UserError
 from avstore.train.systems.cavmae.model_config import ModelConfig
+from avstore.train.systems.convnext.model_config import ConvNextConfig
+from avstore.train.systems.convnext.settings import ConvNextSettings
 from avstore.train.systems.uavm.model_config import UAVMConfig
 from avstore.train.systems.uavm.settings import UAVMSettings
 
@@ -66,8 +68,15 @@ SYSTEMS: Mapping[str, System] = {
         roles=("eval",),
         unused=(
             *("finish", "noise", "seconds", "mean", "std", "crop", "frame_choice", "statistics"),
-            *("freq_mask", "time_mask", "mixup_domain"),
+            *("freq_mask", "time_mask", "mixup_domain", "roll"),
         ),
+    ),
+    "convnext": System(
+        ConvNextConfig,
+        ConvNextSettings,
+        "avstore.train.systems.convnext",
+        roles=("eval",),
+        unused=("crop", "seconds", "frame_choice", "feature_roll", "feature_norm"),
     ),
 }
 

@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
-from torch.nn import functional as F
 
-from avstore.train.classifier import LOGITS, Classifier, Views, targets_of
-from avstore.train.data import Batch, BatchSpec, SampleList
+from avstore.train.classifier import LOGITS, Classifier, Views, row_losses, targets_of
+from avstore.train.data import Batch, BatchSpec
 from avstore.train.data.rng import Purpose, generator
 from avstore.train.errors import UserError
 from avstore.train.evaluation.classification import BOTH, with_both
@@ -78,20 +76,10 @@ class UAVMObjective(Classifier):
         """Number of classes."""
         return self.model.config.classes
 
-    def check(self, samples: SampleList) -> None:
-        """Check that the labels are classes of the model, and one a clip with loss "ce"."""
-        labels = samples.numbers("label_ids")
-        if len(labels) and labels.max() >= self.classes:
-            raise UserError(
-                f"the clips have labels up to {labels.max()} and the model {self.classes} classes; "
-                f"set model.classes={samples.classes}"
-            )
-        several = int((np.diff(samples.list_starts("label_ids")) > 1).sum())
-        if several and self.settings.loss == "ce":
-            raise UserError(
-                f"{several} of {len(samples)} clips have several labels, and objective.loss = ce "
-                "is for one; set objective.loss=bce"
-            )
+    @property
+    def loss(self) -> Loss:
+        """What a step minimises."""
+        return self.settings.loss
 
     def draw(self, batch: Batch) -> DrawnModality | None:
         """Return the modality of the batch's step; None if it sees both."""
@@ -107,20 +95,13 @@ class UAVMObjective(Classifier):
             logits = self.model(audio, video)
         else:
             logits = self.model(**{drawn.modality: audio if drawn.modality == "audio" else video})
-        losses = row_losses(logits, targets_of(batch), self.settings.loss)
+        losses = row_losses(logits, targets_of(batch), self.loss)
         return Output(losses, embeddings={LOGITS: logits})
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the audio and the video feature of a batch, [B, rows, input_width]."""
         s = self.settings
         return batch.features[s.audio].float(), batch.features[s.video].float()
-
-    def certainty(self, output: Output, batch: Batch) -> dict[str, Tensor]:
-        """Return each row's probability of its true class, of mixed labels the largest."""
-        logits = output.embeddings[LOGITS].float()
-        probabilities = logits.softmax(1) if self.settings.loss == "ce" else logits.sigmoid()
-        true = targets_of(batch).argmax(1, keepdim=True)
-        return {LOGITS: probabilities.gather(1, true)[:, 0]}
 
     def embed(self, batch: Batch) -> Views:
         """Return the mean over time of the last block's tokens [B, D], by view."""
@@ -152,17 +133,8 @@ class UAVMObjective(Classifier):
 
     def measure(self, gallery: int) -> Measure:
         """Return what a task matrix shows: accuracy, or with "bce" mean average precision."""
-        one = self.settings.loss == "ce"
-        metric, name = ("accuracy", "accuracy") if one else ("map", "mean average precision")
-        views = [BOTH] if self.crosses else list(_VIEWS)
-        return Measure(
-            subject="Classification",
-            name=name,
-            definition=f"{name} by {_VIEWS[BOTH]}",
-            shown=(f"{BOTH}_{metric}",),
-            summarised={f"{view}_{metric}": f"{name} by {_VIEWS[view]}" for view in views},
-            chance=100 / self.classes if one else None,
-        )
+        shown = {BOTH: _VIEWS[BOTH]} if self.crosses else _VIEWS
+        return self.class_measure(shown, BOTH)
 
 
 def _require_inputs(spec: BatchSpec, settings: UAVMSettings) -> None:
@@ -177,22 +149,6 @@ def _require_inputs(spec: BatchSpec, settings: UAVMSettings) -> None:
         raise UserError(
             f"UAVM needs labels='multi_hot', and the BatchSpec gives {spec.labels!r}; set labels"
         )
-
-
-def row_losses(logits: Tensor, targets: Tensor, loss: Loss) -> Tensor:
-    """Return the loss of each row [B]; its mean is the released code's loss.
-
-    Args:
-        logits: [B, classes].
-        targets: Smoothed and mixed labels [B, classes]. They need not sum to 1: as published, a
-            smoothed row without mixup sums to 1 - smoothing / classes.
-        loss: Cross-entropy ("ce", VGGSound), or the mean of the classes' binary cross-entropies
-            ("bce", AudioSet).
-    """
-    if loss == "ce":
-        return F.cross_entropy(logits.float(), targets, reduction="none")
-    each = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none")
-    return each.mean(1)
 
 
 def modality_of_step(seed: int, step: int, audio_share: float = 0.5) -> Modality:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from avstore.train.classifier import row_losses
 from avstore.train.data.augment import augment
 from avstore.train.data.decode import DecodedSample
 from avstore.train.data.request import SampleRequest
@@ -22,7 +23,7 @@ from avstore.train.data.spec import Augment, BatchSpec
 from avstore.train.data.transforms import features, labels
 from avstore.train.systems.uavm.model import UAVM
 from avstore.train.systems.uavm.model_config import Modality, UAVMConfig
-from avstore.train.systems.uavm.objective import modality_of_step, row_losses
+from avstore.train.systems.uavm.objective import modality_of_step
 from avstore.train.systems.uavm.weights import load_weights
 from tests.train.systems.uavm.features import MadeUp, system
 from tests.train.systems.uavm.released import weights
