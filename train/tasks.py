@@ -120,6 +120,7 @@ def role_clips(
     roles: tuple[str, ...],
     segments: str | None = None,
     labels: str | None = None,
+    features: Sequence[str] = (),
 ) -> SampleList:
     """Return all clips of a stream in one list, of the first role that has any.
 
@@ -130,15 +131,20 @@ def role_clips(
         segments: Modality of the segment labels, as `sample_list` takes it.
         labels: A label set, `<name>` or `<name>:<modality>`, whose labels replace the dataset's;
             clips without a label in it are left out.
+        features: Derived features that all clips need.
 
     Raises:
         UserError: No clip has a label in the label set.
     """
-    if not _is_registered(store, stream):
-        sql = one_task_queries(stream)["train" if "train" in roles else "eval"]
-        return _labelled(store, sql, [], segments, labels)
     sql = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = ?"
-    return _labelled(store, sql, [stream, _filled_role(store, stream, roles)], segments, labels)
+    params: list[str] = []
+    if _is_registered(store, stream):
+        params = [stream, _filled_role(store, stream, roles)]
+    else:
+        sql = one_task_queries(stream)["train" if "train" in roles else "eval"]
+    if labels is not None:
+        sql, params = _labelled(store, sql, params, labels)
+    return sample_list(store, sql, params, segments=segments, features=features)
 
 
 def clips_by_task(store: OpenStore, stream: str, roles: tuple[str, ...]) -> dict[str, set[str]]:
@@ -164,11 +170,8 @@ def _filled_role(store: OpenStore, stream: str, roles: tuple[str, ...]) -> str:
     return (filled or roles)[0]
 
 
-def _labelled(
-    store: OpenStore, sql: str, params: list[str], segments: str | None, labels: str | None
-) -> SampleList:
-    if labels is None:
-        return sample_list(store, sql, params, segments=segments)
+def _labelled(store: OpenStore, sql: str, params: list[str], labels: str) -> tuple[str, list[str]]:
+    """Return the query of the clips that have a label in a label set, with these labels."""
     name, _, modality = labels.partition(":")
     sql = (
         f"SELECT clip_id, label_ids FROM ({sql}) JOIN label_sets USING (clip_id) "
@@ -183,7 +186,7 @@ def _labelled(
         raise UserError(
             f"no clip to score has a label in the label set {labels!r}; the store has {known}"
         )
-    return sample_list(store, sql, params, segments=segments)
+    return sql, params
 
 
 def training_parts(

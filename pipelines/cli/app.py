@@ -39,6 +39,7 @@ COMMANDS = {
     "datasets": "List datasets and print their data cards.",
     "train": "Train a model on a stream of tasks; all options of train/run.py.",
     "runs": "List, compare, plot and query training runs.",
+    "figures": "Draw a paper's figures from trained models, and write their numbers.",
     "batch": "Show the batches of a training run.",
     "stats": "Compute the mean and standard deviation of a dataset's fbanks.",
     "exchange": "Import and export third-party formats.",

@@ -182,7 +182,7 @@ def test_completion_knows_commands_and_options(tmp_path: Path) -> None:
         ("avstore tasks sh", 2, "show"),
         ("avstore build --sto", 2, "--store"),
         ("avstore build vgg", 2, "vggsound"),
-        ("avstore build vggsound --recipe uavm_", 4, "uavm_published"),
+        ("avstore build vggsound --recipe uavm_p", 4, "uavm_published"),
         ("avstore tasks add sample-", 3, "sample-4"),
     ):
         done = run(

@@ -89,4 +89,5 @@ def tsne(
     own = audio[::every], video[::every]
     model = TSNE(perplexity=5, max_iter=iterations, init="pca", random_state=seed)
     plane = model.fit_transform(np.concatenate(own))
-    return Points(plane[:drawn], plane[len(own[0]) :][:drawn])
+    count = len(own[0])
+    return Points(plane[:count][:drawn], plane[count:][:drawn])

@@ -131,3 +131,9 @@ def test_tables_have_the_published_means() -> None:
 def test_tables_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"shared_width=16 have shape \(3,\)"):
         against_layer({16: [0.1, 0.2, 0.3]}, "shared_width", "accuracy")
+
+
+def test_few_clips_give_points_of_their_own_modality() -> None:
+    audio, video = embeddings(clips=40, apart=50.0)
+    points = tsne(audio, video, iterations=250)
+    assert points.audio.shape == points.video.shape == (8, 2)

@@ -1,0 +1,119 @@
+"""avstore figures: draw a paper's figures from trained models."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from avstore.manifests.store import StoreError
+from avstore.manifests.terminal import console
+from avstore.pipelines.cli.progress import bar
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Draw a paper's figures from trained models, and write their numbers.",
+)
+
+
+class Figure(StrEnum):
+    """The figures of UAVM."""
+
+    PROBING = "3"
+    RETRIEVAL = "4"
+    ATTENTION = "5"
+    ACCURACY = "accuracy"
+
+
+class Format(StrEnum):
+    """Formats of pictures."""
+
+    PNG = "png"
+    SVG = "svg"
+    PDF = "pdf"
+
+
+class Fidelity(StrEnum):
+    """Corrected, or as the released scripts."""
+
+    STRICT = "strict"
+    PUBLISHED = "published"
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `uavm` a subcommand; Typer makes an only command the group itself."""
+
+
+@app.command("uavm", epilog="Example: avstore figures uavm runs/uavm --output figures --figure 3")
+def uavm(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of runs, or released weight files."),
+    ],
+    output: Annotated[Path, typer.Option("--output", help="Folder of pictures and tables.")] = Path(
+        "figures"
+    ),
+    figure: Annotated[
+        list[Figure] | None,
+        typer.Option("--figure", help="Figure to draw (repeatable; default: all)."),
+    ] = None,
+    picture_format: Annotated[
+        Format, typer.Option("--format", help="Format of the pictures.")
+    ] = Format.PNG,
+    fidelity: Annotated[
+        Fidelity,
+        typer.Option(help="strict, or published: with the faults of the released scripts."),
+    ] = Fidelity.STRICT,
+    per_class: Annotated[
+        int, typer.Option(min=1, help="Clips of each class in the retrieval list of figure 4.")
+    ] = 5,
+    tsne_iterations: Annotated[
+        int, typer.Option(min=250, help="Iterations of t-SNE in figure 3D.")
+    ] = 5000,
+    store: Annotated[
+        str | None, typer.Option("--store", help="Store (default: as recorded in each run).")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or cuda:N (default: cuda if available, else cpu).")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0,
+) -> None:
+    """Draw UAVM's figures 3, 4 and 5 and its accuracies, and write the numbers of each as CSV.
+
+    Repeats are runs that differ in the seed only: mean and population standard deviation.
+    """
+    from avstore.train.errors import UserError
+    from avstore.train.experiment import pick_device
+    from avstore.train.systems.uavm.figures.measure import Settings
+    from avstore.train.systems.uavm.figures.report import Drawing
+    from avstore.train.systems.uavm.figures.representations import Reading
+    from avstore.train.systems.uavm.figures.trained import find_trained
+
+    published = fidelity is Fidelity.PUBLISHED
+    settings = Settings(published, per_class, tsne_iterations)
+    wanted: Any = [name.value for name in Figure if name in (figure or Figure)]
+    try:
+        reading = Reading(published, str(pick_device(device)), workers)
+        models, left_out = find_trained(runs, store)
+        drawing = Drawing(output, f".{picture_format}", settings, reading, _progress)
+        drawn = drawing.draw(models, wanted)
+    except UserError as error:
+        raise StoreError(str(error)) from error
+    for line in [*left_out, *drawn.left_out]:
+        console().print(f"left out: {line}", markup=False)
+    if not drawn.files:
+        raise StoreError("nothing can be drawn of these runs")
+    for line in drawn.notes:
+        console().print(f"note: {line}", markup=False)
+    for path in drawn.files:
+        console().print(str(path), markup=False)
+
+
+@contextmanager
+def _progress(name: str, clips: int) -> Iterator[Any]:
+    with bar(console(), name, clips) as meter:
+        yield meter
