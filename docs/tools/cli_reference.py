@@ -14,7 +14,12 @@ from avstore.pipelines.cli.app import app
 from avstore.pipelines.cli.options import ExitCode
 from docs.tools.docstrings import cell, described, table, type_text, value_text
 
-SCRIPTS = ("train/run.py", "train/evaluate.py", "train/reproduce.py")
+SCRIPTS = (
+    "train/run.py",
+    "train/evaluate.py",
+    "train/reproduce.py",
+    "train/reproduce_uavm.py",
+)
 """Programs with a parser of their own: `python SCRIPT`."""
 
 
