@@ -1,6 +1,7 @@
 """Training configurations: TOML files with overrides from the command line, validated."""
 
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -210,13 +211,16 @@ def config_class(table: dict[str, Any]) -> type[Config]:
         UserError: The system does not exist.
     """
     name = str(table.get("system", "cavmae"))
-    if name == "cavmae":
-        return Config
+    return Config if name == "cavmae" else _class_of(Config, name)
+
+
+@cache  # so that equal configurations are of one class
+def _class_of(base: type[Config], name: str) -> type[Config]:
     system: Any = find_system(name)
     return create_model(
         "Config",
-        __base__=Config,
-        __doc__=Config.__doc__,
+        __base__=base,
+        __doc__=base.__doc__,
         model=(system.model, system.model()),
         objective=(system.objective, system.objective()),
     )
