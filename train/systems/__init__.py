@@ -1,7 +1,7 @@
 """Published systems, one package each: model, objective, weights, scores.
 
 A config names its system: one of `SYSTEMS`, or your own as `module:NAME`, where NAME is a `System`.
-Its package has a module `system` with
+A `System` names a module with
 
     batch_spec(config, training) -> BatchSpec
     build(config, training_spec, evaluation_spec) -> Objective
@@ -34,38 +34,38 @@ class System:
     Attributes:
         model: Section `model` of its configs.
         objective: Section `objective` of its configs.
-        package: Its package.
+        module: Name of the module with its `batch_spec` and `build`.
         roles: Roles of a stream's clips that are scored: the first that has any.
         unused: Keys of the section `data` that mean nothing to it.
     """
 
     model: type[BaseModel]
     objective: type[BaseModel]
-    package: str
+    module: str
     roles: tuple[str, ...] = ("retrieval", "eval")
     unused: tuple[str, ...] = ()
 
     def batch_spec(self, config: Any, *, training: bool) -> Any:
         """Return what the loader must deliver, a BatchSpec."""
-        return load_object(f"{self.package}.system:batch_spec")(config, training=training)
+        return load_object(f"{self.module}:batch_spec")(config, training=training)
 
     def build(self, config: Any, training: Any, evaluation: Any) -> Any:
         """Return its Objective with new weights, for the batches of two specs."""
-        return load_object(f"{self.package}.system:build")(config, training, evaluation)
+        return load_object(f"{self.module}:build")(config, training, evaluation)
 
 
 SYSTEMS: Mapping[str, System] = {
     "cavmae": System(
         ModelConfig,
         NoSettings,
-        "avstore.train.systems.cavmae",
+        "avstore.train.systems.cavmae.system",
         unused=("mixup", "mixup_domain", "mixup_beta", "smoothing", "feature_roll", "feature_norm"),
     ),
     "uavm": System(
         UAVMConfig,
         UAVMSettings,
-        "avstore.train.systems.uavm",
-        roles=("eval",),
+        "avstore.train.systems.uavm.system",
+        roles=("eval", "retrieval"),
         unused=(
             *("finish", "noise", "seconds", "mean", "std", "crop", "frame_choice", "statistics"),
             *("freq_mask", "time_mask", "mixup_domain", "roll"),
@@ -74,8 +74,8 @@ SYSTEMS: Mapping[str, System] = {
     "convnext": System(
         ConvNextConfig,
         ConvNextSettings,
-        "avstore.train.systems.convnext",
-        roles=("eval",),
+        "avstore.train.systems.convnext.system",
+        roles=("eval", "retrieval"),
         unused=("crop", "seconds", "frame_choice", "feature_roll", "feature_norm"),
     ),
 }
