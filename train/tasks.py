@@ -203,11 +203,11 @@ def training_parts(
     if not _is_registered(store, stream.name):
         queries = {stream.name: one_task_queries(stream.name)["train"]}
     else:
-        own = (
-            "SELECT clip_id FROM task_clips "
-            f"WHERE role = 'train' AND stream = {sql_literal(stream.name)}"
-        )
-        queries = {task.name: f"{own} AND task = {sql_literal(task.name)}" for task in stream.tasks}
+        queries = {
+            task.name: "SELECT clip_id FROM task_clips WHERE role = 'train' "
+            f"AND stream = {sql_literal(stream.name)} AND task = {sql_literal(task.name)}"
+            for task in stream.tasks
+        }
     if together:
         queries = {"joint": " UNION ALL ".join(f"({sql})" for sql in queries.values())}
     return sources(store, queries, features=features)

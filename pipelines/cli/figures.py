@@ -66,7 +66,7 @@ def uavm(
     ] = Format.PNG,
     fidelity: Annotated[
         Fidelity,
-        typer.Option(help="strict, or published: with the faults of the released scripts."),
+        typer.Option(help="As the paper means it, or with the faults of the released scripts."),
     ] = Fidelity.STRICT,
     per_class: Annotated[
         int, typer.Option(min=1, help="Clips of each class in the retrieval list of figure 4.")
