@@ -78,7 +78,10 @@ def uavm(
         str | None, typer.Option("--store", help="Store (default: as recorded in each run).")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or cuda:N (default: cuda if available, else cpu).")
+        str | None,
+        typer.Option(
+            help="Where to compute: cpu, cuda or cuda:N (default: cuda if available, else cpu)."
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0,
 ) -> None:
