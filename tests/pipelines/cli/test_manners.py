@@ -193,7 +193,9 @@ def test_completion_knows_commands_and_options(tmp_path: Path) -> None:
             COMP_CWORD=str(number),
         )
         assert done.stdout.split() == [expected], done.stderr
-    assert "complete -o default" in run("avstore --show-completion bash", tmp_path).stdout
+    # The shell is looked for among the parents, so it must not be replaced by the command.
+    shown = run("avstore --show-completion bash; true", tmp_path).stdout
+    assert "complete -o default" in shown
 
 
 def test_home_is_expanded_in_options_and_environment(
