@@ -1,6 +1,5 @@
 """Read files at any fsspec URL by range requests and retry each block that fails."""
 
-import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from tenacity import (
 from avstore.manifests import commands
 from avstore.manifests.redact import redact
 from avstore.pipelines.fetch.error_classification import error_text
+from avstore.pipelines.fetch.sized_reader import SizedReader
 from avstore.pipelines.fetch.source import SourceError
 
 _LOG = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def retrying(wait_scale: float = 1.0) -> Retrying:
     )
 
 
-class ConcatenatedFile(io.RawIOBase):
+class ConcatenatedFile(SizedReader):
     """Several files (the parts of a split archive, or just one) as one seekable stream.
 
     Bytes are read in blocks by range requests, and a block that fails is requested again. Reading
@@ -155,27 +155,8 @@ class ConcatenatedFile(io.RawIOBase):
         self.retry = retrying(wait_scale)
         self.sizes = [self._part_size(part) for part in self.parts]
         self.size = sum(self.sizes)
-        self._position = 0
         self._open: tuple[int, Any] | None = None
         self._block = (0, b"")
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position in bytes."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position and return it."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
 
     def readinto(self, buffer: Any) -> int:
         """Read into `buffer` from one block and return the number of bytes, 0 at the end."""

@@ -6,12 +6,14 @@ import queue
 import threading
 from typing import Any
 
+from avstore.pipelines.fetch.sized_reader import SizedReader
+
 _BLOCK_BYTES = 1 << 20
 _QUEUED_BLOCKS = 32
 _REMOTE_GAP_BYTES = 4 << 20  # one block of a remote file
 
 
-class HashedFile(io.RawIOBase):
+class HashedFile(SizedReader):
     """A seekable file whose bytes are hashed in order as they are read.
 
     What is skipped is read too, so that the hash is of the whole file; but of a file that is not
@@ -27,7 +29,7 @@ class HashedFile(io.RawIOBase):
         super().__init__()
         self._raw = raw
         self.size, self.is_local = size, is_local
-        self._position = self._hashed = 0
+        self._hashed = 0
         self._hashing = False
         self._digest = hashlib.sha256()
         self._blocks: queue.Queue[bytes | None] = queue.Queue(_QUEUED_BLOCKS)
@@ -55,24 +57,6 @@ class HashedFile(io.RawIOBase):
         if self._thread.is_alive():
             self._stop()
         self._raw.close()
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position in bytes."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position and return it."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
 
     def readinto(self, buffer: Any) -> int:
         """Read into `buffer` and return the number of bytes, 0 at the end."""

@@ -198,7 +198,7 @@ def test_another_feature_s_archive_is_refused_by_its_folder(tmp_path: Path) -> N
     with source_of("zip", tmp_path) as source:
         with pytest.raises(SourceError, match="arrays of convnext-audio, by their folder"):
             run(tmp_path / "store", source, feature="convnext-visual")
-        # A name of one's own takes what its layout declares.
+        # An unknown name takes what its layout declares.
         done = run(tmp_path / "store", source, feature="my-audio")
     assert done.lineage.parameters["value"] == "float32 30 x 1024 or 31 x 1024"
     assert done.account.stored == 5
