@@ -32,20 +32,22 @@ class Output:
 
 
 class Objective(nn.Module):
-    """A system: write `spec`, `forward` and `scores`.
+    """A system: set `specs`, and write `forward`, `scores`, `load` and `measure`.
 
     Random numbers of `forward` must come from `draw`, so that several copies of a model can see one
     input.
 
     Attributes:
+        specs: What the loader must deliver in evaluation, and in training.
         idle: Whether a step may leave parameters without gradient.
     """
 
+    specs: tuple[BatchSpec, BatchSpec]
     idle: bool = False
 
-    @abstractmethod
     def spec(self, *, training: bool) -> BatchSpec:
         """Return what the loader must deliver."""
+        return self.specs[training]
 
     def draw(self, batch: Batch) -> Any:
         """Return the random choices of one forward pass on a batch; None for none.

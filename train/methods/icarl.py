@@ -14,7 +14,6 @@ from avstore.train import dist
 from avstore.train.classifier import LOGITS, Classifier, Views, require_classifier, targets_of
 from avstore.train.data import Batch
 from avstore.train.data.batch import join
-from avstore.train.data.spec import BatchSpec
 from avstore.train.errors import UserError
 from avstore.train.evaluation.classification import with_both
 from avstore.train.methods.base import Method, Options, Setup, frozen_copy
@@ -212,10 +211,7 @@ class NearestMean(Classifier):
     def __init__(self, own: Classifier, means: Views, known: list[int]) -> None:
         super().__init__()
         self.own, self.means, self.known = own, means, known
-
-    def spec(self, *, training: bool) -> BatchSpec:
-        """Return what the loader must deliver."""
-        return self.own.spec(training=training)
+        self.specs = own.specs
 
     def forward(self, batch: Batch, draws: Any = None) -> Output:
         """Return the output of the system."""

@@ -26,7 +26,6 @@ class CAVMAEObjective(Objective):
 
     Attributes:
         model: The backbone.
-        specs: What the loader delivers in training and in evaluation.
         ties: How retrieval ranks equal similarities.
     """
 
@@ -37,10 +36,6 @@ class CAVMAEObjective(Objective):
         self.model = model
         self.specs = (evaluation, training)
         self.ties: Ties = ties
-
-    def spec(self, *, training: bool) -> BatchSpec:
-        """Return what the loader must deliver."""
-        return self.specs[training]
 
     def patches(self, batch: Batch) -> Patches:
         """Return all patches of a batch."""

@@ -35,10 +35,6 @@ class ConvNextObjective(Classifier):
         super().__init__()
         self.model, self.specs, self.settings = model, (evaluation, training), settings
 
-    def spec(self, *, training: bool) -> BatchSpec:
-        """Return what the loader must deliver."""
-        return self.specs[training]
-
     @property
     def classes(self) -> int:
         """Number of classes."""

@@ -67,10 +67,6 @@ class UAVMObjective(Classifier):
         for spec in self.specs:
             _require_inputs(spec, settings)
 
-    def spec(self, *, training: bool) -> BatchSpec:
-        """Return what the loader must deliver."""
-        return self.specs[training]
-
     @property
     def classes(self) -> int:
         """Number of classes."""

@@ -3,11 +3,11 @@
 import torch
 from torch import nn
 
-from avstore.train.evaluation.retrieval import chance, modality_gap, retrieval
+from avstore.train.evaluation.retrieval import chance
 from avstore.train.systems.cavmae.downstream.base import Downstream, DownstreamData
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
-from avstore.train.systems.cavmae.embed import embed_all
 from avstore.train.systems.cavmae.model import CAVMAE
+from avstore.train.systems.cavmae.objective import CAVMAEObjective
 
 
 class Retrieve(Downstream):
@@ -23,9 +23,8 @@ class Retrieve(Downstream):
     @torch.no_grad()
     def scores(self, *, final: bool) -> dict[str, dict[str, float]]:
         """Return retrieval scores in percent, the modality gap and the level of chance."""
-        spec, workers = self.spec(random=False), self.config.data.workers
-        gallery = embed_all(self.model, [self.clips.evaluation], spec, self.device, workers)
-        scores = retrieval(gallery.audio, gallery.video, {})["all"]
-        scores["modality_gap"] = modality_gap(gallery.audio, gallery.video)
-        scores["chance_avg"] = chance(len(gallery.clip_ids))
-        return {"all": scores}
+        spec = self.spec(random=False)
+        system = CAVMAEObjective(self.model, spec, spec)
+        scores = system.scores(self.batches(spec, self.clips.evaluation), {})
+        scores["all"]["chance_avg"] = chance(len(self.clips.evaluation))
+        return scores
