@@ -11,9 +11,7 @@ import torch
 from torch import multiprocessing as mp
 
 from avstore.train import dist
-from avstore.train.data import Batch
-from avstore.train.step import Stepper
-from tests.train.test_resume import Killed, numbers, start
+from tests.train.test_resume import Killed, dying_before, numbers, start
 
 METHODS = ("finetune", "joint", "er", "derpp", "stella", "stella_plus")
 OWN_ROWS = ("esmer", "gmed")
@@ -40,20 +38,11 @@ Begin = Callable[[Path, Path, str], int]
 
 def until(store: Path, out: Path, method: str, stop: int | None, begin: Begin = begin) -> None:
     """Train to a step, before which the process dies."""
-    true_step = Stepper.step
-
-    def dies(self: Stepper, batch: Batch, number: int) -> dict[str, float]:
-        if number == stop:
-            raise Killed
-        return true_step(self, batch, number)
-
-    Stepper.step = dies  # type: ignore[method-assign]
     try:
-        assert begin(store, out, method) == 0
+        with dying_before(stop):
+            assert begin(store, out, method) == 0
     except Killed:
         dist.stop()
-    finally:
-        Stepper.step = true_step  # type: ignore[method-assign]
 
 
 def _process(

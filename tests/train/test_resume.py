@@ -1,5 +1,7 @@
 """A stopped run continues to exactly the losses of one that was not stopped."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +10,7 @@ import pytest
 
 from avstore.manifests.fingerprint import AddedWith
 from avstore.train import config, run
+from avstore.train.data import Batch
 from avstore.train.step import Stepper
 
 SMALL = [
@@ -20,6 +23,21 @@ SMALL = [
 
 class Killed(BaseException):
     """Stands for the end of the process."""
+
+
+@contextmanager
+def dying_before(stop: int | None) -> Iterator[None]:
+    """Let the process die before a step."""
+    true_step = Stepper.step
+
+    def dies(self: Stepper, batch: Batch, number: int) -> dict[str, float]:
+        if number == stop:
+            raise Killed
+        return true_step(self, batch, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stepper, "step", dies)
+        yield
 
 
 def start(store: Path, out: Path, method: str, *more: str) -> int:
@@ -48,21 +66,12 @@ def numbers(out: Path) -> list[tuple[object, ...]]:
     ("method", "stop"), [("finetune", 2), ("stella", 4), ("clser", 4), ("gmed", 5), ("joint", 3)]
 )
 def test_stopped_and_continued_equals_whole(
-    two_task_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, stop: int
+    two_task_store: Path, tmp_path: Path, method: str, stop: int
 ) -> None:
     memory = () if method in ("finetune", "joint") else ("options.memory_size=3",)
     assert start(two_task_store, tmp_path / "whole", method, *memory) == 0
-    true_step = Stepper.step
-
-    def dies(self: Stepper, batch: object, number: int) -> dict[str, float]:
-        if number == stop:
-            raise Killed
-        return true_step(self, batch, number)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Stepper, "step", dies)
-    with pytest.raises(Killed):
+    with pytest.raises(Killed), dying_before(stop):
         start(two_task_store, tmp_path / "half", method, *memory)
-    monkeypatch.setattr(Stepper, "step", true_step)
     assert start(two_task_store, tmp_path / "half", method, *memory) == 0
     assert numbers(tmp_path / "half") == numbers(tmp_path / "whole")
 
@@ -79,17 +88,8 @@ def test_other_settings_are_refused_by_name_and_new_keys_are_not(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    true_step = Stepper.step
-
-    def dies(self: Stepper, batch: object, number: int) -> dict[str, float]:
-        if number == 2:
-            raise Killed
-        return true_step(self, batch, number)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Stepper, "step", dies)
-    with pytest.raises(Killed):
+    with pytest.raises(Killed), dying_before(2):
         start(two_task_store, tmp_path / "a", "finetune")
-    monkeypatch.setattr(Stepper, "step", true_step)
     assert start(two_task_store, tmp_path / "a", "finetune", "optim.lr=1e-2") == 2
     assert "other settings: optim.lr 0.0005 -> 0.01; give" in capsys.readouterr().err
     monkeypatch.setattr(config, "Config", LaterConfig)

@@ -11,8 +11,7 @@ from avstore.train.config import load_config
 from avstore.train.data import BatchSpec
 from avstore.train.errors import UserError
 from avstore.train.experiment import batch_spec
-from avstore.train.step import Stepper
-from tests.train.test_resume import Killed, numbers, start
+from tests.train.test_resume import Killed, dying_before, numbers, start
 
 
 @pytest.mark.parametrize(
@@ -74,21 +73,12 @@ def test_a_run_in_another_order(two_task_store: Path, tmp_path: Path, order: str
 
 
 def test_the_best_epoch_is_reported_and_a_stopped_run_selects_the_same(
-    two_task_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_task_store: Path, tmp_path: Path
 ) -> None:
     settings = ("evaluate=epoch", "select=best", "optim.schedule=plateau", "optim.lr=1e-2")
     assert start(two_task_store, tmp_path / "whole", "joint", *settings) == 0
-    true_step = Stepper.step
-
-    def dies(self: Stepper, batch: object, number: int) -> dict[str, float]:
-        if number == 4:
-            raise Killed
-        return true_step(self, batch, number)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Stepper, "step", dies)
-    with pytest.raises(Killed):
+    with pytest.raises(Killed), dying_before(4):
         start(two_task_store, tmp_path / "half", "joint", *settings)
-    monkeypatch.setattr(Stepper, "step", true_step)
     assert start(two_task_store, tmp_path / "half", "joint", *settings) == 0
     assert numbers(tmp_path / "half") == numbers(tmp_path / "whole")
     with duckdb.connect(str(tmp_path / "whole/results.duckdb"), read_only=True) as con:

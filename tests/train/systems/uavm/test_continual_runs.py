@@ -9,10 +9,9 @@ from avstore.manifests.lock import writing
 from avstore.manifests.store import Store
 from avstore.manifests.tasks import create_task_view
 from avstore.train import run
-from avstore.train.step import Stepper
 from tests.train.data.store_factory import Shape, make_store
 from tests.train.test_process_counts import apart, processes, until
-from tests.train.test_resume import Killed, numbers
+from tests.train.test_resume import Killed, dying_before, numbers
 
 TASKS = {"common": "label_ids[1] = 0", "others": "label_ids[1] > 0"}
 SETTINGS = (
@@ -48,22 +47,13 @@ def start(store: Path, out: Path, method: str, *more: str) -> int:
 
 @pytest.mark.parametrize("method", ["ewc", "lwf", "icarl"])
 def test_a_stopped_run_continues_to_the_scores_of_a_whole_one(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+    store: Path, tmp_path: Path, method: str
 ) -> None:
     memory = ("options.memory_size=8",) if method == "icarl" else ()
     assert start(store, tmp_path / "whole", method, *memory) == 0
-    true_step = Stepper.step
     steps = max(row[2] for row in numbers(tmp_path / "whole"))
-
-    def dies(self: Stepper, batch: object, number: int) -> dict[str, float]:
-        if number == steps - 2:  # in the second task
-            raise Killed
-        return true_step(self, batch, number)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Stepper, "step", dies)
-    with pytest.raises(Killed):
+    with pytest.raises(Killed), dying_before(steps - 2):  # in the second task
         start(store, tmp_path / "half", method, *memory, "steps_per_checkpoint=1")
-    monkeypatch.setattr(Stepper, "step", true_step)
     assert start(store, tmp_path / "half", method, *memory, "steps_per_checkpoint=1") == 0
     found = numbers(tmp_path / "whole")
     assert numbers(tmp_path / "half") == found
