@@ -49,3 +49,34 @@ def parse_args(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> a
     if args.verbose:
         terminal.set_verbose()
     return args
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add where and how to run: device, loader processes, changed clips, tracker, settings."""
+    parser.add_argument(
+        "--device", help="cpu, cuda or cuda:N (default: cuda if available, else cpu)"
+    )
+    parser.add_argument(
+        "--workers", type=int, help="loader processes (default: config's data.workers)"
+    )
+    parser.add_argument(
+        "--allow-changed-data",
+        action="store_true",
+        help="continue although the store's clips have changed, with a new epoch",
+    )
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print all settings as a config (TOML) and stop; needs no store",
+    )
+    parser.add_argument(
+        "--track",
+        choices=["none", "tensorboard", "wandb"],
+        default="none",
+        help="where to log losses and scores (default: none)",
+    )
+
+
+def sets_of(args: argparse.Namespace) -> list[str]:
+    """Return the settings of `--set` and of `--workers`."""
+    return [*args.set, *([f"data.workers={args.workers}"] if args.workers is not None else [])]

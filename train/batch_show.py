@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from avstore.manifests.store import StoreError
-from avstore.train.config import Config, parse_config
-from avstore.train.data import BatchSpec, ContinualPlan, PlanSpec, open_store
+from avstore.train.config import RunConfig, parse_config
+from avstore.train.data import (
+    BatchSpec,
+    ContinualPlan,
+    OpenStore,
+    PlanSpec,
+    QuerySource,
+    SampleList,
+    open_store,
+)
 from avstore.train.data.request import request_sample
 from avstore.train.data.spec import DEFAULT_POLICY
 from avstore.train.errors import UserError
@@ -18,10 +27,12 @@ from avstore.train.experiment import batch_spec
 from avstore.train.methods import find_method
 from avstore.train.runs import RECORD
 from avstore.train.systems import find_system
+from avstore.train.systems.cavmae.downstream import TASKS, DownstreamConfig, load_data
+from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.tasks import load_tasks, training_parts
 
 
-def run_record(config: Config, plan: ContinualPlan, store: Path) -> dict[str, Any]:
+def run_record(config: RunConfig, plan: ContinualPlan, store: Path) -> dict[str, Any]:
     """Return what a run writes when it starts, from which its batches can be found again."""
     return {
         "config": config.model_dump(mode="json"),
@@ -69,13 +80,9 @@ def batch_samples(run: Path, step: int, store: str | None = None) -> list[dict[s
 
 
 def _rows(recorded: dict[str, Any], step: int, place: str) -> list[dict[str, Any]]:
-    config = parse_config(recorded["config"])
-    store = open_store(place)
-    spec = batch_spec(config, training=True)
-    stream = load_tasks(store, config.stream, find_system(config.system).roles, spec.features)
-    joint = find_method(config.method).union_of_tasks
-    samples, tasks = training_parts(store, stream, together=joint, features=spec.features)
-    plan = ContinualPlan(samples, tasks, PlanSpec(**recorded["plan"]), config.seed)
+    table, store = recorded["config"], open_store(place)
+    spec, samples, tasks = _evaluation(table, store) if "task" in table else _run(table, store)
+    plan = ContinualPlan(samples, tasks, PlanSpec(**recorded["plan"]), table["seed"])
     for name, fingerprint in list_fingerprints(plan).items():
         if recorded["lists"].get(name) != fingerprint:
             raise StoreError(
@@ -87,6 +94,30 @@ def _rows(recorded: dict[str, Any], step: int, place: str) -> list[dict[str, Any
     at = plan.position(step)
     found = {"task": plan.tasks[at.task].name, "epoch": at.epoch}
     return [{**found, **row} for row in _samples(plan, spec, step)]
+
+
+def _run(
+    table: dict[str, Any], store: OpenStore
+) -> tuple[BatchSpec, SampleList, tuple[QuerySource, ...]]:
+    """Return what a run of train/run.py loads: its spec, and the clips of each task."""
+    config = parse_config(table)
+    spec = batch_spec(config, training=True)
+    stream = load_tasks(store, config.stream, find_system(config.system).roles, spec.features)
+    joint = find_method(config.method).union_of_tasks
+    parts = training_parts(store, stream, together=joint, features=spec.features)
+    return spec, *parts
+
+
+def _evaluation(
+    table: dict[str, Any], store: OpenStore
+) -> tuple[BatchSpec, SampleList, tuple[QuerySource, ...]]:
+    """Return what a run of train/evaluate.py loads."""
+    config = DownstreamConfig.model_validate(table)
+    task = TASKS[config.task]
+    data = load_data(store, config.stream, task.roles, task.segments, config.labels)
+    with torch.device("meta"):  # no weights are needed
+        objective = task(CAVMAE(config.model), config, data)
+    return objective.spec(training=True), data.train, data.parts
 
 
 def _samples(plan: ContinualPlan, spec: BatchSpec, step: int) -> list[dict[str, Any]]:

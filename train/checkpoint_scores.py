@@ -15,12 +15,9 @@ from rich.console import Console
 
 from avstore.train.config import apply_overrides, read_config
 from avstore.train.errors import UserError
-from avstore.train.results import RESULTS, Row
+from avstore.train.results import RESULTS, score_rows
 from avstore.train.systems.cavmae.downstream.config import FOLDER
-from avstore.train.task_matrix import Measure, report_matrix
-
-# The metrics of a classification that a mean over tasks makes sense of.
-_SUMMARISED = {"accuracy": "accuracy", "top5": "top-5 accuracy", "map": "mAP"}
+from avstore.train.task_matrix import Measure, classification_measure, report_matrix
 
 
 @dataclass(frozen=True)
@@ -133,13 +130,11 @@ def report_checkpoints(
         scored: The scores of each of its checkpoints, in order.
         console: Where to print.
     """
-    rows: list[Row] = [
-        {"run": out.name, "trained": name, "task": task, "step": number, "metric": metric,
-         "value": value}
+    rows = [
+        row
         for number, (name, one) in enumerate(zip(run.trained, scored, strict=True), 1)
-        for task in run.tasks
-        for metric, value in one.by_task[task].items()
-    ]  # fmt: skip
+        for row in score_rows({t: one.by_task[t] for t in run.tasks}, out.name, name, number)
+    ]
     results = {
         "run": str(run.folder),
         "tasks": run.tasks,
@@ -153,17 +148,6 @@ def report_checkpoints(
 
 def _measure(scored: list[CheckpointScores]) -> Measure:
     """Return the measure of the metrics that all tasks have."""
-    headline = scored[0].headline
     tasks = [metrics for one in scored for metrics in one.by_task.values()]
-    return Measure(
-        subject="Classification",
-        name=_SUMMARISED[headline],
-        definition=_SUMMARISED[headline],
-        shown=(headline,),
-        summarised={
-            metric: name
-            for metric, name in _SUMMARISED.items()
-            if all(metric in metrics for metrics in tasks)
-        },
-        chance=None,
-    )
+    common = [name for name in tasks[0] if all(name in metrics for metrics in tasks)]
+    return classification_measure(scored[0].headline, common)

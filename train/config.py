@@ -1,6 +1,7 @@
 """Training configurations: TOML files with overrides from the command line, validated."""
 
 import tomllib
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -50,7 +51,7 @@ PUBLISHED_OPTIONS: dict[str, tuple[str, Any]] = {
 
 
 class RunConfig(Section):
-    """Settings that configurations of training and of downstream runs share.
+    """Settings that configurations of training and of evaluation share.
 
     Attributes:
         name: Name of the configuration's file.
@@ -58,15 +59,49 @@ class RunConfig(Section):
         fidelity: What the papers mean ("strict") or what the released code computes.
         stream: Task stream; None takes the first whose tasks all have clips.
         seed: Of weights, order, augmentation and methods.
+        epochs: Epochs of each task.
+        batch_size: Global: rows of one step over all processes and accumulated parts.
+        micro_batch: Rows of one forward pass on one device; None takes all of them.
+        precision: Of the forward pass.
+        init: Weights to start from.
+        steps_per_checkpoint: Beside the checkpoint after each task.
+        eval_batch: Rows of an evaluation batch.
+        evaluate: Whether to score after each task, or after each epoch too.
+        select: Epoch whose weights a run of one task reports: the "last", or the "best" on the
+            evaluation list, as UAVM and STELLA publish.
+        average: First and last epoch, from 1, whose mean weights a run of one task reports;
+            replaces `select`.
+        model: The model's shape, of the system's own kind.
+        optim: Optimiser and schedule.
+        data: How stored clips become input.
     """
 
-    SPEED: ClassVar[dict[str, Any]] = {}  # keys that do not change the result
+    # keys that do not change the result
+    SPEED: ClassVar[dict[str, Any]] = {
+        "steps_per_checkpoint": True,
+        "eval_batch": True,
+        "model": {"attention", "checkpointing", "compile"},
+        "data": {"workers", "checksum"},
+    }
 
     name: str
     title: str = ""
     fidelity: Literal["strict", "published"] = "strict"
     stream: str | None = None
     seed: int = 0
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=48, ge=1)
+    micro_batch: int | None = Field(default=None, ge=1)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    init: str | None = None
+    steps_per_checkpoint: int = Field(default=500, ge=1)
+    eval_batch: int = Field(default=32, ge=1)
+    evaluate: Annotated[Literal["task", "epoch"], AddedWith("task")] = "task"
+    select: Annotated[Select, AddedWith("last")] = "last"
+    average: Annotated[tuple[int, int] | None, AddedWith(None)] = None
+    model: ModelConfig = ModelConfig()
+    optim: OptimConfig = OptimConfig()
+    data: DataConfig = DataConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -76,6 +111,29 @@ class RunConfig(Section):
             table = {**table, "name": table["recipe"]}
             del table["recipe"]
         return table
+
+    @model_validator(mode="after")
+    def _epochs_fit_together(self) -> Self:
+        needed = {
+            "select = best": self.select == "best",
+            "average": self.average is not None,
+            "optim.schedule = plateau": self.optim.schedule == "plateau",
+        }
+        for name, used in needed.items():
+            if used and self.evaluate != "epoch":
+                raise ValueError(f'{name} needs evaluate = "epoch"')
+        if self.optim.published_warmup and self.batch_size < _LEAST_WARMUP_BATCH:
+            raise ValueError(
+                "the published warm-up never leaves 0 with a batch_size below "
+                f"{_LEAST_WARMUP_BATCH} (got {self.batch_size})"
+            )
+        if self.average and self.epochs:
+            first, last = self.average
+            if not 1 <= first <= last <= self.epochs:
+                raise ValueError(
+                    f"average = [{first}, {last}] is no range in epochs 1 to {self.epochs}"
+                )
+        return self
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -119,72 +177,17 @@ class Config(RunConfig):
         system: Name of the model with its objective and scores, or `module:NAME`.
         method: Name of a continual-learning method, or `module:Class`.
         options: The method's own settings.
-        epochs: Epochs of each task.
-        batch_size: Global: rows of one step over all processes and accumulated parts.
-        micro_batch: Rows of one forward pass on one device; None takes all of them.
-        precision: Of the forward pass.
-        init: Weights to start from.
         avm_init: Weights of the matching module to start from.
-        steps_per_checkpoint: Beside the checkpoint after each task.
-        eval_batch: Rows of an evaluation batch.
         ties: How retrieval ranks equal similarities (bug B22).
-        evaluate: Whether to score after each task, or after each epoch too.
-        select: Epoch whose weights a run of one task reports: the "last", or the "best" on the
-            evaluation list, as UAVM publishes.
-        average: First and last epoch, from 1, whose mean weights a run of one task reports.
-        model: The model's shape, of the system's own kind.
         objective: The system's own settings.
-        optim: Optimiser and schedule.
-        data: How stored clips become input.
     """
-
-    SPEED: ClassVar[dict[str, Any]] = {
-        "steps_per_checkpoint": True,
-        "eval_batch": True,
-        "model": {"attention", "checkpointing", "compile"},
-        "data": {"workers", "checksum"},
-    }
 
     system: Annotated[str, AddedWith("cavmae")] = "cavmae"
     method: str = "finetune"
     options: dict[str, Any] | SerializeAsAny[BaseModel] = Field(default={})
-    epochs: int = Field(default=10, ge=1)
-    batch_size: int = Field(default=48, ge=1)
-    micro_batch: int | None = Field(default=None, ge=1)
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    init: str | None = None
     avm_init: str | None = None
-    steps_per_checkpoint: int = Field(default=500, ge=1)
-    eval_batch: int = Field(default=32, ge=1)
     ties: Literal["worst", "published"] = "worst"
-    evaluate: Annotated[Literal["task", "epoch"], AddedWith("task")] = "task"
-    select: Annotated[Select, AddedWith("last")] = "last"
-    average: Annotated[tuple[int, int] | None, AddedWith(None)] = None
-    model: ModelConfig = ModelConfig()
     objective: Annotated[NoSettings, AddedWith(NoSettings())] = NoSettings()
-    optim: OptimConfig = OptimConfig()
-    data: DataConfig = DataConfig()
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        needed = {
-            "select = best": self.select == "best",
-            "average": self.average is not None,
-            "optim.schedule = plateau": self.optim.schedule == "plateau",
-        }
-        for name, used in needed.items():
-            if used and self.evaluate != "epoch":
-                raise ValueError(f'{name} needs evaluate = "epoch"')
-        if self.optim.published_warmup and self.batch_size < _LEAST_WARMUP_BATCH:
-            raise ValueError(
-                "the published warm-up never leaves 0 with a batch_size below "
-                f"{_LEAST_WARMUP_BATCH} (got {self.batch_size})"
-            )
-        if self.average and not 1 <= self.average[0] <= self.average[1] <= self.epochs:
-            raise ValueError(
-                f"average = {list(self.average)} is no range in epochs 1 to {self.epochs}"
-            )
-        return self
 
     def recorded(self, table: dict[str, Any]) -> Self:
         """Return a configuration that an earlier run wrote, with its options validated."""
@@ -251,16 +254,22 @@ def load_config(config: str, overrides: dict[str, Any], sets: list[str]) -> Conf
     apply_overrides(table, overrides, sets)
     kind = config_class(table)
     if table.get("fidelity") == "published":
-        for key, value in PUBLISHED.get(table.get("system", "cavmae"), {}).values():
-            *parents, last = key.split(".")
-            place = table
-            for parent in parents:
-                place = place.setdefault(parent, {})
-            place.setdefault(last, value)
+        published = PUBLISHED.get(table.get("system", "cavmae"), {})
+        set_defaults(table, dict(published.values()))
     try:
         return kind.model_validate(table)
     except ValidationError as error:
         raise UserError(f"config {config!r}: {validation_message(error, kind)}") from error
+
+
+def set_defaults(table: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Set the dotted keys of a table that it does not have."""
+    for key, value in values.items():
+        *parents, last = key.split(".")
+        place = table
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place.setdefault(last, value)
 
 
 def apply_overrides(table: dict[str, Any], overrides: dict[str, Any], sets: list[str]) -> None:
@@ -293,7 +302,14 @@ def _reason(error: Any, model: type[BaseModel]) -> str:
         section = section.model_fields[parent].annotation
     known = sorted(section.model_fields)
     names = ", ".join(known)
+    if found := [f"{name}.{key}" for name in known if key in _keys(section, name)]:
+        return f"there is no such setting; there is {found[0]}"
     return f"there is no such setting{did_you_mean(key, known)}; there are: {names}"
+
+
+def _keys(section: type[BaseModel], name: str) -> Iterable[str]:
+    """Return the keys of a section's section; none if it is a value."""
+    return getattr(section.model_fields[name].annotation, "model_fields", ())
 
 
 # Configs that extend each other in a circle end here.

@@ -1,23 +1,38 @@
-"""Make the parts of a run: device, model, method, optimiser, loader spec."""
+"""Make the parts of a run: device, model, method, optimiser, loader spec, plan."""
 
+import json
 import math
+from pathlib import Path
+from typing import TypeVar
 
 import torch
 from pydantic import ValidationError
 from torch.nn.parallel import DistributedDataParallel
 
 from avstore.train import dist
-from avstore.train.config import PUBLISHED_OPTIONS, Config, validation_message
-from avstore.train.data import BatchSpec, ContinualPlan, PlanSpec, QuerySource, SampleList
+from avstore.train.config import PUBLISHED_OPTIONS, Config, RunConfig, validation_message
+from avstore.train.data import (
+    BatchSpec,
+    ContinualPlan,
+    OpenStore,
+    PlanSpec,
+    QuerySource,
+    SampleList,
+    known_statistics,
+)
 from avstore.train.errors import UserError
 from avstore.train.initial_weights import load_initial
+from avstore.train.loader_settings import refuse_unused
 from avstore.train.methods import Method, Options, ReplayMethod, Setup
 from avstore.train.methods.base import RESERVOIRS, Memory
 from avstore.train.objective import Objective
 from avstore.train.optim import make_optimizer
-from avstore.train.sections import DataConfig
+from avstore.train.results import RESULTS
 from avstore.train.step import Stepper, seed_everything
 from avstore.train.systems import find_system
+from avstore.train.tasks import Stream
+
+Configured = TypeVar("Configured", bound=RunConfig)
 
 
 def check_options(method_class: type[Method], config: Config) -> Options:
@@ -75,7 +90,13 @@ def build_stepper(
     setup = Setup(config.batch_size, dist.rank(), dist.world_size(), first_task_clips)
     method = method_class(objective, options, setup)
     load_initial(method, config.init, config.avm_init)
+    return stepper_of(config, method, device)
+
+
+def stepper_of(config: RunConfig, method: Method, device: torch.device) -> Stepper:
+    """Return what trains a method on a device: alone, or with the other processes."""
     method.to(device)
+    objective = method.objective
     wrapped: torch.nn.Module = method
     if dist.active():
         wrapped = DistributedDataParallel(
@@ -92,13 +113,8 @@ def batch_spec(config: Config, *, training: bool) -> BatchSpec:
         UserError: Settings of the input exclude each other, or mean nothing to the system.
     """
     system = find_system(config.system)
-    for key in system.unused:
-        if getattr(config.data, key) != DataConfig.model_fields[key].default:
-            raise UserError(
-                f"config {config.name!r}: data.{key} means nothing to the system {config.system}; "
-                "leave it out"
-            )
     try:
+        refuse_unused(config.data, system.unused, f"the system {config.system}")
         found: BatchSpec = system.batch_spec(config, training=training)
     except ValueError as error:
         raise UserError(f"config {config.name!r}: {error}") from error
@@ -113,7 +129,12 @@ def build_objective(config: Config) -> Objective:
 
 
 def make_plan(
-    config: Config, method: Method, samples: SampleList, tasks: tuple[QuerySource, ...]
+    config: RunConfig,
+    method: Method,
+    samples: SampleList,
+    tasks: tuple[QuerySource, ...],
+    *,
+    drop_last: bool = True,
 ) -> ContinualPlan:
     """Return which rows each step of a run trains on.
 
@@ -122,6 +143,7 @@ def make_plan(
         method: The method, which says what it replays.
         samples: All tasks' training clips.
         tasks: The part of each task.
+        drop_last: Whether an epoch leaves out its last partial batch.
     """
     # Without a memory, too, steps are the same on 1, 2 and 4 processes.
     shares = math.lcm(math.gcd(RESERVOIRS, config.batch_size), dist.world_size())
@@ -132,8 +154,48 @@ def make_plan(
         replay=method.replay * config.batch_size,
         memory=memory.rows,
         reservoirs=memory.reservoirs,
-        drop_last=True,
+        drop_last=drop_last,
         shuffle="balanced" if config.data.balanced else config.data.shuffle,
         block=config.data.block,
     )
     return ContinualPlan(samples, tasks, spec, config.seed)
+
+
+def with_statistics(config: Configured, store: OpenStore) -> Configured:
+    """Return a configuration with the mean and deviation that its `data.statistics` names."""
+    if config.data.statistics is None:
+        return config
+    mean, std = known_statistics(store, config.data.statistics)
+    data = config.data.model_copy(update={"mean": mean, "std": std})
+    return config.model_copy(update={"data": data})
+
+
+def finished(folder: Path, config: RunConfig, stream: Stream) -> bool:
+    """Return whether this run is complete.
+
+    Raises:
+        UserError: The folder holds a finished run with other settings or other clips.
+    """
+    path = folder / RESULTS
+    if not path.is_file():
+        return False
+    results = json.loads(path.read_text())
+    if results["fingerprint"] != config.fingerprint:
+        raise config.other_settings(folder, results)
+    if results["lists"] != stream.fingerprints:
+        raise UserError(f"{folder} holds a finished run on other clips; give another --out")
+    return True
+
+
+def check_split(config: RunConfig) -> None:
+    """Check that every process gets the same number of rows of every batch.
+
+    Raises:
+        UserError: Batches cannot be divided among the processes.
+    """
+    world = dist.world_size()
+    if config.batch_size % world:
+        raise UserError(
+            f"batch_size {config.batch_size} cannot be divided among {world} processes; use a "
+            f"multiple of {world}"
+        )

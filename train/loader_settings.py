@@ -1,5 +1,7 @@
 """What the section `data` of a config means for the loader."""
 
+from collections.abc import Iterable
+
 from avstore.train.data import Augment, ErrorPolicy
 from avstore.train.sections import DataConfig
 
@@ -16,6 +18,22 @@ def augment(data: DataConfig) -> Augment:
         mixup_beta=data.mixup_beta,
         feature_roll=data.feature_roll,
     )
+
+
+def refuse_unused(data: DataConfig, unused: Iterable[str], what: str) -> None:
+    """Check that keys which mean nothing have their defaults.
+
+    Args:
+        data: The section `data`.
+        unused: The keys.
+        what: What they mean nothing to.
+
+    Raises:
+        ValueError: Another value is set.
+    """
+    for key in unused:
+        if getattr(data, key) != DataConfig.model_fields[key].default:
+            raise ValueError(f"data.{key} means nothing to {what}; leave it out")
 
 
 def policy(data: DataConfig) -> ErrorPolicy:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import islice
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from rich.console import Console
 
 from avstore.train import checkpoint, dist
-from avstore.train.config import Config
+from avstore.train.config import RunConfig
 from avstore.train.data import Batch, ContinualPlan, Loader, batches
 from avstore.train.data.resume_check import SampleListRecord
 from avstore.train.errors import UserError
@@ -27,8 +28,9 @@ from avstore.train.loader_settings import policy
 from avstore.train.objective import Scores
 from avstore.train.optim import Progress, set_lr
 from avstore.train.progress import Display, say
-from avstore.train.results import Row
+from avstore.train.results import EPOCH, Row, score_rows
 from avstore.train.runs import RECORD
+from avstore.train.scoring import Scoring
 from avstore.train.selection import Selection
 from avstore.train.step import Stepper
 from avstore.train.task_matrix import Measure
@@ -36,7 +38,6 @@ from avstore.train.tasks import Stream
 from avstore.train.tracking import Tracker
 
 _LOG = logging.getLogger("avstore")
-_SEEN = "tasks seen so far"
 
 
 @dataclass
@@ -57,9 +58,10 @@ class TrainingLoop:
             task ends.
         rows: Results so far.
         selection: Scores of epochs, and the weights that a run of one task reports.
+        scoring: What is scored.
     """
 
-    config: Config
+    config: RunConfig
     stream: Stream
     plan: ContinualPlan
     stepper: Stepper
@@ -72,7 +74,9 @@ class TrainingLoop:
     rows: list[Row] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.selection = Selection(self.config.select, self.config.average)
+        c = self.config
+        self.selection = Selection(c.select, c.average)
+        self.scoring = Scoring(self.stream, c.data.workers, self.stepper.device)
 
     @property
     def names(self) -> list[str]:
@@ -96,7 +100,7 @@ class TrainingLoop:
                 batches = display.meter.timed(self.batches())
                 while self.task < len(self.plan.tasks):
                     self.train_task(batches, display)
-                    scores = self.score() if dist.rank() == 0 else None
+                    scores = self.score(final=True) if dist.rank() == 0 else None
                     with self.signals.deferred():
                         self.end_task(scores, console)
         except Interrupted as interrupt:
@@ -169,45 +173,30 @@ class TrainingLoop:
         done = self.task * self.config.epochs + epoch
         if self.config.evaluate != "epoch" or step or done == len(self.selection.scores):
             return
-        values = self.score()["all"] if dist.rank() == 0 else {}
-        self.rows += [self.row("epoch", name, value) for name, value in values.items()]
+        values = self.score(final=False)["all"] if dist.rank() == 0 else {}
+        self.rows += [self.row(EPOCH, name, value) for name, value in values.items()]
         score = dist.of_first(self.headline(values) if values else 0.0)
         weights = self.stepper.method.evaluated().state_dict()
         self.selection.add(score, weights if self.selection.needs_weights else {})
 
     def headline(self, values: Mapping[str, float]) -> float:
-        """Return the score that the task matrix shows, of the scores of some clips."""
+        """Return the score that the task matrix shows, of the scores of some clips.
+
+        It is nan if no class can be scored.
+        """
         shown = self.measure.shown
-        return sum(values[name] for name in shown) / len(shown)
+        return sum(values.get(name, nan) for name in shown) / len(shown)
 
     @cached_property
     def measure(self) -> Measure:
         """What the task matrix shows."""
-        clips = {clip for task in self.stream.tasks for clip in task.evaluation.clip_ids}
-        return self.stepper.method.objective.measure(len(clips))
+        return self.stepper.method.objective.measure(self.scoring.clips)
 
-    def evaluation_batches(self) -> Iterator[Batch]:
-        """Yield every evaluation clip of the stream once, on the device."""
-        spec, seen = self.stepper.method.objective.spec(training=False), set[str]()
-        for task in self.stream.tasks:
-            for batch in batches(
-                task.evaluation, spec, seed=0, epoch=0, workers=self.config.data.workers
-            ):
-                new = [row for row, clip in enumerate(batch.clip_ids) if clip not in seen]
-                seen.update(batch.clip_ids)
-                if new:
-                    yield batch.to(self.stepper.device).rows(new)
-
-    def score(self) -> Scores:
-        """Return the scores of every task's clips, of all, and of those of tasks seen so far."""
-        groups = {task.name: task.evaluation.clip_ids for task in self.stream.tasks}
-        seen = [clip for task in self.stream.tasks[: self.task + 1] for clip in groups[task.name]]
-        objective = self.stepper.method.evaluated()
-        scores = objective.scores(self.evaluation_batches(), {**groups, _SEEN: seen})
-        gap = scores.pop(_SEEN).get("modality_gap")
-        if gap is not None:
-            scores["all"]["modality_gap_seen"] = gap
-        return scores
+    def score(self, *, final: bool) -> Scores:
+        """Return the scores after a task, or after an epoch."""
+        tasks = len(self.stream.tasks)
+        trained = self.task + 1 if len(self.names) == tasks else tasks
+        return self.scoring.scores(self.stepper.method.evaluated(), trained, final=final)
 
     def end_task(self, scores: Scores | None, console: Console) -> None:
         """Record the scores and save the weights (rank 0), then move to the next task."""
@@ -226,18 +215,22 @@ class TrainingLoop:
 
     def record(self, scores: Scores, console: Console) -> None:
         """Add the scores to the rows."""
-        for task, values in scores.items():
-            self.rows += [self.row(task, metric, value) for metric, value in values.items()]
+        self.rows += score_rows(scores, self.folder.name, self.trained, self.steps)
         self.tracker.log({f"eval/{k}": v for k, v in scores["all"].items()}, self.steps)
         value = self.headline(scores["all"])
         name = self.measure.name
         say(console, f"after {self.names[self.task]}: {name} over all tasks {value:.1f} %")
 
+    @property
+    def trained(self) -> str:
+        """Name of the task that is trained, or was trained last."""
+        return self.names[min(self.task, len(self.names) - 1)]
+
     def row(self, task: str | None, metric: str, value: float) -> Row:
         """Return one row of the results, at the current position."""
         return {
             "run": self.folder.name,
-            "trained": self.names[min(self.task, len(self.names) - 1)],
+            "trained": self.trained,
             "task": task,
             "step": self.steps,
             "metric": metric,

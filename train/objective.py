@@ -1,7 +1,7 @@
 """The interface of a system: a model with its loss by row, its embeddings and its scores."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +71,19 @@ class Objective(nn.Module):
         Returns:
             Scores by metric, of each group and of "all".
         """
+
+    def final_scores(
+        self,
+        batches: Callable[[BatchSpec], Iterable[Batch]],
+        groups: Mapping[str, Sequence[str]],
+    ) -> Scores:
+        """Return the scores after a task; by default `scores`, which are those after an epoch too.
+
+        Args:
+            batches: Returns every clip to score once, as a spec says.
+            groups: Clip ids by the name of a task.
+        """
+        return self.scores(batches(self.spec(training=False)), groups)
 
     def check(self, samples: SampleList) -> None:
         """Check that clips fit the system, before anything is trained.

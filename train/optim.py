@@ -107,7 +107,7 @@ def _drops(epoch: int, config: OptimConfig) -> int:
 
 
 def _scale(name: str, config: OptimConfig, layout: ParameterLayout) -> float:
-    if name.startswith("head."):
+    if name.removeprefix("objective.").startswith("head."):
         return config.head_lr
     top = len(layout.levels)
     level = next((i for i, marks in enumerate(layout.levels) if any(m in name for m in marks)), top)

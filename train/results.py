@@ -28,6 +28,8 @@ SCHEMA = pa.schema(
         ("value", pa.float64()),
     ]
 )
+EPOCH = "epoch"
+"""What rows of scores after an epoch have as their task."""
 HEADLINE = ("a2v_avg", "v2a_avg")
 
 
@@ -37,6 +39,27 @@ def matrix(rows: list[Row], tasks: list[str], metric: str) -> NDArray[np.float64
     order = list(dict.fromkeys(r["trained"] for r in found))
     value = {(r["trained"], r["task"]): r["value"] for r in found}
     return np.array([[value[k, t] for t in tasks] for k in order], dtype=np.float64)
+
+
+def score_rows(
+    scores: Mapping[str, Mapping[str, float]], run: str, trained: str | None, step: int
+) -> list[Row]:
+    """Return scores by task and metric as rows."""
+    return [
+        {"run": run, "trained": trained, "task": task, "step": step, "metric": metric,
+         "value": value}
+        for task, values in scores.items()
+        for metric, value in values.items()
+    ]  # fmt: skip
+
+
+def final_scores(rows: list[Row]) -> dict[str, dict[str, float]]:
+    """Return the last scores of each task and of "all", by metric."""
+    found: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row["task"] not in (None, EPOCH):
+            found.setdefault(row["task"], {})[row["metric"]] = row["value"]
+    return found
 
 
 def flatten(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:

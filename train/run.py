@@ -28,33 +28,38 @@ from rich.console import Console
 from avstore.manifests import terminal
 from avstore.manifests.store import write_text
 from avstore.train import dist
-from avstore.train.arguments import add_set_option, add_store_option, parse_args
-from avstore.train.batch_show import run_record
-from avstore.train.config import (
-    Config,
-    config_names,
-    load_config,
+from avstore.train.arguments import (
+    add_run_options,
+    add_set_option,
+    add_store_option,
+    parse_args,
+    sets_of,
 )
+from avstore.train.batch_show import run_record
+from avstore.train.config import Config, config_names, load_config
 from avstore.train.config_text import to_toml
-from avstore.train.data import OpenStore, known_statistics, open_store
+from avstore.train.data import OpenStore, open_store
 from avstore.train.errors import UserError, exit_code, make_folder
 from avstore.train.evaluation.forgetting import gap_difference
 from avstore.train.experiment import (
     batch_spec,
     build_stepper,
     check_options,
+    check_split,
+    finished,
     make_plan,
     pick_device,
+    with_statistics,
 )
 from avstore.train.interrupts import SignalHandler
 from avstore.train.loop import TrainingLoop
-from avstore.train.methods import METHODS, Options, find_method
+from avstore.train.methods import METHODS, find_method
 from avstore.train.model_card import model_card
-from avstore.train.results import RESULTS, matrix
+from avstore.train.results import matrix
 from avstore.train.runs import RECORD
 from avstore.train.systems import find_system
 from avstore.train.task_matrix import report_matrix
-from avstore.train.tasks import Stream, load_tasks, training_parts
+from avstore.train.tasks import load_tasks, training_parts
 from avstore.train.tracking import make_tracker
 
 
@@ -80,24 +85,7 @@ def parse(argv: list[str] | None, program: str | None = None) -> argparse.Namesp
     p.add_argument(
         "--out", type=Path, help="folder (default: runs/<config>-<method>-<stream>-seed<seed>)"
     )
-    p.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda if available, else cpu)")
-    p.add_argument("--workers", type=int, help="loader processes (default: config's data.workers)")
-    p.add_argument(
-        "--allow-changed-data",
-        action="store_true",
-        help="continue although the store's clips have changed, with a new epoch",
-    )
-    p.add_argument(
-        "--print-config",
-        action="store_true",
-        help="print all settings as a config (TOML) and stop; needs no store",
-    )
-    p.add_argument(
-        "--track",
-        choices=["none", "tensorboard", "wandb"],
-        default="none",
-        help="where to log losses and scores (default: none)",
-    )
+    add_run_options(p)
     return parse_args(p, argv)
 
 
@@ -117,8 +105,7 @@ def main(argv: list[str] | None = None, program: str | None = None) -> int:
 def train(args: argparse.Namespace, console: Console, signals: SignalHandler) -> None:
     """Do the whole run: configure, load the stream, train and evaluate, report."""
     overrides = {"method": args.method, "stream": args.stream, "seed": args.seed}
-    sets = [*args.set, *([f"data.workers={args.workers}"] if args.workers is not None else [])]
-    config = load_config(args.config, overrides, sets)
+    config = load_config(args.config, overrides, sets_of(args))
     method_class = find_method(config.method)
     options = check_options(method_class, config)
     if args.print_config:
@@ -127,7 +114,8 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
     store = open_store(args.shards)
     features = batch_spec(config, training=True).features
     stream = load_tasks(store, config.stream, find_system(config.system).roles, features)
-    config = fill_in(config, store, stream, options)
+    config = config.model_copy(update={"stream": stream.name, "options": options})
+    config = with_statistics(config, store)
     name = f"{config.name}-{config.method.replace(':', '.')}-{stream.name}-seed{config.seed}"
     folder = args.out or Path("runs") / name
     if finished(folder, config, stream):
@@ -159,47 +147,7 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
     )
     loop.run(console)
     if dist.rank() == 0:
-        write_summary(loop, store, console)
-
-
-def fill_in(config: Config, store: OpenStore, stream: Stream, options: Options) -> Config:
-    """Return the configuration with the stream, the options and the named statistics filled in."""
-    update: dict[str, Any] = {"stream": stream.name, "options": options}
-    if config.data.statistics:
-        mean, std = known_statistics(store, config.data.statistics)
-        update["data"] = config.data.model_copy(update={"mean": mean, "std": std})
-    return config.model_copy(update=update)
-
-
-def finished(folder: Path, config: Config, stream: Stream) -> bool:
-    """Return whether this run is complete.
-
-    Raises:
-        UserError: The folder holds a finished run with other settings or other clips.
-    """
-    path = folder / RESULTS
-    if not path.is_file():
-        return False
-    results = json.loads(path.read_text())
-    if results["fingerprint"] != config.fingerprint:
-        raise config.other_settings(folder, results)
-    if results["lists"] != stream.fingerprints:
-        raise UserError(f"{folder} holds a finished run on other clips; give another --out")
-    return True
-
-
-def check_split(config: Config) -> None:
-    """Check that every process gets the same number of rows of every batch.
-
-    Raises:
-        UserError: Batches cannot be divided among the processes.
-    """
-    world = dist.world_size()
-    if config.batch_size % world:
-        raise UserError(
-            f"batch_size {config.batch_size} cannot be divided among {world} processes; use a "
-            f"multiple of {world}"
-        )
+        write_summary(config, loop, store, console)
 
 
 def check_selection(config: Config, tasks: int) -> None:
@@ -215,18 +163,18 @@ def check_selection(config: Config, tasks: int) -> None:
         )
 
 
-def write_summary(loop: TrainingLoop, store: OpenStore, console: Console) -> None:
+def write_summary(config: Config, loop: TrainingLoop, store: OpenStore, console: Console) -> None:
     """Write card, table, plot, JSON and rows; results.json comes last and completes the run."""
     folder, rows, names = loop.folder, loop.rows, loop.stream.names
     measure = loop.measure
     model = loop.stepper.method.evaluated()
     parameters = sum(p.numel() for p in model.parameters())
-    card = model_card(loop.config, store, loop.stream, measure.summaries(rows, names), parameters)
+    card = model_card(config, store, loop.stream, measure.summaries(rows, names), parameters)
     write_text(folder / "card.md", card)
     results: dict[str, Any] = {
-        "fingerprint": loop.config.fingerprint,
+        "fingerprint": config.fingerprint,
         "lists": loop.stream.fingerprints,
-        "config": loop.config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
         "tasks": names,
         "chance_avg": measure.chance,
         "headline": list(measure.shown),

@@ -1,6 +1,7 @@
 """Which weights a run reports: the last, those of the best epoch, or a mean of epochs."""
 
 from collections.abc import Mapping
+from math import inf, isnan
 from typing import Any
 
 from torch import Tensor
@@ -34,7 +35,8 @@ class Selection:
         return self.select == "best" or self._average is not None
 
     def add(self, score: float, weights: Mapping[str, Tensor]) -> None:
-        """Add an epoch: its headline score and the weights after it."""
+        """Add an epoch: its headline score, nan for none, and the weights after it."""
+        score = -inf if isnan(score) else score
         best = not self.scores or score > max(self.scores)
         self.scores.append(score)
         if self.select == "best" and best:

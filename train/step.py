@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from avstore.train import dist
-from avstore.train.config import Config
+from avstore.train.config import RunConfig
 from avstore.train.data import Batch
 from avstore.train.methods import Method
 
@@ -38,7 +38,7 @@ class Stepper:
     method: Method
     wrapped: nn.Module
     optimizer: torch.optim.Optimizer
-    config: Config
+    config: RunConfig
     device: torch.device
 
     def __post_init__(self) -> None:

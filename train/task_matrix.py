@@ -62,6 +62,26 @@ def retrieval_measure(chance: float) -> Measure:
     )
 
 
+def classification_measure(
+    shown: str, metrics: Sequence[str] = ("accuracy", "top5", "map")
+) -> Measure:
+    """Return the measure of classification by all of a clip.
+
+    Args:
+        shown: The metric that the matrix shows.
+        metrics: What there is to summarise.
+    """
+    names = {"accuracy": "accuracy", "top5": "top-5 accuracy", "map": "mAP"}
+    return Measure(
+        subject="Classification",
+        name=names[shown],
+        definition=names[shown],
+        shown=(shown,),
+        summarised={metric: names[metric] for metric in metrics if metric in names},
+        chance=None,
+    )
+
+
 def report_matrix(
     folder: Path,
     rows: list[Row],

@@ -1,7 +1,8 @@
 """Load a run's task stream from the manifest."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from avstore.datasets.registry import stream_names
 from avstore.manifests import commands
@@ -15,9 +16,8 @@ from avstore.manifests.nearest import did_you_mean
 from avstore.manifests.streams import sql_literal
 from avstore.manifests.terminal import plural
 from avstore.train.data import OpenStore, QuerySource, SampleList, sample_list, sources
+from avstore.train.data.samples import SharedTable
 from avstore.train.errors import UserError
-
-_CLIPS = "SELECT clip_id FROM task_clips WHERE stream = ? AND position = ? AND role = ?"
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ def load_tasks(
     name: str | None,
     roles: tuple[str, ...] = ("retrieval", "eval"),
     features: Sequence[str] = (),
+    segments: str | None = None,
+    labels: str | None = None,
 ) -> Stream:
     """Load a stream by name, or the first one whose tasks all have clips.
 
@@ -73,9 +75,13 @@ def load_tasks(
         name: The stream's name.
         roles: Roles of the clips to evaluate on: the first that has any.
         features: Derived features that all clips need.
+        segments: Modality of the segment labels, as `sample_list` takes it.
+        labels: A label set, `<name>` or `<name>:<modality>`, whose labels replace the dataset's in
+            evaluation; clips without a label in it are left out.
 
     Raises:
-        UserError: The stream does not exist or lacks clips; the commands that work are listed.
+        UserError: The stream does not exist or lacks clips; the commands that work are listed. No
+            clip to score has a label in the label set.
     """
     with store.connect() as con:
         counts, splits = count_streams(con), count_splits(con)
@@ -83,44 +89,50 @@ def load_tasks(
     if name is None and not filled:
         raise UserError(_advice(store, "no stream has clips for all of its tasks", counts, splits))
     chosen = name or filled[0]
-    if chosen not in counts and splits.get(chosen, (0, 0))[0]:
-        return Stream(chosen, (_dataset_task(store, chosen, features),))
-    if chosen not in counts:
+    if chosen in counts:
+        if empty := counts[chosen].empty:
+            what = f"stream {chosen!r} has no stored clips to train or evaluate on for: "
+            raise UserError(_advice(store, what + ", ".join(empty), counts, splits))
+        queries = _task_queries(chosen, counts[chosen], roles)
+    elif splits.get(chosen, (0, 0))[0]:
+        one = one_task_queries(chosen)
+        queries = {chosen: (one["train"], one["eval"])}
+    else:
         hint = did_you_mean(chosen, [*counts, *splits])
         if chosen in stream_names():
             command = commands.avstore("tasks", "add", chosen, store=store.url)
             hint = f" in this store; add it: {command}"
         raise UserError(_advice(store, f"no stream {chosen!r}{hint}", counts, splits))
-    if empty := counts[chosen].empty:
-        what = f"stream {chosen!r} has no stored clips to train or evaluate on for: "
-        raise UserError(_advice(store, what + ", ".join(empty), counts, splits))
+    options: dict[str, Any] = {"features": features, "segments": segments}
     tasks = []
-    for position, found in sorted(counts[chosen].clips.items()):
-        role = next((role for role in roles if found.get(role)), roles[-1])
-        train, evaluation = (
-            sample_list(store, _CLIPS, [chosen, position, own], features=features)
-            for own in ("train", role)
-        )
-        tasks.append(Task(counts[chosen].tasks[position], train, evaluation))
+    for task, (train, scored) in queries.items():
+        trained = sample_list(store, train, **options)
+        if labels is not None and not (scored := _labelled(store, scored, labels)):
+            tasks.append(Task(task, trained, _none_of(trained)))
+        else:
+            tasks.append(Task(task, trained, sample_list(store, scored, **options)))
+    if not any(len(task.evaluation) for task in tasks):
+        raise UserError(_no_label(store, labels or ""))
     return Stream(chosen, tuple(tasks))
 
 
-def _dataset_task(store: OpenStore, dataset: str, features: Sequence[str]) -> Task:
-    """Return all of a dataset as one task."""
-    queries = one_task_queries(dataset)
-    train, evaluation = (
-        sample_list(store, queries[role], features=features) for role in ("train", "eval")
-    )
-    return Task(dataset, train, evaluation)
+def _task_queries(
+    stream: str, count: StreamCount, roles: tuple[str, ...]
+) -> dict[str, tuple[str, str]]:
+    """Return the queries of each task's clips: to train on, and to score."""
+    found = {}
+    for position, clips in sorted(count.clips.items()):
+        role = next((role for role in roles if clips.get(role)), roles[-1])
+        sql = (
+            f"SELECT clip_id FROM task_clips WHERE stream = {sql_literal(stream)} "
+            f"AND position = {position} AND role = "
+        )
+        found[count.tasks[position]] = (sql + sql_literal("train"), sql + sql_literal(role))
+    return found
 
 
 def role_clips(
-    store: OpenStore,
-    stream: str,
-    roles: tuple[str, ...],
-    segments: str | None = None,
-    labels: str | None = None,
-    features: Sequence[str] = (),
+    store: OpenStore, stream: str, roles: tuple[str, ...], features: Sequence[str] = ()
 ) -> SampleList:
     """Return all clips of a stream in one list, of the first role that has any.
 
@@ -128,13 +140,7 @@ def role_clips(
         store: The store.
         stream: The stream's name.
         roles: Roles to try, in order.
-        segments: Modality of the segment labels, as `sample_list` takes it.
-        labels: A label set, `<name>` or `<name>:<modality>`, whose labels replace the dataset's;
-            clips without a label in it are left out.
         features: Derived features that all clips need.
-
-    Raises:
-        UserError: No clip has a label in the label set.
     """
     sql = "SELECT clip_id FROM task_clips WHERE stream = ? AND role = ?"
     params: list[str] = []
@@ -142,22 +148,7 @@ def role_clips(
         params = [stream, _filled_role(store, stream, roles)]
     else:
         sql = one_task_queries(stream)["train" if "train" in roles else "eval"]
-    if labels is not None:
-        sql, params = _labelled(store, sql, params, labels)
-    return sample_list(store, sql, params, segments=segments, features=features)
-
-
-def clips_by_task(store: OpenStore, stream: str, roles: tuple[str, ...]) -> dict[str, set[str]]:
-    """Return which of the clips of `role_clips` are each task's; empty for all of a dataset."""
-    if not _is_registered(store, stream):
-        return {}
-    sql = (
-        "SELECT task, clip_id FROM task_clips WHERE stream = ? AND role = ? ORDER BY position, task"
-    )
-    found: dict[str, set[str]] = {}
-    for row in store.query(sql, [stream, _filled_role(store, stream, roles)]).rows():
-        found.setdefault(row["task"], set()).add(row["clip_id"])
-    return found
+    return sample_list(store, sql, params, features=features)
 
 
 def _filled_role(store: OpenStore, stream: str, roles: tuple[str, ...]) -> str:
@@ -170,27 +161,34 @@ def _filled_role(store: OpenStore, stream: str, roles: tuple[str, ...]) -> str:
     return (filled or roles)[0]
 
 
-def _labelled(store: OpenStore, sql: str, params: list[str], labels: str) -> tuple[str, list[str]]:
-    """Return the query of the clips that have a label in a label set, with these labels."""
+def _labelled(store: OpenStore, sql: str, labels: str) -> str:
+    """Return the query of the clips that have a label in a label set; "" if there are none."""
     name, _, modality = labels.partition(":")
     sql = (
-        f"SELECT clip_id, label_ids FROM ({sql}) JOIN label_sets USING (clip_id) "
-        "WHERE label_set = ? AND modality = ?"
+        f"SELECT clip_id, label_ids FROM ({sql}) JOIN label_sets USING (clip_id) WHERE label_set = "
+        f"{sql_literal(name)} AND modality = {sql_literal(modality or 'any')}"
     )
-    params = [*params, name, modality or "any"]
-    if not store.query(sql, params).table.num_rows:
-        rows = store.query(
-            "SELECT DISTINCT label_set, modality FROM label_sets ORDER BY ALL"
-        ).rows()
-        known = ", ".join(f"{row['label_set']}:{row['modality']}" for row in rows) or "none"
-        raise UserError(
-            f"no clip to score has a label in the label set {labels!r}; the store has {known}"
-        )
-    return sql, params
+    return sql if store.query(sql).table.num_rows else ""
+
+
+def _none_of(samples: SampleList) -> SampleList:
+    """Return the list without its clips."""
+    return replace(samples, columns=SharedTable(samples.table.slice(0, 0)))
+
+
+def _no_label(store: OpenStore, labels: str) -> str:
+    rows = store.query("SELECT DISTINCT label_set, modality FROM label_sets ORDER BY ALL").rows()
+    known = ", ".join(f"{row['label_set']}:{row['modality']}" for row in rows) or "none"
+    return f"no clip to score has a label in the label set {labels!r}; the store has {known}"
 
 
 def training_parts(
-    store: OpenStore, stream: Stream, *, together: bool = False, features: Sequence[str] = ()
+    store: OpenStore,
+    stream: Stream,
+    *,
+    together: bool = False,
+    features: Sequence[str] = (),
+    segments: str | None = None,
 ) -> tuple[SampleList, tuple[QuerySource, ...]]:
     """Return the training clips of a stream in one list, and the part of each task.
 
@@ -199,6 +197,7 @@ def training_parts(
         stream: The stream.
         together: Whether all clips are one task, named "joint".
         features: Derived features that all clips need.
+        segments: Modality of the segment labels, as `sample_list` takes it.
     """
     if not _is_registered(store, stream.name):
         queries = {stream.name: one_task_queries(stream.name)["train"]}
@@ -210,7 +209,7 @@ def training_parts(
         }
     if together:
         queries = {"joint": " UNION ALL ".join(f"({sql})" for sql in queries.values())}
-    return sources(store, queries, features=features)
+    return sources(store, queries, features=features, segments=segments)
 
 
 def _is_registered(store: OpenStore, stream: str) -> bool:

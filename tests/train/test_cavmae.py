@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,19 @@ from avstore.train import evaluate
 from avstore.train import run as train_run
 from avstore.train.averaging import WeightAverage
 from avstore.train.config import load_config
-from avstore.train.data import open_store
+from avstore.train.data import Batch, BatchSpec, batches, open_store
 from avstore.train.data.transforms.frames import choose_frames
 from avstore.train.experiment import batch_spec
-from avstore.train.systems.cavmae.downstream.base import DownstreamData
+from avstore.train.scoring import Scoring
 from avstore.train.systems.cavmae.downstream.cavmae_classify import CAVMAEClassify
 from avstore.train.systems.cavmae.downstream.config import load_downstream
+from avstore.train.systems.cavmae.downstream.data import load_data
 from avstore.train.systems.cavmae.model import CAVMAE
-from avstore.train.tasks import load_tasks
 from tests.conftest import REPO
 from tests.media import make_clip
 from tests.train.systems.cavmae import released_cavmae as released
 from tests.train.systems.cavmae.released_cavmae import CONFIG
+from tests.train.test_resume import Killed, dying_before
 
 PRETRAIN = """
 extends = "cavmae"
@@ -122,12 +124,16 @@ def test_finetuning_from_it_gives_an_accuracy(
     assert "accuracy" in capsys.readouterr().out
     found = results(tmp_path / "ft")
     assert (found["headline"], found["config"]["model"]["learned_pos"]) == ("accuracy", True)
-    state = torch.load(tmp_path / "ft/head.pt")["state"]
+    state = torch.load(tmp_path / "ft/task-01.pt")["model"]
     assert state["head.1.weight"].shape == (309, 32)
     before = torch.load(pretrained / "task-01.pt")["model"]
-    moved = {k for k, x in before.items() if not torch.equal(x, state[f"model.{k}"])}
+    moved = {k for k, x in before.items() if not torch.equal(x, state[k])}
     assert {"audio.pos", "video.pos"} < moved
     assert not any(name.startswith("decoder.") for name in moved)
+    # What was finetuned is scored again, without training.
+    again = ("--init", str(tmp_path / "ft/task-01.pt"), "--set", "epochs=0")
+    assert finetune(two_task_store, tmp_path, "again", *again) == 0
+    assert results(tmp_path / "again")["scores"] == pytest.approx(found["scores"])
 
 
 def test_the_batches_are_as_released(two_task_store: Path) -> None:
@@ -138,27 +144,28 @@ def test_the_batches_are_as_released(two_task_store: Path) -> None:
     )  # fmt: skip
     assert batch_spec(load_config("cavmae", {}, []), training=False).frame_choice is None
     task = _task(two_task_store)
-    spec = task.spec(random=True)
+    spec, samples = task.spec(training=True), task.data.train
     augment = spec.augment
     assert (augment.mixup, augment.mixup_domain, augment.mixup_beta) == (0.5, "waveform", 10.0)
     assert (augment.crop, augment.freq_mask, augment.time_mask) == (False, 48, 192)
-    assert (spec.weighted, spec.smoothing, spec.classes) == (True, 0.1, 309)
-    (batch,) = task.batches(replace(spec, batch_size=6), task.clips.train)
+    assert (task.config.data.balanced, spec.smoothing, spec.classes) == (True, 0.1, 309)
+    (batch,) = batches(samples, replace(spec, batch_size=6), seed=0, epoch=0)
     targets = task.targets(batch)
     assert torch.allclose(targets.sum(1), torch.full((6,), 0.9 + 0.1 * 308 / 309), atol=1e-3)
     assert any(pair is not None for pair in batch.mixed_with)
-    evaluated = next(task.batches(task.spec(random=False), task.clips.evaluation))
+    evaluated = next(scored(task, task.spec(training=False)))
     assert task.targets(evaluated).unique().tolist() == [0, 1]
+
+
+def scored(task: CAVMAEClassify, spec: BatchSpec) -> Iterator[Batch]:
+    return Scoring(task.data.stream, 0, torch.device("cpu")).batches(spec)
 
 
 def _task(store: Path, *sets: str) -> CAVMAEClassify:
     config = load_downstream("cavmae_vs", {}, ["data.workers=0", *sets])
     config = config.model_copy(update={"model": CONFIG})
-    opened = open_store(store)
-    clips = load_tasks(opened, "vggsound").tasks[0]
-    return CAVMAEClassify(
-        CAVMAE(CONFIG), config, DownstreamData(opened, clips.train, clips.evaluation)
-    )
+    data = load_data(open_store(store), "vggsound", CAVMAEClassify.roles)
+    return CAVMAEClassify(CAVMAE(CONFIG), config, data)
 
 
 def test_final_scores_average_the_frames_of_a_clip(two_task_store: Path) -> None:
@@ -167,7 +174,7 @@ def test_final_scores_average_the_frames_of_a_clip(two_task_store: Path) -> None
     assert choose_frames("middle", 10, 1, 10.0, None) == [5]
     (spec,) = task.final_specs()
     assert (spec.frames, spec.frame_choice) == (10, "even")
-    batch = next(task.batches(spec, task.clips.evaluation))
+    batch = next(scored(task, spec))
     with torch.no_grad():
         single = [
             task.logits_of(batch.video[:, k : k + 1], batch.audio).softmax(-1) for k in range(10)
@@ -178,26 +185,22 @@ def test_final_scores_average_the_frames_of_a_clip(two_task_store: Path) -> None
     assert spec.frames == 1
 
 
-def test_a_stopped_run_continues_to_the_same_average(
-    two_task_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert finetune(two_task_store, tmp_path, "whole") == 0
-    true_save = evaluate.DownstreamRun.save
-
-    def dies(self: evaluate.DownstreamRun, optimizer: torch.optim.Optimizer) -> None:
-        true_save(self, optimizer)
-        if self.epoch == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(evaluate.DownstreamRun, "save", dies)
-    assert finetune(two_task_store, tmp_path, "half") == 130
-    monkeypatch.setattr(evaluate.DownstreamRun, "save", true_save)
-    assert finetune(two_task_store, tmp_path, "half") == 0
-    ours, whole = (torch.load(tmp_path / name / "head.pt")["state"] for name in ("half", "whole"))
+def test_a_stopped_run_continues_to_the_same_average(two_task_store: Path, tmp_path: Path) -> None:
+    often = ("--set", "steps_per_checkpoint=1")
+    assert finetune(two_task_store, tmp_path, "whole", *often) == 0
+    with dying_before(7), pytest.raises(Killed):
+        finetune(two_task_store, tmp_path, "half", *often)
+    assert finetune(two_task_store, tmp_path, "half", *often) == 0
+    ours, whole = (
+        torch.load(tmp_path / name / "task-01.pt")["model"] for name in ("half", "whole")
+    )
     assert all(torch.equal(ours[name], value) for name, value in whole.items())
     assert results(tmp_path / "half")["scores"] == results(tmp_path / "whole")["scores"]
-    last = torch.load(tmp_path / "whole/latest.pt")["state"]
-    assert not torch.equal(last["head.1.weight"], whole["head.1.weight"])
+    with dying_before(8), pytest.raises(Killed):
+        finetune(two_task_store, tmp_path, "last", *often)
+    (path,) = (tmp_path / "last/checkpoints").glob("step-*/shared.pt")
+    last = torch.load(path)["method"]["objective.head.1.weight"]
+    assert not torch.equal(last, whole["head.1.weight"])
 
 
 def test_weights_of_a_range_of_epochs_are_averaged() -> None:
@@ -217,8 +220,9 @@ def test_a_released_finetuned_model_is_scored_without_training(
     torch.save({f"module.{k}": x for k, x in state.items()}, path)
     words = ("--init", str(path), "--set", "epochs=0", "--set", "modality=audio_of_both")
     assert finetune(two_task_store, tmp_path, "scored", *words) == 0
-    found = torch.load(tmp_path / "scored/head.pt")["state"]
-    assert torch.equal(found["head.1.weight"], state["mlp_head.1.weight"])
+    task = _task(two_task_store)
+    task.load(path)
+    assert torch.equal(task.state_dict()["head.1.weight"], state["mlp_head.1.weight"])
     state |= released.drawn(
         {k: x for k, x in released.finetuned(released.SMALL, 7).items() if "mlp_head" in k}
     )
@@ -231,9 +235,9 @@ def test_a_released_finetuned_model_is_scored_without_training(
     ("sets", "message"),
     [
         (["epochs=2"], "average = [3, 10] is no range in epochs 1 to 2"),
-        (["data.finish=device"], "mixup needs data.finish = worker"),
+        (["data.finish=device"], "cannot be used with mixup"),
         (["modality=sound"], "modality: Input should be"),
-        (["task=classify"], "mixup is a setting of the task cavmae_classify alone"),
+        (["task=classify"], "final_frames is a setting of the task cavmae_classify alone"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(
@@ -274,4 +278,4 @@ def test_several_labels_a_clip_give_the_mean_average_precision(
     assert found["headline"] == "map"
     assert {"map", "auc", "d_prime"} <= found["scores"].keys()
     assert len(losses(tmp_path / "as")) == 3  # three balanced clips, two a step
-    assert torch.load(tmp_path / "as/head.pt")["state"]["head.1.bias"].shape == (527,)
+    assert torch.load(tmp_path / "as/task-01.pt")["model"]["head.1.bias"].shape == (527,)

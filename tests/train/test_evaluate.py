@@ -19,14 +19,17 @@ from avstore.manifests.store import Store
 from avstore.pipelines.build.driver import BuildOptions, build
 from avstore.pipelines.extract.recipe import load_recipe
 from avstore.train import evaluate
+from avstore.train.batch_show import batch_samples
 from avstore.train.config import DataConfig
 from avstore.train.data import batches, open_store, sample_list
-from avstore.train.systems.cavmae.downstream.base import DownstreamData
 from avstore.train.systems.cavmae.downstream.config import load_downstream
+from avstore.train.systems.cavmae.downstream.data import load_data
 from avstore.train.systems.cavmae.downstream.segment import Segmentation
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.model_config import ModelConfig
 from tests.media import make_clip
+from tests.train.test_process_counts import apart, processes, until
+from tests.train.test_resume import Killed, dying_before, numbers
 
 SMALL = ModelConfig(
     width=32, heads=2, depth=1, joint_depth=2, decoder_width=16, decoder_depth=1, decoder_heads=2,
@@ -112,7 +115,7 @@ def test_classification_is_scored_and_a_rerun_returns(
     two_task_store: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = ("--stream", "two", "--init", weights)
-    settings = {"epochs": 2, "freq_mask": 4, "time_mask": 8, "windows": "[0.0, 4.0]"}
+    settings = {"epochs": 2, "data.freq_mask": 4, "data.time_mask": 8, "windows": "[0.0, 4.0]"}
     assert go(two_task_store, "classify", tmp_path / "a", *more, **settings) == 0
     found = scores(tmp_path / "a")
     assert {"accuracy", "top5", "map", "auc", "d_prime"} <= found.keys()
@@ -123,24 +126,124 @@ def test_classification_is_scored_and_a_rerun_returns(
     assert "other settings: seed 2021 -> 5; give" in capsys.readouterr().err
 
 
+SETTINGS = {"epochs": 3, "steps_per_checkpoint": 1, "windows": "[]"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"frozen": "false", "select": "best"},
+        {"average": "[2,3]", "select": "best", "data.balanced": "true"},
+    ],
+)
 def test_a_stopped_run_continues_to_the_same_numbers(
-    two_task_store: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_task_store: Path, weights: Path, tmp_path: Path, more: dict[str, str]
 ) -> None:
-    more = ("--stream", "two", "--init", weights)
-    settings = {"epochs": 3, "frozen": "false", "select": "best", "windows": "[]"}
-    assert go(two_task_store, "classify", tmp_path / "whole", *more, **settings) == 0
-    true_save = evaluate.DownstreamRun.save
-
-    def dies(self: evaluate.DownstreamRun, optimizer: torch.optim.Optimizer) -> None:
-        true_save(self, optimizer)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(evaluate.DownstreamRun, "save", dies)
-    assert go(two_task_store, "classify", tmp_path / "half", *more, **settings) == 130
-    monkeypatch.setattr(evaluate.DownstreamRun, "save", true_save)
-    assert go(two_task_store, "classify", tmp_path / "half", *more, **settings) == 0
-    assert losses(tmp_path / "half") == losses(tmp_path / "whole")
+    words = ("--stream", "two", "--init", weights)
+    assert go(two_task_store, "classify", tmp_path / "whole", *words, **SETTINGS, **more) == 0
+    with dying_before(5), pytest.raises(Killed):  # in the second epoch
+        go(two_task_store, "classify", tmp_path / "half", *words, **SETTINGS, **more)
+    assert not (tmp_path / "half/results.json").exists()
+    assert go(two_task_store, "classify", tmp_path / "half", *words, **SETTINGS, **more) == 0
+    assert numbers(tmp_path / "half") == numbers(tmp_path / "whole")
     assert scores(tmp_path / "half") == scores(tmp_path / "whole")
+
+
+def test_the_weights_of_the_best_epoch_are_reported(
+    two_task_store: Path, weights: Path, tmp_path: Path
+) -> None:
+    """With a rate that ruins the head after the first epoch."""
+    words = ("--stream", "two", "--init", weights)
+    found = {}
+    for select in ("best", "last"):
+        settings = {**SETTINGS, "select": select, "optim.lr": 3.0, "optim.schedule": "'none'"}
+        assert go(two_task_store, "classify", tmp_path / select, *words, **settings) == 0
+        found[select] = torch.load(tmp_path / select / "task-01.pt")["model"]
+    epochs = by_epoch(tmp_path / "best", "accuracy")
+    assert epochs == by_epoch(tmp_path / "last", "accuracy")
+    assert scores(tmp_path / "best")["accuracy"] == max(epochs)
+    assert scores(tmp_path / "last")["accuracy"] == epochs[-1]
+    same = torch.equal(*(state["head.layers.0.weight"] for state in found.values()))
+    assert same == (epochs.index(max(epochs)) == len(epochs) - 1)
+
+
+def by_epoch(out: Path, metric: str) -> list[float]:
+    with duckdb.connect(str(out / "results.duckdb"), read_only=True) as con:
+        sql = "SELECT value FROM metrics WHERE task = 'epoch' AND metric = ? ORDER BY step"
+        return [row[0] for row in con.execute(sql, [metric]).fetchall()]
+
+
+def test_a_frozen_backbone_is_in_no_checkpoint(
+    two_task_store: Path, weights: Path, tmp_path: Path
+) -> None:
+    words = ("--stream", "two", "--init", weights)
+    for name, frozen in (("head", "true"), ("whole", "false")):
+        settings = {**SETTINGS, "epochs": 1, "frozen": frozen}
+        assert go(two_task_store, "classify", tmp_path / name, *words, **settings) == 0
+    files = (tmp_path / name / "task-01.pt" for name in ("head", "whole"))
+    head, whole = (torch.load(file)["model"] for file in files)
+    assert {key.split(".")[0] for key in head} == {"head"}
+    assert {"audio", "video", "joint", "decoder", "head"} <= {key.split(".")[0] for key in whole}
+    (kept,) = (tmp_path / "head/checkpoints").glob("step-*/shared.pt")
+    (all_of_it,) = (tmp_path / "whole/checkpoints").glob("step-*/shared.pt")
+    assert not any("model." in name for name in torch.load(kept)["method"])
+    assert any("model." in name for name in torch.load(all_of_it)["method"])
+
+
+def test_what_was_finetuned_is_scored_again(
+    two_task_store: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--stream", "two", "--init")
+    for name, frozen in (("whole", "false"), ("head", "true")):
+        settings = {**SETTINGS, "epochs": 1, "frozen": frozen}
+        assert go(two_task_store, "classify", tmp_path / name, *words, weights, **settings) == 0
+    whole, head = (tmp_path / name / "task-01.pt" for name in ("whole", "head"))
+    assert go(two_task_store, "retrieval", tmp_path / "again", *words, whole) == 0
+    assert go(two_task_store, "retrieval", tmp_path / "x", *words, head) == 2
+    assert "holds a head without its backbone" in capsys.readouterr().err
+
+
+def test_all_settings_are_printed_without_a_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate.main(["--config", "avs", "--print-config", "--set", "epochs=7"]) == 0
+    text = capsys.readouterr().out
+    (tmp_path / "mine.toml").write_text(text)
+    mine = load_downstream(str(tmp_path / "mine.toml"), {}, [])
+    assert mine == load_downstream("avs", {}, ["epochs=7"]).model_copy(update={"name": "mine"})
+    assert (mine.data.crop, mine.data.noise, mine.avs_head) == (False, False, "described")
+
+
+def test_batches_of_a_run_can_be_listed(ave_store: Path, weights: Path, tmp_path: Path) -> None:
+    assert go(ave_store, "ave", tmp_path / "a", "--init", weights, epochs=2) == 0
+    rows = [batch_samples(tmp_path / "a", step) for step in range(4)]
+    assert [(row["task"], row["epoch"]) for row in rows[3]] == [("joint", 1)] * 2
+    first = {row["clip_id"] for own in rows[:2] for row in own}
+    assert first == {row["clip_id"] for own in rows[2:] for row in own}
+    assert len(first) == 4
+
+
+def begin(store: Path, out: Path, frozen: str) -> int:
+    weights = out.parent / "weights.pt"
+    more = {**SETTINGS, "batch_size": 4, "frozen": frozen}
+    return go(store, "classify", out, "--stream", "two", "--init", weights, **more)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_losses_of_one(
+    two_task_store: Path, weights: Path, tmp_path: Path
+) -> None:
+    shutil.copy(weights, tmp_path / "weights.pt")
+    frozen = ("true", "false")
+    for value in frozen:
+        (tmp_path / "whole").mkdir(exist_ok=True)
+        shutil.copy(weights, tmp_path / "whole/weights.pt")
+        until(two_task_store, tmp_path / "whole" / value, value, None, begin)
+        until(two_task_store, tmp_path / value, value, 2, begin)
+    processes(2, two_task_store, [(value, tmp_path / value, None) for value in frozen], begin)
+    for value in frozen:
+        assert apart(tmp_path / "whole" / value, tmp_path / value) == []
+        assert scores(tmp_path / value) == pytest.approx(scores(tmp_path / "whole" / value))
 
 
 def test_ave_is_scored_by_the_second(ave_store: Path, weights: Path, tmp_path: Path) -> None:
@@ -185,12 +288,9 @@ def test_masks_from_the_shards_are_those_of_the_files(avs_store: Path) -> None:
     store = open_store(avs_store)
     samples = sample_list(store, "SELECT clip_id FROM trainable WHERE split = 'test'")
     config = load_downstream("avs", {}, [])
-    task = Segmentation(
-        CAVMAE(SMALL),
-        config.model_copy(update={"model": SMALL}),
-        DownstreamData(store, samples, samples),
-    )
-    spec = replace(task.spec(random=False), batch_size=2)
+    data = load_data(store, "avs", Segmentation.roles)
+    task = Segmentation(CAVMAE(SMALL), config.model_copy(update={"model": SMALL}), data)
+    spec = replace(task.spec(training=False), batch_size=2)
     (batch,) = batches(samples, spec, seed=0, epoch=0)
     masks, known = task.truth(batch)
     folder = avs_store.parent / "s4_data/gt_masks/test/helicopter"
@@ -218,6 +318,11 @@ def test_retrieval_needs_no_training(two_task_store: Path, weights: Path, tmp_pa
         (["--config", "tiny", "--stream", "two", "--init", "/no/such.pt"], "/no/such.pt"),
         (["--config", "tiny", "--stream", "nosuch"], "two"),
         (["--config", "tiny", "--set", "optim.lrr=1"], "lrr"),
+        (["--config", "tiny", "--set", "freq_mask=4"], "there is data.freq_mask"),
+        (["--config", "ave", "--set", "data.noise=true"], "needs its seconds in place"),
+        (["--config", "ave", "--set", "windows=[1.0]"], "a setting of the task classify alone"),
+        (["--config", "avs", "--set", "data.frame_choice=random"], "means nothing to the task"),
+        (["--config", "retrieval", "--set", "epochs=2"], "retrieval trains nothing"),
     ],
 )
 def test_wrong_calls_give_one_line(

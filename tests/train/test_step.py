@@ -8,9 +8,8 @@ from avstore.train import dist
 from avstore.train.config import Config
 from avstore.train.data import Batch
 from avstore.train.errors import UserError
-from avstore.train.experiment import build_stepper
+from avstore.train.experiment import build_stepper, check_split
 from avstore.train.methods import find_method
-from avstore.train.run import check_split
 from avstore.train.sections import OptimConfig
 from avstore.train.step import Stepper
 from avstore.train.systems.cavmae import model as cavmae

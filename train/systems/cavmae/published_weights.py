@@ -45,6 +45,11 @@ def adapter_of(state: State, path: Path) -> Callable[[State, ModelConfig], Adapt
     """
     if "audio.patch.weight" in state:
         return from_ours
+    if all(key.startswith("head.") for key in state):
+        raise UserError(
+            f"{path} holds a head without its backbone, which was frozen; give the weights that "
+            "this run started from (its setting init)"
+        )
     if "inter_pos_embed_v" in state:
         return from_stella
     if "pos_embed_a" in state:
@@ -58,8 +63,10 @@ def adapter_of(state: State, path: Path) -> Callable[[State, ModelConfig], Adapt
 
 
 def from_ours(state: State, config: ModelConfig) -> Adapted:
-    """Adapt a checkpoint of this trainer: nothing changes."""
-    return Adapted(dict(state), set(state))
+    """Adapt a checkpoint of this trainer: nothing changes, but a downstream head is left out."""
+    head = {key: "head of a downstream task" for key in state if key.startswith("head.")}
+    own = {key: value for key, value in state.items() if key not in head}
+    return Adapted(own, set(own), head)
 
 
 def from_mae(state: State, config: ModelConfig) -> Adapted:

@@ -32,14 +32,16 @@ def load_backbone(model: CAVMAE, path: Path) -> Adapted:
 
 
 def read_head(path: Path) -> State | None:
-    """Return the head of a file of CAV-MAE's finetuning, None for other files.
+    """Return the head of a file of CAV-MAE's finetuning, released or ours; None for other files.
 
     Returns:
         The state of LayerNorm ("0.weight", "0.bias") and Linear ("1.weight", "1.bias").
     """
-    prefix = "mlp_head."
     state = read_state_dict(path, prefixes=PREFIXES)
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)} or None
+    for prefix in ("mlp_head.", "head."):
+        if f"{prefix}1.bias" in state:
+            return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    return None
 
 
 def saved_shape(path: Path) -> dict[str, Any] | None:

@@ -4,11 +4,12 @@ from avstore.train.systems.cavmae.downstream.base import Downstream
 from avstore.train.systems.cavmae.downstream.cavmae_classify import CAVMAEClassify
 from avstore.train.systems.cavmae.downstream.classify import Classify
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig, load_downstream
+from avstore.train.systems.cavmae.downstream.data import DownstreamData, load_data
 from avstore.train.systems.cavmae.downstream.event import Event
 from avstore.train.systems.cavmae.downstream.retrieve import Retrieve
 from avstore.train.systems.cavmae.downstream.segment import Segmentation
 
-TASKS: dict[str, type[Downstream]] = {
+TASKS: dict[str, type[Downstream] | type[Retrieve]] = {
     "classify": Classify,
     "cavmae_classify": CAVMAEClassify,
     "event": Event,
@@ -16,4 +17,11 @@ TASKS: dict[str, type[Downstream]] = {
     "retrieval": Retrieve,
 }
 
-__all__ = ["TASKS", "Downstream", "DownstreamConfig", "load_downstream"]
+__all__ = [
+    "TASKS",
+    "Downstream",
+    "DownstreamConfig",
+    "DownstreamData",
+    "load_data",
+    "load_downstream",
+]

@@ -1,77 +1,53 @@
-"""The interface of a downstream task: its batches, its loss, its scores."""
+"""The interface of a downstream task: a head on a backbone, with its loss and its scores."""
 
-from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, field, replace
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from avstore.train.data import (
-    Augment,
-    Batch,
-    BatchSpec,
-    OpenStore,
-    SampleList,
-    batches,
-    class_balanced,
-)
+from avstore.train.data import Batch, BatchSpec
+from avstore.train.objective import Objective
+from avstore.train.parameters import ParameterLayout
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
+from avstore.train.systems.cavmae.downstream.data import DownstreamData
+from avstore.train.systems.cavmae.layout import layout
 from avstore.train.systems.cavmae.model import CAVMAE
+from avstore.train.systems.cavmae.system import batch_spec
 from avstore.train.systems.cavmae.weights import load_backbone
 
-
-@dataclass(frozen=True)
-class DownstreamData:
-    """Store and clips of a downstream run.
-
-    Attributes:
-        store: The store.
-        train: Clips to train on.
-        evaluation: Clips to score.
-        tasks: Which of them are each task's, by its name; scored one by one too.
-    """
-
-    store: OpenStore
-    train: SampleList
-    evaluation: SampleList
-    tasks: Mapping[str, Set[str]] = field(default_factory=dict)
+_BACKBONE = "model."
 
 
-class Downstream(nn.Module):
-    """A backbone and a head. Subclasses give `head`, `loss`, `scores` and, if needed, `spec`.
+class Downstream(Objective):
+    """A backbone and a head; `rows_of` groups what they score. A frozen backbone is in no state.
 
     Attributes:
-        roles: Roles of the stream to evaluate on; the first that has clips is taken.
+        roles: Roles of a stream's clips to score: the first that has any.
         segments: Modality of the segment labels that the lists need, None without.
-        headline: The score that picks the best epoch.
-        head: Layers on top of the backbone.
+        drop_last: Whether an epoch leaves out its last partial batch.
         model: The backbone.
+        head: Layers on top of the backbone.
         config: The run's configuration.
-        clips: Store and clips.
+        data: Store and clips.
     """
 
-    roles: tuple[str, ...] = ("eval", "retrieval")
-    segments: str | None = None
-    headline = "accuracy"
+    roles: ClassVar[tuple[str, ...]] = ("eval", "retrieval")
+    segments: ClassVar[str | None] = None
+    drop_last: ClassVar[bool] = False
     head: nn.Module
 
-    def __init__(self, model: CAVMAE, config: DownstreamConfig, clips: DownstreamData) -> None:
+    def __init__(self, model: CAVMAE, config: DownstreamConfig, data: DownstreamData) -> None:
         super().__init__()
         self.model = model.requires_grad_(not config.frozen)
-        self.config = config
-        if config.balanced:
-            clips = replace(clips, train=class_balanced(clips.train))
-        self.clips = clips
-
-    def load_initial(self, path: Path) -> None:
-        """Load the weights to start from."""
-        load_backbone(self.model, path)
-
-    @property
-    def device(self) -> torch.device:
-        """The backbone's device."""
-        return next(self.model.parameters()).device
+        self.config, self.data = config, data
+        self.idle = not config.frozen  # nothing trains the decoder
+        if config.frozen:
+            self.register_state_dict_post_hook(_leave_out_backbone)  # type: ignore[no-untyped-call]
+            self.register_load_state_dict_pre_hook(_keep_backbone)  # type: ignore[no-untyped-call]
 
     def train(self, mode: bool = True) -> "Downstream":
         """Set the training mode; a frozen backbone stays in evaluation mode."""
@@ -79,50 +55,64 @@ class Downstream(nn.Module):
         self.model.train(mode and not self.config.frozen)
         return self
 
-    def spec(self, *, random: bool) -> BatchSpec:
-        """Return what the loader must deliver.
+    def spec(self, *, training: bool) -> BatchSpec:
+        """Return what the loader must deliver."""
+        return batch_spec(self.config, training=training)
 
-        Args:
-            random: Whether to draw and augment as in training; else the middle window.
-        """
-        c = self.config
-        return BatchSpec(
-            batch_size=c.batch_size if random else c.eval_batch,
-            frames=c.model.frames,
-            image_size=c.model.image_size,
-            fbank_frames=c.model.fbank_frames,
-            seconds=c.data.seconds,
-            random=random,
-            weighted=random and c.balanced,
-            frame_choice="random" if random and c.data.frame_choice == "random" else None,
-            noise=c.noise,
-            mean=c.data.mean,
-            std=c.data.std,
-            decode=c.data.finish,
-            fbank=c.data.finish,
-            augment=Augment(crop=c.cropped, freq_mask=c.freq_mask, time_mask=c.time_mask),
-        )
+    def backbone(self, compute: Callable[..., Any], *inputs: Tensor) -> Any:
+        """Return what the backbone computes, without gradient if it is frozen."""
+        with torch.set_grad_enabled(not self.config.frozen and torch.is_grad_enabled()):
+            return compute(*inputs)
 
-    def batches(self, spec: BatchSpec, samples: SampleList, epoch: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch, on the device."""
-        c = self.config
-        for batch in batches(samples, spec, seed=c.seed, epoch=epoch, workers=c.data.workers):
-            yield batch.to(self.device)
+    @abstractmethod
+    def logits(self, batch: Batch) -> Tensor:
+        """Return the logits of a batch [B, ...]."""
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Return the loss to train, a scalar."""
-        raise NotImplementedError
+    def weights(self) -> dict[str, Any]:
+        """Return the head's weights, and the backbone's by its own names if it is trained."""
+        state = self.state_dict()
+        return {name.removeprefix(_BACKBONE): value for name, value in state.items()}
 
-    def scores(self, *, final: bool) -> dict[str, dict[str, float]]:
-        """Return scores of the whole evaluation list as "all", and perhaps of each task's clips.
+    def load(self, path: Path) -> None:
+        """Load the backbone to start from."""
+        load_backbone(self.model, path)
 
-        Args:
-            final: Whether they are the run's result; else scores after an epoch.
-        """
-        raise NotImplementedError
+    @property
+    def layout(self) -> ParameterLayout:
+        """Tables, tokens and blocks of the backbone."""
+        return layout(self.config.model)
 
     def at_window(self, start: float) -> BatchSpec:
         """Return the spec of evaluation on frames a second apart, from `start` seconds."""
-        spec = self.spec(random=False)
+        spec = self.spec(training=False)
         times = tuple(start + k for k in range(spec.frames))
         return replace(spec, frame_choice="times", frame_times=times)
+
+
+def rows_of(clip_ids: Sequence[str], groups: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
+    """Return the rows of each group's clips, and of "all"."""
+    place = {clip_id: row for row, clip_id in enumerate(clip_ids)}
+    rows = {name: [place[clip_id] for clip_id in ids] for name, ids in groups.items()}
+    return {**rows, "all": list(range(len(clip_ids)))}
+
+
+def gathered(
+    batches: Iterable[Batch], score: Callable[[Batch], tuple[Tensor, ...]]
+) -> tuple[list[str], list[Tensor]]:
+    """Return the clip ids of some batches, and what each gives, on the CPU, one after another."""
+    clip_ids: list[str] = []
+    found: list[tuple[Tensor, ...]] = []
+    for batch in batches:
+        found.append(tuple(part.cpu() for part in score(batch)))
+        clip_ids += batch.clip_ids
+    return clip_ids, [torch.cat(parts) for parts in zip(*found, strict=True)]
+
+
+def _leave_out_backbone(_module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+    for name in [name for name in state if name.startswith(prefix + _BACKBONE)]:
+        del state[name]
+
+
+def _keep_backbone(module: Any, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    own = module.model.state_dict(prefix=prefix + _BACKBONE)
+    state.update({name: value for name, value in own.items() if name not in state})

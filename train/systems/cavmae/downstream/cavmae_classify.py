@@ -1,17 +1,20 @@
 """Classification as CAV-MAE finetunes and scores it (Gong et al., ICLR 2023)."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from avstore.train.classifier import targets_of
 from avstore.train.data import Batch, BatchSpec
 from avstore.train.errors import UserError
 from avstore.train.systems.cavmae.downstream.classify import Classify
 from avstore.train.systems.cavmae.downstream.config import Modality
 from avstore.train.systems.cavmae.layers import Route
 from avstore.train.systems.cavmae.model import CAVMAE
+from avstore.train.systems.cavmae.system import batch_spec
 from avstore.train.systems.cavmae.weights import read_head
 
 
@@ -23,10 +26,12 @@ class CAVMAEClassify(Classify):
     and mixed.
     """
 
+    drop_last = True
+
     @property
     def classes(self) -> int:
         """Size of the dataset's vocabulary."""
-        return max(self.clips.train.classes, self.clips.evaluation.classes)
+        return max(samples.classes for samples in self.data.lists)
 
     def new_head(self) -> nn.Module:
         """Return LayerNorm and Linear, with Xavier weights and no bias at first."""
@@ -36,9 +41,9 @@ class CAVMAEClassify(Classify):
         nn.init.zeros_(linear.bias)
         return nn.Sequential(nn.LayerNorm(width), linear)
 
-    def load_initial(self, path: Path) -> None:
-        """Load the backbone, and the head of a model that CAV-MAE has finetuned."""
-        super().load_initial(path)
+    def load(self, path: Path) -> None:
+        """Load the backbone, and the head of a model that was finetuned."""
+        super().load(path)
         state = read_head(path)
         if state is None:
             return
@@ -49,16 +54,14 @@ class CAVMAEClassify(Classify):
             )
         self.head.load_state_dict(state)
 
-    def spec(self, *, random: bool) -> BatchSpec:
-        """Return a spec with targets over all classes, and mixed waveforms and frames."""
-        c, spec = self.config, super().spec(random=random)
-        return replace(
-            spec,
+    def spec(self, *, training: bool) -> BatchSpec:
+        """Return a spec with targets over all classes."""
+        return batch_spec(
+            self.config,
+            training=training,
             labels="multi_hot",
             classes=self.classes,
-            smoothing=c.smoothing,
-            drop_last=random and len(self.clips.train) >= c.batch_size,
-            augment=replace(spec.augment, mixup=c.mixup, mixup_domain="waveform"),
+            smoothing=self.config.data.smoothing,
         )
 
     def logits(self, batch: Batch) -> Tensor:
@@ -67,29 +70,26 @@ class CAVMAEClassify(Classify):
 
     def logits_of(self, video: Tensor, audio: Tensor) -> Tensor:
         """Return logits [B, classes] of video [B, T, 3, S, S] and fbank [B, 1, frames, mels]."""
-        with torch.set_grad_enabled(not self.config.frozen and torch.is_grad_enabled()):
-            features = mean_token(self.model, video, audio, self.config.modality)
-        out: Tensor = self.head(features)
+        token = partial(mean_token, self.model, modality=self.config.modality)
+        out: Tensor = self.head(self.backbone(token, video, audio))
         return out
 
     def targets(self, batch: Batch) -> Tensor:
         """Return the loader's targets [B, classes]."""
-        if not isinstance(batch.labels, Tensor):
-            raise TypeError("the batch has lists of labels; load it with `CAVMAEClassify.spec`")
-        return batch.labels
+        return targets_of(batch)
 
     def final_specs(self) -> list[BatchSpec]:
         """Return one spec, with the frames of all inputs that the final scores average."""
-        c, spec = self.config, self.spec(random=False)
+        c, spec = self.config, self.spec(training=False)
         if c.final_frames == 1 or c.modality.startswith("audio"):
             return [spec]
         return [replace(spec, frame_choice="even", frames=c.final_frames * c.model.frames)]
 
     def probability(self, batch: Batch) -> Tensor:
-        """Return probabilities [B, classes], averaged over the batch's inputs, on the CPU."""
+        """Return probabilities [B, classes], averaged over the batch's inputs."""
         inputs = torch.split(batch.video, self.config.model.frames, dim=1)
         found = [self.activate(self.logits_of(video, batch.audio)) for video in inputs]
-        return torch.stack(found).mean(0).cpu()
+        return torch.stack(found).mean(0)
 
 
 def mean_token(model: CAVMAE, video: Tensor, audio: Tensor, modality: Modality) -> Tensor:

@@ -1,21 +1,24 @@
 """Finetuned classification of clips."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from avstore.train.classifier import LOGITS, row_losses
 from avstore.train.data import Batch, BatchSpec
 from avstore.train.errors import UserError
 from avstore.train.evaluation.classification import classification
-from avstore.train.systems.cavmae.downstream.base import Downstream, DownstreamData
+from avstore.train.objective import Output, Scores, eval_mode
+from avstore.train.systems.cavmae.downstream.base import Downstream, gathered, rows_of
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
+from avstore.train.systems.cavmae.downstream.data import DownstreamData
 from avstore.train.systems.cavmae.model import CAVMAE
+from avstore.train.task_matrix import Measure, classification_measure
 
 
 class Classify(Downstream):
-    """Classifies clips into the classes that the two lists have, numbered from 0.
+    """Classifies clips into the classes that the lists have, numbered from 0.
 
     The released code keeps the numbers of the whole vocabulary and fails on a part of it (bug B21).
     With one label a clip to train on the loss is a cross-entropy, with several a binary
@@ -25,13 +28,15 @@ class Classify(Downstream):
     Attributes:
         place: Label id -> number of the class.
         single: Whether every clip to train on has one label.
+        headline: The score that picks the best epoch.
     """
 
-    def __init__(self, model: CAVMAE, config: DownstreamConfig, clips: DownstreamData) -> None:
-        super().__init__(model, config, clips)
-        lists = (clips.train, clips.evaluation)
-        trained, scored = ([samples.label_ids(i) for i in range(len(samples))] for samples in lists)
-        known = sorted({label for own in trained + scored for label in own})
+    def __init__(self, model: CAVMAE, config: DownstreamConfig, data: DownstreamData) -> None:
+        super().__init__(model, config, data)
+        trained, *scored = (
+            [samples.label_ids(i) for i in range(len(samples))] for samples in data.lists
+        )
+        known = sorted({label for labels in (trained, *scored) for own in labels for label in own})
         if len(known) < 2:
             raise UserError(
                 f"the clips have {len(known)} class(es); classification needs at least 2: choose "
@@ -39,7 +44,7 @@ class Classify(Downstream):
             )
         self.place = {label: number for number, label in enumerate(known)}
         self.single = all(len(own) == 1 for own in trained)
-        one_each = self.single and all(len(own) == 1 for own in scored)
+        one_each = self.single and all(len(own) == 1 for labels in scored for own in labels)
         self.headline = "accuracy" if one_each else "map"
         self.head = self.new_head()
 
@@ -47,17 +52,15 @@ class Classify(Downstream):
         """Return the untrained head."""
         return ClassHead(self.config.model.width, len(self.place))
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Return the cross-entropy."""
-        logits, targets = self.logits(batch), self.targets(batch).to(self.device)
-        if self.single:
-            return F.cross_entropy(logits, targets)
-        return F.binary_cross_entropy_with_logits(logits, targets)
+    def forward(self, batch: Batch, draws: None = None) -> Output:
+        """Return cross-entropies and logits."""
+        logits, targets = self.logits(batch), self.targets(batch).to(batch.video.device)
+        losses = row_losses(logits, targets, "ce" if self.single else "bce")
+        return Output(losses, embeddings={LOGITS: logits})
 
     def logits(self, batch: Batch) -> Tensor:
         """Return logits [B, classes]."""
-        with torch.set_grad_enabled(not self.config.frozen and torch.is_grad_enabled()):
-            features = pooled(*self.model.features(batch.video, batch.audio))
+        features = pooled(*self.backbone(self.model.features, batch.video, batch.audio))
         out: Tensor = self.head(features)
         return out
 
@@ -68,62 +71,50 @@ class Classify(Downstream):
             out[row, [self.place[int(label)] for label in label_ids]] = 1
         return out
 
+    def scores(self, batches: Iterable[Batch], groups: Mapping[str, Sequence[str]]) -> Scores:
+        """Return scores of the middle window; a group's clips are classified into all classes."""
+        return self._scores([batches], groups)
+
+    def final_scores(
+        self,
+        batches: Callable[[BatchSpec], Iterable[Batch]],
+        groups: Mapping[str, Sequence[str]],
+    ) -> Scores:
+        """Return scores of probabilities that are averaged over windows."""
+        return self._scores([batches(spec) for spec in self.final_specs()], groups)
+
     @torch.no_grad()
-    def scores(self, *, final: bool) -> dict[str, dict[str, float]]:
-        """Return scores of the middle window; final ones of probabilities averaged over windows.
-
-        A task's clips are classified into all classes, as all clips are.
-        """
-        specs = self.final_specs() if final else [self.spec(random=False)]
-        windows = [self.predict(spec) for spec in specs]
-        mean = sum((own.probability for own in windows[1:]), windows[0].probability) / len(windows)
-        first = windows[0]
-        rows = {
-            name: [i for i, clip_id in enumerate(first.clip_ids) if clip_id in clips]
-            for name, clips in self.clips.tasks.items()
-        }
-        rows["all"] = list(range(len(first.clip_ids)))
+    def _scores(
+        self, windows: Sequence[Iterable[Batch]], groups: Mapping[str, Sequence[str]]
+    ) -> Scores:
+        mean = torch.zeros(())
+        with eval_mode(self):
+            for batches in windows:
+                clip_ids, (probability, targets) = gathered(
+                    batches, lambda batch: (self.probability(batch), self.targets(batch))
+                )
+                mean = mean + probability / len(windows)
         return {
-            name: classification(mean[index], first.targets[index])
-            for name, index in rows.items()
-            if index
+            name: classification(mean[own], targets[own])
+            for name, own in rows_of(clip_ids, groups).items()
         }
-
-    def predict(self, spec: BatchSpec) -> "Predicted":
-        """Return the predictions of one window of every clip to score."""
-        probability, targets, clip_ids = [], [], []
-        for batch in self.batches(spec, self.clips.evaluation):
-            probability.append(self.probability(batch))
-            targets.append(self.targets(batch))
-            clip_ids += batch.clip_ids
-        return Predicted(torch.cat(probability), torch.cat(targets), clip_ids)
 
     def final_specs(self) -> list[BatchSpec]:
         """Return a spec for each input whose probabilities the final scores average."""
-        return [self.at_window(start) for start in self.config.windows] or [self.spec(random=False)]
+        windows = [self.at_window(start) for start in self.config.windows]
+        return windows or [self.spec(training=False)]
 
     def probability(self, batch: Batch) -> Tensor:
-        """Return probabilities [B, classes], on the CPU."""
-        return self.activate(self.logits(batch)).cpu()
+        """Return probabilities [B, classes]."""
+        return self.activate(self.logits(batch))
 
     def activate(self, logits: Tensor) -> Tensor:
         """Return the probabilities of logits."""
         return logits.float().softmax(-1) if self.single else logits.float().sigmoid()
 
-
-@dataclass(frozen=True)
-class Predicted:
-    """Predictions of one window.
-
-    Attributes:
-        probability: Probabilities [N, C].
-        targets: 0 or 1, [N, C].
-        clip_ids: The clips, N.
-    """
-
-    probability: Tensor
-    targets: Tensor
-    clip_ids: list[str]
+    def measure(self, gallery: int) -> Measure:
+        """Return accuracy or mAP as what a task matrix shows."""
+        return classification_measure(self.headline)
 
 
 class ClassHead(nn.Module):

@@ -1,6 +1,6 @@
 """Audio-visual event localisation: the event of each second (AVE, Tian et al., ECCV 2018)."""
 
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -8,10 +8,14 @@ from torch.nn import functional as F
 
 from avstore.train.data import Batch, BatchSpec
 from avstore.train.evaluation.events import event_accuracy
-from avstore.train.systems.cavmae.downstream.base import Downstream, DownstreamData
+from avstore.train.objective import Output, Scores, eval_mode
+from avstore.train.systems.cavmae.downstream.base import Downstream, gathered, rows_of
 from avstore.train.systems.cavmae.downstream.classify import ClassHead, pooled
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
+from avstore.train.systems.cavmae.downstream.data import DownstreamData
 from avstore.train.systems.cavmae.model import CAVMAE
+from avstore.train.systems.cavmae.system import batch_spec
+from avstore.train.task_matrix import Measure, classification_measure
 
 SECONDS = 10
 CLASSES = 29
@@ -28,20 +32,19 @@ class Event(Downstream):
 
     segments = "both"
 
-    def __init__(self, model: CAVMAE, config: DownstreamConfig, clips: DownstreamData) -> None:
-        super().__init__(model, config, clips)
+    def __init__(self, model: CAVMAE, config: DownstreamConfig, data: DownstreamData) -> None:
+        super().__init__(model, config, data)
         self.head = ClassHead(config.model.width, CLASSES)
 
-    def spec(self, *, random: bool) -> BatchSpec:
+    def spec(self, *, training: bool) -> BatchSpec:
         """Return a spec with all frames, the whole fbank and the labels of segments."""
-        spec = super().spec(random=random)
-        # The whole stored fbank, from which `logits` cuts the seconds.
-        return replace(
-            spec,
+        return batch_spec(
+            self.config,
+            training=training,
             frame_choice="even",
             frames=SECONDS * self.config.model.frames,
+            # The whole stored fbank, from which `logits` cuts the seconds.
             fbank_frames=int(100 * self.config.data.seconds),
-            noise=False,
             labels="segments",
             segments=SECONDS,
             classes=CLASSES,
@@ -57,26 +60,32 @@ class Event(Downstream):
         audio = torch.stack(
             [one_second(batch.audio, start, m.fbank_frames, silence) for start in first], dim=1
         ).flatten(0, 1)
-        with torch.set_grad_enabled(not self.config.frozen and torch.is_grad_enabled()):
-            features = pooled(*self.model.features(video, audio))
+        features = pooled(*self.backbone(self.model.features, video, audio))
         out: Tensor = self.head(features).reshape(len(batch), SECONDS, CLASSES)
         return out
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Return the mean cross-entropy of the seconds."""
+    def forward(self, batch: Batch, draws: None = None) -> Output:
+        """Return the mean cross-entropy of each clip's seconds."""
         targets = _labels(batch)
         shares = targets / targets.sum(-1, keepdim=True)  # two labels count half each
-        return F.cross_entropy(self.logits(batch).flatten(0, 1), shares.flatten(0, 1))
+        pairs = (self.logits(batch).flatten(0, 1), shares.flatten(0, 1))
+        return Output(F.cross_entropy(*pairs, reduction="none").reshape(-1, SECONDS).mean(1))
 
     @torch.no_grad()
-    def scores(self, *, final: bool) -> dict[str, dict[str, float]]:
+    def scores(self, batches: Iterable[Batch], groups: Mapping[str, Sequence[str]]) -> Scores:
         """Return the accuracy over seconds."""
-        pairs = [
-            (self.logits(batch).float().cpu(), _labels(batch).cpu())
-            for batch in self.batches(self.spec(random=False), self.clips.evaluation)
-        ]
-        predicted, truth = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        return {"all": event_accuracy(predicted, truth)}
+        with eval_mode(self):
+            clip_ids, (predicted, truth) = gathered(
+                batches, lambda batch: (self.logits(batch).float(), _labels(batch))
+            )
+        return {
+            name: event_accuracy(predicted[own], truth[own])
+            for name, own in rows_of(clip_ids, groups).items()
+        }
+
+    def measure(self, gallery: int) -> Measure:
+        """Return the accuracy as what a task matrix shows."""
+        return classification_measure("accuracy")
 
 
 def _labels(batch: Batch) -> Tensor:

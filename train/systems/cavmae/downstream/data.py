@@ -1,0 +1,49 @@
+"""The clips of a downstream run: those of all tasks of a stream, in one list to train on."""
+
+from dataclasses import dataclass
+
+from avstore.train.data import OpenStore, QuerySource, SampleList
+from avstore.train.tasks import Stream, load_tasks, training_parts
+
+
+@dataclass(frozen=True)
+class DownstreamData:
+    """Store and clips of a downstream run.
+
+    Attributes:
+        store: The store.
+        stream: The tasks, whose clips are scored.
+        train: Clips to train on.
+        parts: All of them, as the one task of a plan.
+    """
+
+    store: OpenStore
+    stream: Stream
+    train: SampleList
+    parts: tuple[QuerySource, ...]
+
+    @property
+    def lists(self) -> tuple[SampleList, ...]:
+        """The clips to train on, and those of each task to score."""
+        return (self.train, *(task.evaluation for task in self.stream.tasks))
+
+
+def load_data(
+    store: OpenStore,
+    stream: str | None,
+    roles: tuple[str, ...],
+    segments: str | None = None,
+    labels: str | None = None,
+) -> DownstreamData:
+    """Return the clips of a stream.
+
+    Args:
+        store: The store.
+        stream: The stream's name; None for the first whose tasks all have clips.
+        roles: Roles of the clips to score: the first that has any.
+        segments: Modality of the segment labels that are needed.
+        labels: Label set to score by, as `load_tasks` takes it.
+    """
+    tasks = load_tasks(store, stream, roles, segments=segments, labels=labels)
+    train, parts = training_parts(store, tasks, together=True, segments=segments)
+    return DownstreamData(store, tasks, train, parts)
