@@ -57,6 +57,7 @@ from avstore.train.interrupts import SignalHandler
 from avstore.train.loop import TrainingLoop
 from avstore.train.methods.base import Options, Setup
 from avstore.train.methods.finetune import Finetune
+from avstore.train.model_card import model_card
 from avstore.train.objective import Objective
 from avstore.train.results import RESULTS, Row, final_scores, score_rows, write_results
 from avstore.train.runs import RECORD
@@ -66,6 +67,7 @@ from avstore.train.systems.cavmae.downstream import (
     TASKS,
     Downstream,
     DownstreamConfig,
+    DownstreamData,
     load_data,
     load_downstream,
 )
@@ -124,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
 def evaluate(args: argparse.Namespace, console: Console, signals: SignalHandler) -> None:
     """Do the whole run, from one file of weights or from each checkpoint of a training run."""
     init = init_path(args.config, args.init, args.set)
-    if init and init.is_dir():
+    if init and init.is_dir() and not args.print_config:
         evaluate_run(args, init, console, signals)
     else:
         evaluate_weights(args, console, signals)
@@ -158,10 +160,7 @@ def evaluate_run(
 
 def evaluate_weights(args: argparse.Namespace, console: Console, signals: SignalHandler) -> None:
     """Configure, load the clips, train the head, score, report."""
-    sets = sets_of(args)
-    init = init_path(args.config, args.init, sets)
-    overrides = {"init": args.init, "stream": args.stream, "seed": args.seed}
-    config = load_downstream(args.config, overrides, sets, saved_shape(init) if init else None)
+    config = configure(args)
     if args.print_config:
         print(to_toml(config), end="")
         return
@@ -176,14 +175,10 @@ def evaluate_weights(args: argparse.Namespace, console: Console, signals: Signal
     device = pick_device(args.device)
     dist.start(device.type)
     console.quiet = dist.rank() > 0
-    seed_everything(config.seed, 0)
-    objective = task(CAVMAE(config.model), config, data)
-    if init:
-        objective.load(init)
-    check_specs(config, objective)
+    objective = build(config, data).to(device)
     make_folder(folder)
     scoring = Scoring(data.stream, config.data.workers, device)
-    origin = str(init) if init else "random weights (--init gives trained ones)"
+    origin = config.init or "random weights (--init gives trained ones)"
     console.print(
         f"{name}: {len(data.train)} clips to train on, {scoring.clips} to score, from {origin}, "
         f"{device}, {dist.world_size()} process(es)"
@@ -197,24 +192,40 @@ def evaluate_weights(args: argparse.Namespace, console: Console, signals: Signal
         rows = loop.rows
     else:
         every = len(data.stream.tasks)
-        scores = scoring.scores(objective.to(device), every, final=True)
-        rows = score_rows(scores, folder.name, None, 0)
+        rows = score_rows(scoring.scores(objective, every, final=True), folder.name, None, 0)
     if dist.rank() == 0:
+        parameters = sum(p.numel() for p in objective.parameters())
+        card = model_card(config, store, data.stream, final_scores(rows)["all"], parameters)
+        write_text(folder / "card.md", card)
         (headline,) = objective.measure(scoring.clips).shown[:1]
         report(config, headline, data.stream, rows, folder, console)
 
 
-def check_specs(config: DownstreamConfig, objective: Objective) -> None:
-    """Check that the settings of the input fit together.
+def configure(args: argparse.Namespace) -> DownstreamConfig:
+    """Return the configuration, with the model's shape of the weights to start from."""
+    sets = sets_of(args)
+    init = init_path(args.config, args.init, sets)
+    shape = saved_shape(init) if init and not init.is_dir() else None
+    overrides = {"init": args.init, "stream": args.stream, "seed": args.seed}
+    return load_downstream(args.config, overrides, sets, shape)
+
+
+def build(config: DownstreamConfig, data: DownstreamData) -> Objective:
+    """Return the task with its initial weights.
 
     Raises:
-        UserError: They exclude each other.
+        UserError: The weights do not fit, or settings of the input exclude each other.
     """
+    seed_everything(config.seed, 0)
+    objective: Objective = TASKS[config.task](CAVMAE(config.model), config, data)
+    if config.init:
+        objective.load(Path(config.init))
     try:
         for training in (True, False):
             objective.spec(training=training)
     except ValueError as error:
         raise UserError(f"config {config.name!r}: {error}") from error
+    return objective
 
 
 def training_loop(

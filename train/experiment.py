@@ -94,9 +94,20 @@ def build_stepper(
 
 
 def stepper_of(config: RunConfig, method: Method, device: torch.device) -> Stepper:
-    """Return what trains a method on a device: alone, or with the other processes."""
+    """Return what trains a method on a device: alone, or with the other processes.
+
+    Raises:
+        UserError: A rate is set for a part that the system does not have.
+    """
     method.to(device)
     objective = method.objective
+    headed = any(name.startswith("head.") for name, _ in objective.named_parameters())
+    for key, known in (("layer_decay", bool(objective.layout.levels)), ("head_lr", headed)):
+        if not known and getattr(config.optim, key) != 1:
+            raise UserError(
+                f"config {config.name!r}: optim.{key} means nothing to "
+                f"{type(objective).__name__}, which has no such part; leave it out"
+            )
     wrapped: torch.nn.Module = method
     if dist.active():
         wrapped = DistributedDataParallel(

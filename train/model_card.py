@@ -5,7 +5,7 @@ from typing import Any
 
 from avstore import __version__
 from avstore.train.comparison import markdown_table
-from avstore.train.config import Config
+from avstore.train.config import Config, RunConfig
 from avstore.train.config_text import to_toml
 from avstore.train.data import OpenStore
 from avstore.train.evaluation.forgetting import Summary
@@ -19,7 +19,11 @@ WHERE stream = ? GROUP BY ALL ORDER BY ALL
 
 
 def model_card(
-    config: Config, store: OpenStore, stream: Stream, scores: Mapping[str, Summary], parameters: int
+    config: RunConfig,
+    store: OpenStore,
+    stream: Stream,
+    scores: Mapping[str, Summary] | Mapping[str, float],
+    parameters: int,
 ) -> str:
     """Return the card of a run as Markdown.
 
@@ -27,28 +31,40 @@ def model_card(
         config: The run's configuration, filled in.
         store: The store that it was trained on.
         stream: Its tasks.
-        scores: Average and forgetting by metric.
+        scores: Average and forgetting by metric, or the value of each score.
         parameters: Number of the model's parameters.
     """
+    what = config.method if isinstance(config, Config) else f"from {config.init or 'no weights'}"
     parts = [
-        f"# {config.name}, {config.method}, {stream.name}, seed {config.seed}",
+        f"# {config.name}, {what}, {stream.name}, seed {config.seed}",
         f"{config.title}\n\nTrained by avstore {__version__}: {parameters:,} parameters, "
         f"{config.epochs} epochs a task, batches of {config.batch_size}, {config.precision}. "
         f"Configuration {config.fingerprint}.",
         "## Data",
         _data(store, stream),
         "## Scores",
-        _table(
-            ("metric, %", "average", "F(code)", "F(standard)"),
-            [
-                (name, s.average, s.forgetting_code, s.forgetting_standard)
-                for name, s in scores.items()
-            ],
-        ),
+        _scores(scores),
         "## Settings",
         f"```toml\n{to_toml(config)}```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _scores(scores: Mapping[str, Summary] | Mapping[str, float]) -> str:
+    """Return the scores as a table: of a task matrix, or one value each."""
+    rows = [
+        (
+            name,
+            *(
+                [s.average, s.forgetting_code, s.forgetting_standard]
+                if isinstance(s, Summary)
+                else [s]
+            ),
+        )
+        for name, s in scores.items()
+    ]
+    whole = ("metric, %", "average", "F(code)", "F(standard)")
+    return _table(whole if rows and len(rows[0]) > 2 else ("score", "value"), rows)
 
 
 def _data(store: OpenStore, stream: Stream) -> str:

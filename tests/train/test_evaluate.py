@@ -120,6 +120,9 @@ def test_classification_is_scored_and_a_rerun_returns(
     found = scores(tmp_path / "a")
     assert {"accuracy", "top5", "map", "auc", "d_prime"} <= found.keys()
     assert len(losses(tmp_path / "a")) == 2 * 3
+    card = (tmp_path / "a/card.md").read_text()
+    assert "| banjo | 3 of 3 | 2 |" in card
+    assert f"| accuracy | {found['accuracy']:.2f} |" in card
     assert go(two_task_store, "classify", tmp_path / "a", *more, **settings) == 0
     assert "finished already" in capsys.readouterr().out
     assert go(two_task_store, "classify", tmp_path / "a", *more, **settings, seed=5) == 2
@@ -318,6 +321,7 @@ def test_retrieval_needs_no_training(two_task_store: Path, weights: Path, tmp_pa
         (["--config", "tiny", "--stream", "two", "--init", "/no/such.pt"], "/no/such.pt"),
         (["--config", "tiny", "--stream", "nosuch"], "two"),
         (["--config", "tiny", "--set", "optim.lrr=1"], "lrr"),
+        (["--config", "tiny", "--set", "init=1"], "init"),
         (["--config", "tiny", "--set", "freq_mask=4"], "there is data.freq_mask"),
         (["--config", "ave", "--set", "data.noise=true"], "needs its seconds in place"),
         (["--config", "ave", "--set", "windows=[1.0]"], "a setting of the task classify alone"),

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import duckdb
 import pytest
+import torch
 
 from avstore.train import run
 from avstore.train.config import load_config
 from avstore.train.data import BatchSpec
 from avstore.train.errors import UserError
-from avstore.train.experiment import batch_spec
+from avstore.train.experiment import batch_spec, build_stepper, check_options
+from avstore.train.methods import find_method
 from tests.train.test_resume import Killed, dying_before, numbers, start
 
 
@@ -48,6 +50,17 @@ def test_settings_that_mean_nothing_to_a_system_are_refused(config: str, setting
     name = setting.partition("=")[0]
     with pytest.raises(UserError, match=f"{name} means nothing to the system"):
         batch_spec(load_config(config, {}, [setting]), training=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "setting"), [("tiny", "optim.head_lr=10.0"), ("uavm_tiny", "optim.layer_decay=0.5")]
+)
+def test_rates_of_parts_that_a_system_lacks_are_refused(config: str, setting: str) -> None:
+    loaded = load_config(config, {}, [setting])
+    method = find_method("finetune")
+    options = check_options(method, loaded)
+    with pytest.raises(UserError, match=f"{setting.partition('=')[0]} means nothing to"):
+        build_stepper(loaded, method, options, torch.device("cpu"))
 
 
 def test_settings_reach_the_loader() -> None:

@@ -159,4 +159,5 @@ def init_path(config: str, given: str | None, sets: list[str]) -> Path | None:
     """Return the weights that a run starts from, which its configuration may depend on."""
     table = read_config(config, FOLDER)
     apply_overrides(table, {"init": given}, sets)
-    return Path(table["init"]) if table.get("init") else None
+    path = table.get("init")
+    return Path(path) if path and isinstance(path, str) else None
