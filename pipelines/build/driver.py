@@ -5,6 +5,7 @@ The driver is the only process that writes to the manifest.
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from avstore.pipelines.build.dispatch import ClipEvent, run_shards
 from avstore.pipelines.build.meter import Progress, no_progress
 from avstore.pipelines.build.preparing import create_store, is_new
 from avstore.pipelines.build.progress import PublishedProgress
+from avstore.pipelines.build.recorded_run import recorded_run
 from avstore.pipelines.build.recovery import commit_finished, recover
 from avstore.pipelines.build.refusals import (
     refuse_lost_shards,
@@ -124,24 +126,18 @@ def build(
         if is_new(store):
             writer.publish()
         recover(writer, store)
-        run = ledger.start_run(writer.con, store, run)
-        sequence = numbers(writer.con)
-        log = AttemptLog(store.root, run.run_id)
         shown = PublishedProgress(store, spec.name, progress)
-        driver = _Driver(store, writer, spec, recipe, options, shown, run.run_id, log, sequence)
-        outcome = "failed"
-        try:
-            result = driver.run()
-            outcome = "done"
-        except KeyboardInterrupt:
-            outcome = "interrupted"
-            commit_finished(writer.con, store)
-            raise
-        finally:
-            log.close()
-            ledger.finish_run(writer.con, store, run, outcome)
-            writer.publish()
-            shown.end(outcome)
+        with (
+            recorded_run(writer, store, run, shown) as recorded,
+            closing(AttemptLog(store.root, recorded.run_id)) as log,
+        ):
+            run_id, sequence = recorded.run_id, numbers(writer.con)
+            driver = _Driver(store, writer, spec, recipe, options, shown, run_id, log, sequence)
+            try:
+                result = driver.run()
+            except KeyboardInterrupt:
+                commit_finished(writer.con, store)
+                raise
     return result
 
 

@@ -17,6 +17,7 @@ from avstore.manifests.store import Store, find_store
 from avstore.pipelines.build.cluster import completed, connect
 from avstore.pipelines.build.meter import Meter, Progress, no_progress
 from avstore.pipelines.build.progress import PublishedProgress
+from avstore.pipelines.build.recorded_run import recorded_run
 from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.features.base_shards import (
     FeatureInput,
@@ -116,19 +117,10 @@ def build_feature(
     run = ledger.new_run(f"features build {extractor.name}", _config(reference, options))
     with writing(store, options.wait_s), open_write(store) as writer:
         recover(writer, store)
-        run = ledger.start_run(writer.con, store, run)
-        outcome = "failed"
         shown = PublishedProgress(store, options.dataset, progress)
-        try:
+        with recorded_run(writer, store, run, shown) as recorded:
             result = _build(writer, store, reference, extractor, weights, options, shown)
-            outcome = "failed" if result.problems else "done"
-        except KeyboardInterrupt:
-            outcome = "interrupted"
-            raise
-        finally:
-            ledger.finish_run(writer.con, store, run, outcome)
-            writer.publish()
-            shown.end(outcome)
+            recorded.failed = bool(result.problems)
     return result
 
 

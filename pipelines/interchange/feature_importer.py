@@ -16,6 +16,7 @@ from avstore.manifests.store import Store
 from avstore.pipelines.build import annotations
 from avstore.pipelines.build.meter import Meter, Progress, no_progress
 from avstore.pipelines.build.progress import PublishedProgress
+from avstore.pipelines.build.recorded_run import recorded_run
 from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.features.lineage import Lineage, record_lineage
 from avstore.pipelines.features.registry import check_feature_name
@@ -123,19 +124,10 @@ def import_feature(
     with writing(store, options.wait_s), open_write(store) as writer:
         recover(writer, store)
         annotations.ensure_annotations(writer.con, store, spec, options.annotations)
-        run = ledger.start_run(writer.con, store, run)
-        outcome = "failed"
         shown = PublishedProgress(store, spec.name, progress)
-        try:
+        with recorded_run(writer, store, run, shown) as recorded:
             result = _Import(store, writer, spec, options, shown).run(sources)
-            outcome = "failed" if any(each.damage for each in result.sources) else "done"
-        except KeyboardInterrupt:
-            outcome = "interrupted"
-            raise
-        finally:
-            ledger.finish_run(writer.con, store, run, outcome)
-            writer.publish()
-            shown.end(outcome)
+            recorded.failed = any(each.damage for each in result.sources)
     return result
 
 

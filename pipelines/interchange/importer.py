@@ -22,6 +22,7 @@ from avstore.manifests.sidecar import SCHEMA
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.build import annotations, planner
 from avstore.pipelines.build.dispatch import commit
+from avstore.pipelines.build.recorded_run import recorded_run
 from avstore.pipelines.build.recovery import recover
 from avstore.pipelines.build.shard_writer import ShardId, open_shard
 from avstore.pipelines.extract.sandbox import Sandbox
@@ -111,17 +112,10 @@ def import_items(
     with writing(store, wait_s), open_write(store) as writer:
         recover(writer, store)
         annotations.ensure_annotations(writer.con, store, spec, paths)
-        run = ledger.start_run(writer.con, store, run)
         size = shard_clips or spec.shard_clips
-        outcome = "failed"
-        try:
-            with Sandbox() as sandbox:
-                importer = _Importer(store, writer, spec, run.run_id, size, sandbox)
-                result = importer.run(items, on_item)
-            outcome = "done"
-        finally:
-            ledger.finish_run(writer.con, store, run, outcome)
-            writer.publish()
+        with recorded_run(writer, store, run) as recorded, Sandbox() as sandbox:
+            importer = _Importer(store, writer, spec, recorded.run_id, size, sandbox)
+            result = importer.run(items, on_item)
     return result
 
 
