@@ -20,6 +20,7 @@ from pathlib import PurePosixPath
 from typing import IO, cast
 
 from avstore.pipelines.fetch.source import SourceError
+from avstore.pipelines.fetch.stored_members import StoredMembers
 
 MAX_MEMBERS = 10_000_000
 #: Video barely compresses, so a member or an archive that grows a hundredfold is not one.
@@ -57,6 +58,7 @@ class ArchiveMember:
         open: Returns a stream of its bytes, to be read before the next member is requested.
         refused: Why it must not be read, or ''.
         crc32: Of its uncompressed bytes, if the archive states it.
+        whole: Returns its bytes at once, where that is faster; not while a stream is read.
     """
 
     name: str
@@ -64,6 +66,14 @@ class ArchiveMember:
     open: Callable[[], IO[bytes]]
     refused: str = ""
     crc32: int | None = None
+    whole: Callable[[], bytes] | None = None
+
+    def read(self) -> bytes:
+        """Return its bytes."""
+        if self.whole:
+            return self.whole()
+        with self.open() as stream:
+            return stream.read()
 
     @property
     def path(self) -> str:
@@ -115,7 +125,7 @@ def iter_members(file: io.RawIOBase, label: str) -> Iterator[ArchiveMember]:
     file.seek(0)
     kind = detect_archive(head)
     if kind == "zip":
-        return _zip(_DirectoryReader(file, budget.archive_bytes), label, budget)
+        return _zip(file, label, budget)
     buffered = io.BufferedReader(file, 1 << 20)
     if kind == "tar":
         return _tar(buffered, budget)
@@ -151,6 +161,12 @@ class _Budget:
         """Open a member whose bytes are counted."""
         return cast(IO[bytes], _CountedStream(opener(), self))
 
+    def read(self, reader: Callable[[], bytes]) -> bytes:
+        """Return the bytes of a member, counted."""
+        content = reader()
+        self.take(len(content))
+        return content
+
 
 class _CountedStream(io.RawIOBase):
     """A member's bytes, counted as they are read."""
@@ -173,22 +189,24 @@ class _CountedStream(io.RawIOBase):
         super().close()
 
 
-def _zip(file: IO[bytes], label: str, budget: _Budget) -> Iterator[ArchiveMember]:
+def _zip(file: io.RawIOBase, label: str, budget: _Budget) -> Iterator[ArchiveMember]:
     # Not closed at the end of the iteration: members may still be read. The file is the caller's.
-    archive = zipfile.ZipFile(file)
+    archive = zipfile.ZipFile(_DirectoryReader(file, budget.archive_bytes))
     entries = archive.infolist()
     if len(entries) > MAX_MEMBERS:
         raise SourceError(
             f"{label} has {len(entries):,} members, more than the limit of {MAX_MEMBERS:,}; "
             "split it"
         )
+    stored = StoredMembers(file) if StoredMembers.reads(entries) else None
     for entry in entries:
         refused = _ratio_problem(entry.compress_size, entry.file_size)
         if entry.flag_bits & 1:
             refused = "it is encrypted"
         if not entry.is_dir():
             opener = partial(budget.open, partial(archive.open, entry))
-            yield ArchiveMember(entry.filename, entry.file_size, opener, refused, entry.CRC)
+            whole = partial(budget.read, partial(stored.read, entry)) if stored else None
+            yield ArchiveMember(entry.filename, entry.file_size, opener, refused, entry.CRC, whole)
 
 
 class _DirectoryReader(io.BufferedReader):

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,6 +44,7 @@ from avstore.pipelines.interchange.feature_values import (
 from avstore.pipelines.interchange.hashed_file import HashedFile
 
 _MIN_FREE_BYTES = 1 << 30
+_BATCH_BYTES = 2 << 20
 _THREADS = 2  # unpacking and checking release the interpreter's lock
 
 
@@ -144,28 +144,50 @@ class OpenArrays:
 
 
 def map_in_order(
-    items: Iterable[Item], work: Callable[[Item], Result], threads: int
-) -> Iterator[tuple[Item, Callable[[], Result]]]:
-    """Yield each item with a function that returns or raises what `work` does, in order.
+    items: Iterable[Item], work: Callable[[Item], Result], threads: int, size: Callable[[Item], int]
+) -> Iterator[tuple[Item, Result]]:
+    """Yield each item with the result of `work`, in order.
 
     Args:
         items: The items.
         work: Called once for each item.
-        threads: Threads that work ahead; with 0, `work` runs when its result is requested.
+        threads: Threads that work ahead; with 0, `work` is done before the next item is requested.
+        size: Returns the bytes of an item. A thread takes several small ones at once, as waking it
+            for each would cost more than the work.
     """
     if not threads:
-        yield from ((item, partial(work, item)) for item in items)
+        yield from ((item, work(item)) for item in items)
         return
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[Item, Future[Result]]] = deque()
-        for item in items:
-            waiting.append((item, pool.submit(work, item)))
+        waiting: deque[tuple[list[Item], Future[list[Result]]]] = deque()
+        for batch in _batches(items, size):
+            waiting.append((batch, pool.submit(_work_all, work, batch)))
             if len(waiting) > 2 * threads:
-                first, future = waiting.popleft()
-                yield first, future.result
+                yield from _results(*waiting.popleft())
         while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result
+            yield from _results(*waiting.popleft())
+
+
+def _work_all(work: Callable[[Item], Result], batch: list[Item]) -> list[Result]:
+    return [work(item) for item in batch]
+
+
+def _results(batch: list[Item], done: Future[list[Result]]) -> Iterator[tuple[Item, Result]]:
+    return zip(batch, done.result(), strict=True)
+
+
+def _batches(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Yield the items in batches of at least `_BATCH_BYTES`."""
+    batch: list[Item] = []
+    total = 0
+    for item in items:
+        batch.append(item)
+        total += size(item)
+        if total >= _BATCH_BYTES:
+            yield batch
+            batch, total = [], 0
+    if batch:
+        yield batch
 
 
 def open_sources(text: str, scratch: Path) -> list[ArraySource]:
@@ -263,8 +285,7 @@ def _reader(member: ArchiveMember) -> Callable[[], bytes]:
             why = member.refused or f"{member.size} bytes, more than {MAX_VALUE_BYTES}"
             raise BadValueError("refused", why)
         try:
-            with member.open() as stream:
-                content = stream.read()
+            content = member.read()
         except DAMAGE_ERRORS as error:
             raise BadValueError("damaged", error_text(error)) from error
         if len(content) != member.size:

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from avstore.manifests.path_text import valid_text
 from avstore.pipelines.build.meter import Meter
@@ -91,21 +91,19 @@ class ClipArrays:
         advance: Meter,
     ) -> Iterator[ImportedValue]:
         """Yield the values to store, in the order of the files; count the others."""
-        for candidate, load in map_in_order(
+        for candidate, found in map_in_order(
             self._candidates(opened, counts, stored, advance),
             lambda each: _load(each, spec),
             opened.threads,
+            lambda each: each.file.size,
         ):
             file, request, clip_id = candidate.file, candidate.request, candidate.request.clip_id
-            try:
-                loaded = load()
-                if (known := stored.get(clip_id)) and known != loaded.member:
-                    raise _other_value(known, loaded.member)
-            except BadValueError as error:
-                reason, detail = error.reason, error.detail
+            loaded = _compared(found, stored.get(clip_id))
+            if isinstance(loaded, BadValueError):
+                reason, detail = loaded.reason, loaded.detail
                 counts.problems.append(self._problem(file, counts, reason, detail, clip_id))
                 continue
-            if loaded.value is None or known:
+            if loaded.value is None:
                 counts.known += 1
                 advance(1, kept=True)
                 continue
@@ -182,20 +180,28 @@ def _stems(name: str) -> tuple[str, ...]:
     return (stem,) if extension_rank(stem) is None else (stem, stem.rpartition(".")[0])
 
 
-def _load(candidate: _Candidate, spec: ValueSpec) -> _Loaded:
+def _load(candidate: _Candidate, spec: ValueSpec) -> _Loaded | BadValueError:
     """Read and check a candidate; it may run in a thread."""
     file = candidate.file
-    content = file.read()
-    crc32 = zlib.crc32(content) if file.crc32 is None else file.crc32
-    if candidate.known:
-        return _Loaded((len(content), crc32), None)
-    value = read_value(file.path, content, crc32)
-    check_value(value, spec)
+    try:
+        content = file.read()
+        crc32 = zlib.crc32(content) if file.crc32 is None else file.crc32
+        if candidate.known:
+            return _Loaded((len(content), crc32), None)
+        value = read_value(file.path, content, crc32)
+        check_value(value, spec)
+    except BadValueError as error:
+        return error
     return _Loaded((len(content), crc32), value)
 
 
-def _other_value(stored: tuple[int, int], found: tuple[int, int]) -> BadValueError:
-    return BadValueError(
-        "differs",
-        f"the stored value is of another file ({stored[0]} bytes, this one {found[0]}); it is kept",
-    )
+def _compared(
+    loaded: _Loaded | BadValueError, stored: tuple[int, int] | None
+) -> _Loaded | BadValueError:
+    """Compare a file with that of its clip's stored value, which is kept."""
+    if isinstance(loaded, BadValueError) or stored is None:
+        return loaded
+    if stored == loaded.member:
+        return replace(loaded, value=None)
+    found = f"({stored[0]} bytes, this one {loaded.member[0]})"
+    return BadValueError("differs", f"the stored value is of another file {found}; it is kept")

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,7 @@ class FeatureShards:
                     "position": len(shard.rows),
                     "offset": offset,
                     "size": len(item.value.content),
-                    "shape": json.dumps(list(item.value.array.shape)),
+                    "shape": _shape_text(item.value.array.shape),
                     "dtype": item.value.dtype,
                     "crc32": item.value.crc32,
                     "source": item.source,
@@ -222,3 +223,8 @@ class FeatureShards:
         table = pa.Table.from_pylist(shard.rows, schema=SCHEMA)
         write_parquet(sidecar, table, tar_facts(shard.tar.bytes, shard.tar.sha256))
         self._finished.put(sidecar)
+
+
+@lru_cache(maxsize=4096)
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return json.dumps(list(shape))

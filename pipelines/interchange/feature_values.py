@@ -6,6 +6,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,12 @@ class Value:
     @property
     def dtype(self) -> str:
         """NumPy's name of the array's type."""
-        return str(self.array.dtype)
+        return _dtype_name(self.array.dtype)
+
+
+@lru_cache(maxsize=64)
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    return str(dtype)
 
 
 def read_value(path: str, content: bytes, crc32: int | None) -> Value:
@@ -102,11 +108,11 @@ def _only_array(content: bytes) -> bytes:
 def check_value(value: Value, spec: ValueSpec) -> None:
     """Raise BadValueError unless the array is one that the spec declares, and finite."""
     array = value.array
-    found = f"{value.dtype} {' x '.join(map(str, array.shape))}"
-    if value.dtype != spec.dtype:
-        raise BadValueError("wrong_dtype", f"{found}; expected {spec.text}")
-    if not spec.fits(array.shape) or not array.size:
-        raise BadValueError("wrong_shape", f"{found}; expected {spec.text}")
+    fits = spec.fits(array.shape) and array.size
+    if value.dtype != spec.dtype or not fits:
+        reason = "wrong_shape" if value.dtype == spec.dtype else "wrong_dtype"
+        found = f"{value.dtype} {' x '.join(map(str, array.shape))}"
+        raise BadValueError(reason, f"{found}; expected {spec.text}")
     if not _is_finite(array):
         count = int(array.size - np.isfinite(array).sum())
         raise BadValueError("not_finite", f"{count} of {array.size} numbers are not finite")

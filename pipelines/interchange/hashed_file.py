@@ -8,13 +8,13 @@ from typing import Any
 
 from avstore.pipelines.fetch.sized_reader import SizedReader
 
-_BLOCK_BYTES = 1 << 20
-_QUEUED_BLOCKS = 32
+_BLOCK_BYTES = 256 << 10  # several fit into a core's cache
+_BLOCKS = 8
 _REMOTE_GAP_BYTES = 4 << 20  # one block of a remote file
 
 
 class HashedFile(SizedReader):
-    """A seekable file whose bytes are hashed in order as they are read.
+    """A seekable file, read in blocks, which are hashed in order.
 
     What is skipped is read too, so that the hash is of the whole file; but of a file that is not
     local, at most 4 MiB at once.
@@ -29,10 +29,16 @@ class HashedFile(SizedReader):
         super().__init__()
         self._raw = raw
         self.size, self.is_local = size, is_local
-        self._hashed = 0
+        self._block, self._start = memoryview(b""), 0  # the latest block
+        self._hashed = 0  # bytes that were hashed or wait for it
         self._hashing = False
         self._digest = hashlib.sha256()
-        self._blocks: queue.Queue[bytes | None] = queue.Queue(_QUEUED_BLOCKS)
+        # Few buffers are used again and again: the system clears each page of a new one. Only the
+        # next read writes to a buffer that is free, so the latest block may be in one.
+        self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
+        for _ in range(_BLOCKS):
+            self._free.put(memoryview(bytearray(_BLOCK_BYTES)))
+        self._filled: queue.SimpleQueue[tuple[memoryview, memoryview] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
@@ -44,7 +50,7 @@ class HashedFile(SizedReader):
         """Return the sha256 of the whole file; None if it was not hashed, or parts were skipped."""
         if not self._hashing:
             return None
-        self._skip_to(self.size)
+        self._hash_to(self.size)
         whole = self._hashing
         self._stop()
         return self._digest.hexdigest() if whole else None
@@ -60,40 +66,57 @@ class HashedFile(SizedReader):
 
     def readinto(self, buffer: Any) -> int:
         """Read into `buffer` and return the number of bytes, 0 at the end."""
-        if self._hashing and self._position > self._hashed:
-            self._skip_to(self._position)
-        count = self._read_at(self._position, buffer)
-        if self._hashing:
-            known = self._hashed - self._position
-            if known < count:
-                self._put(bytes(memoryview(buffer)[max(0, known) : count]))
-        self._position += count
-        return count
+        part = self._next(len(buffer))
+        memoryview(buffer)[: len(part)] = part
+        return len(part)
 
-    def _read_at(self, position: int, buffer: Any) -> int:
-        self._raw.seek(position)
-        return int(self._raw.readinto(buffer) or 0)  # type: ignore[attr-defined]
+    def read(self, size: int = -1) -> bytes:
+        """Return at most `size` bytes (-1: all), b"" at the end."""
+        return self.readall() if size < 0 else bytes(self._next(size))
 
-    def _skip_to(self, position: int) -> None:
+    def _next(self, size: int) -> memoryview:
+        """Move past the next bytes, at most `size`, and return them; valid until the next call."""
+        if not self._in_block():
+            self._hash_to(self._position)
+        if not self._in_block():
+            self._read_block(self._position)
+        offset = self._position - self._start
+        part = self._block[offset : offset + size]
+        self._position += len(part)
+        return part
+
+    def _in_block(self) -> bool:
+        return self._start <= self._position < self._start + len(self._block)
+
+    def _hash_to(self, position: int) -> None:
         """Hash the bytes up to a position, or stop hashing if they are too many."""
         if not self.is_local and position - self._hashed > _REMOTE_GAP_BYTES:
             self._hashing = False
         while self._hashing and self._hashed < position:
-            block = bytearray(min(_BLOCK_BYTES, position - self._hashed))
-            count = self._read_at(self._hashed, block)
-            if not count:
+            self._read_block(self._hashed)
+            if not self._block:
                 self._hashing = False  # the file became shorter
-            self._put(bytes(block[:count]))
 
-    def _put(self, block: bytes) -> None:
-        self._hashed += len(block)
-        self._blocks.put(block)
+    def _read_block(self, position: int) -> None:
+        """Read the block at a position, and have the part of it hashed that was not yet."""
+        buffer = self._free.get()
+        self._raw.seek(position)
+        count = int(self._raw.readinto(buffer) or 0)  # type: ignore[attr-defined]
+        self._block, self._start = buffer[:count], position
+        known = self._hashed - position
+        if self._hashing and 0 <= known < count:
+            self._hashed = position + count
+            self._filled.put((buffer, self._block[known:]))
+        else:
+            self._free.put(buffer)
 
     def _stop(self) -> None:
         self._hashing = False
-        self._blocks.put(None)
+        self._filled.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        while (block := self._blocks.get()) is not None:
-            self._digest.update(block)
+        while item := self._filled.get():
+            buffer, part = item
+            self._digest.update(part)
+            self._free.put(buffer)

@@ -65,9 +65,10 @@ def write_list(folder: Path) -> Path:
     return path
 
 
-def write_zip(path: Path, files: Mapping[str, bytes]) -> Path:
-    """Write files as a zip, with an entry of their folder."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+def write_zip(path: Path, files: Mapping[str, bytes], stored: bool = False) -> Path:
+    """Write files as a zip, compressed or stored, with an entry of their folder."""
+    method = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr(f"{FOLDER}/", b"")
         for name, content in files.items():
             archive.writestr(name, content)

@@ -29,7 +29,10 @@ from avstore.pipelines.interchange.feature_layouts import ValueSpec
 from tests.pipelines.interchange import released
 from tests.servers.media_server import MediaServer
 
-KINDS = ("zip", "tar", "tar.gz", "folder", "http", "http without ranges", "http tar")
+KINDS = (
+    *("zip", "stored.zip", "tar", "tar.gz", "folder"),
+    *("http", "http stored", "http without ranges", "http tar"),
+)
 REASONS = {"extra": 2, "wrong_shape": 1, "truncated": 1, "pickled": 1, "not_finite": 1}
 
 
@@ -50,13 +53,18 @@ def source_of(kind: str, folder: Path) -> Iterator[str]:
         yield str(released.write_folder(folder / "a_feat", files))
     elif kind.startswith("http"):
         name = "a_feat.tar" if kind.endswith("tar") else "a_feat.zip"
-        write = released.write_tar if kind.endswith("tar") else released.write_zip
-        write(folder / name, files)
+        if kind.endswith("tar"):
+            released.write_tar(folder / name, files)
+        else:
+            released.write_zip(folder / name, files, "stored" in kind)
         with MediaServer(folder) as server:
             yield f"{server.url}/{'norange' if 'without' in kind else 'ok'}/{name}"
     else:
-        write = released.write_zip if kind == "zip" else released.write_tar
-        yield str(write(folder / f"a_feat.{kind}", files))
+        path = folder / f"a_feat.{kind}"
+        if kind.endswith("zip"):
+            yield str(released.write_zip(path, files, "stored" in kind))
+        else:
+            yield str(released.write_tar(path, files))
 
 
 def shards(store: Path) -> dict[str, str]:
@@ -104,6 +112,23 @@ def test_values_are_those_of_the_archive_and_every_clip_is_counted(
     assert again.lineage.weights["sources"] == done.lineage.weights["sources"]
     assert shards(tmp_path / "store") == before
     assert not list((tmp_path / "store").rglob(".features-*")), "no copy of the archive is left"
+
+
+@pytest.mark.parametrize("kind", ["zip", "stored.zip", "tar"])
+def test_shards_have_the_bytes_that_earlier_versions_wrote(kind: str, tmp_path: Path) -> None:
+    with source_of(kind, tmp_path) as source:
+        run(tmp_path / "store", source, shard_clips=2)
+    assert shards(tmp_path / "store") == {
+        "test-000000.convnext-audio-1f881a38.tar": (
+            "deaa472bab96b4468db80b15b5742d3485cf927a8d3497b94af0352c27483b90"
+        ),
+        "train-000000.convnext-audio-1f881a38.tar": (
+            "c57ed13b63013fa973c4bf2ced6eacceb7a64d6c700b4c77a94371e1859d6baf"
+        ),
+        "train-000001.convnext-audio-1f881a38.tar": (
+            "06d897369b50b237d6a7330ed90230fed8f7fbccc1f5cb88a54a1cebf02035b7"
+        ),
+    }
 
 
 def test_the_manifest_is_rebuilt_from_the_store(tmp_path: Path) -> None:
@@ -384,10 +409,11 @@ def test_a_value_spec_reads_what_it_writes(
     assert not spec.fits(other)
 
 
+@pytest.mark.parametrize("stored", [False, True])
 def test_sha256_of_the_archive_is_that_of_its_bytes_when_members_are_out_of_order(
-    tmp_path: Path,
+    stored: bool, tmp_path: Path
 ) -> None:
-    path = released.write_zip(tmp_path / "a_feat.zip", released.members())
+    path = released.write_zip(tmp_path / "a_feat.zip", released.members(), stored)
     with zipfile.ZipFile(path, "a") as archive:  # the directory in another order than the file
         archive.filelist.reverse()
         archive.comment = b"reversed"
