@@ -2,18 +2,19 @@
 
     python -m benchmarks.features_import --gb 2
     python -m benchmarks.features_import --gb 2 --deflate
+    python -m benchmarks.features_import --gb 20 --sparse --rounds 1
 
 The copy reads every member with zipfile and writes it to one file, flushed to the disk at the end.
 The import also hashes the archive and the shards, checks every array, matches it to its clip, and
 writes sidecars and the manifest; the list of clips is in the store before. Each runs in a process
-of its own, in turns.
+of its own, in turns. `--sparse` makes an archive of zeros that takes little room on the disk; what
+is written takes all of its size.
 """
 
 import argparse
 import io
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,19 +30,34 @@ from benchmarks.common import seconds, spread, table, write
 
 SHAPE = (30, 1024)
 _WORKS = ("copy", "import")
+_KEPT_BYTES = 4096
 
 
-def make_archive(folder: Path, gigabytes: float, deflate: bool) -> int:
+class SparseFile(io.FileIO):
+    """A new file in which zeros after the first 4 KiB of a long write are left out as a hole."""
+
+    def write(self, data: Any) -> int:
+        """Write all of the data."""
+        kept = len(data) if bytes(data[_KEPT_BYTES:]).strip(b"\0") else min(len(data), _KEPT_BYTES)
+        super().write(data[:kept])
+        self.seek(len(data) - kept, io.SEEK_CUR)
+        return len(data)
+
+
+def make_archive(folder: Path, gigabytes: float, deflate: bool, sparse: bool = False) -> int:
     """Write an archive of UAVM's layout and its list of clips; return the number of members."""
     count = max(1, int(gigabytes * 1e9 / (4 * SHAPE[0] * SHAPE[1])))
     method = zipfile.ZIP_DEFLATED if deflate else zipfile.ZIP_STORED
-    noise = np.random.default_rng(0).standard_normal((64, *SHAPE)).astype(np.float32)
+    values = np.random.default_rng(0).standard_normal((64, *SHAPE)).astype(np.float32)
+    if sparse:
+        values[:] = 0
     with (
-        zipfile.ZipFile(folder / "a_feat.zip", "w", method) as archive,
+        (SparseFile if sparse else io.FileIO)(folder / "a_feat.zip", "w+") as file,
+        zipfile.ZipFile(file, "w", method) as archive,
         (folder / "vggsound.csv").open("w") as listed,
     ):
         for number in range(count):
-            value = noise[number % len(noise)]
+            value = values[number % len(values)]
             value[0, 0] = number  # no two arrays are equal
             buffer = io.BytesIO()
             np.save(buffer, value)
@@ -107,18 +124,26 @@ def _work(work: str, folder: Path) -> None:
     import avstore.pipelines.interchange.feature_importer  # noqa: F401 -- not a part of the time
 
     run = {"copy": copy_members, "import": import_archive}[work]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak, which began as the parent's
+    before = _memory_mb("VmRSS")
     cpu = time.process_time()
     took = seconds(lambda: run(folder))
     cpu = time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = _memory_mb("VmHWM")
     print(json.dumps({"seconds": took, "cpu_s": cpu, "peak_mb": peak, "growth_mb": peak - before}))
+
+
+def _memory_mb(field: str) -> float:
+    """Return the present (VmRSS) or largest (VmHWM) memory of this process, as Linux states it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(x.split()[1]) / 1024 for x in lines if x.startswith(f"{field}:"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gb", type=float, default=2.0, help="size of the made archive")
     parser.add_argument("--deflate", action="store_true", help="compress it")
+    parser.add_argument("--sparse", action="store_true", help="make it of zeros, in holes")
     parser.add_argument("--cold", action="store_true", help="drop it from the page cache first")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where to make it (default: a temporary one)")
@@ -130,7 +155,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=args.folder, prefix="features-import-") as name:
         folder = Path(name)
-        count = make_archive(folder, args.gb, args.deflate)
+        count = make_archive(folder, args.gb, args.deflate, args.sparse)
         rounds = [
             {work: measure(folder, work, args.cold) for work in _WORKS} for _ in range(args.rounds)
         ]
@@ -139,6 +164,7 @@ def main() -> None:
         "gigabytes": gigabytes,
         "members": count,
         "deflate": args.deflate,
+        "sparse": args.sparse,
         "cold": args.cold,
         "ratio": spread(r["copy"]["seconds"] / r["import"]["seconds"] for r in rounds),
         **{
@@ -146,7 +172,8 @@ def main() -> None:
             for work in _WORKS
         },
     }
-    write(f"features_import_{'deflate' if args.deflate else 'stored'}", result)
+    kind = "deflate" if args.deflate else "sparse" if args.sparse else "stored"
+    write(f"features_import_{kind}", result)
     rows = [
         (
             work,
