@@ -105,6 +105,7 @@ def load_batch(
     Raises:
         BadSampleError: If a sample cannot be read and the policy is to raise, or none can be read.
     """
+    spec = spec.at(rows.step)
     # All requests come first: between the large copies of samples they take three times as long.
     requests = request_rows(order, rows, spec, policy)
     frames, fbanks = BatchBuffer(len(rows), "frames"), BatchBuffer(len(rows), "fbanks")
