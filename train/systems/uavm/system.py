@@ -3,6 +3,7 @@
 from avstore.train.config import Config
 from avstore.train.data import BatchSpec, Turns
 from avstore.train.loader_settings import augment
+from avstore.train.systems import sections
 from avstore.train.systems.uavm.model import UAVM
 from avstore.train.systems.uavm.model_config import UAVMConfig
 from avstore.train.systems.uavm.objective import UAVMObjective
@@ -14,7 +15,7 @@ def batch_spec(config: Config, *, training: bool) -> BatchSpec:
 
     A step that trains one modality reads that one alone.
     """
-    shape, own = sections(config)
+    shape, own = sections(config, UAVMConfig, UAVMSettings)
     data, read = config.data, (own.audio, own.video)
     crosses = shape.kind == "cross_attention"
     return BatchSpec(
@@ -33,14 +34,5 @@ def batch_spec(config: Config, *, training: bool) -> BatchSpec:
 
 def build(config: Config, training: BatchSpec, evaluation: BatchSpec) -> UAVMObjective:
     """Return the system with new weights."""
-    shape, own = sections(config)
+    shape, own = sections(config, UAVMConfig, UAVMSettings)
     return UAVMObjective(UAVM(shape), training, evaluation, own, config.seed)
-
-
-def sections(config: Config) -> tuple[UAVMConfig, UAVMSettings]:
-    """Return the model's shape and the objective's settings."""
-    shape: object = config.model
-    own: object = config.objective
-    if not (isinstance(shape, UAVMConfig) and isinstance(own, UAVMSettings)):
-        raise TypeError(f"{type(shape).__name__} is no shape of UAVM")
-    return shape, own
