@@ -21,7 +21,7 @@ from torch import nn
 
 from avstore.train.progress import Meter
 
-_SAMPLE_S = 0.1
+_SAMPLE_S = 0.5
 
 
 def add_options(p: argparse.ArgumentParser, batch: int) -> None:
