@@ -8,9 +8,8 @@ products (counted by torch) a second, as a share of what one large matrix produc
 """
 
 import argparse
+import json
 import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 from itertools import count
 from typing import Any
@@ -37,6 +36,17 @@ from avstore.train.step import Stepper
 from avstore.train.systems.cavmae.model import CAVMAE
 from benchmarks.common import table, write
 from benchmarks.plain_step import plain_method, same_weights, system
+from benchmarks.step_timing import (
+    add_options,
+    apart,
+    device_peak,
+    matmul_flops,
+    name_of,
+    timed,
+    write_attention_out,
+)
+
+_FORMS = ("ours", "plain")
 
 
 def main() -> None:
@@ -44,30 +54,27 @@ def main() -> None:
     args = parse()
     device = torch.device(args.device)
     store = open_store(args.shards)
+    if args.work:
+        print(json.dumps(memory(args, *args.work.split(":"), store, device)))
+        return
     result: dict[str, Any] = {"arguments": vars(args), "device": name_of(device)}
     result["ceiling_flops"] = ceiling = matmul_flops(device, args.precision)
     rows = []
     for method in args.methods.split(","):
-        measured = measure(args, method, store, device)
-        measured["utilisation"] = measured["flops"] / measured["ours_s"] / ceiling
-        result[method] = measured
-        rows.append(
-            [
-                *(method, args.batch / measured["ours_s"], args.batch / measured["plain_s"]),
-                *(
-                    measured["ratio"],
-                    measured["utilisation"],
-                    measured["with_data"],
-                    measured["wait_share"],
-                ),
-            ]
-        )
+        result[method] = found = measure(args, method, store, device)
+        found["utilisation"] = found["flops"] / found["ours_s"] / ceiling
+        held = [apart("benchmarks.train_step", "--work", f"{method}:{form}") for form in _FORMS]
+        found["memory"] = dict(zip(_FORMS, held, strict=True))
+        speeds = [args.batch / found["ours_s"], args.batch / found["plain_s"], found["ratio"]]
+        loop = [found["utilisation"], found["with_data"], found["wait_share"]]
+        rows.append([method, *speeds, *loop, *(_megabytes(one) for one in held)])
     table(
         f"{args.size}, batch {args.batch}, {args.precision}, {name_of(device)}; "
         f"ceiling {ceiling / 1e9:.0f} GFLOP/s",
-        ["method", "samples/s", "plain form", "ratio", "utilisation", "with data", "data wait"],
+        [*("method", "samples/s", "plain form", "ratio", "utilisation", "with data", "data wait"),
+         *("host (device) MB", "plain form's")],
         rows,
-    )
+    )  # fmt: skip
     print(write(f"train_step-{args.size}-{device.type}", result))
 
 
@@ -75,35 +82,37 @@ def parse() -> argparse.Namespace:
     """Parse the command line."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     p.add_argument("--shards", required=True, help="a store, or its shards folder")
-    p.add_argument(
-        "--size",
-        choices=["tiny", "full"],
-        default="tiny",
-        help="small model or ViT-B (default: tiny)",
-    )
+    add_options(p, batch=12)
     p.add_argument(
         "--methods",
         default="finetune,stella",
         help="separated by commas (default: finetune,stella)",
     )
-    p.add_argument("--batch", type=int, default=12, help="rows of a batch (default: 12)")
-    p.add_argument("--steps", type=int, default=10, help="steps to measure (default: 10)")
-    p.add_argument("--workers", type=int, default=1, help="loader processes (default: 1)")
-    p.add_argument(
-        "--precision",
-        choices=["fp32", "bf16"],
-        default="fp32",
-        help="of the forward pass (default: fp32)",
-    )
     p.add_argument(
         "--compile", action="store_true", help="compile the blocks of the trainer's form"
     )
-    p.add_argument(
-        "--device",
-        default="cuda" if torch.cuda.is_available() else "cpu",
-        help="cpu, cuda or cuda:N (default: cuda if available)",
-    )
     return p.parse_args()
+
+
+def memory(
+    args: argparse.Namespace, name: str, form: str, store: OpenStore, device: torch.device
+) -> dict[str, float | None]:
+    """Return the device memory of one form's first steps, in this process."""
+    config = configuration(args)
+    if form == "plain":
+        method = plain_method(name, config.model, 4 * args.batch)
+        own = stepper(method, config.model_copy(update={"precision": "fp32"}), device)
+    else:
+        method = our_method(name, config, 4 * args.batch)
+        own = stepper(method, config, device)
+    for number, batch in zip(range(3), loader(args, config, method, store), strict=False):
+        own.step(batch, number)
+    return device_peak(device)
+
+
+def _megabytes(found: dict[str, Any]) -> str:
+    device = found["device_mb"]
+    return f"{found['host_mb']:.0f}" + (f" ({device:.0f})" if device is not None else "")
 
 
 def measure(
@@ -144,9 +153,6 @@ def measure(
         "with_data": meter.rate,
         "wait_share": meter.wait_share,
         "times": times,
-        "largest_memory_bytes": torch.cuda.max_memory_allocated()
-        if device.type == "cuda"
-        else None,
     }
 
 
@@ -193,41 +199,12 @@ def count_flops(method: Method, config: Config, ready: list[Batch], device: torc
     Attention counts as two matrix products, whatever kernel computes it.
     """
     full_precision = config.model_copy(update={"precision": "fp32"})
-    for module in method.modules():
-        if hasattr(module, "plain"):
-            module.plain = True  # type: ignore[assignment]
+    write_attention_out(method)
     counted = stepper(method, full_precision, device)
     counted.step(ready[0], 0)
     with FlopCounterMode(display=False) as counter:
         counted.step(ready[1], 1)
     return int(counter.get_total_flops())
-
-
-def timed(work: Callable[[], Any], device: torch.device) -> float:
-    """Return the seconds that `work` takes, with an empty device queue before and after."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    begin = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - begin
-
-
-def matmul_flops(device: torch.device, precision: str) -> float:
-    """Return the floating-point operations a second of one large product, the ceiling."""
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    size = 8192 if device.type == "cuda" else 1536
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    best = min(timed(lambda: a @ b, device) for _ in range(8))
-    return 2 * size**3 / best
-
-
-def name_of(device: torch.device) -> str:
-    """Return the device's name."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} thread(s)"
 
 
 if __name__ == "__main__":

@@ -32,6 +32,18 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_seeds_option(parser: argparse.ArgumentParser, default: int) -> None:
+    """Add `--seeds`, the number of runs of each kind."""
+    text = f"number of seeds (default: {default})"
+    parser.add_argument("--seeds", type=_seeds, default=default, help=text)
+
+
+def _seeds(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
 def parse_args(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse a command line, with the options -q and -v of every `avstore` command.
 

@@ -59,6 +59,7 @@ class TrainingLoop:
         rows: Results so far.
         selection: Scores of epochs, and the weights that a run of one task reports.
         scoring: What is scored.
+        saved: Task, steps and scored epochs of the last checkpoint that this process saved.
     """
 
     config: RunConfig
@@ -72,6 +73,7 @@ class TrainingLoop:
     steps: int = 0
     between_steps: bool = True
     rows: list[Row] = field(default_factory=list)
+    saved: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         c = self.config
@@ -238,7 +240,10 @@ class TrainingLoop:
         }
 
     def save(self) -> None:
-        """Save a checkpoint of everything that the next step depends on."""
+        """Save a checkpoint of everything that the next step depends on, if it is not saved yet."""
+        state = (self.task, self.steps, len(self.selection.scores))
+        if state == self.saved:
+            return
         shared = {
             "fingerprint": self.config.fingerprint,
             "lists": self.stream.fingerprints,
@@ -251,6 +256,7 @@ class TrainingLoop:
         checkpoint.save_checkpoint(
             self.folder / "checkpoints", self.steps, shared, self.stepper.own_state()
         )
+        self.saved = state
         _LOG.info("%s: checkpoint of step %d saved", self.folder, self.steps)
 
     def position(self) -> list[int]:

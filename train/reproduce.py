@@ -25,7 +25,7 @@ from rich.table import Table
 from avstore.manifests import terminal
 from avstore.manifests.store import write_text
 from avstore.train import run
-from avstore.train.arguments import add_set_option, add_store_option, parse_args
+from avstore.train.arguments import add_seeds_option, add_set_option, add_store_option, parse_args
 from avstore.train.comparison import spread
 from avstore.train.config import load_config
 from avstore.train.errors import UserError
@@ -68,7 +68,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add_store_option(p)
     p.add_argument("--methods", default=METHODS, help=f"separated by commas (default: {METHODS})")
-    p.add_argument("--seeds", type=int, default=3, help="number of seeds (default: 3)")
+    add_seeds_option(p, default=3)
     p.add_argument(
         "--config", "--recipe", default="tiny", help="as of train/run.py (default: tiny)"
     )
@@ -78,10 +78,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     p.add_argument(
         "--out", type=Path, default=Path("runs/reproduce"), help="folder (default: runs/reproduce)"
     )
-    args = parse_args(p, argv)
-    if args.seeds < 1:
-        p.error(f"--seeds {args.seeds} is less than 1")
-    return args
+    return parse_args(p, argv)
 
 
 def arguments(args: argparse.Namespace, method: str, seed: int) -> list[str]:

@@ -21,7 +21,7 @@ if __package__ in (None, ""):  # run as a file: import the package from the repo
 
 from avstore.manifests import terminal
 from avstore.train import run
-from avstore.train.arguments import add_set_option, add_store_option, parse_args
+from avstore.train.arguments import add_seeds_option, add_set_option, add_store_option, parse_args
 
 # The features of `make reproduce-uavm` have a row a second of video, and as many of audio.
 SETTINGS = ("model.rows=10", "epochs=25", "batch_size=8")
@@ -58,7 +58,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         epilog="Example: python train/reproduce_uavm.py --shards data --seeds 3",
     )
     add_store_option(p)
-    p.add_argument("--seeds", type=int, default=2, help="number of seeds (default: 2)")
+    add_seeds_option(p, default=2)
     p.add_argument("--dataset", default="vggsound", help="dataset of the store (default: vggsound)")
     p.add_argument(
         "--stream", default="sample-4", help="stream of the continual runs (default: sample-4)"
@@ -67,10 +67,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     p.add_argument(
         "--out", type=Path, default=Path("runs/uavm"), help="folder (default: runs/uavm)"
     )
-    args = parse_args(p, argv)
-    if args.seeds < 1:
-        p.error(f"--seeds {args.seeds} is less than 1")
-    return args
+    return parse_args(p, argv)
 
 
 def runs(args: argparse.Namespace, seed: int) -> list[list[str]]:

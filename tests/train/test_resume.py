@@ -1,5 +1,6 @@
 """A stopped run continues to exactly the losses of one that was not stopped."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,10 @@ SMALL = [
     *("model.image_size=32", "model.fbank_frames=256"),
     *("epochs=3", "batch_size=2", "steps_per_checkpoint=1"),
 ]
+
+
+SAVED = re.compile(r"checkpoint of step (\d+) saved")
+ENDED = re.compile(r"task .* ends after step (\d+)")
 
 
 class Killed(BaseException):
@@ -99,3 +104,14 @@ def test_other_settings_are_refused_by_name_and_new_keys_are_not(
     assert "continuing" in capsys.readouterr().out
     assert start(two_task_store, tmp_path / "a", "finetune", "optim.lr=1e-2") == 2
     assert "other settings: optim.lr 0.0005 -> 0.01; give" in capsys.readouterr().err
+
+
+def test_a_state_is_saved_once(
+    two_task_store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A task's last step, then its scores: two states, though every step has a checkpoint."""
+    caplog.set_level("INFO", "avstore")
+    assert start(two_task_store, tmp_path / "run", "finetune") == 0
+    saved = [int(found[1]) for line in caplog.messages if (found := SAVED.search(line))]
+    ends = [int(found[1]) for line in caplog.messages if (found := ENDED.search(line))]
+    assert saved == sorted([*range(1, ends[-1] + 1), *ends])

@@ -56,9 +56,9 @@ def _mix(sample: DecodedSample, partner: DecodedSample, share: float) -> None:
     """Blend everything that both hold: share * sample + (1 - share) * partner."""
 
     def blend(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float32]:
-        return (share * x.astype(np.float32) + (1 - share) * y.astype(np.float32)).astype(
-            np.float32
-        )
+        mixed: NDArray[np.float32] = np.multiply(x, np.float32(share), dtype=np.float32)
+        mixed += np.multiply(y, np.float32(1 - share), dtype=np.float32)
+        return mixed
 
     if sample.frames is not None and partner.frames is not None:
         sample.frames = blend(sample.frames, partner.frames)
@@ -77,7 +77,7 @@ def _convert_like_mixed(sample: DecodedSample) -> None:
     """Convert a sample that is not mixed to the dtypes of the batch's mixed ones."""
     if sample.frames is not None:
         sample.frames = sample.frames.astype(np.float32)
-    sample.features = {name: x.astype(np.float32) for name, x in sample.features.items()}
+    sample.features = {name: features.float32(x) for name, x in sample.features.items()}
 
 
 def _add_noise_and_roll(
@@ -90,7 +90,12 @@ def _add_noise_and_roll(
         return
     generator = request.random.generator(Purpose.NOISE)
     if rolled:
-        sample.features = features.roll(sample.features, spec.augment.feature_roll, generator)
+        limit = spec.augment.feature_roll
+        # One for all of a sample, from [-limit, limit), as in UAVM's released code.
+        shift = int(generator.integers(-limit, limit))
+        for name, value in sample.features.items():
+            row = out.features[name].row(out.row, value.shape, value.dtype) if out else None
+            sample.features[name] = features.roll(value, shift, row)
     if noisy and sample.fbank is not None:
         fbank = sample.fbank
         sample.choices = noise_choices(sample.choices, len(fbank), generator, spec.augment.roll)

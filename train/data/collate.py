@@ -1,6 +1,6 @@
 """Collate decoded samples to a batch: stack their arrays and build their targets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from avstore.train.data.buffers import BatchBuffer
 from avstore.train.data.decode import DecodedSample
 from avstore.train.data.device_transform import DeviceFbank, DeviceFrames
 from avstore.train.data.order import Rows
-from avstore.train.data.request import BASE_MEMBERS
 from avstore.train.data.samples import SampleList
 from avstore.train.data.spec import BatchSpec
 from avstore.train.data.transforms import waveform
@@ -31,6 +30,7 @@ def collate(
     spec: BatchSpec,
     frames: BatchBuffer,
     fbanks: BatchBuffer,
+    features: Mapping[str, BatchBuffer],
     problems: tuple[BadSample, ...] = (),
 ) -> Batch:
     """Collate samples to a batch.
@@ -42,6 +42,7 @@ def collate(
         spec: Settings.
         frames: Memory of the batch's frames.
         fbanks: Memory of the batch's fbanks.
+        features: Memory of the batch's derived features, by name.
         problems: Samples that were skipped or replaced.
 
     Raises:
@@ -69,9 +70,8 @@ def collate(
         mask_known=mask_known,
         mask_unknown=torch.tensor([sample.unknown_colours for sample in decoded]),
         features={
-            name: _stack([sample.features[name] for sample in decoded], name)
-            for name in spec.read
-            if name not in BASE_MEMBERS
+            name: _feature([sample.features[name] for sample in decoded], name, features[name])
+            for name in spec.features
         },
         mixed_with=[sample.mixed_with[1] if sample.mixed_with else None for sample in decoded],
         share=torch.tensor([sample.share for sample in decoded]),
@@ -135,6 +135,12 @@ def _masks(decoded: Sequence[DecodedSample], spec: BatchSpec) -> tuple[Tensor, T
     stacked = [by_second(sample.masks, spec.segments, size) for sample in decoded]
     values, known = zip(*stacked, strict=True)
     return torch.from_numpy(np.stack(values)), torch.from_numpy(np.stack(known))
+
+
+def _feature(arrays: Sequence[NDArray[Any]], name: str, buffer: BatchBuffer) -> Tensor:
+    """Stack a feature of all samples, in the batch's memory if they are alike."""
+    alike = len({(array.shape, array.dtype) for array in arrays}) == 1
+    return buffer.stack(arrays) if alike else _stack(arrays, name)
 
 
 def _stack(arrays: Sequence[NDArray[Any]], name: str) -> Tensor:

@@ -81,7 +81,8 @@ def _announce(order: Order, rows: Rows, spec: BatchSpec, policy: ErrorPolicy) ->
     while len(_ANNOUNCED) >= _MAX_ANNOUNCED:
         _withdraw(next(iter(_ANNOUNCED)))
     stack, reader = ExitStack(), order.samples.reader
-    stack.enter_context(reader.prefetching(_spans(order, rows, spec, policy)))
+    spans = _spans(order, rows, spec.at(rows.step), policy)
+    stack.enter_context(reader.prefetching(spans))
     _ANNOUNCED[key] = stack
 
 

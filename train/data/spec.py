@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Literal, get_args
+
+from avstore.train.data.rng import Purpose, generator
 
 FrameChoice = Literal["window", "middle", "random", "segment", "even", "all", "times"]
 Shuffle = Literal["full", "block", "sequential", "listed"]
@@ -85,6 +87,36 @@ class Augment:
 
 
 @dataclass(frozen=True, slots=True)
+class Turns:
+    """Two derived features of which a step reads one, drawn a step (UAVM's modality).
+
+    What a step reads is a function of the seed and the step, the same on every rank.
+
+    Attributes:
+        features: The two.
+        share: Probability of the first.
+        seed: Seed in [0, 2^64).
+
+    Example:
+        >>> turns = Turns(("convnext-audio", "convnext-visual"), share=1.0, seed=0)
+        >>> turns.feature(step=3)
+        'convnext-audio'
+    """
+
+    features: tuple[str, str]
+    share: float = 0.5
+    seed: int = 0
+
+    def takes_first(self, step: int) -> bool:
+        """Return whether a step of the run, from 0, reads the first."""
+        return bool(generator(self.seed, Purpose.MODALITY, 0, step).random() < self.share)
+
+    def feature(self, step: int) -> str:
+        """Return the feature that a step of the run reads."""
+        return self.features[0 if self.takes_first(step) else 1]
+
+
+@dataclass(frozen=True, slots=True)
 class BatchSpec:
     """Settings of a batch: what it reads, holds and how its samples are ordered.
 
@@ -133,6 +165,7 @@ class BatchSpec:
         block: Samples of a window of shuffle='block'.
         weighted: Draw with replacement by the list's weights, whatever `shuffle` is.
         augment: Augmentation of training samples.
+        turns: Features of `read` of which each step reads one; None to read all at every step.
 
     Example:
         >>> spec = BatchSpec(batch_size=4, frames=2, image_size=24, labels="multi_hot")
@@ -172,6 +205,7 @@ class BatchSpec:
     block: int = 4096
     weighted: bool = False
     augment: Augment = Augment()
+    turns: Turns | None = None
 
     def __post_init__(self) -> None:
         require_choice(self, frame_choice=FrameChoice, shuffle=Shuffle, labels=Labels)
@@ -219,6 +253,13 @@ class BatchSpec:
                 f"labels={self.labels!r} cannot be mixed: with mixup, labels must be 'multi_hot' "
                 "or 'segments'"
             )
+
+    def at(self, step: int) -> "BatchSpec":
+        """Return the settings of a step: with `turns`, they read one of its features."""
+        if self.turns is None:
+            return self
+        idle = {*self.turns.features} - {self.turns.feature(step)}
+        return replace(self, read=tuple(name for name in self.read if name not in idle))
 
     @property
     def chosen_frames(self) -> FrameChoice:

@@ -105,14 +105,17 @@ def load_batch(
     Raises:
         BadSampleError: If a sample cannot be read and the policy is to raise, or none can be read.
     """
+    spec = spec.at(rows.step)
     # All requests come first: between the large copies of samples they take three times as long.
     requests = request_rows(order, rows, spec, policy)
     frames, fbanks = BatchBuffer(len(rows), "frames"), BatchBuffer(len(rows), "fbanks")
+    features = {name: BatchBuffer(len(rows), name) for name in spec.features}
     reader = order.samples.reader
 
     def load_row(row: int) -> tuple[DecodedSample | None, list[BadSample]]:
         candidates = chain([requests[row]], _replacements(order, rows, row, spec, policy))
-        return _first_readable(candidates, spec, policy, reader, OutputBuffers(row, frames, fbanks))
+        out = OutputBuffers(row, frames, fbanks, features)
+        return _first_readable(candidates, spec, policy, reader, out)
 
     loaded = list(_map_threads(load_row, len(rows), threads))
     problems = tuple(problem for _, found in loaded for problem in found)
@@ -125,7 +128,7 @@ def load_batch(
         )
     samples = [sample for sample, _ in loaded if sample is not None]
     kept_rows = rows.take(np.array(kept))
-    return collate(order.samples, kept_rows, samples, spec, frames, fbanks, problems)
+    return collate(order.samples, kept_rows, samples, spec, frames, fbanks, features, problems)
 
 
 def _first_readable(

@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 
 import torch
-from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_accuracy
 
 BOTH = "both"
 
@@ -24,6 +22,10 @@ def classification(scores: Tensor, targets: Tensor) -> dict[str, float]:
         classes; `auc`, the mean area under the ROC curve; `d_prime` of it, as in UAVM (Gong et al.,
         IEEE SPL 2022); `classes_scored`, the number of classes in those means.
     """
+    # Slow to import, and large: only the process that scores needs them.
+    from sklearn.metrics import average_precision_score, roc_auc_score  # noqa: PLC0415
+    from torchmetrics.functional.classification import multiclass_accuracy  # noqa: PLC0415
+
     out: dict[str, float] = {}
     classes = targets.shape[1]
     if bool((targets.sum(1) == 1).all()):

@@ -1,6 +1,7 @@
 """Reservoirs of rows in host memory, for methods whose memory depends on what they compute."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -152,6 +153,9 @@ class HostMemoryMethod(Method):
 
     def __init__(self, objective: Objective, options: Any, setup: Setup) -> None:
         super().__init__(objective, options, setup)
+        # A kept row may be replayed in a step that sees another of its features.
+        evaluation, training = objective.specs
+        objective.specs = evaluation, replace(training, turns=None)
         size: Memory = options.memory(setup)
         own = size.reservoirs // setup.world_size
         self.memory = RehearsalMemory(size.rows // setup.world_size, own)

@@ -9,7 +9,7 @@ A `System` names a module with
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -21,6 +21,9 @@ from avstore.train.systems.convnext.model_config import ConvNextConfig
 from avstore.train.systems.convnext.settings import ConvNextSettings
 from avstore.train.systems.uavm.model_config import UAVMConfig
 from avstore.train.systems.uavm.settings import UAVMSettings
+
+ModelSection = TypeVar("ModelSection", bound=BaseModel)
+ObjectiveSection = TypeVar("ObjectiveSection", bound=BaseModel)
 
 
 class NoSettings(BaseModel, extra="forbid", frozen=True):
@@ -79,6 +82,25 @@ SYSTEMS: Mapping[str, System] = {
         unused=("crop", "seconds", "frame_choice", "feature_roll", "feature_norm"),
     ),
 }
+
+
+def sections(
+    config: Any, model: type[ModelSection], objective: type[ObjectiveSection]
+) -> tuple[ModelSection, ObjectiveSection]:
+    """Return the sections `model` and `objective` of a system's config.
+
+    Args:
+        config: A config of the system.
+        model: Type of the model's shape.
+        objective: Type of the objective's settings.
+
+    Raises:
+        TypeError: The config is another system's.
+    """
+    shape, settings = config.model, config.objective
+    if not (isinstance(shape, model) and isinstance(settings, objective)):
+        raise TypeError(f"{type(shape).__name__} is no {model.__name__}")
+    return shape, settings
 
 
 def find_system(name: str) -> System:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from avstore.datasets.registry import get
 from avstore.manifests.library import OpenStore, open_store
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.interchange.feature_importer import FeatureImportOptions, import_feature
-from avstore.train.data import BatchSpec, Loader, sample_list
+from avstore.train.data import Augment, BatchSpec, Loader, Turns, sample_list
 from tests.pipelines.interchange import released
 from tests.train.data.store_factory import make_store
 
@@ -64,6 +65,26 @@ def test_the_loader_gives_the_arrays_labels_and_splits_back(
         assert not video[len(frames) :].any()
         rows = opened.query("SELECT label FROM labels WHERE label_id = ?", [label]).rows()
         assert rows[0]["label"] == released.ROWS[number][2].strip('"')
+
+
+def test_a_step_of_turns_reads_one_feature_of_the_same_rows(opened: OpenStore) -> None:
+    samples = sample_list(opened, TRAINABLE, features=BOTH)
+    whole = BatchSpec(
+        batch_size=1,
+        read=BOTH,
+        labels="multi_hot",
+        feature_rows=30,
+        feature_norm=True,
+        augment=Augment(mixup=0.5, feature_roll=15),
+    )
+    spec = replace(whole, turns=Turns(BOTH, 0.5, seed=3))
+    found = list(zip(Loader(samples, spec), Loader(samples, whole, workers=1), strict=True))
+    for batch, both in found:
+        (name,) = batch.features
+        assert name == spec.turns.feature(batch.step)
+        assert torch.equal(batch.features[name], both.features[name])
+        assert torch.equal(batch.labels, both.labels)
+    assert {name for batch, _ in found for name in batch.features} == set(BOTH)
 
 
 def test_pictures_and_sound_are_refused_in_words(opened: OpenStore) -> None:

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from avstore.train.data.buffers import SERIAL_VALUES, scratch
+from avstore.train.data.buffers import scratch, widen
+from avstore.train.data.transforms.features import roll
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,7 @@ def fit_in_scratch(fbank: NDArray[np.generic], frames: int) -> NDArray[np.float3
         return fit(fbank, frames)
     wide = scratch((frames, fbank.shape[1]))
     kept = min(frames, len(fbank))
-    rows = max(1, SERIAL_VALUES // fbank.shape[1])
-    source = torch.split(torch.from_numpy(fbank[:kept]), rows)
-    target = torch.split(torch.from_numpy(wide[:kept]), rows)
-    for stored, widened in zip(source, target, strict=True):
-        widened.copy_(stored)  # several times faster than NumPy's conversion
+    widen(fbank[:kept], wide[:kept])
     wide[kept:] = 0
     return wide
 
@@ -132,8 +128,4 @@ def noise_and_roll(
     noise = np.random.Generator(np.random.SFC64(choices.seed)).random(fbank.shape, np.float32)
     noise *= np.float32(choices.strength)
     noise += fbank
-    out = np.empty_like(noise) if out is None else out
-    shift = choices.roll % len(fbank)
-    out[shift:] = noise[: len(fbank) - shift]
-    out[:shift] = noise[len(fbank) - shift :]
-    return out
+    return roll(noise, choices.roll, out)

@@ -1,10 +1,11 @@
 """Fit, normalise and roll derived features."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from avstore.train.data.buffers import widen
 
 
 def fit(value: NDArray[Any], rows: int | None, unit: bool) -> NDArray[Any]:
@@ -26,15 +27,23 @@ def fit(value: NDArray[Any], rows: int | None, unit: bool) -> NDArray[Any]:
         fitted[: min(rows, len(value))] = value[:rows]
         value = fitted
     if unit:
-        value = value.astype(np.float32)
+        value = float32(value)
         norm = np.linalg.norm(value, axis=-1, keepdims=True)
-        value = value / np.where(norm > 0, norm, 1)
+        value = np.divide(value, np.where(norm > 0, norm, 1))
     return value
 
 
-def roll(
-    values: Mapping[str, NDArray[Any]], limit: int, generator: np.random.Generator
-) -> dict[str, NDArray[Any]]:
-    """Roll all features in time by the same integer of [-limit, limit), as UAVM's code does."""
-    shift = int(generator.integers(-limit, limit))
-    return {name: np.roll(value, shift, axis=0) for name, value in values.items()}
+def float32(value: NDArray[Any]) -> NDArray[np.float32]:
+    """Return a feature as float32: itself, if it is."""
+    if value.dtype == np.float16 and value.flags.c_contiguous:
+        return widen(value, np.empty(value.shape, np.float32))
+    return value.astype(np.float32, copy=False)
+
+
+def roll(value: NDArray[Any], shift: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Roll rows by `shift` of them, into `out` if it is given; it must not be `value`."""
+    out = np.empty_like(value) if out is None else out
+    shift %= max(1, len(value))
+    out[shift:] = value[: len(value) - shift]
+    out[:shift] = value[len(value) - shift :]
+    return out

@@ -3,6 +3,7 @@
 from avstore.train.config import Config
 from avstore.train.data import BatchSpec
 from avstore.train.loader_settings import augment
+from avstore.train.systems import sections
 from avstore.train.systems.convnext.model import ConvNextAudio
 from avstore.train.systems.convnext.model_config import ConvNextConfig
 from avstore.train.systems.convnext.objective import ConvNextObjective
@@ -11,7 +12,7 @@ from avstore.train.systems.convnext.settings import ConvNextSettings
 
 def batch_spec(config: Config, *, training: bool) -> BatchSpec:
     """Return what the loader must deliver: the filter bank, and labels of all classes."""
-    shape, data = sections(config)[0], config.data
+    shape, data = sections(config, ConvNextConfig, ConvNextSettings)[0], config.data
     return BatchSpec(
         batch_size=config.batch_size if training else config.eval_batch,
         random=training,
@@ -30,14 +31,5 @@ def batch_spec(config: Config, *, training: bool) -> BatchSpec:
 
 def build(config: Config, training: BatchSpec, evaluation: BatchSpec) -> ConvNextObjective:
     """Return the system with new weights."""
-    shape, own = sections(config)
+    shape, own = sections(config, ConvNextConfig, ConvNextSettings)
     return ConvNextObjective(ConvNextAudio(shape), training, evaluation, own)
-
-
-def sections(config: Config) -> tuple[ConvNextConfig, ConvNextSettings]:
-    """Return the model's shape and the objective's settings."""
-    shape: object = config.model
-    own: object = config.objective
-    if not (isinstance(shape, ConvNextConfig) and isinstance(own, ConvNextSettings)):
-        raise TypeError(f"{type(shape).__name__} is no shape of ConvNeXt")
-    return shape, own

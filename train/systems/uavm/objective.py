@@ -7,15 +7,14 @@ from typing import Any
 from torch import Tensor
 
 from avstore.train.classifier import LOGITS, Classifier, Views, row_losses, targets_of
-from avstore.train.data import Batch, BatchSpec
-from avstore.train.data.rng import Purpose, generator
+from avstore.train.data import Batch, BatchSpec, Turns
 from avstore.train.errors import UserError
 from avstore.train.evaluation.classification import BOTH, with_both
 from avstore.train.objective import Output
 from avstore.train.parameters import ParameterLayout
 from avstore.train.systems.uavm.layers import Trace
 from avstore.train.systems.uavm.model import UAVM
-from avstore.train.systems.uavm.model_config import Modality
+from avstore.train.systems.uavm.model_config import MODALITIES, Modality
 from avstore.train.systems.uavm.settings import Loss, UAVMSettings
 from avstore.train.systems.uavm.weights import load_weights
 from avstore.train.task_matrix import Measure
@@ -86,11 +85,11 @@ class UAVMObjective(Classifier):
     def forward(self, batch: Batch, draws: DrawnModality | None = None) -> Output:
         """Return losses and logits by the modality of the step, drawn or given."""
         drawn = draws or self.draw(batch)
-        audio, video = self.features(batch)
         if drawn is None:
-            logits = self.model(audio, video)
+            logits = self.model(*self.features(batch))
         else:
-            logits = self.model(**{drawn.modality: audio if drawn.modality == "audio" else video})
+            name = getattr(self.settings, drawn.modality)
+            logits = self.model(**{drawn.modality: batch.features[name].float()})
         losses = row_losses(logits, targets_of(batch), self.loss)
         return Output(losses, embeddings={LOGITS: logits})
 
@@ -157,5 +156,4 @@ def modality_of_step(seed: int, step: int, audio_share: float = 0.5) -> Modality
         step: Number of the step in the run, from 0.
         audio_share: Probability of audio (the paper's λ_MT).
     """
-    drawn = generator(seed, Purpose.MODALITY, 0, step).random()
-    return "audio" if drawn < audio_share else "video"
+    return "audio" if Turns(MODALITIES, audio_share, seed).takes_first(step) else "video"

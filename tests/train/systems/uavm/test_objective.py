@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from avstore.train.checkpoint import save_tensors
+from avstore.train.config import load_config
 from avstore.train.data import Batch
 from avstore.train.errors import UserError
+from avstore.train.experiment import build_stepper, check_options
+from avstore.train.methods import find_method
 from avstore.train.objective import Output
 from avstore.train.systems.uavm.model import UAVM
 from avstore.train.systems.uavm.model_config import UAVMConfig
@@ -39,6 +42,22 @@ def test_a_step_sees_the_modality_that_seed_and_step_draw(kind: str) -> None:
         )
         assert torch.equal(objective(rows).embeddings["logits"], expected)
     assert seen == {"audio", "video"}
+
+
+@pytest.mark.parametrize(("method", "features"), [("er", 1), ("gmed", 2), ("esmer", 2)])
+def test_a_step_reads_what_it_trains_unless_a_method_keeps_its_rows(
+    method: str, features: int
+) -> None:
+    sets = ["model.input_width=8", "model.width=8", "model.rows=3"]
+    config = load_config("uavm_tiny", {"method": method}, sets)
+    found = find_method(method)
+    options = check_options(found, config)
+    objective = build_stepper(config, found, options, torch.device("cpu")).method.objective
+    for step in range(12):
+        read = objective.spec(training=True).at(step).read
+        assert len(read) == features
+        assert (AUDIO if modality_of_step(config.seed, step) == "audio" else VIDEO) in read
+    assert objective.spec(training=False).at(0).read == (AUDIO, VIDEO)
 
 
 def test_copies_of_a_step_see_one_modality() -> None:
