@@ -155,7 +155,7 @@ def test_status_shows_who_writes_and_how_far(store: Store) -> None:
     assert "run the same command again to continue" in said
     facts = json.loads(status(store, "--json"))
     assert (facts["build"]["state"], facts["writer"]) == ("interrupted", None)
-    assert sorted(facts) == ["accounts", "build", "kept", "store", "writer"]
+    assert sorted(facts) == ["accounts", "build", "features", "kept", "store", "writer"]
 
 
 def current_user() -> str:
