@@ -31,7 +31,7 @@ from avstore.train.interrupts import SignalHandler
 from avstore.train.loop import TrainingLoop
 from avstore.train.methods import find_method
 from avstore.train.progress import Display
-from avstore.train.tasks import load_tasks, training_parts
+from avstore.train.tasks import Wanted, load_tasks, training_parts
 from benchmarks.common import spread, table, write
 from benchmarks.plain_uavm import AUDIO, VIDEO, plain_loader, train_plainly
 from benchmarks.step_timing import (
@@ -127,7 +127,7 @@ def training_loop(config: Config, folder: Path, device: torch.device) -> Trainin
     """Return the loop that train/run.py makes for a config on the store's clips."""
     found = find_method(config.method)
     store, features = open_store(str(folder / "store")), batch_spec(config, training=True).features
-    stream = load_tasks(store, config.stream, ("eval",), features)
+    stream = load_tasks(store, config.stream, Wanted(("eval",), features))
     samples, tasks = training_parts(store, stream, features=features)
     stepper = build_stepper(config, found, found.Options(), device, len(tasks[0]))
     plan = make_plan(config, stepper.method, samples, tasks)

@@ -16,7 +16,7 @@ _TYPES: dict[str, type] = {
     "tasks": list,
 }
 _KINDS = {str: "text", int: "number", dict: "table", list: "list of tables"}
-ROLES = ("train", "eval", "retrieval")
+ROLES = ("train", "val", "eval", "retrieval")
 _PARAMETER = re.compile(r"\$([a-z_]+)")
 _HEAD = {"name", "title", "dataset", "fidelity", "seed", "source", "notes", "queries", "tasks"}
 
@@ -31,7 +31,7 @@ class TaskSpec:
 
     Attributes:
         task: Name of the task.
-        queries: SQL by role (train, eval, retrieval); each returns a column `clip_id`.
+        queries: SQL by role (train, val, eval, retrieval); each returns a column `clip_id`.
         classes: Names (key `labels`) or label ids (key `classes`) of the task's classes, if the
             stream lists them.
     """

@@ -23,10 +23,9 @@ from avstore.train.data import (
 from avstore.train.data.request import request_sample
 from avstore.train.data.spec import DEFAULT_POLICY
 from avstore.train.errors import UserError
-from avstore.train.experiment import batch_spec
+from avstore.train.experiment import batch_spec, wanted_of
 from avstore.train.methods import find_method
 from avstore.train.runs import RECORD
-from avstore.train.systems import find_system
 from avstore.train.systems.cavmae.downstream import TASKS, DownstreamConfig, load_data
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.tasks import load_tasks, training_parts
@@ -102,7 +101,7 @@ def _run(
     """Return what a run of train/run.py loads: its spec, and the clips of each task."""
     config = parse_config(table)
     spec = batch_spec(config, training=True)
-    stream = load_tasks(store, config.stream, find_system(config.system).roles, spec.features)
+    stream = load_tasks(store, config.stream, wanted_of(config))
     joint = find_method(config.method).union_of_tasks
     parts = training_parts(store, stream, together=joint, features=spec.features)
     return spec, *parts
@@ -114,7 +113,10 @@ def _evaluation(
     """Return what a run of train/evaluate.py loads."""
     config = DownstreamConfig.model_validate(table)
     task = TASKS[config.task]
-    data = load_data(store, config.stream, task.roles, task.segments, config.labels)
+    validate = config.select_on == "val"
+    data = load_data(
+        store, config.stream, task.roles, task.segments, config.labels, validate=validate
+    )
     with torch.device("meta"):  # no weights are needed
         objective = task(CAVMAE(config.model), config, data)
     return objective.spec(training=True), data.train, data.parts

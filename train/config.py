@@ -67,6 +67,8 @@ class RunConfig(Section):
         steps_per_checkpoint: Beside the checkpoint after each task.
         eval_batch: Rows of an evaluation batch.
         evaluate: Whether to score after each task, or after each epoch too.
+        select_on: Clips that are scored after an epoch and select the weights: those that the run
+            reports on ("eval"), or those of the stream's role "val", as VALOR's.
         select: Epoch whose weights a run of one task reports: the "last", or the "best" on the
             evaluation list, as UAVM and STELLA publish.
         average: First and last epoch, from 1, whose mean weights a run of one task reports;
@@ -98,6 +100,7 @@ class RunConfig(Section):
     eval_batch: int = Field(default=32, ge=1)
     evaluate: Annotated[Literal["task", "epoch"], AddedWith("task")] = "task"
     select: Annotated[Select, AddedWith("last")] = "last"
+    select_on: Annotated[Literal["eval", "val"], AddedWith("eval")] = "eval"
     average: Annotated[tuple[int, int] | None, AddedWith(None)] = None
     model: ModelConfig = ModelConfig()
     optim: OptimConfig = OptimConfig()
@@ -117,6 +120,7 @@ class RunConfig(Section):
         needed = {
             "select = best": self.select == "best",
             "average": self.average is not None,
+            "select_on = val": self.select_on == "val",
             "optim.schedule = plateau": self.optim.schedule == "plateau",
         }
         for name, used in needed.items():

@@ -165,7 +165,10 @@ def evaluate_weights(args: argparse.Namespace, console: Console, signals: Signal
         print(to_toml(config), end="")
         return
     store, task = open_store(args.shards), TASKS[config.task]
-    data = load_data(store, config.stream, task.roles, task.segments, config.labels)
+    validate = config.select_on == "val"
+    data = load_data(
+        store, config.stream, task.roles, task.segments, config.labels, validate=validate
+    )
     config = with_statistics(config.model_copy(update={"stream": data.stream.name}), store)
     name = f"{config.name}-{data.stream.name}-seed{config.seed}"
     folder = args.out or Path("runs/downstream") / name
@@ -240,7 +243,7 @@ def training_loop(
     check_split(config)
     setup = Setup(config.batch_size, dist.rank(), dist.world_size(), len(data.train))
     method = Finetune(objective, Options(), setup)
-    plan = make_plan(config, method, data.train, data.parts, drop_last=objective.drop_last)
+    plan = make_plan(config, method, data.train, data.parts)
     stepper = stepper_of(config, method, device)
     tracker = make_tracker(args.track, folder, folder.name)
     return TrainingLoop(config, data.stream, plan, stepper, folder, tracker, signals)

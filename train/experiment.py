@@ -30,7 +30,7 @@ from avstore.train.optim import make_optimizer
 from avstore.train.results import RESULTS
 from avstore.train.step import Stepper, seed_everything
 from avstore.train.systems import find_system
-from avstore.train.tasks import Stream
+from avstore.train.tasks import Stream, Wanted
 
 Configured = TypeVar("Configured", bound=RunConfig)
 
@@ -144,8 +144,6 @@ def make_plan(
     method: Method,
     samples: SampleList,
     tasks: tuple[QuerySource, ...],
-    *,
-    drop_last: bool = True,
 ) -> ContinualPlan:
     """Return which rows each step of a run trains on.
 
@@ -154,7 +152,6 @@ def make_plan(
         method: The method, which says what it replays.
         samples: All tasks' training clips.
         tasks: The part of each task.
-        drop_last: Whether an epoch leaves out its last partial batch.
     """
     # Without a memory, too, steps are the same on 1, 2 and 4 processes.
     shares = math.lcm(math.gcd(RESERVOIRS, config.batch_size), dist.world_size())
@@ -165,11 +162,19 @@ def make_plan(
         replay=method.replay * config.batch_size,
         memory=memory.rows,
         reservoirs=memory.reservoirs,
-        drop_last=drop_last,
+        drop_last=config.data.drop_last,
         shuffle="balanced" if config.data.balanced else config.data.shuffle,
         block=config.data.block,
     )
     return ContinualPlan(samples, tasks, spec, config.seed)
+
+
+def wanted_of(config: Config) -> Wanted:
+    """Return what a run of train/run.py needs of its stream's clips."""
+    system = find_system(config.system)
+    features = batch_spec(config, training=True).features
+    validate = config.select_on == "val"
+    return Wanted(system.roles, features, system.segments, validate=validate)
 
 
 def with_statistics(config: Configured, store: OpenStore) -> Configured:

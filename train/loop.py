@@ -8,7 +8,7 @@ same losses, on as many processes or another number of them.
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from math import nan
@@ -58,7 +58,8 @@ class TrainingLoop:
             task ends.
         rows: Results so far.
         selection: Scores of epochs, and the weights that a run of one task reports.
-        scoring: What is scored.
+        scoring: What is scored after a task.
+        validation: What is scored after an epoch.
         saved: Task, steps and scored epochs of the last checkpoint that this process saved.
     """
 
@@ -79,6 +80,8 @@ class TrainingLoop:
         c = self.config
         self.selection = Selection(c.select, c.average)
         self.scoring = Scoring(self.stream, c.data.workers, self.stepper.device)
+        validated = self.stream.validated if c.select_on == "val" else self.stream
+        self.validation = replace(self.scoring, stream=validated)
 
     @property
     def names(self) -> list[str]:
@@ -198,7 +201,8 @@ class TrainingLoop:
         """Return the scores after a task, or after an epoch."""
         tasks = len(self.stream.tasks)
         trained = self.task + 1 if len(self.names) == tasks else tasks
-        return self.scoring.scores(self.stepper.method.evaluated(), trained, final=final)
+        scoring = self.scoring if final else self.validation
+        return scoring.scores(self.stepper.method.evaluated(), trained, final=final)
 
     def end_task(self, scores: Scores | None, console: Console) -> None:
         """Record the scores and save the weights (rank 0), then move to the next task."""

@@ -86,19 +86,27 @@ def set_lr(optimizer: torch.optim.Optimizer, config: OptimConfig, at: Progress) 
 def _factor(config: OptimConfig, at: Progress) -> float:
     """Return the rate as a share of its peak."""
     start = 1.0
-    warmup = int(config.warmup_epochs * at.per_epoch)
+    place, warmup, end = _place(config, at)
     if config.warmup == "clips":
         start = warmup_factor(at.step, at.batch_size, published=config.published_warmup)
-    elif at.step < warmup:
-        return at.step / warmup
+    elif place < warmup:
+        return place / warmup
     if config.schedule == "cosine":
-        done = (at.step - warmup) / max(1, at.steps - warmup)
-        return start * 0.5 * (1 + math.cos(math.pi * done))
+        done = min(1.0, (place - warmup) / max(1, end - warmup))
+        least = config.min_lr / config.lr
+        return start * (least + 0.5 * (1 - least) * (1 + math.cos(math.pi * done)))
     if config.schedule == "steps":
         return float(start * config.step_factor ** _drops(at.step // at.per_epoch, config))
     if config.schedule == "plateau":
         return start * plateau_factor(at.scores, config.step_factor, config.plateau_patience)
     return start
+
+
+def _place(config: OptimConfig, at: Progress) -> tuple[int, int, int]:
+    """Return where the run is, where its warm-up ends, and where it ends: in steps or epochs."""
+    if config.by_epoch:
+        return at.step // at.per_epoch + 1, int(config.warmup_epochs), at.steps // at.per_epoch
+    return at.step, int(config.warmup_epochs * at.per_epoch), at.steps
 
 
 def _drops(epoch: int, config: OptimConfig) -> int:

@@ -42,13 +42,13 @@ from avstore.train.data import OpenStore, open_store
 from avstore.train.errors import UserError, exit_code, make_folder
 from avstore.train.evaluation.forgetting import gap_difference
 from avstore.train.experiment import (
-    batch_spec,
     build_stepper,
     check_options,
     check_split,
     finished,
     make_plan,
     pick_device,
+    wanted_of,
     with_statistics,
 )
 from avstore.train.interrupts import SignalHandler
@@ -57,7 +57,6 @@ from avstore.train.methods import METHODS, find_method
 from avstore.train.model_card import model_card
 from avstore.train.results import matrix
 from avstore.train.runs import RECORD
-from avstore.train.systems import find_system
 from avstore.train.task_matrix import report_matrix
 from avstore.train.tasks import load_tasks, training_parts
 from avstore.train.tracking import make_tracker
@@ -112,8 +111,8 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
         print(to_toml(config.model_copy(update={"options": options})), end="")
         return
     store = open_store(args.shards)
-    features = batch_spec(config, training=True).features
-    stream = load_tasks(store, config.stream, find_system(config.system).roles, features)
+    wanted = wanted_of(config)
+    stream = load_tasks(store, config.stream, wanted)
     config = config.model_copy(update={"stream": stream.name, "options": options})
     config = with_statistics(config, store)
     name = f"{config.name}-{config.method.replace(':', '.')}-{stream.name}-seed{config.seed}"
@@ -126,7 +125,7 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
     console.quiet = dist.rank() > 0
     make_folder(folder)
     samples, tasks = training_parts(
-        store, stream, together=method_class.union_of_tasks, features=features
+        store, stream, together=method_class.union_of_tasks, features=wanted.features
     )
     check_split(config)
     check_selection(config, len(tasks))

@@ -17,7 +17,7 @@ class Scoring:
     """The clips to score, and where.
 
     Attributes:
-        stream: The tasks.
+        stream: The tasks, whose clips to evaluate on are scored.
         workers: Loader processes.
         device: Where batches are moved.
     """

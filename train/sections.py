@@ -48,6 +48,7 @@ class DataConfig(Section):
         roll: Longest roll of the fbank in time, in frames; without it any length.
         feature_roll: Longest roll of derived features in time, in rows.
         feature_norm: Whether each row of derived features is divided by its norm.
+        drop_last: Whether an epoch leaves out its last partial batch, unless it is the only one.
     """
 
     workers: int = Field(default=0, ge=0)
@@ -75,6 +76,7 @@ class DataConfig(Section):
     roll: Annotated[int | None, AddedWith(None), Field(ge=0)] = None
     feature_roll: Annotated[int, AddedWith(0), Field(ge=0)] = 0
     feature_norm: Annotated[bool, AddedWith(False)] = False
+    drop_last: Annotated[bool, AddedWith(True)] = True
 
 
 class OptimConfig(Section):
@@ -90,9 +92,12 @@ class OptimConfig(Section):
         clip_grad: Largest norm of the gradient; None does not clip.
         layer_decay: Factor of the learning rate from each level of blocks to the one below it.
         head_lr: Factor of the learning rate of a downstream run's head.
-        schedule: Shape after the warm-up, a value a step; "steps" multiplies the rate by
-            `step_factor` after `step_start` epochs and then every `step_epochs`; "plateau" when the
-            headline score after an epoch has not risen.
+        schedule: Shape after the warm-up, a value a step: half a "cosine" down to `min_lr`; "steps"
+            multiplies the rate by `step_factor` after `step_start` epochs and then every
+            `step_epochs`; "plateau" when the headline score after an epoch has not risen.
+        min_lr: Where "cosine" ends.
+        by_epoch: Whether the warm-up and "cosine" have one value an epoch, as VALOR's, which reach
+            the last one in the last epoch; else a value a step.
         step_start: Epochs before the first drop of "steps".
         step_epochs: Epochs from each drop of "steps" to the next.
         step_factor: Factor of each drop of "steps".
@@ -117,6 +122,8 @@ class OptimConfig(Section):
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     head_lr: Annotated[float, AddedWith(1.0), Field(gt=0)] = 1.0
     schedule: Literal["none", "cosine", "steps", "plateau"] = "none"
+    min_lr: Annotated[float, AddedWith(0.0), Field(ge=0)] = 0.0
+    by_epoch: Annotated[bool, AddedWith(False)] = False
     step_start: Annotated[int, AddedWith(10), Field(ge=0)] = 10
     step_epochs: Annotated[int, AddedWith(5), Field(ge=1)] = 5
     step_factor: Annotated[float, AddedWith(0.5), Field(gt=0, le=1)] = 0.5

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from avstore.datasets.registry import stream_names
 from avstore.manifests import commands
@@ -28,11 +27,13 @@ class Task:
         name: The task's name.
         train: Clips to train on.
         evaluation: Clips to evaluate on.
+        validation: Clips to select weights by, if they are others.
     """
 
     name: str
     train: SampleList
     evaluation: SampleList
+    validation: SampleList | None = None
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,39 @@ class Stream:
     @property
     def fingerprints(self) -> list[str]:
         """A line a task by which a checkpoint notices changed clips."""
-        return [f"{t.train.fingerprint} {t.evaluation.fingerprint}" for t in self.tasks]
+        return [
+            " ".join(clips.fingerprint for clips in (t.train, t.evaluation, t.validation) if clips)
+            for t in self.tasks
+        ]
+
+    @property
+    def validated(self) -> "Stream":
+        """The stream with the clips to select weights by in place of those to evaluate on."""
+        tasks = [replace(t, evaluation=t.validation or t.evaluation) for t in self.tasks]
+        return replace(self, tasks=tuple(tasks))
 
 
-def load_tasks(
-    store: OpenStore,
-    name: str | None,
-    roles: tuple[str, ...] = ("retrieval", "eval"),
-    features: Sequence[str] = (),
-    segments: str | None = None,
-    labels: str | None = None,
-) -> Stream:
+@dataclass(frozen=True)
+class Wanted:
+    """What a run needs of the clips of a stream.
+
+    Attributes:
+        roles: Roles of the clips to evaluate on: the first that has any.
+        features: Derived features that all clips need.
+        segments: Segment labels of the clips to evaluate on, as `sample_list` takes them.
+        labels: A label set, `<name>` or `<name>:<modality>`, whose labels replace the dataset's in
+            evaluation; clips without a label in it are left out.
+        validate: Whether weights are selected by the clips of the role `val`.
+    """
+
+    roles: tuple[str, ...] = ("retrieval", "eval")
+    features: tuple[str, ...] = ()
+    segments: str | None = None
+    labels: str | None = None
+    validate: bool = False
+
+
+def load_tasks(store: OpenStore, name: str | None, wanted: Wanted | None = None) -> Stream:
     """Load a stream by name, or the first one whose tasks all have clips.
 
     The name of a dataset without a stream of this name is all of it in one task.
@@ -73,16 +96,24 @@ def load_tasks(
     Args:
         store: The store.
         name: The stream's name.
-        roles: Roles of the clips to evaluate on: the first that has any.
-        features: Derived features that all clips need.
-        segments: Modality of the segment labels, as `sample_list` takes it.
-        labels: A label set, `<name>` or `<name>:<modality>`, whose labels replace the dataset's in
-            evaluation; clips without a label in it are left out.
+        wanted: What of it; by default clips for retrieval.
 
     Raises:
         UserError: The stream does not exist or lacks clips; the commands that work are listed. No
             clip to score has a label in the label set.
     """
+    wanted = wanted or Wanted()
+    chosen, queries = _find_stream(store, name, wanted)
+    stream = Stream(chosen, tuple(_task(store, *found, wanted) for found in queries.items()))
+    if not any(len(task.evaluation) for task in stream.tasks):
+        raise UserError(_no_label(store, wanted.labels or ""))
+    return stream
+
+
+def _find_stream(
+    store: OpenStore, name: str | None, wanted: Wanted
+) -> tuple[str, dict[str, dict[str, str]]]:
+    """Return the name of a stream, and by task the queries of its clips by role."""
     with store.connect() as con:
         counts, splits = count_streams(con), count_splits(con)
     filled = [stream for stream, count in counts.items() if not count.empty]
@@ -93,42 +124,60 @@ def load_tasks(
         if empty := counts[chosen].empty:
             what = f"stream {chosen!r} has no stored clips to train or evaluate on for: "
             raise UserError(_advice(store, what + ", ".join(empty), counts, splits))
-        queries = _task_queries(chosen, counts[chosen], roles)
-    elif splits.get(chosen, (0, 0))[0]:
-        one = one_task_queries(chosen)
-        queries = {chosen: (one["train"], one["eval"])}
-    else:
-        hint = did_you_mean(chosen, [*counts, *splits])
-        if chosen in stream_names():
-            command = commands.avstore("tasks", "add", chosen, store=store.url)
-            hint = f" in this store; add it: {command}"
-        raise UserError(_advice(store, f"no stream {chosen!r}{hint}", counts, splits))
-    options: dict[str, Any] = {"features": features, "segments": segments}
-    tasks = []
-    for task, (train, scored) in queries.items():
-        trained = sample_list(store, train, **options)
-        if labels is not None and not (scored := _labelled(store, scored, labels)):
-            tasks.append(Task(task, trained, _none_of(trained)))
-        else:
-            tasks.append(Task(task, trained, sample_list(store, scored, **options)))
-    if not any(len(task.evaluation) for task in tasks):
-        raise UserError(_no_label(store, labels or ""))
-    return Stream(chosen, tuple(tasks))
+        return chosen, _task_queries(chosen, counts[chosen], wanted)
+    if splits.get(chosen, (0, 0))[0]:
+        return chosen, {chosen: _whole_dataset(chosen, wanted)}
+    hint = did_you_mean(chosen, [*counts, *splits])
+    if chosen in stream_names():
+        command = commands.avstore("tasks", "add", chosen, store=store.url)
+        hint = f" in this store; add it: {command}"
+    raise UserError(_advice(store, f"no stream {chosen!r}{hint}", counts, splits))
 
 
-def _task_queries(
-    stream: str, count: StreamCount, roles: tuple[str, ...]
-) -> dict[str, tuple[str, str]]:
-    """Return the queries of each task's clips: to train on, and to score."""
+def _task_queries(stream: str, count: StreamCount, wanted: Wanted) -> dict[str, dict[str, str]]:
+    """Return the queries of each task's clips, by role."""
     found = {}
     for position, clips in sorted(count.clips.items()):
-        role = next((role for role in roles if clips.get(role)), roles[-1])
-        sql = (
-            f"SELECT clip_id FROM task_clips WHERE stream = {sql_literal(stream)} "
-            f"AND position = {position} AND role = "
-        )
-        found[count.tasks[position]] = (sql + sql_literal("train"), sql + sql_literal(role))
+        task = count.tasks[position]
+        scored = next((role for role in wanted.roles if clips.get(role)), wanted.roles[-1])
+        chosen = {"train": "train", "eval": scored} | ({"val": "val"} if wanted.validate else {})
+        if wanted.validate and not clips.get("val"):
+            raise UserError(
+                f"task {task} of stream {stream!r} has no stored clips of the role val; set "
+                'select_on = "eval", or add the role to the stream (avstore tasks)'
+            )
+        found[task] = {
+            role: f"SELECT clip_id FROM task_clips WHERE stream = {sql_literal(stream)} "
+            f"AND position = {position} AND role = {sql_literal(own)}"
+            for role, own in chosen.items()
+        }
     return found
+
+
+def _whole_dataset(dataset: str, wanted: Wanted) -> dict[str, str]:
+    if wanted.validate:
+        raise UserError(
+            f"{dataset} in one task has no role val; give a stream that has it, or set "
+            'select_on = "eval"'
+        )
+    return one_task_queries(dataset)
+
+
+def _task(store: OpenStore, name: str, queries: dict[str, str], wanted: Wanted) -> Task:
+    """Return a task's clips; those to train on may lack the segment labels."""
+    train = sample_list(store, queries["train"], features=wanted.features)
+
+    def scored(sql: str) -> SampleList:
+        if wanted.labels is not None and not (sql := _labelled(store, sql, wanted.labels)):
+            return _none_of(train)
+        return sample_list(store, sql, features=wanted.features, segments=wanted.segments)
+
+    return Task(
+        name,
+        train,
+        scored(queries["eval"]),
+        scored(queries["val"]) if "val" in queries else None,
+    )
 
 
 def role_clips(

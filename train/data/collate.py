@@ -167,8 +167,8 @@ def targets(
         spec: Settings.
 
     Returns:
-        A list of ids for each sample; int64 [B]; float32 [B, classes]; or float32
-        [B, segments, classes].
+        A list of ids for each sample; int64 [B]; float32 [B, classes], [B, segments, classes] or
+        [B, segments, 2, classes].
 
     Raises:
         StoreError: If the labels do not fit the settings.
@@ -180,7 +180,7 @@ def targets(
         pairs = zip(ids, decoded, strict=True)
         return torch.tensor([_only_label(own, sample) for own, sample in pairs])
     classes = _classes(samples, spec)
-    if spec.labels == "segments":
+    if spec.labels in ("segments", "segments_by_modality"):
         found = [_segment_target(samples, sample, spec, classes) for sample in decoded]
         return torch.from_numpy(np.stack(found))
     smoothing = spec.smoothing if spec.random else 0.0
@@ -215,7 +215,11 @@ def _segment_target(
     samples: SampleList, sample: DecodedSample, spec: BatchSpec, classes: int
 ) -> NDArray[np.float32]:
     def target(index: int) -> NDArray[np.float32]:
-        return by_segment(samples.segments(index), spec.segments, classes, spec.background)
+        if spec.labels == "segments":
+            return by_segment(samples.segments(index), spec.segments, classes, spec.background)
+        parts = samples.segments_apart(index)
+        targets = [by_segment(own, spec.segments, classes, spec.background) for own in parts]
+        return np.stack(targets, axis=1)
 
     own = target(sample.index)
     if sample.mixed_with is None:

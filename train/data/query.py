@@ -54,11 +54,17 @@ ORDER BY {order}
 """
 _RANGES = """, (list_position($layouts, s.members) - 1)::SMALLINT AS layout, s.offsets, s.sizes,
     s.frame_times, coalesce(s.crc32, -1) AS crc32"""
-_SEGMENTS = """
-LEFT JOIN (SELECT clip_id, list(label_id ORDER BY ALL) AS segment_labels,
-                  list(onset_s::FLOAT ORDER BY label_id, onset_s, offset_s) AS segment_onsets,
-                  list(offset_s::FLOAT ORDER BY label_id, onset_s, offset_s) AS segment_offsets
-           FROM segments WHERE modality IN ($modality, 'both') GROUP BY clip_id) g
+_SEGMENT_ORDER = "ORDER BY label_id, onset_s, offset_s, visual"
+_SEGMENTS = f"""
+LEFT JOIN (SELECT clip_id, list(label_id {_SEGMENT_ORDER}) AS segment_labels,
+                  list(onset_s::FLOAT {_SEGMENT_ORDER}) AS segment_onsets,
+                  list(offset_s::FLOAT {_SEGMENT_ORDER}) AS segment_offsets,
+                  list(visual {_SEGMENT_ORDER}) AS segment_visual
+           FROM (SELECT *, unnest(CASE WHEN $modality <> 'apart' OR modality = 'audio' THEN [0]
+                                       WHEN modality = 'visual' THEN [1]
+                                       ELSE [0, 1] END) AS visual
+                 FROM segments WHERE $modality = 'apart' OR modality IN ($modality, 'both'))
+           GROUP BY clip_id) g
 ON g.clip_id = w.clip_id"""
 
 
@@ -84,7 +90,8 @@ def sample_list(
             recipe that holds the most of the clips.
         features: Derived features to find: <name>, or <name>-<fp8>. Clips without a base shard that
             have all of them are in the list too.
-        segments: 'audio', 'visual' or 'both': also find the labelled segments of that modality.
+        segments: 'audio', 'visual' or 'both': also find the labelled segments of that modality;
+            'apart': those of audio and those of visual, for labels='segments_by_modality'.
         ranges: Whether to find byte ranges; a list without them is light, and enough to plan with.
         masks: Columns of bits that the query returns; they are or-ed over each clip's rows and kept
             as columns of the list.
@@ -141,8 +148,8 @@ def sample_list(
 
 
 def _check_arguments(store: object, features: object, segments: str | None) -> None:
-    if segments not in (None, "audio", "visual", "both"):
-        raise ValueError(f"segments={segments!r} is not one of 'audio', 'visual', 'both'")
+    if segments not in (None, "audio", "visual", "both", "apart"):
+        raise ValueError(f"segments={segments!r} is not one of 'audio', 'visual', 'both', 'apart'")
     if not isinstance(store, OpenStore):
         raise TypeError(f"sample_list takes a store, such as open_store('data'), not {store!r}")
     if isinstance(features, str):
@@ -279,8 +286,8 @@ def _check_segments(table: pa.Table, segments: str) -> None:
     """Raise StoreError if no clip has segments: then the query names the wrong dataset."""
     if table["segment_labels"].null_count == table.num_rows:
         raise StoreError(
-            f"no clip of the list has {segments} segments: its dataset labels whole clips, or "
-            "segments= names the other modality"
+            f"no clip of the list has labelled segments (segments={segments!r}): its dataset "
+            "labels whole clips, or segments= names the other modality"
         )
 
 
@@ -311,6 +318,8 @@ def _rows(
     if segments:
         joins, values = _SEGMENTS + joins, {"modality": segments}
         columns = ", g.segment_labels, g.segment_onsets, g.segment_offsets" + columns
+        if segments == "apart":
+            columns = ", g.segment_visual" + columns
     if layouts:
         values["layouts"], columns = layouts, _RANGES + columns
     order = _order(con)

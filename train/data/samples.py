@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from avstore.manifests.shard_reader import ByteRange, Reader, Shard, open_reader
 from avstore.manifests.store import StoreError
 
+Segments = list[tuple[int, float, float]]
+"""Label id, onset and offset in seconds of each labelled segment of a clip."""
+
 # Smaller tables are pickled instead of shared.
 _SMALL_BYTES = 4 << 20
 
@@ -246,7 +249,7 @@ class SampleList:
         """Return the label ids of one sample."""
         return [int(label) for label in self._list("label_ids", index)]
 
-    def segments(self, index: int) -> list[tuple[int, float, float]]:
+    def segments(self, index: int) -> Segments:
         """Return (label id, onset_s, offset_s) of each labelled segment of one sample.
 
         Raises:
@@ -262,6 +265,23 @@ class SampleList:
             for name in ("labels", "onsets", "offsets")
         )
         return list(zip(labels, onsets, offsets, strict=True))
+
+    def segments_apart(self, index: int) -> tuple[Segments, Segments]:
+        """Return what `segments` returns, of audio and of visual.
+
+        Raises:
+            StoreError: If the list was made without segments='apart'.
+        """
+        if "segment_visual" not in self._values:
+            raise StoreError(
+                "this sample list does not keep the segments of the two modalities apart: make it "
+                "by sample_list(…, segments='apart')"
+            )
+        pairs = zip(self.segments(index), self._list("segment_visual", index).tolist(), strict=True)
+        found: tuple[Segments, Segments] = ([], [])
+        for segment, visual in pairs:
+            found[visual].append(segment)
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         """Return only the fields: cached values are computed again where they are needed."""

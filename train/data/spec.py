@@ -10,7 +10,7 @@ from avstore.train.data.rng import Purpose, generator
 
 FrameChoice = Literal["window", "middle", "random", "segment", "even", "all", "times"]
 Shuffle = Literal["full", "block", "sequential", "listed"]
-Labels = Literal["ids", "index", "multi_hot", "segments"]
+Labels = Literal["ids", "index", "multi_hot", "segments", "segments_by_modality"]
 RunsOn = Literal["worker", "device"]
 Pixels = Literal["float", "uint8"]
 MixupDomain = Literal["waveform", "feature"]
@@ -152,8 +152,8 @@ class BatchSpec:
         feature_rows: Rows (time) that derived features are cut or padded to; None leaves them.
         feature_norm: Divide each row of derived features by its L2 norm (UAVM).
         labels: 'ids' (a list for each sample), 'index' (int64 [B], for single-label clips),
-            'multi_hot' (float32 [B, classes]) or 'segments' (float32 [B, segments, classes], one
-            segment a second).
+            'multi_hot' (float32 [B, classes]), 'segments' (float32 [B, segments, classes], one
+            segment a second) or 'segments_by_modality' ([B, segments, 2, classes]: audio, visual).
         classes: Classes of multi-hot labels; None for the size of the vocabulary.
         smoothing: Label smoothing epsilon of multi-hot training labels (UAVM).
         segments: Number of segments.

@@ -21,6 +21,8 @@ from avstore.train.systems.convnext.model_config import ConvNextConfig
 from avstore.train.systems.convnext.settings import ConvNextSettings
 from avstore.train.systems.uavm.model_config import UAVMConfig
 from avstore.train.systems.uavm.settings import UAVMSettings
+from avstore.train.systems.valor.model_config import ValorConfig
+from avstore.train.systems.valor.settings import ValorSettings
 
 ModelSection = TypeVar("ModelSection", bound=BaseModel)
 ObjectiveSection = TypeVar("ObjectiveSection", bound=BaseModel)
@@ -40,6 +42,7 @@ class System:
         module: Name of the module with its `batch_spec` and `build`.
         roles: Roles of a stream's clips that are scored: the first that has any.
         unused: Keys of the section `data` that mean nothing to it.
+        segments: Segment labels that its scores need, as `sample_list` takes them; None for none.
     """
 
     model: type[BaseModel]
@@ -47,6 +50,7 @@ class System:
     module: str
     roles: tuple[str, ...] = ("retrieval", "eval")
     unused: tuple[str, ...] = ()
+    segments: str | None = None
 
     def batch_spec(self, config: Any, *, training: bool) -> Any:
         """Return what the loader must deliver, a BatchSpec."""
@@ -80,6 +84,18 @@ SYSTEMS: Mapping[str, System] = {
         "avstore.train.systems.convnext.system",
         roles=("eval", "retrieval"),
         unused=("crop", "seconds", "frame_choice", "feature_roll", "feature_norm"),
+    ),
+    "valor": System(
+        ValorConfig,
+        ValorSettings,
+        "avstore.train.systems.valor.system",
+        roles=("eval", "retrieval"),
+        unused=(
+            *("finish", "noise", "seconds", "mean", "std", "crop", "frame_choice", "statistics"),
+            *("freq_mask", "time_mask", "mixup", "mixup_domain", "mixup_beta", "smoothing", "roll"),
+            *("feature_roll", "feature_norm"),
+        ),
+        segments="apart",
     ),
 }
 

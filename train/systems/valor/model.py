@@ -115,7 +115,7 @@ class ParsingNet(nn.Module):
         if audio.shape[1] != MAP_TOKENS:
             out: Tensor = self.audio(audio)
             return out
-        cells = audio.transpose(1, 2).unflatten(2, (2, MAP_TOKENS // 2))
+        cells = audio.transpose(1, 2).reshape(len(audio), -1, 2, MAP_TOKENS // 2)
         large = F.interpolate(cells, size=(2, 1024), mode="bicubic")
         tokens = self.audio(large.permute(0, 2, 3, 1)).mean(1)
         return F.adaptive_avg_pool1d(tokens.transpose(1, 2), SEGMENTS).transpose(1, 2)
@@ -124,7 +124,7 @@ class ParsingNet(nn.Module):
         """Return a token a second [B, 10, D], the mean of its rows."""
         tokens: Tensor = self.visual(visual)
         if visual.shape[1] == SEGMENTS * GROUP:
-            return tokens.unflatten(1, (SEGMENTS, GROUP)).mean(2)
+            return tokens.reshape(len(tokens), SEGMENTS, GROUP, -1).mean(2)
         return tokens
 
 

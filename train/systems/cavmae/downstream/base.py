@@ -28,7 +28,6 @@ class Downstream(Objective):
     Attributes:
         roles: Roles of a stream's clips to score: the first that has any.
         segments: Modality of the segment labels that the lists need, None without.
-        drop_last: Whether an epoch leaves out its last partial batch.
         model: The backbone.
         head: Layers on top of the backbone.
         config: The run's configuration.
@@ -37,7 +36,6 @@ class Downstream(Objective):
 
     roles: ClassVar[tuple[str, ...]] = ("eval", "retrieval")
     segments: ClassVar[str | None] = None
-    drop_last: ClassVar[bool] = False
     head: nn.Module
 
     def __init__(self, model: CAVMAE, config: DownstreamConfig, data: DownstreamData) -> None:

@@ -26,8 +26,6 @@ class CAVMAEClassify(Classify):
     and mixed.
     """
 
-    drop_last = True
-
     @property
     def classes(self) -> int:
         """Size of the dataset's vocabulary."""

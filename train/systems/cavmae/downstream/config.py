@@ -32,8 +32,14 @@ PUBLISHED_TASKS: dict[str, dict[str, tuple[str, Any]]] = {
 
 # Defaults of a task's own: masks are not cropped (bug B6), and noise rolls the fbank.
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "event": {"data.noise": False},
-    "segment": {"data.noise": False, "data.crop": False, "avs_head": "described"},
+    "classify": {"data.drop_last": False},
+    "event": {"data.drop_last": False, "data.noise": False},
+    "segment": {
+        "data.drop_last": False,
+        "data.noise": False,
+        "data.crop": False,
+        "avs_head": "described",
+    },
 }
 
 # Settings that only one task has, and keys of the section data that mean nothing to a task.

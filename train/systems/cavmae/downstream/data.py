@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from avstore.train.data import OpenStore, QuerySource, SampleList
-from avstore.train.tasks import Stream, load_tasks, training_parts
+from avstore.train.tasks import Stream, Wanted, load_tasks, training_parts
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,10 @@ class DownstreamData:
 
     @property
     def lists(self) -> tuple[SampleList, ...]:
-        """The clips to train on, and those of each task to score."""
-        return (self.train, *(task.evaluation for task in self.stream.tasks))
+        """The clips to train on, and those of each task to score and to select weights by."""
+        tasks = self.stream.tasks
+        scored = [clips for t in tasks for clips in (t.evaluation, t.validation) if clips]
+        return (self.train, *scored)
 
 
 def load_data(
@@ -34,6 +36,8 @@ def load_data(
     roles: tuple[str, ...],
     segments: str | None = None,
     labels: str | None = None,
+    *,
+    validate: bool = False,
 ) -> DownstreamData:
     """Return the clips of a stream.
 
@@ -42,8 +46,10 @@ def load_data(
         stream: The stream's name; None for the first whose tasks all have clips.
         roles: Roles of the clips to score: the first that has any.
         segments: Modality of the segment labels that are needed.
-        labels: Label set to score by, as `load_tasks` takes it.
+        labels: Label set to score by, as `Wanted` has it.
+        validate: Whether weights are selected by the clips of the role `val`.
     """
-    tasks = load_tasks(store, stream, roles, segments=segments, labels=labels)
+    wanted = Wanted(roles, segments=segments, labels=labels, validate=validate)
+    tasks = load_tasks(store, stream, wanted)
     train, parts = training_parts(store, tasks, together=True, segments=segments)
     return DownstreamData(store, tasks, train, parts)
