@@ -10,15 +10,23 @@ from torch.nn import functional as F
 
 from avstore.train.classifier import targets_of
 from avstore.train.data import Batch, BatchSpec
+from avstore.train.errors import UserError
 from avstore.train.evaluation.parsing import parsing
 from avstore.train.objective import Objective, Output, Scores, eval_mode
 from avstore.train.systems.valor.model import Parsed, ParsingNet
+from avstore.train.systems.valor.model_config import GROUP, MAP_TOKENS, SEGMENTS
 from avstore.train.systems.valor.settings import ValorSettings
 from avstore.train.systems.valor.weights import load_weights
 from avstore.train.task_matrix import Measure
 
 _LEAST = 1e-7  # probabilities are kept this far from 0 and 1, as published
 
+# Rows of each input that the network takes.
+_SLOTS: dict[str, tuple[int, ...]] = {
+    "audio": (SEGMENTS, MAP_TOKENS),
+    "visual": (SEGMENTS, SEGMENTS * GROUP),
+    "motion": (SEGMENTS,),
+}
 _LEVELS = {"segment": "segments", "event": "events"}
 _TYPES = {
     "audio": "audio",
@@ -59,10 +67,28 @@ class ValorObjective(Objective):
         return Output(total, losses, {"events": parsed.logits.flatten(1)})
 
     def parse(self, batch: Batch) -> Parsed:
-        """Return what the network says of a batch."""
-        features = (batch.features[name].float() for name in self.settings.inputs)
-        out: Parsed = self.model(*features)
+        """Return what the network says of a batch.
+
+        Raises:
+            UserError: A feature has another shape than the network's input.
+        """
+        out: Parsed = self.model(*(self._feature(batch, slot) for slot in _SLOTS))
         return out
+
+    def _feature(self, batch: Batch, slot: str) -> Tensor:
+        name, width = getattr(self.settings, slot), getattr(self.model.config, f"{slot}_width")
+        value = batch.features[name]
+        if value.shape[2] != width:
+            raise UserError(
+                f"{name} has rows of {value.shape[2]} values and the network takes {width}; set "
+                f"model.{slot}_width={value.shape[2]}, or give another objective.{slot}"
+            )
+        if value.shape[1] not in (allowed := _SLOTS[slot]):
+            raise UserError(
+                f"{name} has {value.shape[1]} rows, and objective.{slot} takes "
+                f"{' or '.join(map(str, allowed))}; give another feature"
+            )
+        return value.float()
 
     def _losses(self, parsed: Parsed, batch: Batch) -> dict[str, Tensor]:
         """Return the losses by name, each [B]."""
