@@ -69,8 +69,8 @@ def batch_samples(run: Path, step: int, store: str | None = None) -> list[dict[s
         recorded = json.loads((run / RECORD).read_text())
     except (OSError, ValueError) as error:
         raise StoreError(
-            f"{run} is not the folder of a run: {RECORD} cannot be read ({error}); give the --out "
-            "of train/run.py"
+            f"{run} is not the folder of a run that trains: {RECORD} cannot be read ({error}); "
+            "give the --out of train/run.py or train/evaluate.py, of a run's folder one task-NN"
         ) from error
     try:
         return _rows(recorded, step, store or recorded["store"])

@@ -57,8 +57,8 @@ def finished_run(folder: Path, stream: str | None) -> TrainedRun:
         tasks, own = list(results["tasks"]), str(results["config"]["stream"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{folder} is not the folder of a finished run: its {RESULTS} cannot be read as "
-            "train/run.py writes it; finish the run, or give one of its task-*.pt"
+            f"{folder} is not the folder of a finished run of train/run.py: it has no {RESULTS} of "
+            "one; finish the run, or give a task-*.pt"
         ) from error
     if stream not in (None, own):
         raise UserError(
@@ -81,7 +81,7 @@ def require_classification(config: str, sets: list[str], folder: Path) -> None:
     """
     table = read_config(config, FOLDER)
     apply_overrides(table, {}, sets)
-    if (task := table.get("task")) != "classify":
+    if (task := table.get("task")) not in ("classify", "cavmae_classify"):
         raise UserError(
             f"--init {folder} is a folder, and config {config!r} (task {task!r}) has no scores by "
             "task; give one of its task-*.pt, or a config that classifies"

@@ -10,6 +10,9 @@ import numpy as np
 
 from avstore.train.runs import Run
 
+# Digits of scores that are not in percent, and what is counted rather than scored.
+_DIGITS = {"auc": 4, "d_prime": 2}
+_COUNTS = {"classes_scored", "clips_scored"}
 # Settings that may differ between the runs of one group.
 _OF_A_SEED = {"seed", "title"}
 Table = list[list[str]]
@@ -38,10 +41,19 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
             continue
         settings = {k: v for k, v in sorted(run.settings.items()) if k not in _OF_A_SEED}
         group = groups.setdefault(repr(settings), Group(settings))
-        group.seeds.append(int(run.settings.get("seed", 0)))
+        seed = int(run.settings.get("seed", 0))
+        if seed in group.seeds and _scores_of(group, seed) == run.scores:
+            continue  # a copy of a run is no further one
+        group.seeds.append(seed)
         for name, value in run.scores.items():
             group.scores.setdefault(name, []).append(value)
     return list(groups.values())
+
+
+def _scores_of(group: Group, seed: int) -> dict[str, float]:
+    """Return the scores of the run of a seed."""
+    at = group.seeds.index(seed)
+    return {name: values[at] for name, values in group.scores.items() if len(values) > at}
 
 
 def differing(groups: Sequence[Group]) -> list[str]:
@@ -60,10 +72,12 @@ def spread(values: Sequence[float]) -> tuple[float, float]:
 def comparison_table(groups: Sequence[Group], digits: int = 1) -> Table:
     """Return header and rows: what differs, the number of runs, and each score as mean ± std."""
     keys, names = differing(groups), _names(groups)
-    rows = [[*keys, "runs", *names]]
+    rows = [[*keys, "runs", *_headings(names, keys)]]
     for group in groups:
         own = [_plain(group.settings.get(key)) for key in keys]
-        cells = [_mean_and_spread(group.scores.get(name), digits) for name in names]
+        cells = [
+            _mean_and_spread(group.scores.get(name), _DIGITS.get(name, digits)) for name in names
+        ]
         rows.append([*own, str(len(group.seeds)), *cells])
     return rows
 
@@ -73,14 +87,11 @@ def to_csv(groups: Sequence[Group], _digits: int = 1) -> str:
     keys, names = differing(groups), _names(groups)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*keys, "runs", *(f"{n} {part}" for n in names for part in ("mean", "std"))])
+    shown = _headings(names, keys)
+    writer.writerow([*keys, "runs", *(f"{n} {part}" for n in shown for part in ("mean", "std"))])
     for group in groups:
         own = [_plain(group.settings.get(key)) for key in keys]
-        numbers = [
-            part
-            for name in names
-            for part in (spread(group.scores[name]) if name in group.scores else ("", ""))
-        ]
+        numbers = [part for name in names for part in _csv_parts(group.scores.get(name))]
         writer.writerow([*own, len(group.seeds), *numbers])
     return text.getvalue()
 
@@ -124,7 +135,21 @@ WRITERS: dict[str, Callable[[Sequence[Group], int], str]] = {
 
 
 def _names(groups: Sequence[Group]) -> list[str]:
-    return list(dict.fromkeys(name for group in groups for name in group.scores))
+    names = dict.fromkeys(name for group in groups for name in group.scores)
+    return [name for name in names if name not in _COUNTS]
+
+
+def _headings(names: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Return the names of scores; one that a setting has too is said to be a score."""
+    return [f"{name} (score)" if name in keys else name for name in names]
+
+
+def _csv_parts(values: Sequence[float] | None) -> tuple[float | str, float | str]:
+    """Return mean and standard deviation; empty where there is none."""
+    if not values:
+        return "", ""
+    mean, deviation = spread(values)
+    return mean, deviation if len(values) > 1 else ""
 
 
 def _mean_and_spread(values: Sequence[float] | None, digits: int) -> str:

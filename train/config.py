@@ -71,8 +71,7 @@ class RunConfig(Section):
             reports on ("eval"), or those of the stream's role "val", as VALOR's.
         select: Epoch whose weights a run of one task reports: the "last", or the "best" on the
             evaluation list, as UAVM and STELLA publish.
-        average: First and last epoch, from 1, whose mean weights a run of one task reports;
-            replaces `select`.
+        average: First and last epoch, from 1, whose mean weights a run of one task reports.
         model: The model's shape, of the system's own kind.
         optim: Optimiser and schedule.
         data: How stored clips become input.
@@ -130,6 +129,14 @@ class RunConfig(Section):
             raise ValueError(
                 "the published warm-up never leaves 0 with a batch_size below "
                 f"{_LEAST_WARMUP_BATCH} (got {self.batch_size})"
+            )
+        if self.average and self.select == "best":
+            raise ValueError(
+                'average reports a mean of epochs, and select = "best" one: choose one'
+            )
+        if self.micro_batch and self.micro_batch > self.batch_size:
+            raise ValueError(
+                f"micro_batch = {self.micro_batch} is more than a batch of {self.batch_size}"
             )
         if self.average and self.epochs:
             first, last = self.average
@@ -291,15 +298,20 @@ def validation_message(error: ValidationError, model: type[BaseModel]) -> str:
         model: The model that was validated.
     """
     return "; ".join(
-        f"{'.'.join(str(part) for part in e['loc']) or 'value'}: {_reason(e, model)}"
+        f"{'.'.join(map(str, e['loc']))}: {_reason(e, model)}" if e["loc"] else _words(e["msg"])
         for e in error.errors()
     )
+
+
+def _words(message: str) -> str:
+    """Return the message of a check of several keys, without pydantic's word before it."""
+    return message.removeprefix("Value error, ")
 
 
 def _reason(error: Any, model: type[BaseModel]) -> str:
     """Return what is wrong with a value or key, and what is expected."""
     if error["type"] != "extra_forbidden":
-        return f"{error['msg']} (got {error['input']!r})"
+        return f"{_words(error['msg'])} (got {error['input']!r})"
     *parents, key = map(str, error["loc"])
     section: Any = model
     for parent in parents:

@@ -186,6 +186,11 @@ def evaluate_weights(args: argparse.Namespace, console: Console, signals: Signal
         f"{name}: {len(data.train)} clips to train on, {scoring.clips} to score, from {origin}, "
         f"{device}, {dist.world_size()} process(es)"
     )
+    if isinstance(objective, Downstream) and objective.has_new_head and not config.epochs:
+        raise UserError(
+            "epochs = 0 scores a head that was never trained; train one (epochs = 15), or give "
+            f"weights with a head for {config.task} on stream {data.stream.name!r}"
+        )
     if isinstance(objective, Downstream) and config.epochs:
         loop = training_loop(args, objective, folder, device, signals)
         loop.restore(console, args.allow_changed_data)

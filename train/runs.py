@@ -49,6 +49,11 @@ class Run:
     finished: str | None
 
     @property
+    def headline(self) -> float | None:
+        """The score that an evaluation shows; None for a continual run."""
+        return self.scores.get(self.shown[0]) if len(self.shown) == 1 else None
+
+    @property
     def is_complete(self) -> bool:
         """Return whether the run has results."""
         return bool(self.scores)

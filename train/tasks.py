@@ -228,7 +228,10 @@ def _none_of(samples: SampleList) -> SampleList:
 def _no_label(store: OpenStore, labels: str) -> str:
     rows = store.query("SELECT DISTINCT label_set, modality FROM label_sets ORDER BY ALL").rows()
     known = ", ".join(f"{row['label_set']}:{row['modality']}" for row in rows) or "none"
-    return f"no clip to score has a label in the label set {labels!r}; the store has {known}"
+    return (
+        f"no clip to score has a label in the label set {labels!r}; the store has {known}. "
+        "Build with the set's file among the annotations to add one (avstore build --annotations)"
+    )
 
 
 def training_parts(

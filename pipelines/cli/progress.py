@@ -89,7 +89,7 @@ def stage_text(facts: Mapping[str, Any]) -> str:
     unit, running = facts["unit"], facts["running"]
     parts = [f"{facts['stage']}: {facts['done']} of {facts['total']} {unit}"]
     if facts["kept"]:
-        parts.append(f"{facts['kept']} of them kept from an interrupted run")
+        parts.append(f"{facts['kept']} of them kept from an earlier run")
     if facts["per_second"] and unit != "percent":
         parts.append(rate_text(facts["per_second"], unit))
     if facts["per_second_last_minute"] is not None and facts["seconds"] > 60:

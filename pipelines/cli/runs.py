@@ -51,8 +51,11 @@ def list_runs(folders: _RunsArgument = None, as_json: JsonOption = False) -> Non
     for row, run in zip(rows, runs, strict=True):
         row["finished"] = "yes" if run.is_complete else "no"
         row |= {name: _rounded(run.scores.get(name)) for name in MEASURES}
+        row["score"] = "" if run.headline is None else f"{run.shown[0]} {run.headline:.1f}"
     headers = {"run": "run", "name": "config", **{key: key for key in _SHOWN[1:]}}
-    print_rows(rows, {**headers, "finished": "finished", **{name: name for name in MEASURES}})
+    print_rows(
+        rows, {**headers, "finished": "finished", **{name: name for name in (*MEASURES, "score")}}
+    )
 
 
 def _rounded(value: float | None) -> str:

@@ -136,7 +136,7 @@ SETTINGS = {"epochs": 3, "steps_per_checkpoint": 1, "windows": "[]"}
     "more",
     [
         {"frozen": "false", "select": "best"},
-        {"average": "[2,3]", "select": "best", "data.balanced": "true"},
+        {"average": "[2,3]", "data.balanced": "true"},
     ],
 )
 def test_a_stopped_run_continues_to_the_same_numbers(
@@ -204,6 +204,24 @@ def test_what_was_finetuned_is_scored_again(
     assert go(two_task_store, "retrieval", tmp_path / "again", *words, whole) == 0
     assert go(two_task_store, "retrieval", tmp_path / "x", *words, head) == 2
     assert "holds a head without its backbone" in capsys.readouterr().err
+    # The head too, also if its backbone was frozen; a head that nothing has trained is not scored.
+    untrained = {**SETTINGS, "epochs": 0}
+    for name in ("whole", "head"):
+        init = tmp_path / name / "task-01.pt"
+        out = tmp_path / f"{name} again"
+        assert go(two_task_store, "classify", out, *words, init, **untrained) == 0
+        assert scores(out) == pytest.approx(scores(tmp_path / name))
+    assert go(two_task_store, "classify", tmp_path / "y", *words, weights, **untrained) == 2
+    assert "scores a head that was never trained" in capsys.readouterr().err
+
+
+def test_weights_of_another_system_are_refused(
+    two_task_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "task-01.pt"
+    torch.save({"config": {"system": "uavm", "model": {"kind": "unified"}}, "model": {}}, path)
+    assert go(two_task_store, "classify", tmp_path / "x", "--init", path) == 2
+    assert "holds weights of the system uavm" in capsys.readouterr().err
 
 
 def test_all_settings_are_printed_without_a_store(
@@ -220,7 +238,7 @@ def test_all_settings_are_printed_without_a_store(
 def test_batches_of_a_run_can_be_listed(ave_store: Path, weights: Path, tmp_path: Path) -> None:
     assert go(ave_store, "ave", tmp_path / "a", "--init", weights, epochs=2) == 0
     rows = [batch_samples(tmp_path / "a", step) for step in range(4)]
-    assert [(row["task"], row["epoch"]) for row in rows[3]] == [("joint", 1)] * 2
+    assert [(row["task"], row["epoch"]) for row in rows[3]] == [("ave", 1)] * 2
     first = {row["clip_id"] for own in rows[:2] for row in own}
     assert first == {row["clip_id"] for own in rows[2:] for row in own}
     assert len(first) == 4
@@ -322,6 +340,13 @@ def test_retrieval_needs_no_training(two_task_store: Path, weights: Path, tmp_pa
         (["--config", "tiny", "--stream", "nosuch"], "two"),
         (["--config", "tiny", "--set", "optim.lrr=1"], "lrr"),
         (["--config", "tiny", "--set", "init=1"], "init"),
+        (["--config", "tiny", "--set", "windows=[20.0]"], "windows begin at 20 s, outside a clip"),
+        (["--config", "tiny", "--set", "micro_batch=13"], "is more than a batch of 12"),
+        (
+            ["--config", "tiny", "--set", "average=[1,2]", "--set", "select=best"],
+            "error: config 'tiny': average reports a mean of epochs, and select = \"best\" one: "
+            "choose one\n",
+        ),
         (["--config", "tiny", "--set", "freq_mask=4"], "there is data.freq_mask"),
         (["--config", "ave", "--set", "data.noise=true"], "needs its seconds in place"),
         (["--config", "ave", "--set", "windows=[1.0]"], "a setting of the task classify alone"),

@@ -81,7 +81,7 @@ def test_runs_are_listed(runs: Path) -> None:
     shown = avstore("runs", "list", runs).stdout.splitlines()
     assert shown[0].split() == [
         "run", "config", "method", "stream", "seed", "finished", "average", "F(code)",
-        "F(standard)",
+        "F(standard)", "score",
     ]  # fmt: skip
     assert shown[4].split() == ["finetune-0", "tiny", "finetune", "two", "0", "yes", "40.0", "2.0"]
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from avstore.train.config import load_config
 from avstore.train.optim import Progress, make_optimizer, set_lr
 from avstore.train.schedules import plateau_factor, warmup_factor
 from avstore.train.sections import OptimConfig
@@ -69,3 +70,21 @@ def test_steps_of_uavm_are_those_of_torch(start: int, epochs: int, expected: lis
             assert rate == pytest.approx(published.param_groups[0]["lr"])
         published.step()
         torchs.step()
+
+
+@pytest.mark.parametrize(
+    ("config", "rates"),
+    [
+        ("valor", {1: 1e-5, 9: 9e-5, 10: 1e-4, 35: 5.05e-5, 60: 1e-6}),
+        ("valor_plus", {1: 3e-5, 9: 2.7e-4, 10: 3e-4, 35: 1.515e-4, 60: 3e-6}),
+        ("han", {1: 3e-4, 10: 3e-4, 11: 3e-5, 20: 3e-5, 21: 3e-6, 40: 3e-7}),
+    ],
+)
+def test_an_epoch_has_one_rate_in_valor_and_han(config: str, rates: dict[int, float]) -> None:
+    loaded = load_config(config, {}, [])
+    optimizer = make_optimizer(torch.nn.Linear(2, 2), loaded.optim)
+    steps = 157 * loaded.epochs
+    for epoch, rate in rates.items():
+        for step in (157 * (epoch - 1), 157 * epoch - 1):
+            set_lr(optimizer, loaded.optim, Progress(step, steps, 157))
+            assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)

@@ -54,6 +54,7 @@ ORDER BY {order}
 """
 _RANGES = """, (list_position($layouts, s.members) - 1)::SMALLINT AS layout, s.offsets, s.sizes,
     s.frame_times, coalesce(s.crc32, -1) AS crc32"""
+_SEGMENT_WORDS = {"both": "labelled", "apart": "labelled"}
 _SEGMENT_ORDER = "ORDER BY label_id, onset_s, offset_s, visual"
 _SEGMENTS = f"""
 LEFT JOIN (SELECT clip_id, list(label_id {_SEGMENT_ORDER}) AS segment_labels,
@@ -286,8 +287,8 @@ def _check_segments(table: pa.Table, segments: str) -> None:
     """Raise StoreError if no clip has segments: then the query names the wrong dataset."""
     if table["segment_labels"].null_count == table.num_rows:
         raise StoreError(
-            f"no clip of the list has labelled segments (segments={segments!r}): its dataset "
-            "labels whole clips, or segments= names the other modality"
+            f"no clip of the list has {_SEGMENT_WORDS.get(segments, segments)} segments: its "
+            "dataset labels whole clips, or segments= names the other modality"
         )
 
 

@@ -44,8 +44,10 @@ class MaskFit:
             named |= {(row["clip_id"], f"mask_{second}.png") for second in seconds}
             self._sizes[row["clip_id"]] = (row["width"] or 1, row["height"] or 1)
         absent = sorted(named - {pair for samples in lists for pair in _stored(samples)})
-        if absent or not named:
-            example = f", for example {absent[0][1]} of {absent[0][0]}" if absent else ""
+        if not named:
+            raise UserError("the clips have no masks; segmentation is for AVSBench (--stream avs)")
+        if absent:
+            example = f", for example {absent[0][1]} of {absent[0][0]}"
             raise UserError(
                 f"{len(absent)} of {len(named)} masks are not in the shards of {store.root}"
                 f"{example}; build the store from AVSBench's published folder, with s4_data or "

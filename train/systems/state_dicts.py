@@ -27,6 +27,8 @@ def read_state_dict(
     Raises:
         UserError: The file does not exist, is damaged, or holds no state dict.
     """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give a file of weights, such as its task-01.pt")
     if not path.is_file():
         raise UserError(f"{path} does not exist; give the file of the weights")
     try:

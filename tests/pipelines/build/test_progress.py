@@ -49,7 +49,7 @@ def test_kept_clips_count_for_no_rate() -> None:
     meter(10)
     assert meter.rate() == 1
     assert meter.seconds_left == 10
-    text = "extract: 90 of 100 clips, 80 of them kept from an interrupted run, 1 clips/s, 10 s left"
+    text = "extract: 90 of 100 clips, 80 of them kept from an earlier run, 1 clips/s, 10 s left"
     assert stage_text(meter.facts()) == f"{text}, 10 s"
 
 

@@ -136,6 +136,20 @@ def test_labels_as_multi_hot_and_by_segment(toy_store, toy_list):
             assert on == (list(range(label, label + 2)) if number % 2 else [])
 
 
+def test_segments_of_both_modalities_are_kept_apart(toy_store):
+    every = "SELECT clip_id FROM clips"
+    common = {"random": False, "segments": 8}
+    both = sample_list(toy_store, every, segments="apart")
+    batch = first(both, labels="segments_by_modality", **common)
+    for number, modality in enumerate(("audio", "visual")):
+        own = sample_list(toy_store, every, segments=modality)
+        expected = first(own, labels="segments", **common).labels
+        assert torch.equal(batch.labels[:, :, number], expected)
+    assert not torch.equal(batch.labels[:, :, 0], batch.labels[:, :, 1])
+    with pytest.raises(StoreError, match="segments='apart'"):
+        first(own, labels="segments_by_modality", **common)
+
+
 def test_derived_features_come_fitted(toy_store):
     samples = sample_list(toy_store, "SELECT clip_id FROM clips", features=["toy-feature"])
     batch = first(samples, read=("toy-feature",), feature_rows=5, random=False)

@@ -31,21 +31,22 @@ def load_backbone(model: CAVMAE, path: Path) -> Adapted:
     return adapted
 
 
-def read_head(path: Path) -> State | None:
-    """Return the head of a file of CAV-MAE's finetuning, released or ours; None for other files.
+def read_head(path: Path, prefixes: tuple[str, ...] = ("head.",)) -> State:
+    """Return the head of a file of weights by the names after a prefix; empty without any.
 
-    Returns:
-        The state of LayerNorm ("0.weight", "0.bias") and Linear ("1.weight", "1.bias").
+    Args:
+        path: The file.
+        prefixes: Prefixes to look for: "head." is ours, "mlp_head." CAV-MAE's.
     """
     state = read_state_dict(path, prefixes=PREFIXES)
-    for prefix in ("mlp_head.", "head."):
-        if f"{prefix}1.bias" in state:
-            return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    return None
+    for prefix in prefixes:
+        if found := {k.removeprefix(prefix): x for k, x in state.items() if k.startswith(prefix)}:
+            return found
+    return {}
 
 
-def saved_shape(path: Path) -> dict[str, Any] | None:
-    """Return the model configuration in a checkpoint of this trainer, None for other files.
+def saved_config(path: Path) -> dict[str, Any]:
+    """Return the configuration in a checkpoint of this trainer, empty for other files.
 
     Raises:
         UserError: The file does not exist.
@@ -55,7 +56,22 @@ def saved_shape(path: Path) -> dict[str, Any] | None:
     try:
         loaded = load_tensors(path, mmap=True)
     except Exception:  # `load_backbone` reports what is wrong with it
-        return None
+        return {}
     config = loaded.get("config") if isinstance(loaded, dict) else None
-    shape = config.get("model") if isinstance(config, dict) else None
+    return dict(config) if isinstance(config, dict) else {}
+
+
+def saved_shape(path: Path) -> dict[str, Any] | None:
+    """Return the model configuration in a checkpoint of this trainer, None for other files.
+
+    Raises:
+        UserError: The file does not exist, or is of another system.
+    """
+    config = saved_config(path)
+    if (system := config.get("system", "cavmae")) != "cavmae":
+        raise UserError(
+            f"{path} holds weights of the system {system}; evaluate.py scores CAV-MAE's, and "
+            "train/run.py those of other systems"
+        )
+    shape = config.get("model")
     return dict(shape) if isinstance(shape, dict) else None

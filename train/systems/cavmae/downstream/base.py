@@ -17,7 +17,8 @@ from avstore.train.systems.cavmae.downstream.data import DownstreamData
 from avstore.train.systems.cavmae.layout import layout
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.system import batch_spec
-from avstore.train.systems.cavmae.weights import load_backbone
+from avstore.train.systems.cavmae.weights import load_backbone, read_head, saved_config
+from avstore.train.systems.state_dicts import fit_state_dict, read_state_dict
 
 _BACKBONE = "model."
 
@@ -32,11 +33,13 @@ class Downstream(Objective):
         head: Layers on top of the backbone.
         config: The run's configuration.
         data: Store and clips.
+        has_new_head: Whether the head has its initial weights.
     """
 
     roles: ClassVar[tuple[str, ...]] = ("eval", "retrieval")
     segments: ClassVar[str | None] = None
     head: nn.Module
+    has_new_head: bool = True
 
     def __init__(self, model: CAVMAE, config: DownstreamConfig, data: DownstreamData) -> None:
         super().__init__()
@@ -72,8 +75,21 @@ class Downstream(Objective):
         return {name.removeprefix(_BACKBONE): value for name, value in state.items()}
 
     def load(self, path: Path) -> None:
-        """Load the backbone to start from."""
-        load_backbone(self.model, path)
+        """Load the backbone to start from, and the head if it is of this task on this stream.
+
+        A file with a head alone names the weights that its frozen backbone had.
+
+        Raises:
+            UserError: The file does not fit.
+        """
+        saved, head = saved_config(path), read_head(path)
+        alone = bool(head) and len(head) == len(read_state_dict(path))
+        first = saved.get("init") if alone else None
+        load_backbone(self.model, Path(first) if first and Path(first).is_file() else path)
+        same = (saved.get("task"), saved.get("stream")) == (self.config.task, self.config.stream)
+        if head and same:
+            fit_state_dict(self.head, head, path)
+            self.has_new_head = False
 
     @property
     def layout(self) -> ParameterLayout:

@@ -15,7 +15,7 @@ from avstore.train.systems.cavmae.downstream.config import Modality
 from avstore.train.systems.cavmae.layers import Route
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.system import batch_spec
-from avstore.train.systems.cavmae.weights import read_head
+from avstore.train.systems.cavmae.weights import load_backbone, read_head
 
 
 class CAVMAEClassify(Classify):
@@ -40,17 +40,22 @@ class CAVMAEClassify(Classify):
         return nn.Sequential(nn.LayerNorm(width), linear)
 
     def load(self, path: Path) -> None:
-        """Load the backbone, and the head of a model that was finetuned."""
-        super().load(path)
-        state = read_head(path)
-        if state is None:
+        """Load the backbone, and the head of a model that was finetuned, by CAV-MAE or here.
+
+        Raises:
+            UserError: The file does not fit.
+        """
+        load_backbone(self.model, path)
+        head = read_head(path, ("mlp_head.", "head."))
+        if "1.bias" not in head:
             return
-        if (found := len(state["1.bias"])) != self.classes:
+        if (found := len(head["1.bias"])) != self.classes:
             raise UserError(
                 f"{path} has a head of {found} classes and the clips have {self.classes}; give "
                 "weights from before finetuning, or the --stream that they were finetuned on"
             )
-        self.head.load_state_dict(state)
+        self.head.load_state_dict(head)
+        self.has_new_head = False
 
     def spec(self, *, training: bool) -> BatchSpec:
         """Return a spec with targets over all classes."""

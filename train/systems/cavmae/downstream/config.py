@@ -73,7 +73,8 @@ class DownstreamConfig(RunConfig):
         init: Weights to start from: a task-*.pt of a run, whose model shape is used, or a published
             file.
         frozen: Whether the backbone is not trained.
-        windows: Starts of the 4 s windows that classify averages in the final scores, seconds.
+        windows: Starts of the windows that classify averages in the final scores, seconds: of
+            frames a second apart. Without any, the middle one is scored.
         audio_windows: Where AVE's seconds of audio begin: at whole "seconds", or as in the released
             code (bug B13).
         mask_fit: How masks are fitted to the stored frames: centre crop or stretched.
@@ -120,6 +121,11 @@ class DownstreamConfig(RunConfig):
             raise ValueError(
                 f"data.noise rolls the fbank, and the task {self.task} needs its seconds in place"
             )
+        late = [start for start in self.windows if not 0 <= start < self.data.seconds]
+        if self.task == "classify" and late:
+            raise ValueError(
+                f"windows begin at {late[0]:g} s, outside a clip of {self.data.seconds:g} s"
+            )
         if self.task == "retrieval" and self.epochs:
             raise ValueError(f"retrieval trains nothing: set epochs = 0 (got {self.epochs})")
         return self
@@ -153,7 +159,8 @@ def load_downstream(
     apply_overrides(table, overrides, sets)
     if table.get("fidelity") == "published":
         published = PUBLISHED_TASKS.get(str(table.get("task")), {})
-        set_defaults(table, {"select": "best", **dict(published.values())})
+        best = {} if table.get("average") else {"select": "best"}
+        set_defaults(table, {**best, **dict(published.values())})
     try:
         return DownstreamConfig.model_validate(table)
     except ValidationError as error:

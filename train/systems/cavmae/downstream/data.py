@@ -1,6 +1,6 @@
 """The clips of a downstream run: those of all tasks of a stream, in one list to train on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from avstore.train.data import OpenStore, QuerySource, SampleList
 from avstore.train.tasks import Stream, Wanted, load_tasks, training_parts
@@ -52,4 +52,5 @@ def load_data(
     wanted = Wanted(roles, segments=segments, labels=labels, validate=validate)
     tasks = load_tasks(store, stream, wanted)
     train, parts = training_parts(store, tasks, together=True, segments=segments)
-    return DownstreamData(store, tasks, train, parts)
+    named = tuple(replace(part, name=tasks.name) for part in parts)
+    return DownstreamData(store, tasks, train, named)
