@@ -1,7 +1,7 @@
 """Define the extractor protocol: a plug-in that turns a stored clip into one array."""
 
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, field, fields, is_dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
@@ -81,11 +81,29 @@ def bases_of(extractor: Extractor) -> tuple[str, ...]:
     return tuple(getattr(extractor, "bases", ()))
 
 
+def parameter_names(extractor: Extractor) -> tuple[str, ...]:
+    """Return the names of the extractor's parameters: its dataclass fields."""
+    return tuple(each.name for each in fields(extractor)) if is_dataclass(extractor) else ()
+
+
 def parameters_of(extractor: Extractor) -> dict[str, Any]:
-    """Return the extractor's parameters: its dataclass fields."""
-    if is_dataclass(extractor) and not isinstance(extractor, type):
-        return asdict(extractor)
-    return {}
+    """Return the extractor's parameters, without those that are `added` and at their default."""
+    if not is_dataclass(extractor) or isinstance(extractor, type):
+        return {}
+    unchanged = {
+        each.name
+        for each in fields(extractor)
+        if each.metadata.get("added") and getattr(extractor, each.name) == each.default
+    }
+    return {name: value for name, value in asdict(extractor).items() if name not in unchanged}
+
+
+def added(default: Any) -> Any:
+    """Return a parameter that an extractor did not have at first.
+
+    At its default, it is no part of the fingerprint, so that values computed before stay current.
+    """
+    return field(default=default, metadata={"added": True})
 
 
 def check_value(extractor: Extractor, value: NDArray[Any], clip_id: str) -> None:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from avstore.manifests.store import StoreError
 from avstore.pipelines.features.batching import torch_batch_function
-from avstore.pipelines.features.extractor import BatchFunction
+from avstore.pipelines.features.extractor import BatchFunction, added
 from avstore.pipelines.features.extractors.clap import HTSAT_FUSED, ClapSegments, embed_audio
 from avstore.pipelines.features.extractors.clip import VIT_L_14, ClipImage
+from avstore.pipelines.features.extractors.valor_classes import classes_text, read_classes
 from avstore.pipelines.features.extractors.valor_prompts import VALOR_CLASSES, VALOR_LABELS
 from avstore.pipelines.features.huggingface import (
     byte_clip_tokenizer,
@@ -41,6 +42,8 @@ class ValorClipLabels:
 
     Attributes:
         model: `vit-l-14`, or `tiny` for trials with random weights.
+        classes: A CSV file with own sentences and thresholds: label, clip_prompt, clip_threshold.
+            Its content is part of the fingerprint; classes that it lacks have the published ones.
     """
 
     name: ClassVar[str] = "valor-clip-labels"
@@ -54,6 +57,11 @@ class ValorClipLabels:
     shape: ClassVar[tuple[int | None, ...]] = (10, CLASS_COUNT)
 
     model: str = "vit-l-14"
+    classes: str = added("")
+
+    def __post_init__(self) -> None:
+        """Replace the name of a file by what it says, which every worker then knows."""
+        object.__setattr__(self, "classes", classes_text("clip", self.classes))
 
     @property
     def _teacher(self) -> ClipImage:
@@ -68,7 +76,7 @@ class ValorClipLabels:
         model = load_model("CLIPModel", clip_config(self.model), weights)
         tokenise = load_tokenizer(weights, byte_clip_tokenizer)
         embed = torch_batch_function(model, device, lambda ids: embed_text(model, ids))
-        text = embed(tokenise([each.clip_prompt for each in VALOR_CLASSES]))
+        text = embed(tokenise([prompt for prompt, _ in read_classes("clip", self.classes)]))
 
         def forward(pictures: Any) -> Any:
             images = self._teacher.embed(model, pictures)
@@ -78,7 +86,8 @@ class ValorClipLabels:
 
     def value(self, outputs: NDArray[Any], clip: StoredClip) -> NDArray[Any]:
         """Return the clip's pseudo labels."""
-        return pseudo_labels(outputs, [each.clip_threshold for each in VALOR_CLASSES], clip)
+        thresholds = [threshold for _, threshold in read_classes("clip", self.classes)]
+        return pseudo_labels(outputs, thresholds, clip)
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,8 @@ class ValorClapLabels:
 
     Attributes:
         model: `htsat-fused`, or `tiny` for trials with random weights.
+        classes: A CSV file with own sentences and thresholds: label, clap_prompt, clap_threshold.
+            Its content is part of the fingerprint; classes that it lacks have the published ones.
     """
 
     name: ClassVar[str] = "valor-clap-labels"
@@ -104,6 +115,11 @@ class ValorClapLabels:
     shape: ClassVar[tuple[int | None, ...]] = (10, CLASS_COUNT)
 
     model: str = "htsat-fused"
+    classes: str = added("")
+
+    def __post_init__(self) -> None:
+        """Replace the name of a file by what it says, which every worker then knows."""
+        object.__setattr__(self, "classes", classes_text("clap", self.classes))
 
     def items(self, clip: StoredClip) -> NDArray[Any]:
         """Return ten chunks at 48 kHz, float32 (10, N // 10)."""
@@ -114,7 +130,7 @@ class ValorClapLabels:
         model = load_model("ClapModel", clap_config(self.model), weights)
         tokenise = load_tokenizer(weights, byte_roberta_tokenizer)
         embed = torch_batch_function(model, device, lambda ids: embed_text(model, ids))
-        text = embed(tokenise([each.clap_prompt for each in VALOR_CLASSES]))
+        text = embed(tokenise([prompt for prompt, _ in read_classes("clap", self.classes)]))
 
         def forward(chunks: Any) -> Any:
             audio = embed_audio(model, chunks)
@@ -124,7 +140,8 @@ class ValorClapLabels:
 
     def value(self, outputs: NDArray[Any], clip: StoredClip) -> NDArray[Any]:
         """Return the clip's pseudo labels."""
-        return pseudo_labels(outputs, [each.clap_threshold for each in VALOR_CLASSES], clip)
+        thresholds = [threshold for _, threshold in read_classes("clap", self.classes)]
+        return pseudo_labels(outputs, thresholds, clip)
 
 
 def pseudo_labels(
