@@ -100,6 +100,13 @@ class ArraySource:
         """Its file name."""
         return path_text(self.place.partition("?")[0].rstrip("/").rsplit("/", 1)[-1])
 
+    @property
+    def within(self) -> str:
+        """Name of what holds the folders of its files: a folder's parent, or the archive itself."""
+        if self.folder is not None:
+            return self.folder.absolute().parent.name
+        return self.name.partition(".")[0]
+
     @contextmanager
     def open(self) -> "Iterator[OpenArrays]":
         """Open the source for one pass over its files.

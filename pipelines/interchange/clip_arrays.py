@@ -31,6 +31,7 @@ class SourceCounts:
 
     Attributes:
         name: Its file name.
+        within: Name of what holds the folders of its files.
         new: Values stored by this import.
         known: Arrays of clips that have this value already.
         problems: Arrays that were not stored.
@@ -40,6 +41,7 @@ class SourceCounts:
     """
 
     name: str
+    within: str = ""
     new: int = 0
     known: int = 0
     problems: list[Problem] = field(default_factory=list)
@@ -138,7 +140,7 @@ class ClipArrays:
         if not file.is_array:
             counts.other_files += 1
             return None
-        if other := self._other_feature(file):
+        if other := self._other_feature(file, counts.within):
             counts.other_features[other] = counts.other_features.get(other, 0) + 1
             return None
         decision = self._matcher.decide(file.path)
@@ -150,9 +152,9 @@ class ClipArrays:
         counts.problems.append(self._problem(file, counts, *found))
         return None
 
-    def _other_feature(self, file: ArrayFile) -> str:
+    def _other_feature(self, file: ArrayFile, within: str) -> str:
         """Return the feature to whose published folder a file belongs, '' if to this one."""
-        names = [layout.feature for layout in layouts_of_folder(file.folder)]
+        names = [layout.feature for layout in layouts_of_folder(file.folder, within)]
         own = not names or not self._is_published or self._feature in names
         return "" if own else " or ".join(names)
 

@@ -179,7 +179,7 @@ class _Import:
         advance: Meter,
     ) -> tuple[SourceCounts, Lineage]:
         """Import one source; return what it held, and the lineage with it."""
-        counts, size, sha256 = SourceCounts(source.name), None, None
+        counts, size, sha256 = SourceCounts(source.name, source.within), None, None
         name, dataset = lineage.feature, self._dataset
         numbers = feature_lineage.next_numbers(self._con, self._store, dataset, name, lineage.fp8)
         disk = DiskGuard(self._store.root, _MIN_FREE_BYTES)
@@ -273,10 +273,10 @@ def _with_facts(lineage: Lineage, facts: dict[str, object]) -> Lineage:
 def _nothing(place: str, counts: SourceCounts, dataset: str) -> SourceError:
     """Return the error for a source without an array of a clip."""
     if counts.other_features and not counts.problems:
-        (name, number), *_ = counts.other_features.items()
+        found = [f"{number} of {name}" for name, number in counts.other_features.items()]
         return SourceError(
-            f"{place} has {number} arrays of {name}, by their folder, and none of this feature; "
-            f"import them as {name.split(' or ')[0]}"
+            f"{place} has arrays of other features, by their folders: {', '.join(found)}; "
+            "import them by those names"
         )
     if counts.problems:
         member, count = counts.problems[0]["member"], len(counts.problems)

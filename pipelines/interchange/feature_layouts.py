@@ -127,16 +127,25 @@ def declared_values(feature: str) -> ValueSpec | None:
 
 
 @lru_cache(maxsize=4096)
-def layouts_of_folder(folder: str) -> tuple[FeatureLayout, ...]:
-    """Return the layouts that have their arrays in a folder, by the last parts of its path."""
-    parts = PurePosixPath(folder).parts
-    return tuple(each for each in _ALL if any(_ends_with(parts, f) for f in _folders(each)))
+def layouts_of_folder(folder: str, within: str = "") -> tuple[FeatureLayout, ...]:
+    """Return the layouts that have their arrays in a folder, by the last parts of its path.
+
+    Args:
+        folder: Path of the folder in its source.
+        within: Name of the folder or archive that holds it, which tells `features` of CLIP from
+            that of CLAP; used only if several layouts fit.
+    """
+    found = _longest(PurePosixPath(folder).parts)
+    return _longest((within, *PurePosixPath(folder).parts)) if len(found) > 1 and within else found
 
 
-def _folders(layout: FeatureLayout) -> tuple[str, ...]:
-    return (layout.folder, *layout.folders)
-
-
-def _ends_with(parts: tuple[str, ...], folder: str) -> bool:
-    ending = tuple(folder.split("/"))
-    return parts[-len(ending) :] == ending
+def _longest(parts: tuple[str, ...]) -> tuple[FeatureLayout, ...]:
+    """Return the layouts with the most last parts in common with a path."""
+    fitting = [
+        (len(ending), each)
+        for each in _ALL
+        for ending in (PurePosixPath(name).parts for name in (each.folder, *each.folders))
+        if parts[-len(ending) :] == ending
+    ]
+    most = max((length for length, _ in fitting), default=0)
+    return tuple(each for length, each in fitting if length == most)
