@@ -31,6 +31,11 @@ ORDER BY coalesce(config->>'fingerprint', '')[:8] = $fp8 DESC, starts_with(comma
          seq DESC
 LIMIT 1
 """
+_BUILDS = """
+SELECT config->'arguments' FROM runs
+WHERE command = 'build ' || $dataset AND config->>'arguments' IS NOT NULL
+ORDER BY seq DESC LIMIT 1
+"""
 _IMPORT_RUNS = """
 SELECT config FROM runs
 WHERE command = 'features import ' || $feature AND config->>'dataset' = $dataset
@@ -63,6 +68,27 @@ def completing_commands(
     found = [_build(con, store, dataset, stage) for dataset, stage in stages]
     companions = [name for name in lost if _feature(name)]
     return list(dict.fromkeys([*found, *(_feature_build(con, store, x) for x in companions)]))
+
+
+def recipe_build(con: "duckdb.DuckDBPyConnection", store: Store, dataset: str, recipe: str) -> str:
+    """Return the build of a dataset by another recipe, from the source of its last build.
+
+    Args:
+        con: The manifest.
+        store: The store's paths.
+        dataset: The dataset.
+        recipe: The recipe.
+    """
+    rows = con.execute(_BUILDS, {"dataset": dataset}).fetchall()
+    words = [text_path(word) for word in json.loads(rows[0][0])] if rows else ["build", dataset]
+    if "--recipe" in words:
+        place = words.index("--recipe")
+        words = words[:place] + words[place + 2 :]
+    words = [word for word in words if word != "--annotations-only"]
+    words += [] if "--source" in words else ["--source", "/path/to/videos"]
+    if not rows:
+        words += ["--annotations", "/path/to/annotations"]
+    return commands.avstore(*words, "--recipe", recipe, store=store.root)
 
 
 def _feature(shard: str) -> str:

@@ -23,6 +23,7 @@ from avstore.pipelines.cli.options import (
     StoreOption,
     WaitOption,
     local_path,
+    split_paths,
 )
 from avstore.pipelines.cli.progress import bar, naming_what_is_kept
 
@@ -186,15 +187,8 @@ def _require_same_origin(dataset: str, embedded: bool, store: Store) -> None:
 
 def annotation_paths(annotations: list[str] | None) -> tuple[Path, ...]:
     """Return the files of the option --annotations: repeated, or separated by commas."""
-    listed = [part for value in annotations or [] for part in _split(value)]
+    listed = [part for value in annotations or [] for part in split_paths(value)]
     return tuple(local_path(part) for part in listed)
-
-
-def _split(value: str) -> list[str]:
-    """Return a path that exists, commas included; else the parts between commas."""
-    if Path(value).expanduser().exists():
-        return [value]
-    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _own_options(

@@ -19,6 +19,7 @@ from avstore.pipelines.cli.options import (
     StoreOption,
     WaitOption,
     local_path,
+    split_paths,
 )
 from avstore.pipelines.cli.progress import bar
 from avstore.pipelines.cli.tables import print_json
@@ -44,7 +45,7 @@ def import_features(
         list[str] | None,
         typer.Option(
             help="Published annotation files; or lists of UAVM, with their split: "
-            "train=train.json (repeatable; default: the store's)."
+            "train=train.json (repeatable, or separated by commas; default: the store's)."
         ),
     ] = None,
     names: NamesOption = None,
@@ -70,7 +71,8 @@ def import_features(
         import_feature,
     )
 
-    spec, files = _dataset(dataset, annotations or [], Store(store))
+    lists = [part for text in annotations or () for part in split_paths(text)]
+    spec, files = _dataset(dataset, lists, Store(store))
     arguments = ["features", "import", feature, *map(_absolute, sources), "--dataset", dataset]
     options = FeatureImportOptions(
         feature=feature,
@@ -82,7 +84,7 @@ def import_features(
         wait_s=wait,
         arguments=[
             *arguments,
-            *(word for text in annotations or () for word in ("--annotations", _absolute(text))),
+            *(word for text in lists for word in ("--annotations", _absolute(text))),
             *(("--names", names) if names else ()),
             *(("--value", value) if value else ()),
         ],

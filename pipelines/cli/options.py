@@ -39,6 +39,13 @@ def local_path(value: str | Path) -> Path:
     return Path(value).expanduser()
 
 
+def split_paths(value: str) -> list[str]:
+    """Return a path that exists, commas included; else the parts between commas."""
+    if Path(value).expanduser().exists():
+        return [value]
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
 DEFAULT_STORE = Path("data")
 StoreOption = Annotated[
     Path,

@@ -114,7 +114,7 @@ def build_feature(
     store = find_store(options.store)
     extractor = make_extractor(reference, options.parameters)
     weights = resolve_weights(extractor.weights, options.weights, options.random_seed)
-    run = ledger.new_run(f"features build {extractor.name}", _config(reference, options))
+    run = ledger.new_run(f"features build {extractor.name}", _config(reference, extractor, options))
     with writing(store, options.wait_s), open_write(store) as writer:
         recover(writer, store)
         shown = PublishedProgress(store, options.dataset, progress)
@@ -124,13 +124,13 @@ def build_feature(
     return result
 
 
-def _config(reference: str, options: FeatureOptions) -> dict[str, object]:
+def _config(reference: str, extractor: Extractor, options: FeatureOptions) -> dict[str, object]:
     """Return the settings that the run's ledger entry records."""
     return {
         "extractor": reference,
         "dataset": options.dataset,
         "recipe": options.recipe,
-        "parameters": dict(options.parameters),
+        "parameters": {name: getattr(extractor, name) for name in options.parameters},
         "weights": str(options.weights or ""),
         "random_seed": options.random_seed,
         "device": options.device,
