@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 UV_LOCK := $(VENV)/uv.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock test test-fast lint typecheck check docs tour bench reproduce-sample reproduce-uavm uavm-vggsound clean
+.PHONY: help setup lock test test-fast lint typecheck check docs tour bench reproduce-sample reproduce-uavm uavm-vggsound valor-llp clean
 
 help: ## list the targets
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -34,7 +34,7 @@ lock: $(READY) ## pin the newest packages that pyproject.toml allows, with hashe
 	    --generate-hashes --no-header --no-annotate --upgrade --output-file requirements.lock
 
 # Through the environment, so that a path may hold any character.
-export STORE SOURCE ANNOTATIONS NAMES RECIPE WORKERS AUDIO VIDEO
+export STORE SOURCE ANNOTATIONS NAMES RECIPE WORKERS AUDIO VIDEO FEATS CLIP CLAP CONFIG
 %-shards: $(READY) ## build a dataset's shards and manifest
 	@AVSTORE_BY_MAKE=1 $(BIN)/avstore build $* --store "$$STORE" \
 	    $${SOURCE:+--source "$$SOURCE"} $${ANNOTATIONS:+--annotations "$$ANNOTATIONS"} \
@@ -89,6 +89,23 @@ uavm-vggsound: $(READY) ## UAVM from its released features to the table (AUDIO=�
 	    $${ANNOTATIONS:+--annotations "$$ANNOTATIONS"} || test $$? -eq 1
 	@$(BIN)/avstore features import convnext-visual "$$VIDEO" --dataset vggsound --store "$$STORE" || test $$? -eq 1
 	@$(BIN)/avstore train --shards "$$STORE" --config uavm $(ARGS)
+
+# Imports what CONFIG reads and the store lacks; both archives of VALOR have a folder `features`.
+valor-llp: STORE := llp-features
+valor-llp: CONFIG := valor
+valor-llp: $(READY) ## HAN or VALOR from released features to the scores (FEATS=… CLIP=… CLAP=… ANNOTATIONS=… CONFIG=valor)
+	@archive() { case "$$1" in *clip*) echo "$$CLIP";; *clap*) echo "$$CLAP";; *) echo "$$FEATS";; esac; }; \
+	features=$$($(BIN)/python -c 'import sys; from avstore.pipelines.features.feature_sets import FEATURE_SETS as sets; \
+	    sys.argv[1] in sets or sys.exit("CONFIG is one of " + ", ".join(sets)); print(*sets[sys.argv[1]][1])' "$$CONFIG") || exit 2; \
+	for feature in $$features; do \
+	    test -n "$$(archive $$feature)" || { echo "$$CONFIG reads $$feature, of an archive that is not given:" \
+	        "make valor-llp FEATS=feats.zip CLIP=CLIP.zip CLAP=CLAP.zip ANNOTATIONS=AVVP_train.csv,…" >&2; exit 2; }; \
+	done; \
+	for feature in $$features; do \
+	    $(BIN)/avstore features import $$feature "$$(archive $$feature)" --dataset llp --store "$$STORE" \
+	        $${ANNOTATIONS:+--annotations "$$ANNOTATIONS"} || { code=$$?; test $$code -eq 1 || exit $$code; }; \
+	done
+	@$(BIN)/avstore train --shards "$$STORE" --config "$$CONFIG" $(ARGS)
 
 clean: ## remove the virtual environment and caches (never the store)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
