@@ -1,5 +1,6 @@
 """Test `avstore features build --for`: all features of a config, each from its recipe."""
 
+import json
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from avstore.manifests.advice import recipe_build
 from avstore.manifests.store import Store, StoreError
 from avstore.pipelines.cli.features import app
 from avstore.pipelines.features import feature_sets, registry
@@ -176,3 +178,14 @@ def test_each_feature_takes_the_recipe_that_it_needs() -> None:
     assert chosen.pop("vggish") == "llp"
     assert set(chosen.values()) == {"valor_published"}
     assert all("llp" not in bases_of(make_extractor(name)) for name in chosen)
+
+
+def test_the_command_for_missing_shards_repeats_the_last_build_by_another_recipe(
+    tmp_path: Path,
+) -> None:
+    con = duckdb.connect()
+    con.execute("CREATE TABLE runs (command TEXT, config JSON, seq BIGINT)")
+    words = ["build", "llp", "--source", "/videos", "--recipe", "llp", "--limit", "3"]
+    con.execute("INSERT INTO runs VALUES ('build llp', ?, 1)", [json.dumps({"arguments": words})])
+    command = recipe_build(con, Store(tmp_path), "llp", "valor")
+    assert "build llp --source /videos --limit 3 --recipe valor --store " in command
