@@ -43,11 +43,6 @@ class Fidelity(StrEnum):
     PUBLISHED = "published"
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `uavm` a subcommand; Typer makes an only command the group itself."""
-
-
 @app.command("uavm", epilog="Example: avstore figures uavm runs/uavm --output figures --figure 3")
 def uavm(
     runs: Annotated[
@@ -114,6 +109,57 @@ def uavm(
         console().print(f"note: {line}", markup=False)
     for path in drawn.files:
         console().print(str(path), markup=False)
+
+
+@app.command("valor", epilog="Example: avstore figures valor runs/valor --output figures")
+def valor(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of HAN or VALOR.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder of pictures and tables.")] = Path(
+        "figures"
+    ),
+    clip: Annotated[
+        list[str] | None,
+        typer.Option("--clip", help="Clip to draw (repeatable; default: the best and the worst)."),
+    ] = None,
+    timelines: Annotated[
+        int, typer.Option(min=0, help="How many of the best and of the worst clips to draw.")
+    ] = 3,
+    threshold: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Probability from which a class is there.")
+    ] = 0.5,
+    picture_format: Annotated[
+        Format, typer.Option("--format", help="Format of the pictures.")
+    ] = Format.PNG,
+    store: Annotated[
+        str | None, typer.Option("--store", help="Store (default: as recorded in the run).")
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to compute: cpu, cuda or cuda:N (default: cuda if available, else cpu)."
+        ),
+    ] = None,
+) -> None:
+    """Draw timelines of clips, learning curves, and F-scores by class, clip and threshold."""
+    from avstore.train.errors import UserError
+    from avstore.train.experiment import pick_device
+    from avstore.train.systems.valor.figures.predictions import predict
+    from avstore.train.systems.valor.figures.report import write_figures
+
+    try:
+        predictions = predict(run, store, pick_device(device))
+        for path in write_figures(
+            output,
+            run,
+            predictions,
+            suffix=f".{picture_format}",
+            threshold=threshold,
+            clips=clip or (),
+            timelines=timelines,
+        ):
+            console().print(str(path), markup=False)
+    except UserError as error:
+        raise StoreError(str(error)) from error
 
 
 @contextmanager

@@ -4,11 +4,21 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from avstore.pipelines.cli.app import app
 from avstore.train import run
 from tests.train.systems.valor.made_up import made_up_store
 from tests.train.test_resume import Killed, dying_before, numbers
 
+GROUPS = """
+name = "groups"
+
+[generate]
+kind = "class-incremental"
+dataset = "llp"
+classes_per_task = 13
+"""
 SMALL = ["batch_size=8", "data.workers=0", "model.width=64", "epochs=3", "steps_per_checkpoint=1"]
 
 
@@ -46,3 +56,20 @@ def test_a_stopped_run_continues_to_the_same_numbers(store: Path, tmp_path: Path
         go(store, tmp_path / "half", "valor")
     assert go(store, tmp_path / "half", "valor") == 0
     assert numbers(tmp_path / "half") == numbers(tmp_path / "whole")
+
+
+def test_tasks_of_events_are_learnt_one_after_another(tmp_path: Path) -> None:
+    """Finetune forgets the first events, and ER replays them: every clip's seconds are scored."""
+    store = made_up_store(tmp_path, {"train": 60, "val": 2, "test": 30})
+    (tmp_path / "groups.toml").write_text(GROUPS)
+    added = CliRunner().invoke(
+        app, ["tasks", "add", f"{tmp_path}/groups.toml", "--store", str(store)]
+    )
+    assert added.exit_code == 0, added.output
+    for method, sets in (("finetune", ()), ("er", ("options.memory_size=16",))):
+        out = tmp_path / method
+        assert go(store, out, "valor_continual", "stream=groups", *sets, method=method) == 0
+        found = results(out)
+        assert found["tasks"] == ["task0", "task1"]
+        scored = {row[:2] for row in numbers(out) if row[3] == "segment_type"}
+        assert {(t, e) for t in found["tasks"] for e in (*found["tasks"], "all")} <= scored

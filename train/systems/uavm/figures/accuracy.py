@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import SubFigure
 
-from avstore.train.systems.uavm.figures.drawing import Panel, Rows, draw_curve, finish, over_width
+from avstore.train.figure_tables import Rows
+from avstore.train.systems.uavm.figures.drawing import Panel, draw_curve, finish, over_width
 from avstore.train.systems.uavm.figures.groups import Axis, Curve, Group
 from avstore.train.systems.uavm.figures.measure import MissingError
 from avstore.train.systems.uavm.figures.panels import (

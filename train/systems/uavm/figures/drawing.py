@@ -1,20 +1,17 @@
 """Draw panels side by side, and write the numbers of each as CSV."""
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 
 from avstore.manifests.store import write_text
+from avstore.train.figure_tables import Rows, to_csv
 from avstore.train.plots import save_figure
 
-Rows = list[dict[str, Any]]
 MARKERS = "so^Dv<>*"
 WIDTHS = (16, 64, 256, 1024)  # the published ticks
 
@@ -52,15 +49,6 @@ def write_picture(path: Path, panels: Sequence[Panel]) -> list[Path]:
     for table, panel in zip(tables, panels, strict=True):
         write_text(table, to_csv(panel.rows))
     return [path, *tables]
-
-
-def to_csv(rows: Rows) -> str:
-    """Return rows with the same keys as CSV, numbers in full precision."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def draw_curve(axes: Axes, rows: Rows, x: str, y: str, label: str, number: int) -> None:

@@ -8,9 +8,9 @@ from matplotlib.figure import SubFigure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from avstore.train.figure_tables import Rows
 from avstore.train.systems.uavm.figures.drawing import (
     Panel,
-    Rows,
     draw_curve,
     finish,
     over_layers,

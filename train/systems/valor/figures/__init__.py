@@ -1,0 +1,1 @@
+"""What a person looks at of a parsing network: timelines, classes, thresholds, learning curves."""
