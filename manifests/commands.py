@@ -7,14 +7,13 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 BY_MAKE = "AVSTORE_BY_MAKE"
 """Set by the Makefile: commands that have a make target are then printed as one."""
 
 Word = str | Path
-_TRAINER = "train/run.py"
-_TRAINER_MODULE = f"avstore.{_TRAINER.removesuffix('.py').replace('/', '.')}"
 
 
 def avstore(*words: Word, store: Word | None = None) -> str:
@@ -39,9 +38,19 @@ def train(shards: Word, *words: Word) -> str:
         shards: The store or its folder of shards.
         words: Further options.
     """
-    own, here = Path(__file__).parents[1] / _TRAINER, Path(_TRAINER)
+    return _script("run", shards, words)
+
+
+def evaluate(shards: Word, *words: Word) -> str:
+    """Return a line that calls train/evaluate.py, as `train` does train/run.py."""
+    return _script("evaluate", shards, words)
+
+
+def _script(name: str, shards: Word, words: Sequence[Word]) -> str:
+    here = Path(f"train/{name}.py")
+    own = Path(__file__).parents[1] / here
     is_clone = here.is_file() and own.is_file() and here.samefile(own)
-    script = (str(here),) if is_clone else ("-m", _TRAINER_MODULE)
+    script = (str(here),) if is_clone else ("-m", f"avstore.train.{name}")
     return _line(*_program("python"), *script, "--shards", short_path(shards), *words)
 
 

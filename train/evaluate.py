@@ -43,7 +43,7 @@ from avstore.train.checkpoint_scores import (
     require_classification,
 )
 from avstore.train.config_text import to_toml
-from avstore.train.data import open_store
+from avstore.train.data import OpenStore, open_store
 from avstore.train.errors import UserError, exit_code, make_folder
 from avstore.train.experiment import (
     check_split,
@@ -164,11 +164,8 @@ def evaluate_weights(args: argparse.Namespace, console: Console, signals: Signal
     if args.print_config:
         print(to_toml(config), end="")
         return
-    store, task = open_store(args.shards), TASKS[config.task]
-    validate = config.select_on == "val"
-    data = load_data(
-        store, config.stream, task.roles, task.segments, config.labels, validate=validate
-    )
+    store = open_store(args.shards)
+    data = load_clips(config, store, args)
     config = with_statistics(config.model_copy(update={"stream": data.stream.name}), store)
     name = f"{config.name}-{data.stream.name}-seed{config.seed}"
     folder = args.out or Path("runs/downstream") / name
@@ -216,6 +213,22 @@ def configure(args: argparse.Namespace) -> DownstreamConfig:
     shape = saved_shape(init) if init and not init.is_dir() else None
     overrides = {"init": args.init, "stream": args.stream, "seed": args.seed}
     return load_downstream(args.config, overrides, sets, shape)
+
+
+def load_clips(
+    config: DownstreamConfig, store: OpenStore, args: argparse.Namespace
+) -> DownstreamData:
+    """Return the clips to train on and to score."""
+    task = TASKS[config.task]
+    return load_data(
+        store,
+        config.stream,
+        task.roles,
+        task.segments,
+        config.labels,
+        validate=config.select_on == "val",
+        command=("--config", args.config, *(("--init", args.init) if args.init else ())),
+    )
 
 
 def build(config: DownstreamConfig, data: DownstreamData) -> Objective:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from avstore.datasets.registry import stream_names
 from avstore.manifests import commands
@@ -79,6 +80,8 @@ class Wanted:
         labels: A label set, `<name>` or `<name>:<modality>`, whose labels replace the dataset's in
             evaluation; clips without a label in it are left out.
         validate: Whether weights are selected by the clips of the role `val`.
+        command: Words of train/evaluate.py that errors advise, beside store and stream; None for
+            train/run.py.
     """
 
     roles: tuple[str, ...] = ("retrieval", "eval")
@@ -86,6 +89,7 @@ class Wanted:
     segments: str | None = None
     labels: str | None = None
     validate: bool = False
+    command: tuple[str, ...] | None = None
 
 
 def load_tasks(store: OpenStore, name: str | None, wanted: Wanted | None = None) -> Stream:
@@ -117,13 +121,14 @@ def _find_stream(
     with store.connect() as con:
         counts, splits = count_streams(con), count_splits(con)
     filled = [stream for stream, count in counts.items() if not count.empty]
+    advice = partial(_advice, store, wanted.command, counts, splits)
     if name is None and not filled:
-        raise UserError(_advice(store, "no stream has clips for all of its tasks", counts, splits))
+        raise UserError(advice("no stream has clips for all of its tasks"))
     chosen = name or filled[0]
     if chosen in counts:
         if empty := counts[chosen].empty:
             what = f"stream {chosen!r} has no stored clips to train or evaluate on for: "
-            raise UserError(_advice(store, what + ", ".join(empty), counts, splits))
+            raise UserError(advice(what + ", ".join(empty)))
         return chosen, _task_queries(chosen, counts[chosen], wanted)
     if splits.get(chosen, (0, 0))[0]:
         return chosen, {chosen: _whole_dataset(chosen, wanted)}
@@ -131,7 +136,7 @@ def _find_stream(
     if chosen in stream_names():
         command = commands.avstore("tasks", "add", chosen, store=store.url)
         hint = f" in this store; add it: {command}"
-    raise UserError(_advice(store, f"no stream {chosen!r}{hint}", counts, splits))
+    raise UserError(advice(f"no stream {chosen!r}{hint}"))
 
 
 def _task_queries(stream: str, count: StreamCount, wanted: Wanted) -> dict[str, dict[str, str]]:
@@ -270,9 +275,10 @@ def _is_registered(store: OpenStore, stream: str) -> bool:
 
 def _advice(
     store: OpenStore,
-    problem: str,
+    command: tuple[str, ...] | None,
     counts: dict[str, StreamCount],
     splits: dict[str, tuple[int, int]],
+    problem: str,
 ) -> str:
     """Return a problem with the streams that can be trained, each as a command."""
     usable = {
@@ -284,7 +290,10 @@ def _advice(
         if train and dataset not in counts:
             usable[dataset] = f"one task, {train:,} training clips and {others:,} others"
     root = store.url
-    lines = [f"  {commands.train(root, '--stream', name)}" for name in usable]
+    call = partial(commands.train, root)
+    if command is not None:
+        call = partial(commands.evaluate, root, *command)
+    lines = [f"  {call('--stream', name)}" for name in usable]
     notes = "; ".join(f"{name} ({what})" for name, what in usable.items())
     if not usable:
         return f"{problem}; {root} has no stored clip in a split train, so build some first"

@@ -363,6 +363,7 @@ def test_wrong_calls_give_one_line(
     _, *commands = stderr.strip().splitlines()
     assert bool(commands) == (words[-2:] == ["--stream", "nosuch"])
     assert all(line.startswith("  ") and " --stream " in line for line in commands)
+    assert all("evaluate" in line and " --config tiny " in line for line in commands)
 
 
 def test_classification_is_scored_by_another_label_set(

@@ -38,6 +38,7 @@ def load_data(
     labels: str | None = None,
     *,
     validate: bool = False,
+    command: tuple[str, ...] | None = None,
 ) -> DownstreamData:
     """Return the clips of a stream.
 
@@ -48,8 +49,9 @@ def load_data(
         segments: Modality of the segment labels that are needed.
         labels: Label set to score by, as `Wanted` has it.
         validate: Whether weights are selected by the clips of the role `val`.
+        command: Words of the command that errors advise, as `Wanted` has them.
     """
-    wanted = Wanted(roles, segments=segments, labels=labels, validate=validate)
+    wanted = Wanted(roles, segments=segments, labels=labels, validate=validate, command=command)
     tasks = load_tasks(store, stream, wanted)
     train, parts = training_parts(store, tasks, together=True, segments=segments)
     named = tuple(replace(part, name=tasks.name) for part in parts)
