@@ -1,6 +1,7 @@
 """Decide what to read of a sample before anything is read: its random choices and byte ranges."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 from avstore.manifests.shard_reader import BadSample, BadSampleError, ByteRange
 from avstore.manifests.store import StoreError
@@ -188,7 +189,7 @@ def _features(
     for name in spec.read:
         if name in BASE_MEMBERS:
             continue
-        if f"{name} start" not in samples.table.column_names:
+        if not samples.has_numbers(f"{name} start"):
             raise StoreError(
                 f"the sample list was made without {name!r}; read {', '.join(BASE_MEMBERS)}, "
                 f"or use sample_list(…, features=[{name!r}])"
@@ -198,11 +199,16 @@ def _features(
             for part in ("shard", "start", "size", "crc32")
         )
         shard = samples.companions[shard_number]
-        feature = shard.path.rsplit("/", 1)[-1].split(".")[1].rpartition("-")[0]
-        member = ByteRange(shard, f"{sample.key}.{feature}.npy", start, size)
+        member = ByteRange(shard, f"{sample.key}.{_feature_of(shard.path)}.npy", start, size)
         known = checked and crc32 != _UNKNOWN_CRC
         found.append(FeatureRequest(name, member, crc32 if known else None))
     return tuple(found)
+
+
+@cache
+def _feature_of(path: str) -> str:
+    """Return the feature of a companion shard's path."""
+    return path.rsplit("/", 1)[-1].split(".")[1].rpartition("-")[0]
 
 
 def _is_checked(policy: ErrorPolicy, random: RandomKey) -> bool:

@@ -178,6 +178,10 @@ class SampleList:
         """Indices in the order of the list, int64 [0, 1, …]."""
         return np.arange(len(self))
 
+    def has_numbers(self, name: str) -> bool:
+        """Return whether there is a column of numbers without a null."""
+        return name in self._values
+
     def numbers(self, name: str) -> NDArray[Any]:
         """Return a numeric column without a copy; of a column of lists, all values in a row.
 
