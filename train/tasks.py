@@ -153,7 +153,7 @@ def _task_queries(stream: str, count: StreamCount, wanted: Wanted) -> dict[str, 
             )
         found[task] = {
             role: f"SELECT clip_id FROM task_clips WHERE stream = {sql_literal(stream)} "
-            f"AND position = {position} AND role = {sql_literal(own)}"
+            f"AND position = {sql_literal(str(position))} AND role = {sql_literal(own)}"
             for role, own in chosen.items()
         }
     return found

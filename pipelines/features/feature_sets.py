@@ -29,6 +29,17 @@ _RECIPES: Mapping[str, tuple[str, ...]] = {
 """Recipes for the features whose extractors take any; the first is the one to build with."""
 
 
+_HELD = """
+SELECT features, count(*) FROM (
+  SELECT clip_id, list(DISTINCT f.feature) AS features
+  FROM feature_samples f JOIN clips c USING (clip_id)
+  JOIN (SELECT unnest($names) AS feature, unnest($versions) AS fingerprint)
+    USING (feature, fingerprint)
+  WHERE c.dataset = $d GROUP BY clip_id)
+GROUP BY features
+"""
+
+
 @dataclass(frozen=True)
 class PlannedFeature:
     """Plan one feature of a set.
@@ -164,16 +175,9 @@ def count_clips(
     """
     versions = {**{each.feature: each.imported for each in planned if each.imported}, **built}
     given = {"d": dataset, "names": [*versions], "versions": [*versions.values()]}
-    held = (
-        "SELECT DISTINCT f.feature, c.clip_id FROM feature_samples f JOIN clips c USING (clip_id) "
-        "JOIN (SELECT unnest($names) AS feature, unnest($versions) AS fingerprint) "
-        "USING (feature, fingerprint) WHERE c.dataset = $d"
-    )
-    by_feature = dict(
-        con.execute(f"SELECT feature, count(*) FROM ({held}) GROUP BY 1", given).fetchall()
-    )
-    complete = f"SELECT clip_id FROM ({held}) GROUP BY 1 HAVING count(*) = {len(planned)}"
-    ((whole,),) = con.execute(f"SELECT count(*) FROM ({complete})", given).fetchall()
+    held = con.execute(_HELD, given).fetchall()
+    by_feature = {name: sum(clips for names, clips in held if name in names) for name in versions}
+    whole = sum(clips for names, clips in held if len(names) == len(planned))
     ((published,),) = con.execute(
         "SELECT count(*) FROM clips WHERE dataset = ?", [dataset]
     ).fetchall()

@@ -41,7 +41,7 @@ class Finetuned(nn.Module):
         self.model = CAVMAE(CONFIG.model_copy(update={"learned_pos": True}))
         load_backbone(self.model, path)
         self.head = nn.Sequential(nn.LayerNorm(SMALL.width), nn.Linear(SMALL.width, CLASSES))
-        state = read_head(path)
+        state = read_head(path, ("mlp_head.",))
         assert state is not None
         self.head.load_state_dict(state)
 
