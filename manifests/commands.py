@@ -50,7 +50,8 @@ def _script(name: str, shards: Word, words: Sequence[Word]) -> str:
     here = Path(f"train/{name}.py")
     own = Path(__file__).parents[1] / here
     is_clone = here.is_file() and own.is_file() and here.samefile(own)
-    script = (str(here),) if is_clone else ("-m", f"avstore.train.{name}")
+    module = ".".join(("avstore", *here.with_suffix("").parts))
+    script = (str(here),) if is_clone else ("-m", module)
     return _line(*_program("python"), *script, "--shards", short_path(shards), *words)
 
 

@@ -32,7 +32,7 @@ COMMANDS = {
     "snapshot": "Create, list, compare and query named, immutable states of the manifest.",
     "retry": "Mark failed clips so that the next build tries them again.",
     "availability": "Export and compare which published clips are available.",
-    "features": "Build, import, list, compare and drop derived features.",
+    "features": "Build, import, list, report, compare and drop derived features.",
     "recipe": "List, show and check extraction recipes.",
     "tasks": "List, show, check, plot and add task streams.",
     "annotations": "Fetch and check annotation files.",

@@ -22,7 +22,7 @@ from tests.train.test_resume import Killed, dying_before, numbers, start
         (
             "tiny",
             ["system=uav"],
-            "no system 'uav' (did you mean 'uavm'?); there are: cavmae, uavm, convnext, or give "
+            "no system 'uav' (did you mean 'uavm'?); there are: cavmae, uavm, convnext, valor, or give "
             "module:NAME",
         ),
         ("tiny", ["select=best"], 'select = best needs evaluate = "epoch"'),
