@@ -1,6 +1,6 @@
 """Read state dicts from files and fit them to a module; used by every system."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -48,6 +48,23 @@ def read_state_dict(
         if any(key.startswith(prefix) for key in loaded):
             loaded = {key.removeprefix(prefix): value for key, value in loaded.items()}
     return loaded
+
+
+def renamed(state: State, rename: Callable[[str], str | None], path: Path) -> State:
+    """Return a state dict of released classes in our names.
+
+    Args:
+        state: The state dict.
+        rename: Returns our name of a key, None for a key without a place.
+        path: The file it came from, for the error.
+
+    Raises:
+        UserError: Keys have no place in the model.
+    """
+    names = {name: rename(name) for name in state}
+    if unknown := [name for name, ours in names.items() if ours is None]:
+        raise UserError(f"{path} has keys without a place in the model: {some_of(unknown)}")
+    return {ours: state[name] for name, ours in names.items() if ours is not None}
 
 
 def fit_state_dict(module: nn.Module, state: State, path: Path) -> None:

@@ -9,7 +9,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from avstore.train.errors import UserError
-from avstore.train.systems.state_dicts import State, fit_state_dict, read_state_dict, some_of
+from avstore.train.systems.state_dicts import (
+    State,
+    fit_state_dict,
+    read_state_dict,
+    renamed,
+    some_of,
+)
 from avstore.train.systems.uavm.model import UAVM
 from avstore.train.systems.uavm.model_config import UAVMConfig
 
@@ -39,7 +45,7 @@ def load_released(path: Path, heads: int = 4) -> UAVM:
     """
     state = read_state_dict(path)
     model = UAVM(_config(state, heads, path))
-    fit_state_dict(model, _renamed(state, path), path)
+    fit_state_dict(model, renamed(state, _rename, path), path)
     return model
 
 
@@ -51,16 +57,8 @@ def load_weights(model: UAVM, path: Path) -> None:
     """
     state = read_state_dict(path)
     if not state.keys() & model.state_dict().keys():
-        state = _renamed(state, path)
+        state = renamed(state, _rename, path)
     fit_state_dict(model, state, path)
-
-
-def _renamed(state: State, path: Path) -> State:
-    """Return a released state dict in our names."""
-    names = {name: _rename(name) for name in state}
-    if unknown := [name for name, ours in names.items() if ours is None]:
-        raise UserError(f"{path} has keys without a place in the model: {some_of(unknown)}")
-    return {ours: state[name] for name, ours in names.items() if ours is not None}
 
 
 def _rename(name: str) -> str | None:

@@ -3,8 +3,11 @@
 import re
 from pathlib import Path
 
-from avstore.train.errors import UserError
-from avstore.train.systems.state_dicts import State, fit_state_dict, read_state_dict, some_of
+from avstore.train.systems.state_dicts import (
+    fit_state_dict,
+    read_state_dict,
+    renamed,
+)
 from avstore.train.systems.valor.model import ParsingNet
 
 # The released classes' modules, and ours.
@@ -39,21 +42,13 @@ def load_weights(model: ParsingNet, path: Path) -> None:
     """
     state = read_state_dict(path)
     if not state.keys() & model.state_dict().keys():
-        state = _renamed(state, path)
+        state = renamed(state, _rename, path)
     unused = {key for key in state if key.startswith("unused.")}
     if model.config.unused == "none":
         state = {key: value for key, value in state.items() if key not in unused}
     elif not unused:
         state |= {k: v for k, v in model.state_dict().items() if k.startswith("unused.")}
     fit_state_dict(model, state, path)
-
-
-def _renamed(state: State, path: Path) -> State:
-    """Return a released state dict in our names."""
-    names = {name: _rename(name) for name in state}
-    if unknown := [name for name, ours in names.items() if ours is None]:
-        raise UserError(f"{path} has keys without a place in the model: {some_of(unknown)}")
-    return {ours: state[name] for name, ours in names.items() if ours is not None}
 
 
 def _rename(name: str) -> str | None:
