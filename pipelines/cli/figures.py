@@ -36,6 +36,16 @@ class Format(StrEnum):
     PDF = "pdf"
 
 
+_OutputOption = Annotated[Path, typer.Option("--output", help="Folder of pictures and tables.")]
+_FormatOption = Annotated[Format, typer.Option("--format", help="Format of the pictures.")]
+_DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Where to compute: cpu, cuda or cuda:N (default: cuda if available, else cpu)."
+    ),
+]
+
+
 class Fidelity(StrEnum):
     """Corrected, or as the released scripts."""
 
@@ -49,16 +59,12 @@ def uavm(
         list[Path],
         typer.Argument(metavar="RUN...", help="Folders of runs, or released weight files."),
     ],
-    output: Annotated[Path, typer.Option("--output", help="Folder of pictures and tables.")] = Path(
-        "figures"
-    ),
+    output: _OutputOption = Path("figures"),
     figure: Annotated[
         list[Figure] | None,
         typer.Option("--figure", help="Figure to draw (repeatable; default: all)."),
     ] = None,
-    picture_format: Annotated[
-        Format, typer.Option("--format", help="Format of the pictures.")
-    ] = Format.PNG,
+    picture_format: _FormatOption = Format.PNG,
     fidelity: Annotated[
         Fidelity,
         typer.Option(help="As the paper means it, or with the faults of the released scripts."),
@@ -72,12 +78,7 @@ def uavm(
     store: Annotated[
         str | None, typer.Option("--store", help="Store (default: as recorded in each run).")
     ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="Where to compute: cpu, cuda or cuda:N (default: cuda if available, else cpu)."
-        ),
-    ] = None,
+    device: _DeviceOption = None,
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0,
 ) -> None:
     """Draw UAVM's figures 3, 4 and 5 and its accuracies, and write the numbers of each as CSV.
@@ -114,9 +115,7 @@ def uavm(
 @app.command("valor", epilog="Example: avstore figures valor runs/valor --output figures")
 def valor(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of HAN or VALOR.")],
-    output: Annotated[Path, typer.Option("--output", help="Folder of pictures and tables.")] = Path(
-        "figures"
-    ),
+    output: _OutputOption = Path("figures"),
     clip: Annotated[
         list[str] | None,
         typer.Option("--clip", help="Clip to draw (repeatable; default: the best and the worst)."),
@@ -127,18 +126,11 @@ def valor(
     threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Probability from which a class is there.")
     ] = 0.5,
-    picture_format: Annotated[
-        Format, typer.Option("--format", help="Format of the pictures.")
-    ] = Format.PNG,
+    picture_format: _FormatOption = Format.PNG,
     store: Annotated[
         str | None, typer.Option("--store", help="Store (default: as recorded in the run).")
     ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="Where to compute: cpu, cuda or cuda:N (default: cuda if available, else cpu)."
-        ),
-    ] = None,
+    device: _DeviceOption = None,
 ) -> None:
     """Draw timelines of clips, learning curves, and F-scores by class, clip and threshold."""
     from avstore.train.errors import UserError

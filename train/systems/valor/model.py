@@ -1,5 +1,6 @@
 """The hybrid attention network of HAN and VALOR, on rows of features."""
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -75,12 +76,8 @@ class ParsingNet(nn.Module):
         self.visual = nn.Linear(c.visual_width, c.width)
         self.motion = nn.Linear(c.motion_width, c.width)
         self.fusion = nn.Linear(2 * c.width, c.width)
-        first = Layer(c)
-        self.layers = nn.ModuleList(first for _ in range(1))
-        for _ in range(c.layers - 1):  # all layers start alike
-            copy = Layer(c)
-            copy.load_state_dict(first.state_dict())
-            self.layers.append(copy)
+        first = Layer(c)  # all layers start alike
+        self.layers = nn.ModuleList([first, *(copy.deepcopy(first) for _ in range(c.layers - 1))])
         self.unused = _unused(c)
 
     def forward(self, audio: Tensor, visual: Tensor, motion: Tensor) -> Parsed:
