@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import av
+from av.container import Flags
+
+_DECODING_TIMES = {"avi", "asf", "matroska,webm"}
+"""Formats in which a picture may have no presentation time; FFmpeg's `genpts` would invent one."""
 
 MAX_PIXELS = 8192 * 4608
 """Largest coded picture, in pixels: a little over 8K UHD."""
@@ -141,6 +145,8 @@ def _open(source: str | bytes | memoryview, allowed: AllowedMedia) -> Iterator[A
         metadata_errors="ignore",
         buffer_size=1 << 16,
     ) as container:
+        if container.format.name in _DECODING_TIMES:
+            container.flags &= ~Flags.gen_pts.value  # PyAV sets it
         limits = {name: options[name] for name in ("codec_whitelist", "max_pixels")}
         for stream in container.streams:
             if stream.codec_context is not None:

@@ -9,7 +9,7 @@ import duckdb
 from avstore.manifests import status
 from avstore.manifests.sealed import require_sound_files
 from avstore.manifests.sequence import numbered
-from avstore.manifests.sidecar import SIDECAR_COLUMNS
+from avstore.manifests.sidecar import LATER_COLUMNS, SIDECAR_COLUMNS
 from avstore.manifests.sidecar_check import refuse_misnamed
 from avstore.manifests.status import refresh_status
 
@@ -34,11 +34,12 @@ _SAMPLE = (
     f"{_CHOSEN['samples']}, offsets[1] - 512, "
     "offsets[-1] + (sizes[-1]::BIGINT + 511) // 512 * 512 - offsets[1] + 512"
 )
-# Sidecars of older versions have no number.
+_LATER = ", ".join(f"NULL::{kind} AS {name}" for name, kind in LATER_COLUMNS.items())
+# Sidecars of older versions lack later columns, and have no number.
 _SIDECARS = (
     f"(SELECT * REPLACE ({numbered('quality_seq', 'extracted_at')} AS quality_seq) FROM "
     "(SELECT * FROM read_parquet(getvariable('sidecars'), union_by_name = true) "
-    "UNION ALL BY NAME SELECT NULL::BIGINT AS quality_seq WHERE false))"
+    f"UNION ALL BY NAME SELECT {_LATER} WHERE false))"
 )
 _KEYS = {"media": "clip_id", "quality": "clip_id, fingerprint"}
 

@@ -108,7 +108,14 @@ CREATE TABLE IF NOT EXISTS quality (
     clipped_fraction DOUBLE,        -- part of the sound at full scale, from 0 to 1
     decode_errors INTEGER,          -- errors that the decoders reported
     extracted_at TIMESTAMP,         -- when the clip was extracted (UTC)
-    seq BIGINT                      -- order of the store's events, as attempts.seq
+    seq BIGINT,                     -- order of the store's events, as attempts.seq
+    video_covered_fraction DOUBLE,  -- part of the clip's seconds with pictures, from 0 to 1
+    audio_covered_fraction DOUBLE,  -- part of the clip's seconds with sound (also silent sound), from 0 to 1
+    largest_gap_s DOUBLE,           -- longest stretch without pictures or without sound, in seconds
+    repeated_frames INTEGER,        -- stored frames that repeat the frame before them
+    loudest_dbfs DOUBLE,            -- the loudest 100 ms, in dB of full scale
+    largest_change DOUBLE,          -- change of the part of the picture that changes most, from 0 to 255
+    brightest_luma INTEGER          -- the brightest pixel of all frames, from 0 to 255
 );
 
 -- Status of each clip: exactly one row per clip and stage.

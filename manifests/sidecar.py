@@ -11,6 +11,18 @@ from avstore.manifests.sealed import write_parquet
 
 _SHARD = {"path": "shard", "clips": "shard_clips", "bytes": "shard_bytes", "sha256": "shard_sha256"}
 _SHARED = ("clip_id", "fingerprint", "verdict", "detail", "extracted_at")
+LATER_COLUMNS = {
+    "quality_seq": "BIGINT",
+    "quality_video_covered_fraction": "DOUBLE",
+    "quality_audio_covered_fraction": "DOUBLE",
+    "quality_largest_gap_s": "DOUBLE",
+    "quality_repeated_frames": "INTEGER",
+    "quality_loudest_dbfs": "DOUBLE",
+    "quality_largest_change": "DOUBLE",
+    "quality_brightest_luma": "INTEGER",
+}
+"""Columns that sidecars of older versions lack, with their SQL types."""
+
 _COMPUTED = ("range_offset", "range_bytes")  # from offsets and sizes, when a sidecar is read
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avstore.manifests.names import is_name
-from avstore.manifests.sidecar import SCHEMA
+from avstore.manifests.sidecar import LATER_COLUMNS, SCHEMA
 from avstore.manifests.store import StoreError, shard_of
 
 _BESIDE = r"shard <> regexp_extract(filename, '(shards/[^/]+/[^/]+/[^/]+)\.parquet$', 1) || '.tar'"
@@ -36,10 +36,10 @@ def wrong_columns(path: Path, file: pq.ParquetFile) -> str | None:
     """Return why a sidecar's columns cannot be read as those of its kind, or None."""
     found = dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))
     if _is_companion(path):
-        expected = _FEATURE_TYPES
-        wrong = [n for n, kind in expected.items() if not str(found.get(n)).startswith(kind)]
+        wrong = [n for n, kind in _FEATURE_TYPES.items() if not str(found.get(n)).startswith(kind)]
     else:
-        wrong = [n for n in SCHEMA.names if not _fits(found.get(n), SCHEMA.field(n).type)]
+        expected = [n for n in SCHEMA.names if n in found or n not in LATER_COLUMNS]
+        wrong = [n for n in expected if not _fits(found.get(n), SCHEMA.field(n).type)]
     if not wrong:
         return None
     return f"has no usable column {wrong[0]!r} ({found.get(wrong[0], 'missing')})"

@@ -144,6 +144,7 @@ def _local_cluster(workers: int | None) -> "Iterator[LocalCluster]":
                     scheduler_kwargs={"dashboard": False},
                     memory_limit=0,
                     silence_logs=logging.CRITICAL,
+                    preload=["avstore.pipelines.build.worker_preload"],
                 )
             )
         yield cluster

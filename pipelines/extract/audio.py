@@ -17,14 +17,15 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from avstore.pipelines.extract.decode import DecoderLog, decode_errors, record_decoder_log
+from avstore.pipelines.extract.coverage import Span, join_spans
+from avstore.pipelines.extract.decoder_log import DecoderLog, decode_errors, record_decoder_log
 from avstore.pipelines.extract.recipe import AudioSettings
 from avstore.pipelines.extract.window import PREROLL_S
 
 GAP_S = 0.04
 """Seconds. A frame farther than this from the end of the last one is put at its own time.
 
-A smaller distance is jitter: timestamps of real files jump by 20 ms while the audio is continuous.
+A smaller distance is jitter: timestamps of real files jump while the audio is continuous.
 """
 
 CLIPPED = 0.9999
@@ -47,25 +48,29 @@ class Waveform:
     Attributes:
         samples: 16-bit mono, (samples,): exactly the wanted seconds, or what the file has of them.
         start: Start of the decoded audio, in seconds from the clip's start; None without any.
-        end: End of the decoded audio, in seconds from the clip's start; None without any.
+        spans: Stretches with decoded audio, in seconds from the clip's start.
         clipped_fraction: Share of native samples at full scale, in [0, 1].
         errors: Messages of the decoder.
     """
 
     samples: NDArray[np.int16]
     start: float | None
-    end: float | None
+    spans: tuple[Span, ...]
     clipped_fraction: float
     errors: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class _Native:
-    """Hold decoded samples on the clip's clock: mono in [-1, 1], the first at sample `first`."""
+    """Hold decoded samples on the clip's clock: mono in [-1, 1], the first at sample `first`.
+
+    `spans` are the seconds that frames cover; between them, samples are zeros.
+    """
 
     mono: NDArray[np.float32]
     rate: int
     first: int
+    spans: tuple[Span, ...]
     clipped_fraction: float
 
 
@@ -130,17 +135,17 @@ def decode_audio(
     wanted = round(duration * audio.rate)
     if native is None:
         missing = 0 if audio.length == "file" else wanted
-        return Waveform(np.zeros(missing, np.int16), None, None, 0.0, errors)
+        return Waveform(np.zeros(missing, np.int16), None, (), 0.0, errors)
     start, end = native.first / native.rate, (native.first + len(native.mono)) / native.rate
     if joined:
         samples = _resample_file(native, audio)
-        return Waveform(samples, start, end, native.clipped_fraction, errors)
+        return Waveform(samples, start, native.spans, native.clipped_fraction, errors)
     part, first = _resampler_input(native, duration, audio.rate)
     at = round(Fraction(first, native.rate) * audio.rate)
     samples = _cut(_resample(part, native.rate, audio), at, wanted)
     if audio.length == "file":
         samples = samples[max(round(start * audio.rate), 0) : max(round(end * audio.rate), 0)]
-    return Waveform(samples, start, end, native.clipped_fraction, errors)
+    return Waveform(samples, start, native.spans, native.clipped_fraction, errors)
 
 
 def _decode(
@@ -216,7 +221,9 @@ def _join(parts: Sequence[tuple[int, Any]], downmix: str, *, rounded: bool) -> _
     mono = values[0] if first_channel else values.mean(axis=0, dtype=np.float32)
     if scale != 1:
         mono = mono * np.float32(scale)
-    return _Native(mono, frame.sample_rate, first, float(peaks / values.size))
+    rate = frame.sample_rate
+    spans = join_spans((at / rate, (at + frame.samples) / rate) for at, frame in parts)
+    return _Native(mono, rate, first, spans, float(peaks / values.size))
 
 
 def _copy(frame: Any, out: NDArray[np.generic]) -> None:

@@ -4,6 +4,7 @@ import io
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.audio import Waveform, decode_audio, encode_flac
+from avstore.pipelines.extract.coverage import Coverage, coverage
+from avstore.pipelines.extract.cut_files import explained_by_cut
 from avstore.pipelines.extract.fbank import log_mel
 from avstore.pipelines.extract.frames import DecodedFrames, decode_frames
 from avstore.pipelines.extract.open_media import (
@@ -58,6 +61,12 @@ class DecodedClip:
     duration: Fraction
     errors: tuple[str, ...]
 
+    @cached_property
+    def coverage(self) -> dict[str, Coverage]:
+        """What `video` and `audio` cover of the wanted seconds."""
+        spans = {"video": self.frames.spans, "audio": self.waveform.spans}
+        return {name: coverage(part, float(self.duration)) for name, part in spans.items()}
+
 
 def extract_clip(source: ClipSource, recipe: Recipe) -> ExtractionResult:
     """Extract frames, waveform, fbank and quality signals of one clip.
@@ -96,18 +105,21 @@ def _extract_once(source: ClipSource, recipe: Recipe) -> ExtractionResult:
             media = media_facts(container, size, sha256)
             decoded = _decode(source, recipe, container, media)
         media = decoded.media
-        quality = measure_quality(decoded.waveform, decoded.frames, len(decoded.errors), recipe)
+        quality = measure_quality(
+            decoded.waveform, decoded.frames, decoded.coverage, len(decoded.errors), recipe
+        )
         flag = validate(
             media,
             decoded.frames,
             decoded.waveform,
             quality,
             errors=decoded.errors,
-            duration=decoded.duration,
+            coverage=decoded.coverage,
             offset_s=source.offset_s,
             limits=recipe.quality,
         )
-    except Rejected as rejected:
+    except Rejected as found:
+        rejected = explained_by_cut(source.path, found, has_audio=media.audio_codec is not None)
         return ExtractionResult(source.clip_id, rejected.verdict, rejected.detail, media, quality)
     fbank = log_mel(decoded.waveform.samples, recipe.audio.rate, recipe.fbank)
     return ExtractionResult(

@@ -5,14 +5,14 @@ of closed groups of pictures, and the decoder itself skips single pictures that 
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from fractions import Fraction
 from itertools import accumulate
 from typing import Any
 
 import av
 
-from avstore.pipelines.extract.window import Window
+from avstore.pipelines.extract.decoder_log import DecoderLog
+from avstore.pipelines.extract.picture_times import packet_times
 
 _INTRA_ONLY = {"mjpeg", "prores", "rawvideo", "png"}
 # Decoders that can skip a picture that no other refers to without changing another picture. VP8,
@@ -22,42 +22,6 @@ _CAN_SKIP = {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"}
 _CLOSED_GROUPS = {"h264", "hevc", "vp8", "vp9", "libdav1d", "av1", "mpeg4"}
 _PROGRESSIVE = 1
 _H264_IDR = 5
-_MAX_ERRORS = 1000
-
-DecoderLog = list[tuple[int, str, str]]
-"""libav log records: level, decoder, message."""
-
-
-@contextmanager
-def record_decoder_log() -> Iterator[DecoderLog]:
-    """Collect libav's errors of this thread while open.
-
-    Decoders conceal damaged pictures and return them like any other; only the log reports them.
-    """
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with av.logging.Capture() as log:
-            yield log
-    finally:
-        av.logging.set_level(level)
-
-
-def decode_errors(log: DecoderLog, exceptions: list[str]) -> tuple[str, ...]:
-    """Return the log's errors, or the messages of raised exceptions if the log has none."""
-    logged = [f"{name}: {text.strip()}" for level, name, text in log if level <= av.logging.ERROR]
-    return tuple((logged or exceptions)[:_MAX_ERRORS])
-
-
-def packet_times(packets: Sequence[Any]) -> list[int] | None:
-    """Return the presentation times (ticks, ascending) of the packets that are shown.
-
-    None if the packets do not determine them: a time is missing, or two pictures share one.
-    """
-    times = [p.pts for p in packets]
-    if None in times or len(set(times)) < len(times):
-        return None
-    return sorted(p.pts for p in packets if not p.is_discard) or None
 
 
 def decode_wanted(
@@ -100,6 +64,49 @@ def decode_wanted(
                 yield frame
         if not remaining:
             return
+
+
+def decode_in_order(
+    context: Any,
+    packets: Sequence[Any],
+    times: Sequence[int],
+    wanted: Collection[int],
+    errors: list[str],
+    log: DecoderLog,
+) -> Iterator[tuple[int, Any]]:
+    """Yield the wanted pictures of a full decode, each with its time.
+
+    Errors before the first wanted picture are left out: after a seek into an open group, pictures
+    before the clip refer to others that were not read.
+
+    Args:
+        context: The codec context.
+        packets: Packets in stream order.
+        times: Time of each picture in ticks, in the order in which the decoder gives them.
+        wanted: Times in ticks.
+        errors: Receives the messages of decoding errors; also if the number of pictures differs.
+        log: The log that is recorded.
+    """
+    remaining, first, count = set(wanted), min(wanted), 0
+    for packet in (*packets, None):
+        try:
+            frames = context.decode(packet)
+        except av.FFmpegError as error:
+            errors.append(str(error))
+            continue
+        for frame in frames:
+            time = times[min(count, len(times) - 1)]
+            count += 1
+            if time < first:
+                errors.clear()
+                log.clear()
+            if time in remaining:
+                remaining.discard(time)
+                if frame.is_corrupt:
+                    errors.append(f"the frame at tick {time} is corrupt")
+                yield time, frame
+    if count != len(times):
+        errors.append(f"{count} pictures come out of the decoder, not {len(times)}")
 
 
 def can_skip(context: Any) -> bool:
@@ -170,17 +177,6 @@ def _nal_types(data: bytes, extradata: bytes) -> Iterator[int]:
     while (at := data.find(b"\x00\x00\x01", at)) >= 0 and at + 3 < len(data):
         yield data[at + 3] & 31
         at += 3
-
-
-def decoded_times(context: Any, window: Window) -> list[int]:
-    """Return the presentation times (ticks, ascending) that a full decode gives."""
-    times = set()
-    for packet in (*window.video, None):
-        try:
-            times |= {frame.pts for frame in context.decode(packet)}
-        except av.FFmpegError:
-            continue  # counted when the wanted frames are decoded
-    return sorted(times - {None})
 
 
 def end_of_video(times: Sequence[int], packets: Sequence[Any], time_base: Fraction) -> Fraction:

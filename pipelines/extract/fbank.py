@@ -2,7 +2,7 @@
 
 The values are those of `torchaudio.compliance.kaldi.fbank(htk_compat=True, use_energy=False,
 window_type="hanning", dither=0)`: DC removed per frame, pre-emphasis 0.97, power spectrum,
-mel scale 1127 ln(1 + f / 700) from 20 Hz to half the rate, natural logarithm, edges snipped.
+mel scale 1127 ln(1 + f / 700), natural logarithm, edges snipped.
 All arithmetic is in float64: values are within 1e-3 of torchaudio's in float64, and of its float32
 except for a few bands in 100,000 that are 100 dB below the loudest, beyond single precision. The
 order of additions is fixed, so neither thread count nor BLAS changes a bit.
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from avstore.pipelines.extract.recipe import FbankSettings
 
 PREEMPHASIS = 0.97
-LOW_HZ = 20.0
 FLOOR = float(np.finfo(np.float32).eps)
 
 Filter = tuple[int, NDArray[np.float64]]
@@ -55,27 +54,34 @@ def log_mel(samples: NDArray[np.int16], rate: int, fbank: FbankSettings) -> NDAr
     emphasised *= np.hanning(length)
     spectrum = np.fft.rfft(windowed)
     power = (spectrum.real**2 + spectrum.imag**2).T
-    return _mel_energies(np.ascontiguousarray(power), rate, padded, fbank.mels)
+    high = fbank.high_hz or rate / 2
+    filters = _filters(fbank.low_hz, high, rate, padded, fbank.mels)
+    return _mel_energies(np.ascontiguousarray(power), filters, fbank.log_offset)
 
 
 def _mel_energies(
-    power: NDArray[np.float64], rate: int, padded: int, mels: int
+    power: NDArray[np.float64], filters: tuple[Filter, ...], log_offset: float
 ) -> NDArray[np.float32]:
     """Return the log of triangular sums, (frames, mels), over a power spectrum (bins, frames)."""
-    energies = np.zeros((mels, power.shape[1]))
+    energies = np.zeros((len(filters), power.shape[1]))
     scratch = np.empty(power.shape[1])
-    for m, (low, weights) in enumerate(_filters(rate, padded, mels)):
+    for m, (low, weights) in enumerate(filters):
         for k, weight in enumerate(weights, low):
             np.multiply(power[k], weight, out=scratch)
             energies[m] += scratch
-    np.maximum(energies, FLOOR, out=energies)
+    if log_offset:
+        energies += log_offset
+    else:
+        np.maximum(energies, FLOOR, out=energies)
     return np.ascontiguousarray(np.log(energies, out=energies).T, np.float32)
 
 
 @lru_cache(maxsize=8)
-def _filters(rate: int, padded: int, mels: int) -> tuple[Filter, ...]:
+def _filters(
+    low_hz: float, high_hz: float, rate: int, padded: int, mels: int
+) -> tuple[Filter, ...]:
     """Return each triangular filter as its first FFT bin and its weights."""
-    low, high = _mel(np.array([LOW_HZ, rate / 2], np.float64))
+    low, high = _mel(np.array([low_hz, high_hz], np.float64))
     step = (high - low) / (mels + 1)
     centres = _mel(rate / padded * np.arange(padded // 2, dtype=np.float64))
     filters = []
@@ -98,7 +104,7 @@ def _torchaudio(wave: NDArray[np.float64], rate: int, fbank: FbankSettings) -> N
     import torch  # noqa: PLC0415 - heavy, and only where the recipe asks for it
     import torchaudio  # noqa: PLC0415
 
-    energies: NDArray[np.float32] = torchaudio.compliance.kaldi.fbank(
+    energies = torchaudio.compliance.kaldi.fbank(
         torch.from_numpy(wave.astype(np.float32))[None],
         htk_compat=True,
         sample_frequency=rate,
@@ -108,5 +114,11 @@ def _torchaudio(wave: NDArray[np.float64], rate: int, fbank: FbankSettings) -> N
         dither=0.0,
         frame_length=fbank.frame_length_ms,
         frame_shift=fbank.frame_shift_ms,
+        low_freq=fbank.low_hz,
+        high_freq=fbank.high_hz or 0.0,
+        use_log_fbank=not fbank.log_offset,
     ).numpy()
-    return energies
+    logs: NDArray[np.float32] = (
+        np.log(energies + np.float32(fbank.log_offset)) if fbank.log_offset else energies
+    )
+    return logs

@@ -1,7 +1,8 @@
 """Select a clip's frames by time, decode them, resize them, and encode them as JPEG."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import av
@@ -9,20 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.extract.coverage import Span, picture_spans
 from avstore.pipelines.extract.decode import (
-    decode_errors,
+    decode_in_order,
     decode_wanted,
-    decoded_times,
     end_of_video,
-    packet_times,
-    record_decoder_log,
 )
+from avstore.pipelines.extract.decoder_log import DecoderLog, decode_errors, record_decoder_log
 from avstore.pipelines.extract.jpeg import Resizer, encode_jpeg
 from avstore.pipelines.extract.open_media import (
     OpenedMedia,
     open_media,
     require_allowed_codec,
     select_streams,
+)
+from avstore.pipelines.extract.picture_times import (
+    PictureTimes,
+    times_of_full_decode,
+    times_of_packets,
 )
 from avstore.pipelines.extract.published import published_indices
 from avstore.pipelines.extract.recipe import Recipe, RecipeError
@@ -34,6 +39,14 @@ LUMA_STEP = 4
 """Quality signals use every fourth luma pixel in each direction."""
 
 DECORD_TOLERANCE_S = 0.005
+
+DECORD_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"}
+"""Formats in which decord's frames are those at their times, if the packets have such times.
+
+In MPEG streams and FLV its seeks end at other frames.
+"""
+
+_NO_DECORD = "decord does not find frames by time in this file ({}): use decoder = 'pyav'"
 
 _StoredFrame = tuple[bytes, NDArray[np.uint8]]
 
@@ -47,7 +60,8 @@ class DecodedFrames:
         times: Presentation time of each, in seconds from the clip's start.
         lumas: Every fourth luma pixel of each, (height, width).
         start: Start of the video within the clip, in seconds.
-        end: End of the video within the clip, in seconds.
+        spans: Stretches of the clip without a hole in the video, in seconds.
+        repeated: Number of frames that repeat the frame before them.
         rotation: Degrees counterclockwise by which the picture is turned for display.
         errors: Messages of the decoder.
     """
@@ -56,7 +70,8 @@ class DecodedFrames:
     times: tuple[float, ...]
     lumas: tuple[NDArray[np.uint8], ...]
     start: float
-    end: float
+    spans: tuple[Span, ...]
+    repeated: int
     rotation: int
     errors: tuple[str, ...]
 
@@ -84,18 +99,21 @@ def decode_frames(path: str, opened: OpenedMedia, window: Window, recipe: Recipe
     Raises:
         Rejected: No frame decodes, or the frames have no times.
     """
-    times = packet_times(window.video)
-    if times and recipe.decoder == "decord":
-        return _decode_by_decord(path, opened, window, times, recipe)
+    delayed = _is_delayed(opened, recipe)
+    times = times_of_packets(window, delayed=delayed)
+    if recipe.decoder == "decord":
+        if times is None or times.decoded or opened.container.format.name not in DECORD_FORMATS:
+            detail = _NO_DECORD.format(opened.container.format.name)
+            raise Rejected(Verdict.UNDECODABLE, detail, by_policy=True)
+        return _decode_by_decord(path, opened, window, times.shown, recipe)
     if times:
-        frames = _decode_selected(path, opened, window, times, recipe, skip=True)
+        frames = _decode_selected(path, opened, window, times, recipe)
         if frames is not None and not frames.errors:
             return frames
-    times = _times_of_full_decode(path, window)
+    times = _times_of_full_decode(path, window, delayed=delayed)
     with open_media(path) as container:
         reopened = select_streams(container, require_audio=False)
-        reread = _reread(reopened, window)
-        frames = _decode_selected(path, reopened, reread, times, recipe, skip=False)
+        frames = _decode_selected(path, reopened, _reread(reopened, window), times, recipe)
     if frames is None:
         raise Rejected(Verdict.UNDECODABLE, "a second decode gives other frames than the first")
     return frames
@@ -126,32 +144,54 @@ def _decode_selected(
     path: str,
     opened: OpenedMedia,
     window: Window,
-    times: Sequence[int],
+    times: PictureTimes,
     recipe: Recipe,
-    *,
-    skip: bool,
 ) -> DecodedFrames | None:
     """Decode the wanted frames; return None if one of them does not come out of the decoder."""
-    selection = select_frames(path, times, opened, window, recipe)
+    selection = select_frames(path, times.shown, opened, window, recipe)
     wanted, exceptions = set(selection.wanted), list[str]()
     context = opened.video.codec_context
     resizer = Resizer(recipe.frames, context.sample_aspect_ratio)
     stored: dict[int, _StoredFrame] = {}
     with record_decoder_log() as log:
-        for frame in decode_wanted(context, window.video, wanted, exceptions, skip=skip):
-            stored[frame.pts] = _encode(frame, resizer, recipe)
+        for time, frame in _wanted_frames(context, window, times, wanted, exceptions, log):
+            stored[time] = _encode(frame, resizer, recipe)
     if len(stored) < len(wanted):
         return None
     errors = decode_errors(log, exceptions)
     return _collect(stored, selection, opened, window, rotation=resizer.rotation, errors=errors)
 
 
-def _times_of_full_decode(path: str, window: Window) -> list[int]:
+def _is_delayed(opened: OpenedMedia, recipe: Recipe) -> bool:
+    """Return whether times in coded order are those at which the decoder gives a picture.
+
+    In ASF they are: its other streams have the same clock. In AVI the first picture is shown with
+    the first sound, but FFmpeg's programs delay it, and with them released preparations.
+    """
+    return opened.container.format.name == "asf" or recipe.fidelity == "published"
+
+
+def _wanted_frames(
+    context: Any,
+    window: Window,
+    times: PictureTimes,
+    wanted: Set[int],
+    errors: list[str],
+    log: DecoderLog,
+) -> Iterator[tuple[int, Any]]:
+    """Yield the wanted frames with their times, by a full decode where only that gives times."""
+    if times.decoded is not None:
+        return decode_in_order(context, window.video, times.decoded, wanted, errors, log)
+    frames = decode_wanted(context, window.video, wanted, errors)
+    return ((frame.pts, frame) for frame in frames)
+
+
+def _times_of_full_decode(path: str, window: Window, *, delayed: bool) -> PictureTimes:
     """Return the presentation times of a full decode of the file, opened again."""
     with open_media(path) as container:
         reopened = select_streams(container, require_audio=False)
-        times = decoded_times(reopened.video.codec_context, _reread(reopened, window))
-    if not times:
+        times = times_of_full_decode(reopened.video, _reread(reopened, window), delayed=delayed)
+    if times is None:
         detail = f"no frame of {len(window.video)} packets decodes"
         raise Rejected(Verdict.UNDECODABLE, detail)
     return times
@@ -181,12 +221,16 @@ def _collect(
 ) -> DecodedFrames:
     """Arrange stored frames, by their tick, in the selection's order."""
     base, origin = opened.video.time_base, window.origin
+    tick, start = float(base), float(origin)
+    seconds = [t * tick - start for t in selection.times]  # fractions would take a millisecond
+    end = float(end_of_video(selection.times, window.video, base) - origin)
     return DecodedFrames(
         tuple(stored[t][0] for t in selection.wanted),
         tuple(float(t * base - origin) for t in selection.wanted),
         tuple(stored[t][1] for t in selection.wanted),
         float(selection.times[0] * base - origin),
-        float(end_of_video(selection.times, window.video, base) - origin),
+        picture_spans(seconds, end),
+        sum(a == b for a, b in pairwise(selection.wanted)),
         rotation,
         errors,
     )

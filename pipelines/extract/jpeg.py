@@ -75,7 +75,7 @@ class Resizer:
         if self._cached is None or self._cached[0] != size:
             if max(size) > MAX_SIDE_RATIO * min(size):
                 detail = f"picture of {size[0]} x {size[1]} (limit {MAX_SIDE_RATIO} to 1)"
-                raise Rejected(Verdict.UNDECODABLE, detail)
+                raise Rejected(Verdict.UNDECODABLE, detail, by_policy=True)
             turns, mirror = _orientation(frame)
             self.rotation = turns * 90
             geometry = plan_geometry(
@@ -87,8 +87,20 @@ class Resizer:
 
 def encode_jpeg(planes: Planes, quality: int) -> bytes:
     """Encode a baseline JPEG in 4:2:0 with the standard tables; same planes, same bytes."""
-    data: bytes = simplejpeg.encode_jpeg_yuv_planes(*planes, quality=quality)
+    luma, *chroma = planes
+    data: bytes = simplejpeg.encode_jpeg_yuv_planes(_readable(luma), *chroma, quality=quality)
     return data
+
+
+def _readable(luma: Plane) -> Plane:
+    """Return luma in memory with a further row and column where a side is odd.
+
+    TurboJPEG reads luma up to even sides, so beyond the end of a plane with an odd one.
+    """
+    height, width = luma.shape
+    if height % 2 == width % 2 == 0:
+        return luma
+    return np.pad(luma, ((0, height % 2), (0, width % 2)), "edge")[:height, :width]
 
 
 def _cropped(frame: Any, geometry: Geometry) -> Planes:

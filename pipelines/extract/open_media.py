@@ -34,6 +34,9 @@ MAX_WINDOW_BYTES = 1 << 29
 MAX_WINDOW_FRAMES = 100_000
 """Most video packets within a clip's own seconds (240 a second for 400 s)."""
 
+MAX_PREROLL_S = Fraction(1, 25)
+"""Seconds. A start that is at most this far below 0 is a decoder's pre-roll."""
+
 
 @dataclass(frozen=True)
 class OpenedMedia:
@@ -71,7 +74,9 @@ def _enter(opened: ExitStack, path: str) -> Any:
     except (av.error.FileNotFoundError, av.error.PermissionError) as error:
         raise OSError(error.errno, error.strerror, path) from error
     except (av.FFmpegError, UnicodeDecodeError, ValueError) as error:
-        raise _not_media(path, error) from error
+        reason = getattr(error, "strerror", None) or str(error)
+        detail = f"not a media file of an allowed kind: {reason}"
+        raise Rejected(Verdict.UNDECODABLE, detail) from error
 
 
 def select_streams(container: Any, *, require_audio: bool = True) -> OpenedMedia:
@@ -92,7 +97,8 @@ def select_streams(container: Any, *, require_audio: bool = True) -> OpenedMedia
         raise Rejected(Verdict.UNDECODABLE, f"no picture size, or one over {MAX_PIXELS} pixels")
     if pixels > MAX_PIXELS:
         size = f"{video.codec_context.width} x {video.codec_context.height}"
-        raise Rejected(Verdict.UNDECODABLE, f"picture of {size} pixels (limit {MAX_PIXELS})")
+        detail = f"picture of {size} pixels (limit {MAX_PIXELS})"
+        raise Rejected(Verdict.UNDECODABLE, detail, by_policy=True)
     seconds = (container.duration or 0) / av.time_base
     if seconds > MAX_SOURCE_S:
         limit = f"limit {MAX_SOURCE_S:.0f} s"
@@ -108,9 +114,41 @@ def select_streams(container: Any, *, require_audio: bool = True) -> OpenedMedia
         if stream is not None:
             stream.codec_context.thread_count = 1
             stream.codec_context.thread_type = "NONE"
-    # A negative start is a decoder's pre-roll (AAC priming, Opus pre-skip), which is not presented.
-    start = Fraction(max(container.start_time or 0, 0), av.time_base)
-    return OpenedMedia(container, video, audio, start)
+    return OpenedMedia(container, video, audio, _start(container))
+
+
+def _start(container: Any) -> Fraction:
+    """Return the start of what is presented on the container's clock, in seconds.
+
+    A small negative start is a decoder's pre-roll (AAC priming, Opus pre-skip): 0 then. In
+    Matroska, the pictures and the sound themselves may begin before 0.
+    """
+    declared = Fraction(container.start_time or 0, av.time_base)
+    if declared >= -MAX_PREROLL_S:
+        return max(declared, Fraction(0))
+    with open_media(container.name.removeprefix("file:")) as reopened:
+        try:
+            presented = min(_first_times(reopened), default=declared)
+        except (av.FFmpegError, IndexError):  # read_window meets and notes it again
+            presented = declared
+    return presented if presented < -MAX_PREROLL_S else Fraction(0)
+
+
+def _first_times(container: Any) -> Iterator[Fraction]:
+    """Yield when the first packet of the best video and audio stream is presented, in seconds."""
+    best = (container.streams.best(kind) for kind in ("video", "audio"))
+    streams = [stream for stream in best if stream is not None]
+    for packet in container.demux(streams):
+        if packet.stream not in streams or packet.pts is None:
+            continue
+        streams.remove(packet.stream)
+        skipped = Fraction(0)
+        if packet.has_sidedata("skip_samples"):
+            count = int.from_bytes(bytes(packet.get_sidedata("skip_samples"))[:4], "little")
+            skipped = Fraction(count, packet.stream.codec_context.sample_rate or 1)
+        yield packet.pts * packet.time_base + skipped
+        if not streams:
+            return
 
 
 def require_allowed_codec(stream: Any) -> None:
@@ -118,7 +156,7 @@ def require_allowed_codec(stream: Any) -> None:
     try:
         require_allowed(stream, FOREIGN)
     except ForbiddenCodecError as error:
-        raise Rejected(Verdict.UNDECODABLE, str(error)) from error
+        raise Rejected(Verdict.UNDECODABLE, str(error), by_policy=True) from error
 
 
 class FileState(NamedTuple):
@@ -195,33 +233,3 @@ def _best(container: Any, kind: str) -> Any | None:
     if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
         return None
     return stream
-
-
-def _not_media(path: str, error: Exception) -> Rejected:
-    """Return `truncated` for a cut MP4, else `undecodable`."""
-    reason = getattr(error, "strerror", None) or str(error)
-    if cut := _cut_box(path):
-        return Rejected(Verdict.TRUNCATED, cut)
-    return Rejected(Verdict.UNDECODABLE, f"not a media file of an allowed kind: {reason}")
-
-
-def _cut_box(path: str) -> str | None:
-    """Describe the top-level box within which an MP4 file ends, or return None."""
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        at = 0
-        while at + 8 <= size:
-            file.seek(at)
-            head = file.read(16)
-            length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-            if at == 0 and kind != b"ftyp":
-                return None
-            if length == 1:
-                length = int.from_bytes(head[8:16], "big")
-            if length < 8:
-                return None
-            if at + length > size:
-                name = kind.decode("ascii", "replace")
-                return f"the file ends {at + length - size} bytes before its box '{name}' does"
-            at += length
-    return None

@@ -125,8 +125,9 @@ class _Seeker:
                 if keyframe in self._decoded:
                     return self._decoded[keyframe]
             for frame in _frames(video.codec_context, packet):
-                if frame.pts is not None:
-                    index = bisect_left(self._times, frame.pts)
+                time = frame.dts if frame.pts is None else frame.pts
+                if time is not None:
+                    index = bisect_left(self._times, time)
                     if keyframe is not None:
                         self._decoded[keyframe] = index
                     return index

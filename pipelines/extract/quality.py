@@ -6,7 +6,8 @@ own rate, and they are applied as a frequency response. Mono counts as one chann
 a signal in both channels of a stereo file reads 3 dB lower than from the stereo.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
@@ -14,12 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avstore.pipelines.extract.audio import Waveform
+from avstore.pipelines.extract.coverage import Coverage
 from avstore.pipelines.extract.frames import DecodedFrames
 from avstore.pipelines.extract.recipe import Recipe
 from avstore.pipelines.extract.records import Quality
 
 SILENCE_BLOCK_S = 0.1
+QUIETEST_DBFS = -120.0
 BLACK_SHARE = 0.98
+CHANGE_GRID = 16
+"""Parts of the picture's height and width: a mouth that talks changes one of them visibly."""
 
 ABSOLUTE_GATE = -70.0
 RELATIVE_GATE = -10.0
@@ -33,17 +38,28 @@ _Biquad = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def measure_quality(
-    waveform: Waveform, frames: DecodedFrames, decode_errors: int, recipe: Recipe
+    waveform: Waveform,
+    frames: DecodedFrames,
+    coverage: Mapping[str, Coverage],
+    decode_errors: int,
+    recipe: Recipe,
 ) -> Quality:
     """Measure all signals of a decoded clip."""
     limits, rate, samples = recipe.quality, recipe.audio.rate, waveform.samples
     return Quality(
         silent_fraction=silent_fraction(samples, rate, limits.silent_dbfs),
+        loudest_dbfs=loudest_dbfs(samples, rate),
         still_fraction=still_fraction(frames.lumas, limits.still_luma),
+        largest_change=largest_change(frames.lumas),
         black_fraction=black_fraction(frames.lumas, limits.black_luma),
+        brightest_luma=max((int(y.max()) for y in frames.lumas), default=None),
         loudness_lufs=integrated_loudness(samples, rate),
         clipped_fraction=waveform.clipped_fraction,
         decode_errors=decode_errors,
+        video_covered_fraction=coverage["video"].fraction,
+        audio_covered_fraction=coverage["audio"].fraction,
+        largest_gap_s=max(part.gap_s for part in coverage.values()),
+        repeated_frames=frames.repeated,
     )
 
 
@@ -55,11 +71,28 @@ def silent_fraction(samples: NDArray[np.int16], rate: int, dbfs: float) -> float
         rate: Samples per second.
         dbfs: Level in dB of full scale.
     """
+    power = _block_power(samples, rate)
+    return float(np.count_nonzero(power < 10 ** (dbfs / 10)) / len(power))
+
+
+def loudest_dbfs(samples: NDArray[np.int16], rate: int) -> float:
+    """Return the RMS of the loudest block of 100 ms in dB of full scale, at least -120.
+
+    Args:
+        samples: Mono waveform, (samples,).
+        rate: Samples per second.
+    """
+    power = float(_block_power(samples, rate).max(initial=0.0))
+    return max(10 * math.log10(power), QUIETEST_DBFS) if power > 0 else QUIETEST_DBFS
+
+
+def _block_power(samples: NDArray[np.int16], rate: int) -> NDArray[np.float64]:
+    """Return the mean square of each block of 100 ms; of a shorter waveform, of all of it."""
     block = int(rate * SILENCE_BLOCK_S)
     count = max(len(samples) // block, 1)
     blocks = samples[: count * block].reshape(count, -1).astype(np.float64) / 32768
-    power = np.square(blocks).mean(axis=1)
-    return float(np.count_nonzero(power < 10 ** (dbfs / 10)) / count)
+    power: NDArray[np.float64] = np.square(blocks).mean(axis=1)
+    return power
 
 
 def still_fraction(lumas: Sequence[NDArray[np.uint8]], difference: float) -> float | None:
@@ -74,6 +107,29 @@ def still_fraction(lumas: Sequence[NDArray[np.uint8]], difference: float) -> flo
     pairs = pairwise(lumas)
     still = sum(float(np.abs(a.astype(np.int16) - b).mean()) < difference for a, b in pairs)
     return still / (len(lumas) - 1)
+
+
+def largest_change(lumas: Sequence[NDArray[np.uint8]]) -> float | None:
+    """Return how much any part of the picture changes, or None for a single frame.
+
+    Parts are a sixteenth of the height by a sixteenth of the width. The value is the largest mean
+    absolute difference (0 to 255) of a part to the same part of the middle frame.
+
+    Args:
+        lumas: Luma planes, (height, width) each.
+    """
+    if len(lumas) < 2:
+        return None
+    tall, wide = (max(side // CHANGE_GRID, 1) for side in lumas[0].shape)
+    rows, columns = (side // part for side, part in zip(lumas[0].shape, (tall, wide), strict=True))
+    cut = slice(rows * tall), slice(columns * wide)
+    middle = lumas[len(lumas) // 2][cut].astype(np.int16)
+    largest = 0
+    for luma in lumas:
+        change = np.abs(middle - luma[cut])
+        bands = change.reshape(rows, tall, -1).sum(axis=1, dtype=np.int32)
+        largest = max(largest, int(bands.reshape(rows, columns, wide).sum(axis=2).max()))
+    return float(largest / (tall * wide))
 
 
 def black_fraction(lumas: Sequence[NDArray[np.uint8]], level: int) -> float | None:

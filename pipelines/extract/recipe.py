@@ -103,6 +103,10 @@ class FbankSettings(_Section):
         mels: Number of mel bands.
         frame_length_ms: Length of the window, in milliseconds.
         frame_shift_ms: Step from window to window, in milliseconds.
+        low_hz: Lower edge of the lowest band.
+        high_hz: Upper edge of the highest band; half the sampling rate if it is left out.
+        log_offset: Added to each energy before the logarithm, as VGGish does (0.01); with 0,
+            energies below 2^-23 become 2^-23, as Kaldi does.
         subtract_mean: Whether the waveform's mean is subtracted first.
         engine: `numpy`, or `torchaudio` itself.
     """
@@ -110,6 +114,9 @@ class FbankSettings(_Section):
     mels: Annotated[int, Field(ge=8, le=256)] = 128
     frame_length_ms: Annotated[float, Field(gt=1, le=100)] = 25.0
     frame_shift_ms: Annotated[float, Field(gt=1, le=100)] = 10.0
+    low_hz: Annotated[float, Field(ge=0, lt=24000), AddedWith(20.0)] = 20.0
+    high_hz: Annotated[Annotated[float, Field(gt=0, le=24000)] | None, AddedWith(None)] = None
+    log_offset: Annotated[float, Field(ge=0, le=1), AddedWith(0.0)] = 0.0
     subtract_mean: bool = True
     engine: Literal["numpy", "torchaudio"] = "numpy"
 
@@ -122,12 +129,15 @@ class QualityLimits(_Section):
         max_decode_errors: Decoder errors allowed within the clip's own seconds.
         max_av_offset_s: Largest distance between the starts of the two streams, in seconds.
         silent_dbfs: RMS level, in dB of full scale, below which a block of 100 ms is silent.
-        silent_fraction: Share of silent blocks that makes the clip `silent`.
+        silent_fraction: Share of silent blocks that makes the clip `silent`; with both defaults,
+            only if no block is louder than -50 dB of full scale.
         still_luma: Mean absolute luma difference (0 to 255) below which two neighbouring frames
             are equal.
-        still_fraction: Share of such pairs that makes the clip `still`.
+        still_fraction: Share of such pairs that makes the clip `still`; with both defaults, a clip
+            is `still` if no part of the picture changes.
         black_luma: A frame with 98 % of its pixels below this luma (0 to 255) is black.
-        black_fraction: Share of black frames that makes the clip `black`.
+        black_fraction: Share of black frames that makes the clip `black`; with both defaults, only
+            if no pixel is brighter than luma 64.
         reject: Flags that reject the clip instead.
     """
 
@@ -184,10 +194,25 @@ class Recipe(_Section):
                 "'strict' takes 'on_screen'; 'published' takes 'opencv' (sampling = 'count'), "
                 "'fps_filter' or 'output_rate' (sampling = 'rate')"
             )
+        self._check_bands()
         late = [t for t in self.frames.times if t >= self.duration_s]
         if late:
             raise ValueError(f"frames.times: {late[0]} is not within the {self.duration_s} s")
         return self
+
+    def _check_bands(self) -> None:
+        """Raise ValueError for bands that the sampling rate, or each other, leave no room."""
+        half, high = self.audio.rate / 2, self.fbank.high_hz
+        if high is not None and high > half:
+            raise ValueError(
+                f"fbank.high_hz = {high:g} is above {half:g}, half of audio.rate = "
+                f"{self.audio.rate}: lower it, or leave it out"
+            )
+        if self.fbank.low_hz >= (high or half):
+            raise ValueError(
+                f"fbank.low_hz = {self.fbank.low_hz:g} is not below {high or half:g}, the upper "
+                "edge of the highest band"
+            )
 
     def canonical(self) -> str:
         """Return the settings as JSON with sorted keys: equal strings give equal bytes."""

@@ -11,12 +11,14 @@ class Rejected(Exception):  # noqa: N818 - a finding about a clip, not an error 
     Attributes:
         verdict: The reason, from the closed list.
         detail: The signal and its measured value.
+        by_policy: Whether a limit or an allow-list refuses the file, whatever its state.
     """
 
-    def __init__(self, verdict: Verdict, detail: str) -> None:
+    def __init__(self, verdict: Verdict, detail: str, *, by_policy: bool = False) -> None:
         super().__init__(f"{verdict}: {detail}")
         self.verdict = verdict
         self.detail = detail
+        self.by_policy = by_policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,13 @@ class Quality:
         loudness_lufs: Integrated loudness (ITU-R BS.1770-4) in LUFS; None for silence.
         clipped_fraction: Share of native samples at full scale, in [0, 1].
         decode_errors: Number of demuxer and decoder errors.
+        video_covered_fraction: Share of the clip's seconds with pictures, in [0, 1].
+        audio_covered_fraction: Share of the clip's seconds with sound, zeros for gaps not counted.
+        largest_gap_s: Longest stretch without pictures or without sound, in seconds.
+        repeated_frames: Number of stored frames that repeat the frame before them.
+        loudest_dbfs: RMS of the loudest 100 ms block, in dB of full scale.
+        largest_change: Largest change of a part of the picture, in luma levels.
+        brightest_luma: Luma of the brightest pixel of all frames, 0 to 255.
     """
 
     silent_fraction: float | None = None
@@ -95,6 +104,13 @@ class Quality:
     loudness_lufs: float | None = None
     clipped_fraction: float | None = None
     decode_errors: int = 0
+    video_covered_fraction: float | None = None
+    audio_covered_fraction: float | None = None
+    largest_gap_s: float | None = None
+    repeated_frames: int | None = None
+    loudest_dbfs: float | None = None
+    largest_change: float | None = None
+    brightest_luma: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,27 +1,14 @@
 """Reject or flag a clip by its measured signals and the recipe's thresholds."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Mapping, Sequence
 
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.audio import Waveform
+from avstore.pipelines.extract.coverage import Coverage
+from avstore.pipelines.extract.flags import Flag, first_flag
 from avstore.pipelines.extract.frames import DecodedFrames
 from avstore.pipelines.extract.recipe import QualityLimits
 from avstore.pipelines.extract.records import MediaFacts, Quality, Rejected
-
-
-@dataclass(frozen=True)
-class Flag:
-    """Hold a finding about a clip that is stored.
-
-    Attributes:
-        verdict: `silent`, `still` or `black`.
-        detail: The signal and its measured value.
-    """
-
-    verdict: Verdict
-    detail: str
 
 
 def validate(
@@ -31,7 +18,7 @@ def validate(
     quality: Quality,
     *,
     errors: Sequence[str],
-    duration: Fraction,
+    coverage: Mapping[str, Coverage],
     offset_s: float,
     limits: QualityLimits,
 ) -> Flag | None:
@@ -43,7 +30,7 @@ def validate(
         waveform: The decoded audio.
         quality: Measured signals.
         errors: Messages of demuxer and decoders.
-        duration: Wanted seconds.
+        coverage: What `video` and `audio` cover of the wanted seconds.
         offset_s: Start of the clip within the file, in seconds.
         limits: The recipe's thresholds.
 
@@ -53,19 +40,16 @@ def validate(
     Raises:
         Rejected: The clip is over one of the limits.
     """
-    wanted = float(duration)
     _check_audio(media, waveform, offset_s)
     _check_offset(frames, waveform, limits)
-    ends = {"video": frames.end, "audio": waveform.end or 0.0}
-    stream = min(ends, key=lambda name: ends[name])
-    covered = min(ends[stream], wanted)
-    if covered < limits.min_fraction * wanted:
-        raise _too_short(media, offset_s, stream, covered, wanted, limits)
+    stream = min(coverage, key=lambda name: coverage[name].seconds)
+    if coverage[stream].is_below(limits.min_fraction):
+        raise _too_short(media, offset_s, stream, coverage[stream], limits)
     if len(errors) > limits.max_decode_errors:
         limit = f"limit {limits.max_decode_errors}"
         detail = f"{len(errors)} decode errors ({limit}), the first: {errors[0]}"
         raise Rejected(Verdict.UNDECODABLE, detail)
-    flag = _flag(quality, limits)
+    flag = first_flag(quality, limits)
     if flag and flag.verdict.value in limits.reject:
         raise Rejected(flag.verdict, flag.detail)
     return flag
@@ -73,7 +57,7 @@ def validate(
 
 def _check_audio(media: MediaFacts, waveform: Waveform, offset_s: float) -> None:
     """Reject a clip none of whose audio decodes."""
-    if waveform.start is not None and waveform.end is not None:
+    if waveform.start is not None:
         return
     if media.duration_s and offset_s >= media.duration_s:
         detail = f"the file lasts {media.duration_s:.2f} s and the clip begins at {offset_s:g} s"
@@ -94,30 +78,16 @@ def _too_short(
     media: MediaFacts,
     offset_s: float,
     stream: str,
-    covered: float,
-    wanted: float,
+    covered: Coverage,
     limits: QualityLimits,
 ) -> Rejected:
     """Return `truncated` if the header says more than the file holds, else `too_short`."""
-    minimum = limits.min_fraction * wanted
-    detail = f"{stream} lasts {max(covered, 0):.2f} s of {wanted:g} s wanted"
+    minimum = limits.min_fraction * covered.duration
+    verb = "lasts" if covered.ends_early else "covers"
+    detail = f"{stream} {verb} {covered.seconds:.2f} s of {covered.duration:g} s wanted"
+    if not covered.ends_early:
+        detail += f", with nothing from {covered.gap[0]:.2f} s to {covered.gap[1]:.2f} s"
     if media.duration_s and media.duration_s - offset_s >= minimum:
         header = f"the header says {media.duration_s:.2f} s"
         return Rejected(Verdict.TRUNCATED, f"{detail} (minimum {minimum:g} s); {header}")
     return Rejected(Verdict.TOO_SHORT, f"{detail} (minimum {minimum:g} s)")
-
-
-def _flag(quality: Quality, limits: QualityLimits) -> Flag | None:
-    """Return the first of silent, black, still over its threshold; rejecting ones first."""
-    signals = (
-        (Verdict.SILENT, quality.silent_fraction, limits.silent_fraction),
-        (Verdict.BLACK, quality.black_fraction, limits.black_fraction),
-        (Verdict.STILL, quality.still_fraction, limits.still_fraction),
-    )
-    flags = [
-        Flag(verdict, f"{verdict} {100 * value:.0f} % of the time (threshold {100 * limit:g} %)")
-        for verdict, value, limit in signals
-        if value is not None and value >= limit
-    ]
-    flags.sort(key=lambda flag: flag.verdict.value not in limits.reject)
-    return flags[0] if flags else None

@@ -8,6 +8,8 @@ from typing import Any
 import av
 
 from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.extract.coded_order import mark_coded_order
+from avstore.pipelines.extract.decoder_log import DecoderLog, logged_errors, record_decoder_log
 from avstore.pipelines.extract.open_media import (
     MAX_WINDOW_BYTES,
     MAX_WINDOW_FRAMES,
@@ -39,6 +41,9 @@ class Window:
         video: Video packets in stream order.
         audio: Audio packets in stream order.
         errors: Messages of the demuxer.
+        bytes: Size of all packets.
+        in_coded_order: Whether the times of the video are those of coded pictures: each picture
+            of a full decode, in the order in which they are shown, has the next one.
     """
 
     origin: Fraction
@@ -47,6 +52,8 @@ class Window:
     video: list[Any] = field(default_factory=list)
     audio: list[Any] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    bytes: int = 0
+    in_coded_order: bool = False
 
     @property
     def end(self) -> Fraction:
@@ -96,29 +103,45 @@ def last_instant(window: Window) -> Fraction:
 
 
 def _read(opened: OpenedMedia, streams: Sequence[Any], window: Window) -> None:
-    """Append the packets from here to the end of the window."""
-    end = window.end + PREROLL_S
-    ends = {s.index: end / s.time_base for s in streams}
-    last_ends = {s.index: (end + MAX_INTERLEAVING_S) / s.time_base for s in streams}
-    unfinished, size = set(ends), 0
-    try:
-        for packet in opened.container.demux(streams):
-            if packet.size == 0:
-                continue  # the flush packet that PyAV adds at the end
-            if packet.dts is not None and packet.dts > ends[packet.stream_index]:
-                unfinished.discard(packet.stream_index)
-                if not unfinished or packet.dts > last_ends[packet.stream_index]:
-                    break
-                continue
-            size += packet.size
-            (window.video if packet.stream is opened.video else window.audio).append(packet)
-            if size > MAX_WINDOW_BYTES or len(window.video) > MAX_WINDOW_FRAMES:
-                seconds = float(window.duration)
-                found = f"{size} bytes and {len(window.video)} pictures in {seconds:g} s"
-                raise Rejected(Verdict.UNDECODABLE, f"over the limits: {found}")
-    except (av.FFmpegError, IndexError) as error:
-        # PyAV raises IndexError for a stream that appears in the middle of the file.
-        window.errors.append(f"demuxer: {error}")
+    """Read the window from here on."""
+    _demux(opened, streams, window)
+    window.in_coded_order = mark_coded_order(opened.video, window.video)
+
+
+def _demux(opened: OpenedMedia, streams: Sequence[Any], window: Window) -> None:
+    """Append the packets from here to the end of the window, and the demuxer's errors in it."""
+    ends = {s.index: (window.end + PREROLL_S) / s.time_base for s in streams}
+    last_ends = {s.index: ends[s.index] + MAX_INTERLEAVING_S / s.time_base for s in streams}
+    unfinished = set(ends)
+    with record_decoder_log() as log:
+        try:
+            for packet in opened.container.demux(streams):
+                if packet.size == 0:
+                    continue  # the flush packet that PyAV adds at the end
+                if packet.dts is not None and packet.dts > ends[packet.stream_index]:
+                    unfinished.discard(packet.stream_index)
+                    if not unfinished or packet.dts > last_ends[packet.stream_index]:
+                        return
+                    continue
+                _append(opened, window, packet, log)
+        except (av.FFmpegError, IndexError) as error:
+            # PyAV raises IndexError for a stream that appears in the middle of the file.
+            window.errors.append(f"demuxer: {error}")
+        window.errors += logged_errors(log)
+
+
+def _append(opened: OpenedMedia, window: Window, packet: Any, log: DecoderLog) -> None:
+    """Append a packet to a window, with the demuxer's errors since the one before it."""
+    (window.video if packet.stream is opened.video else window.audio).append(packet)
+    window.bytes += packet.size
+    if window.bytes > MAX_WINDOW_BYTES or len(window.video) > MAX_WINDOW_FRAMES:
+        found = f"{window.bytes} bytes and {len(window.video)} pictures"
+        detail = f"over the limits: {found} in {float(window.duration):g} s"
+        raise Rejected(Verdict.UNDECODABLE, detail, by_policy=True)
+    if log:
+        if packet.dts is None or packet.dts * packet.time_base >= window.origin:
+            window.errors += logged_errors(log)
+        log.clear()  # errors before the clip are not the clip's
 
 
 def _from_keyframe(packets: list[Any]) -> list[Any]:

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract import protocol
 from avstore.pipelines.extract.clip import extract_clip
+from avstore.pipelines.extract.cut_files import explained_by_cut
 from avstore.pipelines.extract.foreign_audio import decode_foreign_audio
 from avstore.pipelines.extract.open_media import container_seconds, open_media
 from avstore.pipelines.extract.recipe import Recipe, parse_recipe
@@ -67,6 +68,8 @@ def _probe(path: str) -> dict[str, float | None]:
     try:
         with open_media(path) as container:
             return {"seconds": container_seconds(container)}
+    except Rejected as rejected:
+        raise explained_by_cut(path, rejected, has_audio=False) from rejected
     except OSError as error:
         raise Rejected(Verdict.UNDECODABLE, error.strerror or str(error)) from error
 

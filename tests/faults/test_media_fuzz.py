@@ -9,8 +9,10 @@ from fractions import Fraction
 
 import av
 import pytest
+from av.container import Flags
 
 from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.extract.coded_order import mark_coded_order
 from avstore.pipelines.extract.jpeg import Resizer, encode_jpeg
 from avstore.pipelines.extract.recipe import load_recipe, parse_recipe
 from avstore.pipelines.extract.sandbox import Sandbox
@@ -53,19 +55,28 @@ def real(shared_data, tmp_path_factory) -> dict[str, bytes]:
 
 
 def expected(path, recipe) -> tuple[list[float], list[bytes]]:
-    """Return frame times and JPEGs by decoding everything and selecting by time."""
+    """Return frame times and JPEGs by decoding everything and selecting by time.
+
+    Times in coded order belong to the pictures in the order in which they come.
+    """
     frames = {}
     with av.open(str(path), metadata_errors="ignore", options={"threads": "1"}) as container:
         start = Fraction(max(container.start_time or 0, 0), av.time_base)
         stream = container.streams.best("video")
         stream.codec_context.thread_count = 1
-        for packet in container.demux(stream):
+        container.flags &= ~Flags.gen_pts.value
+        packets = list(container.demux(stream))
+        real = [p for p in packets if p.size]
+        by_order = mark_coded_order(stream, real)
+        shown = []
+        for packet in packets:
             try:
-                for frame in packet.decode():
-                    if frame.pts is not None:
-                        frames.setdefault(frame.pts, frame)
+                shown += [f for f in packet.decode() if f.pts is not None]
             except av.FFmpegError:
                 continue
+        ticks = [frame.pts for frame in shown]
+        for time, frame in zip(sorted(ticks) if by_order else ticks, shown, strict=True):
+            frames.setdefault(time, frame)
         aspect, base = stream.codec_context.sample_aspect_ratio, stream.time_base
     times = sorted(frames)
     wanted = [start + i * Fraction(SECONDS) / COUNT for i in range(COUNT)]

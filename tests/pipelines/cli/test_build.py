@@ -21,14 +21,16 @@ from tests.terminals import in_terminal
 LABELS = ("playing banjo", "dog barking")
 
 
-def avstore(*words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+def avstore(
+    *words: str | Path, check: bool = True, timeout_s: float = 240
+) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-m", "avstore", *map(str, words)],
         cwd=REPO,
         check=False,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=timeout_s,
     )
     if check and done.returncode:
         raise AssertionError(f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}")

@@ -53,6 +53,37 @@ def test_other_settings_agree_too(rate, mels):
     assert np.abs(log_mel(noise, rate, fbank) - theirs).max() < 1e-3
 
 
+@pytest.mark.parametrize(
+    ("rate", "settings"),
+    [
+        (16000, {"mels": 64, "low_hz": 125.0, "high_hz": 7500.0, "log_offset": 0.01}),
+        (48000, {"mels": 64, "low_hz": 0.0, "high_hz": 12000.0}),
+        (16000, {"log_offset": 1.0}),
+    ],
+)
+def test_bands_and_offset_agree_too(rate, settings):
+    noise = np.random.default_rng(0).integers(-9000, 9000, rate * 2).astype(np.int16)
+    fbank = FbankSettings(**settings)
+    ours = log_mel(noise, rate, fbank)
+    assert np.abs(ours - torchaudio_bank(noise, rate, fbank)).max() < 1e-3
+    assert np.abs(ours - log_mel(noise, rate, FbankSettings(mels=fbank.mels))).max() > 0.1
+
+
+def test_a_tone_is_in_the_band_around_it():
+    times = np.arange(32000) / 16000
+    tone = (20000 * np.sin(2 * np.pi * 1000 * times)).astype(np.int16)
+    fbank = FbankSettings(mels=32, low_hz=500.0, high_hz=2000.0)
+    edges = 1127 * np.log(1 + np.array([500.0, 2000.0, 1000.0]) / 700)
+    low, high, mel = edges
+    expected = (mel - low) / ((high - low) / 33) - 1
+    assert abs(log_mel(tone, 16000, fbank).mean(0).argmax() - expected) <= 1
+
+
+def test_an_offset_is_the_least_logarithm():
+    silence = log_mel(np.zeros(16000, np.int16), 16000, FbankSettings(log_offset=0.01))
+    assert np.allclose(silence, np.log(0.01))
+
+
 def test_silence_and_very_short_waveforms():
     silence = log_mel(np.zeros(160000, np.int16), 16000, FbankSettings())
     assert silence.shape == (998, 128)

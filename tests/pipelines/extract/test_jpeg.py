@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from avstore.pipelines.extract.clip import extract_clip
+from avstore.pipelines.extract.jpeg import encode_jpeg
 from avstore.pipelines.extract.recipe import load_recipe, parse_recipe
 from tests.pipelines.extract.media import ffmpeg, source
 
@@ -95,3 +96,20 @@ def test_native_and_short_side_sizes(tmp_path):
         result = extract_clip(source(path), parse_recipe(settings))
         image = Image.open(io.BytesIO(dict(result.members)["f001.jpg"]))
         assert image.size == wanted
+
+
+@pytest.mark.parametrize("size", [(23, 40), (24, 521), (23, 521), (17, 17)])
+def test_odd_sides_have_the_same_bytes_whatever_is_behind_the_plane(size):
+    height, width = size
+    rng = np.random.default_rng(0)
+    luma = rng.integers(0, 256, size, np.uint8)
+    chroma = rng.integers(0, 256, ((height + 1) // 2, (width + 1) // 2), np.uint8)
+    found = set()
+    for filling in (0, 90, 255):
+        memory = np.full(luma.size + width + 1, filling, np.uint8)
+        plane = memory[: luma.size].reshape(size)
+        plane[:] = luma
+        found.add(encode_jpeg((plane, chroma, chroma), 75))
+    assert len(found) == 1
+    decoded = Image.open(io.BytesIO(found.pop()))
+    assert decoded.size == (width, height)

@@ -59,6 +59,15 @@ CASES = {
         **{"rate": "24000/1001", "seconds": 10, "keyframes": 30},
         "extra": ("-movflags", "+frag_keyframe+empty_moov"),
     },
+    "avi": {
+        **{"rate": "25", "seconds": 10, "ending": ".avi", "keyframes": 30},
+        "extra": ("-x264-params", "bframes=3:b-pyramid=normal", "-c:a", "pcm_s16le"),
+    },
+    "avi-mpeg4": {
+        **{"rate": "30000/1001", "seconds": 10, "ending": ".avi"},
+        **{"video": ("-c:v", "mpeg4", "-bf", "2", "-q:v", "3")},
+        "extra": ("-c:a", "pcm_s16le"),
+    },
     "open-groups": {
         **{"rate": "25", "seconds": 10, "keyframes": 30},
         "extra": ("-x264-params", "open-gop=1:bframes=3"),

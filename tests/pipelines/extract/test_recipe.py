@@ -42,6 +42,11 @@ def test_fingerprint_is_of_the_settings_alone(tmp_path):
     changed = stella()
     changed["frames"]["quality"] = 76
     assert parse_recipe(changed).fingerprint != recipe.fingerprint
+    banded = stella()
+    banded["fbank"] |= {"low_hz": 20.0, "log_offset": 0.0}
+    assert parse_recipe(banded).fingerprint == recipe.fingerprint
+    banded["fbank"]["high_hz"] = 7500
+    assert parse_recipe(banded).fingerprint != recipe.fingerprint
     copy = tmp_path / "mine.toml"
     copy.write_text((RECIPES / "stella.toml").read_text())
     assert load_recipe(copy).fingerprint == recipe.fingerprint
@@ -57,6 +62,9 @@ def test_fingerprint_is_of_the_settings_alone(tmp_path):
         ("frames", "rule", "opencv", "fidelity = 'strict' does not take frames.rule = 'opencv'"),
         ("frames", "rule", "fps_filter", "rule = 'fps_filter' needs sampling = 'rate'"),
         ("audio", "rate", 1, "audio.rate = 1: must be greater than or equal to 8000"),
+        ("fbank", "high_hz", 8001, "fbank.high_hz = 8001 is above 8000, half of audio.rate"),
+        ("fbank", "low_hz", 8000, "fbank.low_hz = 8000 is not below 8000, the upper edge"),
+        ("fbank", "log_offset", -1, "fbank.log_offset = -1: must be greater than or equal to 0"),
         ("quality", "reject", ["loud"], "'silent', 'still' or 'black'"),
         ("quality", "min_fraction", 0, "must be greater than 0"),
     ],
