@@ -96,7 +96,8 @@ valor-llp: CONFIG := valor
 valor-llp: $(READY) ## HAN or VALOR from released features to the scores (FEATS=… CLIP=… CLAP=… ANNOTATIONS=… CONFIG=valor)
 	@archive() { case "$$1" in *clip*) echo "$$CLIP";; *clap*) echo "$$CLAP";; *) echo "$$FEATS";; esac; }; \
 	features=$$($(BIN)/python -c 'import sys; from avstore.pipelines.features.feature_sets import FEATURE_SETS as sets; \
-	    sys.argv[1] in sets or sys.exit("CONFIG is one of " + ", ".join(sets)); print(*sets[sys.argv[1]][1])' "$$CONFIG") || exit 2; \
+	    own = {name: features for name, (dataset, features) in sets.items() if dataset == "llp"}; \
+	    sys.argv[1] in own or sys.exit("CONFIG is one of " + ", ".join(own)); print(*own[sys.argv[1]])' "$$CONFIG") || exit 2; \
 	for feature in $$features; do \
 	    test -n "$$(archive $$feature)" || { echo "$$CONFIG reads $$feature, of an archive that is not given:" \
 	        "make valor-llp FEATS=feats.zip CLIP=CLIP.zip CLAP=CLAP.zip ANNOTATIONS=AVVP_train.csv,…" >&2; exit 2; }; \

@@ -26,12 +26,12 @@ from avstore.manifests.store import Store
 from avstore.pipelines.interchange.feature_importer import FeatureImportOptions, import_feature
 from avstore.train.config import Config, load_config
 from avstore.train.data import Loader, open_store
-from avstore.train.experiment import batch_spec, build_stepper, make_plan
+from avstore.train.experiment import build_stepper, make_plan, wanted_of
 from avstore.train.interrupts import SignalHandler
 from avstore.train.loop import TrainingLoop
 from avstore.train.methods import find_method
 from avstore.train.progress import Display
-from avstore.train.tasks import Wanted, load_tasks, training_parts
+from avstore.train.tasks import load_tasks, training_parts
 from benchmarks.common import spread, table, write
 from benchmarks.plain_uavm import AUDIO, VIDEO, plain_loader, train_plainly
 from benchmarks.step_timing import (
@@ -126,9 +126,9 @@ def configuration(args: argparse.Namespace) -> Config:
 def training_loop(config: Config, folder: Path, device: torch.device) -> TrainingLoop:
     """Return the loop that train/run.py makes for a config on the store's clips."""
     found = find_method(config.method)
-    store, features = open_store(str(folder / "store")), batch_spec(config, training=True).features
-    stream = load_tasks(store, config.stream, Wanted(("eval",), features))
-    samples, tasks = training_parts(store, stream, features=features)
+    store, wanted = open_store(str(folder / "store")), wanted_of(config)
+    stream = load_tasks(store, config.stream, wanted)
+    samples, tasks = training_parts(store, stream, features=wanted.train_features)
     stepper = build_stepper(config, found, found.Options(), device, len(tasks[0]))
     plan = make_plan(config, stepper.method, samples, tasks)
     return TrainingLoop(config, stream, plan, stepper, folder, Stopwatch(), SignalHandler())

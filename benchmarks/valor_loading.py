@@ -1,10 +1,12 @@
-"""Measure an epoch of VALOR's inputs from the store, beside one .npy a video and feature.
+"""Measure epochs of VALOR's inputs from the store, beside one .npy a video and feature.
 
     python -m benchmarks.valor_loading --clips 10000
 
 Features are made up, in the shapes of the released ones: .npy files that a map-style dataset opens
 in `__getitem__`, and their import into a store. Both are read in batches of 64 by as many worker
-processes, in turns, without a model; files are in the page cache where memory allows.
+processes, in turns, without a model; files are in the page cache where memory allows. The store's
+loader passes a plan of all epochs once, as the trainer does; a DataLoader starts its workers again
+for each epoch, as the published loop does.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import tempfile
 from collections import deque
 from collections.abc import Sized
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +52,12 @@ def main() -> None:
         make_features(folder, args.clips)
         found: dict[str, list[float]] = {"store": [], "files": []}
         for turn in range(args.turns):
-            ours, plain = from_store(folder, args.workers, turn), from_files(folder, args.workers)
-            found["store"].append(args.clips / seconds(partial(deque, ours, 0)))
-            found["files"].append(args.clips / seconds(partial(deque, plain, 0)))
+            ours = from_store(folder, args.workers, turn, args.epochs)
+            plain = from_files(folder, args.workers)
+            repeated = chain.from_iterable(repeat(plain, args.epochs))
+            clips = args.clips * args.epochs
+            found["store"].append(clips / seconds(partial(deque, ours, 0)))
+            found["files"].append(clips / seconds(partial(deque, repeated, 0)))
     report(args, found)
 
 
@@ -59,7 +65,8 @@ def parse() -> argparse.Namespace:
     """Parse the command line."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     p.add_argument("--clips", type=int, default=2000, help="clips to make (default: 2000)")
-    p.add_argument("--turns", type=int, default=3, help="epochs of each (default: 3)")
+    p.add_argument("--turns", type=int, default=3, help="measurements of each (default: 3)")
+    p.add_argument("--epochs", type=int, default=5, help="epochs of a measurement (default: 5)")
     p.add_argument("--workers", type=int, default=2, help="loader processes (default: 2)")
     p.add_argument("--folder", type=Path, help="where to make them (default: a temporary one)")
     return p.parse_args()
@@ -85,13 +92,13 @@ def make_features(folder: Path, clips: int) -> None:
         import_feature(Store(folder / "data"), get("llp"), options)
 
 
-def from_store(folder: Path, workers: int, seed: int) -> Loader:
-    """Return the trainer's loader of one epoch."""
+def from_store(folder: Path, workers: int, seed: int, epochs: int) -> Loader:
+    """Return the trainer's loader of some epochs."""
     spec = batch_spec(load_config("valor", {}, []), training=True)
     plan = compile_plan(
         open_store(str(folder / "data")),
         {"llp": "SELECT clip_id FROM stored_clips WHERE split = 'train'"},
-        PlanSpec(batch_size=BATCH),
+        PlanSpec(batch_size=BATCH, epochs=epochs),
         seed=seed,
         features=spec.features,
     )
@@ -135,7 +142,7 @@ def report(args: argparse.Namespace, found: dict[str, list[float]]) -> None:
     ratios = [own / other for own, other in zip(found["store"], found["files"], strict=True)]
     rows = {**found, "ratio": ratios}
     table(
-        f"An epoch of {args.clips} clips, {args.workers} workers: clips a second",
+        f"{args.epochs} epochs of {args.clips} clips, {args.workers} workers: clips a second",
         ("form", "median", "least", "most"),
         [(name, *spread(values).values()) for name, values in rows.items()],
     )

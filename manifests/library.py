@@ -77,6 +77,8 @@ class OpenStore:
         options: fsspec options of a remote store, as sorted (name, value) pairs.
         cache: Folder and size in bytes of the block cache for remote shards, or None.
         manifest: DuckDB file that is queried: the manifest or a snapshot.
+        stage: Stage (<recipe>-<fp8>) whose folder was opened, or None: the recipe of samples where
+            none is named.
     """
 
     def __init__(
@@ -86,12 +88,14 @@ class OpenStore:
         options: tuple[tuple[str, Any], ...] = (),
         cache: tuple[str, int] | None = None,
         snapshot: str | None = None,
+        stage: str | None = None,
     ) -> None:
         self.paths = paths
         self.url = url
         self.options = options
         self.cache = cache
         self.manifest = snapshots.snapshot_path(paths, snapshot) if snapshot else paths.manifest
+        self.stage = stage
         self._con: duckdb.DuckDBPyConnection | None = None
 
     @property
@@ -160,7 +164,7 @@ class OpenStore:
         Raises:
             StoreError: The clip is not stored, or its shard is damaged.
         """
-        return stored_clips.read_sample(self, clip_id, recipe)
+        return stored_clips.read_sample(self, clip_id, recipe or self.stage)
 
     def read(
         self, feature: str, clip_ids: Sequence[str], recipe: str | None = None
@@ -181,7 +185,8 @@ class OpenStore:
         Raises:
             StoreError: A clip lacks the feature, or its shard is damaged.
         """
-        return stored_clips.read_feature(self, feature, list(dict.fromkeys(clip_ids)), recipe)
+        ids = list(dict.fromkeys(clip_ids))
+        return stored_clips.read_feature(self, feature, ids, recipe or self.stage)
 
 
 def open_store(
@@ -198,7 +203,8 @@ def open_store(
     `file://` URL for a store on a network file system, which DuckDB cannot open safely.
 
     Args:
-        path: The store's folder or a folder inside it, or an fsspec URL (`s3://bucket/store`).
+        path: The store's folder or a folder inside it, or an fsspec URL (`s3://bucket/store`). The
+            folder of a stage (`STORE/shards/DATASET/RECIPE-FP8`) chooses that recipe.
         snapshot: Named snapshot to open instead of the current manifest.
         cache: Cache folder of a remote store. Default: `AVSTORE_CACHE` or ~/.cache/avstore.
         cache_bytes: Size limit in bytes of a remote store's shard cache. Default: 0, no cache.
@@ -218,7 +224,16 @@ def open_store(
     if not Path(path).exists():
         raise StoreError(f"{path} does not exist; {commands.make_store(path)}")
     paths = find_store(Path(path))
-    return OpenStore(paths, str(paths.root), snapshot=snapshot)
+    stage = _stage_of(Path(path).resolve(), paths)
+    return OpenStore(paths, str(paths.root), snapshot=snapshot, stage=stage)
+
+
+def _stage_of(path: Path, paths: Store) -> str | None:
+    """Return the stage whose folder `path` is or is in, if it is in one."""
+    if not path.is_relative_to(paths.shards):
+        return None
+    below = path.relative_to(paths.shards).parts
+    return below[1] if len(below) > 1 else None
 
 
 def _open_remote(

@@ -159,7 +159,10 @@ class LocalReader:
             file = self._file(shard)  # this reference keeps it open if it is evicted meanwhile
         parts, got = [], 0
         while got < size:
-            part = os.pread(file.fileno(), size - got, offset + got)
+            try:
+                part = os.pread(file.fileno(), size - got, offset + got)
+            except OSError as error:
+                raise _unreadable(error, offset + got) from error
             if not part:
                 raise ReadError(
                     f"the shard ends at byte {offset + got}, before byte {offset + size}; "
@@ -174,7 +177,10 @@ class LocalReader:
         """Fill the buffers from `offset` on; return the bytes read. Raise ReadError on failure."""
         with self._lock:
             file = self._file(shard)
-        return os.preadv(file.fileno(), buffers, offset)
+        try:
+            return os.preadv(file.fileno(), buffers, offset)
+        except OSError as error:
+            raise _unreadable(error, offset) from error
 
     def _file(self, shard: Shard) -> _File:
         file = self._open.get(shard.path)
@@ -221,6 +227,10 @@ class LocalReader:
         """Close all files."""
         with self._lock:
             self._open.clear()
+
+
+def _unreadable(error: OSError, offset: int) -> ReadError:
+    return ReadError(f"the shard cannot be read: {error.strerror}; check the disk", offset)
 
 
 _READERS: dict[tuple[str, str, str, int], Reader] = {}

@@ -103,6 +103,11 @@ def registered_queries(
     return rows
 
 
+def of_published(query: str) -> str:
+    """Return a stream's query of stored clips as one of all published clips."""
+    return _STORED.sub(_PUBLISHED, query)
+
+
 def report_stream(con: duckdb.DuckDBPyConnection, name: str) -> TaskReport:
     """Compute the report of a registered stream; only temporary tables are written.
 
@@ -121,7 +126,7 @@ def _materialise(con: duckdb.DuckDBPyConnection, rows: list[tuple[int, str, str,
     )
     for position, task, role, query in rows:
         for stored in (True, False):
-            chosen = query if stored else _STORED.sub(_PUBLISHED, query)
+            chosen = query if stored else of_published(query)
             head = f"{int(position)}, {sql_literal(task)}, {sql_literal(role)}, {stored}"
             con.execute(f"INSERT INTO parts SELECT DISTINCT {head}, clip_id FROM ({chosen}\n)")
 

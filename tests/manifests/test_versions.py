@@ -3,13 +3,17 @@
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from avstore.manifests import schema
 from avstore.manifests.catalogue import open_read, open_write
 from avstore.manifests.lock import writing
+from avstore.manifests.sealed import write_parquet
+from avstore.manifests.sidecar import LATER_COLUMNS
 from avstore.manifests.store import Store, StoreError
-from avstore.manifests.verify import verify
+from avstore.manifests.verify import verify, verify_store
+from avstore.pipelines.build.repair import repair_store
 
 VERSIONS = Path(__file__).parent / "versions"
 
@@ -55,5 +59,23 @@ def test_a_newer_store_is_refused_with_what_to_do(tmp_path: Path) -> None:
     store = restore("1", tmp_path / "store")
     with duckdb.connect(str(store.manifest)) as con:
         con.execute("UPDATE meta SET schema_version = 99")
-    with pytest.raises(StoreError, match=r"schema version 99.*supports at most 9: update avstore"):
+    with pytest.raises(StoreError, match=r"schema version 99.*supports at most 10: update avstore"):
         open_read(store)
+
+
+def test_sidecars_without_later_columns_are_read_and_kept(store: Store) -> None:
+    """A store built by an older version is rebuilt, verified and repaired as it is."""
+    for path in store.sidecars():
+        table = pq.read_table(path)
+        write_parquet(path, table.drop(list(LATER_COLUMNS)))
+    store.manifest.unlink()
+    repair_store(store)
+    assert not (store.root / "damaged").exists()
+    assert verify_store(store) == []
+    with open_read(store) as con:
+        (row,) = con.execute(
+            "SELECT count(*), count(silent_fraction), count(video_covered_fraction), "
+            "count(audio_covered_fraction), count(largest_gap_s), count(repeated_frames) "
+            "FROM quality"
+        ).fetchall()
+    assert row == (17, 17, 0, 0, 0, 0)

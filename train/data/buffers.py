@@ -1,10 +1,12 @@
 """Provide the memory of large arrays: rows of the batch itself, used again when nobody holds it."""
 
+import math
 import os
 import sys
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +25,12 @@ with warnings.catch_warnings():
 
 # torch works on no more values than this in the calling thread; for more it would start others.
 SERIAL_VALUES = 32_768
-_MAX_RECYCLED = 4
+_MAX_RECYCLED = 8
+# Smaller arrays are given pages that the process has used before, by malloc.
+_MIN_RECYCLED_BYTES = 1 << 20
 _ARRAYS: list[NDArray[Any]] = []
 _LOCK = threading.Lock()
+_ALIGNMENT = 64
 
 
 def _references(arrays: list[NDArray[Any]], place: int) -> int:
@@ -40,9 +45,13 @@ def recycled(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """Return an array with arbitrary content: one that nobody holds any more, or a new one.
 
     Fresh pages cost more than what is written to them. Tensors, views and memoryviews of an array
-    hold it, so no array is returned while it can be seen. At most 4 are kept.
+    hold it, so no array is returned while it can be seen. At most 8 are kept, of 1 MiB or more.
     """
     dtype = np.dtype(dtype)
+    if _ARENAS and (given := _ARENAS[-1].take(shape, dtype)) is not None:
+        return given
+    if math.prod(shape) * dtype.itemsize < _MIN_RECYCLED_BYTES:
+        return np.empty(shape, dtype)
     with _LOCK:
         for place in range(len(_ARRAYS)):
             alike = _ARRAYS[place].shape == shape and _ARRAYS[place].dtype == dtype
@@ -52,6 +61,51 @@ def recycled(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         _ARRAYS.append(array)
         del _ARRAYS[:-_MAX_RECYCLED]
         return array
+
+
+class Arena:
+    """Memory that others share, from which `recycled` takes arrays while it is used.
+
+    Args:
+        memory: uint8 [bytes].
+    """
+
+    def __init__(self, memory: NDArray[np.uint8]) -> None:
+        self._memory = memory
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    def take(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+        """Return an array with arbitrary content, or None if it does not fit."""
+        size = math.prod(shape) * dtype.itemsize
+        with self._lock:
+            start = self._taken
+            if not size or start + size > len(self._memory):
+                return None
+            self._taken = aligned(start + size)
+        return self._memory[start : start + size].view(dtype).reshape(shape)
+
+    def place_of(self, tensor: Tensor) -> int | None:
+        """Return where in the memory a tensor starts; None if it is elsewhere."""
+        place = tensor.data_ptr() - self._memory.ctypes.data
+        return place if 0 <= place < len(self._memory) else None
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Let `recycled` of all threads take its arrays from here."""
+        _ARENAS.append(self)
+        try:
+            yield
+        finally:
+            _ARENAS.remove(self)
+
+
+_ARENAS: list[Arena] = []
+
+
+def aligned(size: int) -> int:
+    """Round a number of bytes up to where the next array may start."""
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
 def _reset_after_fork() -> None:
@@ -120,6 +174,12 @@ class BatchBuffer:
         row: NDArray[Any] = self._array[number]
         self._given[number] = row
         return row
+
+    def known_row(self, number: int) -> NDArray[Any] | None:
+        """Return the memory of a row, or None as long as no row has set shape and dtype."""
+        if self._array is None:
+            return None
+        return self.row(number, self._array.shape[1:], self._array.dtype)
 
     def stack(self, arrays: Sequence[NDArray[Any] | None]) -> Tensor:
         """Stack arrays to a tensor [len(arrays), …]; those already in their row are not copied.

@@ -11,7 +11,7 @@ from torch import Tensor
 from avstore.manifests.shard_reader import BadSample
 from avstore.manifests.store import StoreError
 from avstore.train.data.batch import Batch
-from avstore.train.data.buffers import BatchBuffer
+from avstore.train.data.buffers import BatchBuffer, recycled
 from avstore.train.data.decode import DecodedSample
 from avstore.train.data.device_transform import DeviceFbank, DeviceFrames
 from avstore.train.data.order import Rows
@@ -153,7 +153,8 @@ def _stack(arrays: Sequence[NDArray[Any]], name: str) -> Tensor:
             f"{name} has the shapes {', '.join(str(shape) for shape in sorted(shapes))} in one "
             "batch: set feature_rows, and read one recipe at a time (recipe=)"
         )
-    return torch.from_numpy(np.stack(arrays))
+    out = recycled((len(arrays), *arrays[0].shape), np.result_type(*arrays))
+    return torch.from_numpy(np.stack(arrays, out=out))
 
 
 def targets(

@@ -1,6 +1,5 @@
 """Decode one sample: from the bytes of its members to arrays, before mixing and noise."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from avstore.manifests.npy import load_npy
 from avstore.manifests.shard_reader import BadSample, BadSampleError
 from avstore.train.data.buffers import OutputBuffers
+from avstore.train.data.read import Contents
 from avstore.train.data.request import SampleRequest
 from avstore.train.data.rng import Purpose
 from avstore.train.data.spec import BatchSpec
@@ -69,7 +69,7 @@ class DecodedSample:
 
 def decode(
     request: SampleRequest,
-    contents: Mapping[str, memoryview],
+    contents: Contents,
     spec: BatchSpec,
     out: OutputBuffers | None = None,
 ) -> DecodedSample:
@@ -77,24 +77,25 @@ def decode(
 
     Args:
         request: The request.
-        contents: Contents by the members' names (`read`).
+        contents: What was read.
         spec: Settings.
-        out: Where to write frames and fbank; None for a sample that may be mixed.
+        out: Where to write frames, fbank and features; None for a sample that may be mixed.
 
     Raises:
         BadSampleError: If a member is damaged.
     """
     sample = DecodedSample(request.sample.clip_id, request.sample.index)
+    members = contents.members
     member = ""
     try:
         if request.frames:
             member = ", ".join(frame.name for frame in request.frames)
-            jpegs = [contents[frame.name] for frame in request.frames]
+            jpegs = [members[frame.name] for frame in request.frames]
             _decode_frames(sample, jpegs, request, spec, out)
         for second, mask in request.masks:
             member = mask.name
             sample.masks[second], unknown = masks.decode(
-                contents[member],
+                members[member],
                 sample.frame_size if spec.mask_size is None else None,
                 sample.box,
                 spec.mask_size or spec.image_size or 0,
@@ -102,16 +103,16 @@ def decode(
             sample.unknown_colours += unknown
         if request.fbank:
             member = request.fbank.name
-            set_fbank(sample, load_npy(contents[member]), request, spec, out)
+            set_fbank(sample, load_npy(members[member]), request, spec, out)
         if request.waveform:
             member = request.waveform.name
-            sample.waveform, sample.rate = waveform.decode(contents[member])
+            sample.waveform, sample.rate = waveform.decode(members[member])
         for feature in request.features:
             member = feature.member.name
-            array = load_npy(contents[member])
-            sample.features[feature.name] = features.fit(
-                array, spec.feature_rows, spec.feature_norm
-            )
+            row = contents.rows.get(feature.name)
+            if row is None:
+                row = _decode_feature(members[member], feature.name, spec, out)
+            sample.features[feature.name] = row
     except (ValueError, OSError) as error:
         offset = request.members[0].offset if request.members else None
         reason = f"cannot decode {member}: {error}"
@@ -145,6 +146,18 @@ def _decode_frames(
         dtype = np.float32 if sample.normalised else np.uint8
         sample.frames = out.frames.row(out.row, shape, dtype)
     decode_jpegs(jpegs, (width, height), sample.box, sample.frames, sample.normalised)
+
+
+def _decode_feature(
+    content: memoryview, name: str, spec: BatchSpec, out: OutputBuffers | None
+) -> NDArray[Any]:
+    """Decode a feature, into its row of the batch if nothing else is done to it."""
+    value = features.fit(load_npy(content), spec.feature_rows, spec.feature_norm)
+    if out is None or not spec.plain_features:
+        return value
+    row = out.features[name].row(out.row, value.shape, value.dtype)
+    row[...] = value
+    return row
 
 
 def set_fbank(

@@ -11,6 +11,7 @@ from avstore.manifests.store import StoreError
 from avstore.train.data.request import BASE_MEMBERS
 from avstore.train.data.samples import SampleList
 from avstore.train.data.spec import BatchSpec
+from avstore.train.data.stages import warn_of_others
 
 _COLUMNS = (
     "clip_id, shard, position, members, offsets, sizes, frame_count, frame_times, fbank_frames, "
@@ -75,12 +76,29 @@ def describe_features(con: duckdb.DuckDBPyConnection, features: Sequence[str]) -
     listed = ", ".join(f"{name} ({clips} clips)" for name, clips in found)
     names = list(features) or [name for name, _ in found]
     advice = "" if features else f"; to read them, use sample_list(…, features={names!r})"
-    return f"; they have imported features without base shards: {listed}{advice}"
+    lacking = [name for name in features if name not in dict(found)]
+    none = f"; none of them has {', '.join(lacking)}" if lacking else ""
+    return f"; they have imported features without base shards: {listed}{none}{advice}"
+
+
+def feature_versions(con: duckdb.DuckDBPyConnection, clip_id: str, feature: str) -> list[str]:
+    """Return the versions of a clip's feature, each with the recipe that it is computed from."""
+    rows = con.execute(
+        "SELECT DISTINCT feature || '-' || left(fingerprint, 8), split_part(shard, '/', 3) "
+        "FROM feature_samples WHERE clip_id = ? AND feature = ? ORDER BY 1",
+        [clip_id, feature],
+    ).fetchall()
+    return [f"{name} (of {stage})" for name, stage in rows]
 
 
 def require_members(samples: SampleList, spec: BatchSpec) -> None:
-    """Raise StoreError if the spec reads pictures or sound of clips that have features alone."""
+    """Raise StoreError if the spec reads pictures or sound of clips that have features alone.
+
+    If it reads them of a list with features, warn of other recipes that hold the clips.
+    """
     lacking = [name for name in spec.read if name in BASE_MEMBERS]
+    if lacking and samples.companions:
+        warn_of_others(samples.others)
     empty = [number for number, layout in enumerate(samples.layouts) if not layout.names]
     if not lacking or not empty:
         return

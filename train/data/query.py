@@ -1,9 +1,8 @@
 """Select samples by SQL: join the clips that a query names to where the store holds them."""
 
 import hashlib
-import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import numpy as np
@@ -18,23 +17,15 @@ from avstore.manifests.store import StoreError
 from avstore.train.data.feature_only import (
     contents_digest,
     describe_features,
+    feature_versions,
     find_feature_rows,
 )
 from avstore.train.data.samples import MemberLayout, SampleList, SharedTable, fingerprint_of
+from avstore.train.data.stages import choose_stages, warn_of_others
 
-_LOG = logging.getLogger("avstore")
 # Rows that DuckDB returns in one chunk: all of them.
 _ONE_BATCH = 1 << 30
 
-_STAGES = """
-SELECT dataset, recipe || '-' || left(fingerprint, 8) AS stage, fingerprint FROM shards
-WHERE $recipe IS NULL OR $recipe IN (recipe, recipe || '-' || left(fingerprint, 8))
-GROUP BY ALL ORDER BY dataset, stage
-"""
-_STAGE_CLIPS = """
-SELECT h.dataset, h.fingerprint, count(DISTINCT s.clip_id) AS clips
-FROM wanted w JOIN samples s USING (clip_id) JOIN shards h ON h.path = s.shard GROUP BY ALL
-"""
 _SHARDS = """
 CREATE TEMP TABLE stage_shards AS
 SELECT path, coalesce(sha256, '') AS sha256, coalesce(bytes, 0) AS bytes, dataset,
@@ -54,7 +45,7 @@ ORDER BY {order}
 """
 _RANGES = """, (list_position($layouts, s.members) - 1)::SMALLINT AS layout, s.offsets, s.sizes,
     s.frame_times, coalesce(s.crc32, -1) AS crc32"""
-_SEGMENT_WORDS = {"both": "labelled", "apart": "labelled"}
+_SEGMENTS_OF = {"audio": "audio", "visual": "visual", "both": "audio-visual", "apart": "labelled"}
 _SEGMENT_ORDER = "ORDER BY label_id, onset_s, offset_s, visual"
 _SEGMENTS = f"""
 LEFT JOIN (SELECT clip_id, list(label_id {_SEGMENT_ORDER}) AS segment_labels,
@@ -79,6 +70,7 @@ def sample_list(
     segments: str | None = None,
     ranges: bool = True,
     masks: Sequence[str] = (),
+    lacking: Literal["refuse", "leave_out"] = "refuse",
 ) -> SampleList:
     """Return the samples of the clips that a query selects, in order of clip_id.
 
@@ -87,8 +79,8 @@ def sample_list(
         sql: Query over the manifest that returns a column clip_id, a column weight for weighted
             draws, and a column label_ids for other labels than the dataset's (`label_sets`).
         params: Values of the query's `?`.
-        recipe: Recipe of the samples: its name, or <recipe>-<fp8>. By default, each dataset's
-            recipe that holds the most of the clips.
+        recipe: Recipe of the samples: its name, or <recipe>-<fp8>. By default that of the folder
+            that was opened, else each dataset's recipe that holds the most of the clips.
         features: Derived features to find: <name>, or <name>-<fp8>. Clips without a base shard that
             have all of them are in the list too.
         segments: 'audio', 'visual' or 'both': also find the labelled segments of that modality;
@@ -96,9 +88,12 @@ def sample_list(
         ranges: Whether to find byte ranges; a list without them is light, and enough to plan with.
         masks: Columns of bits that the query returns; they are or-ed over each clip's rows and kept
             as columns of the list.
+        lacking: 'refuse' a list of which some clips lack a feature, or 'leave_out' those clips;
+            they are then among `SampleList.missing`.
 
     Raises:
-        StoreError: If the query fails, none of its clips is stored, or some lack a feature.
+        StoreError: If the query fails, none of its clips is stored with all features, or some lack
+            one and are refused.
         TypeError: If `store` is not a store.
         ValueError: If another argument is invalid.
 
@@ -112,12 +107,14 @@ def sample_list(
         >>> tuple(batch.features["toy-feature"].shape)
         (4, 3, 4)
     """
-    _check_arguments(store, features, segments)
+    _check_arguments(store, features, segments, lacking)
     features = tuple(dict.fromkeys(features))
     with store.connect() as con:
         try:
             labels = "w" if _select_clips(con, sql, params, masks) else "c"
-            stages = _choose_stages(con, recipe)
+            stages, others = choose_stages(con, recipe or store.stage)
+            if not features:
+                warn_of_others(others)
             con.execute(_SHARDS)
             companions, columns, joins = _find_features(con, features)
             stored = find_feature_rows(con, features)
@@ -126,10 +123,10 @@ def sample_list(
             table = _rows(con, stored, layouts, segments, columns, joins, labels)
             if not table.num_rows:
                 alone = describe_features(con, features)
-                raise StoreError(_describe_empty(con, sql, recipe) + alone)
+                raise StoreError(_describe_empty(con, sql, recipe or store.stage) + alone)
             if segments:
                 _check_segments(table, segments)
-            _check_features(table, features)
+            table = _with_features(table, features, lacking)
             table, shards, datasets = _used_shards(con, table)
             return SampleList(
                 url=store.url,
@@ -143,12 +140,15 @@ def sample_list(
                 missing=_missing(con, table),
                 stages=tuple((name, stage) for name, stage in stages if name in datasets),
                 companions=companions,
+                others=others,
             )
         except duckdb.Error as error:
             raise query_error(error) from error
 
 
-def _check_arguments(store: object, features: object, segments: str | None) -> None:
+def _check_arguments(store: object, features: object, segments: str | None, lacking: str) -> None:
+    if lacking not in ("refuse", "leave_out"):
+        raise ValueError(f"lacking={lacking!r} is not one of 'refuse', 'leave_out'")
     if segments not in (None, "audio", "visual", "both", "apart"):
         raise ValueError(f"segments={segments!r} is not one of 'audio', 'visual', 'both', 'apart'")
     if not isinstance(store, OpenStore):
@@ -209,31 +209,6 @@ def _require_one_labelling(con: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def _choose_stages(
-    con: duckdb.DuckDBPyConnection, recipe: str | None
-) -> tuple[tuple[str, str], ...]:
-    """Create table `stages_chosen`: one recipe for each dataset; return (dataset, stage) pairs."""
-    found = con.execute(_STAGES, {"recipe": recipe}).fetchall()
-    clips: dict[tuple[str, str], int] = {}
-    if len({dataset for dataset, _, _ in found}) < len(found):  # take the one with the most clips
-        clips = {(row[0], row[1]): row[2] for row in con.execute(_STAGE_CLIPS).fetchall()}
-        found = [row for row in found if (row[0], row[2]) in clips]
-        found.sort(key=lambda row: (row[0], -clips[row[0], row[2]], row[1]))
-    chosen: dict[str, tuple[str, str]] = {}
-    for dataset, stage, fingerprint in found:
-        if dataset in chosen:
-            _LOG.warning(
-                "%s is stored by several recipes: %s is used, not %s (%d of the clips); "
-                "choose one with recipe=",
-                *(dataset, chosen[dataset][0], stage, clips[dataset, fingerprint]),
-            )
-        chosen.setdefault(dataset, (stage, fingerprint))
-    con.execute("CREATE TEMP TABLE stages_chosen (dataset VARCHAR, fingerprint VARCHAR)")
-    for dataset, (_, fingerprint) in chosen.items():
-        con.execute("INSERT INTO stages_chosen VALUES (?, ?)", [dataset, fingerprint])
-    return tuple((dataset, stage) for dataset, (stage, _) in chosen.items())
-
-
 def _find_features(
     con: duckdb.DuckDBPyConnection, features: tuple[str, ...]
 ) -> tuple[tuple[Shard, ...], str, str]:
@@ -254,8 +229,8 @@ def _find_features(
         twice = con.execute(f"SELECT clip_id FROM feature_{number} WHERE versions > 1").fetchone()
         if twice:
             raise StoreError(
-                f"the store holds several versions of {feature} of {twice[0]}; choose one as "
-                f"{feature}-<first 8 characters of its fingerprint>"
+                f"the store holds several versions of {feature} of {twice[0]}; choose one by its "
+                f"whole name: {', '.join(feature_versions(con, twice[0], feature))}"
             )
         found = con.execute(f"SELECT DISTINCT shard FROM feature_{number} ORDER BY 1").fetchall()
         for (path,) in found:
@@ -272,23 +247,32 @@ def _find_features(
     return tuple(Shard(path, "", 0) for path in companions), columns, joins
 
 
-def _check_features(table: pa.Table, features: tuple[str, ...]) -> None:
-    """Raise StoreError if a clip lacks one of the features."""
+def _with_features(table: pa.Table, features: tuple[str, ...], lacking: str) -> pa.Table:
+    """Return the rows that have all features.
+
+    Raises:
+        StoreError: If there are none, or if some lack a feature and are refused.
+    """
+    kept = table
     for feature in features:
-        lacking = table.filter(table[f"{feature} shard"].is_null())["clip_id"]
-        if len(lacking):
+        known = pc.is_valid(kept[f"{feature} shard"])
+        less = kept.filter(known)
+        if len(less) < len(kept) and (lacking == "refuse" or not len(less)):
+            first = kept.filter(pc.invert(known))["clip_id"][0]
             raise StoreError(
-                f"{len(lacking)} of {table.num_rows} clips have no {feature}, such as "
-                f"{lacking[0]}; compute it (avstore features), or leave them out of the query"
+                f"{len(kept) - len(less)} of {len(kept)} clips have no {feature}, such as "
+                f"{first}; compute it (avstore features), or leave them out of the query"
             )
+        kept = less
+    return kept
 
 
 def _check_segments(table: pa.Table, segments: str) -> None:
     """Raise StoreError if no clip has segments: then the query names the wrong dataset."""
     if table["segment_labels"].null_count == table.num_rows:
         raise StoreError(
-            f"no clip of the list has {_SEGMENT_WORDS.get(segments, segments)} segments: its "
-            "dataset labels whole clips, or segments= names the other modality"
+            f"no clip of the list has {_SEGMENTS_OF[segments]} segments ({segments=}): the dataset "
+            f"of {table['clip_id'][0].as_py()} labels whole clips, or segments of other modalities"
         )
 
 

@@ -2,7 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
 
+from numpy.typing import NDArray
+
+from avstore.manifests.array_members import read_array
 from avstore.manifests.members import HEADER_BYTES, read_members
 from avstore.manifests.remote_reader import RemoteReader
 from avstore.manifests.shard_reader import (
@@ -13,6 +18,7 @@ from avstore.manifests.shard_reader import (
     ReadError,
     Span,
 )
+from avstore.train.data.buffers import OutputBuffers
 from avstore.train.data.order import Order, Rows
 from avstore.train.data.request import SampleRequest, request_rows
 from avstore.train.data.spec import BatchSpec, ErrorPolicy
@@ -22,16 +28,42 @@ _ANNOUNCED: dict[tuple[int, int], ExitStack] = {}
 _MAX_ANNOUNCED = 2
 
 
-def read(request: SampleRequest, reader: Reader) -> Mapping[str, memoryview]:
-    """Return the contents of a request's members and features, by their names in the shards.
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What was read of a sample.
+
+    Attributes:
+        members: Contents of members by their names in the shards.
+        rows: Features by name that were read into their rows of the batch, and are no members.
+    """
+
+    members: Mapping[str, memoryview]
+    rows: Mapping[str, NDArray[Any]]
+
+
+def read(
+    request: SampleRequest, reader: Reader, out: OutputBuffers | None, spec: BatchSpec
+) -> Contents:
+    """Read a request's members and features.
+
+    Args:
+        request: The request.
+        reader: The store's reader.
+        out: The sample's rows of the batch; None for a sample that may be mixed.
+        spec: Settings.
 
     Raises:
         BadSampleError: If one cannot be read, or its checksum differs.
     """
-    contents = _read_members(request, reader, request.members, request.crc32)
+    members = _read_members(request, reader, request.members, request.crc32)
+    rows = {}
     for feature in request.features:
-        contents |= _read_members(request, reader, (feature.member,), feature.crc32)
-    return contents
+        row = out.features[feature.name].known_row(out.row) if out and spec.plain_features else None
+        if row is not None and read_array(reader, feature.member, row, feature.crc32):
+            rows[feature.name] = row
+        else:
+            members |= _read_members(request, reader, (feature.member,), feature.crc32)
+    return Contents(members, rows)
 
 
 def _read_members(

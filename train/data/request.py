@@ -185,7 +185,7 @@ def _features(
     Raises:
         StoreError: If the list was made without one of them.
     """
-    found = []
+    key, found = sample.key, []
     for name in spec.read:
         if name in BASE_MEMBERS:
             continue
@@ -194,12 +194,9 @@ def _features(
                 f"the sample list was made without {name!r}; read {', '.join(BASE_MEMBERS)}, "
                 f"or use sample_list(…, features=[{name!r}])"
             )
-        shard_number, start, size, crc32 = (
-            int(samples.numbers(f"{name} {part}")[sample.index])
-            for part in ("shard", "start", "size", "crc32")
-        )
+        shard_number, start, size, crc32 = samples.feature_place(name, sample.index)
         shard = samples.companions[shard_number]
-        member = ByteRange(shard, f"{sample.key}.{_feature_of(shard.path)}.npy", start, size)
+        member = ByteRange(shard, f"{key}.{_feature_of(shard.path)}.npy", start, size)
         known = checked and crc32 != _UNKNOWN_CRC
         found.append(FeatureRequest(name, member, crc32 if known else None))
     return tuple(found)

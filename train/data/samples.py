@@ -125,6 +125,7 @@ class SampleList:
         stages: (dataset, `<recipe>-<fp8>`) of the samples, by dataset.
         companions: Companion shards of the selected features.
         cache: Folder and limit in bytes of the cache of remote shards.
+        others: A sentence for each other recipe that holds some of the samples.
 
     Example:
         >>> samples = sample_list(open_store("data"), "SELECT clip_id FROM clips")
@@ -148,6 +149,7 @@ class SampleList:
     stages: tuple[tuple[str, str], ...]
     companions: tuple[Shard, ...] = ()
     cache: tuple[str, int] | None = None
+    others: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -192,6 +194,11 @@ class SampleList:
             raise StoreError(f"the sample list has no column of numbers {name!r} without nulls")
         return self._values[name]
 
+    def feature_place(self, name: str, index: int) -> tuple[int, int, int, int]:
+        """Return (number in `companions`, start, size, CRC-32 or -1) of a sample's feature."""
+        shard, start, size, crc32 = self._feature_columns[name]
+        return shard.item(index), start.item(index), size.item(index), crc32.item(index)
+
     def list_starts(self, name: str) -> NDArray[np.int32]:
         """Return where each row's values start in `numbers(name)`, and where the last end."""
         return self._starts[name]
@@ -206,6 +213,12 @@ class SampleList:
             elif not pa.types.is_string(column.type) and column.null_count == 0:
                 found[name] = _numpy(column)
         return found
+
+    @cached_property
+    def _feature_columns(self) -> dict[str, tuple[NDArray[Any], ...]]:
+        names = (name.removesuffix(" start") for name in self._values if name.endswith(" start"))
+        parts = ("shard", "start", "size", "crc32")
+        return {name: tuple(self._values[f"{name} {part}"] for part in parts) for name in names}
 
     @cached_property
     def _starts(self) -> dict[str, NDArray[np.int32]]:

@@ -281,6 +281,11 @@ class BatchSpec:
         """Names of the derived features that are read."""
         return tuple(name for name in self.read if name not in STORED)
 
+    @property
+    def plain_features(self) -> bool:
+        """Whether derived features go to the batch as stored, neither normalised nor rolled."""
+        return not (self.feature_norm or (self.random and self.augment.feature_roll > 0))
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorPolicy:

@@ -185,13 +185,13 @@ def _read_and_decode(
     request: SampleRequest, spec: BatchSpec, reader: Reader, out: OutputBuffers | None = None
 ) -> DecodedSample:
     """Read and decode; once more if the reader held an old copy of the bytes."""
-    contents = read(request, reader)
+    contents = read(request, reader, out, spec)
     try:
         return decode(request, contents, spec, out)
     except BadSampleError:
         if not invalidate(reader, request.members):
             raise
-    return decode(request, read(request, reader), spec, out)
+    return decode(request, read(request, reader, out, spec), spec, out)
 
 
 def default_threads(workers: int) -> int:

@@ -5,12 +5,14 @@ import pickle
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import ModuleType
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from avstore.manifests.errors import first_sentence
 from avstore.manifests.signals import out_of_reach
@@ -18,11 +20,16 @@ from avstore.manifests.store import StoreError
 from avstore.train.data.batch import Batch
 from avstore.train.data.order import EpochOrder
 from avstore.train.data.samples import SampleList
+from avstore.train.data.shared_batches import PackedBatch, SlotUse, make_slots, pack
 from avstore.train.data.spec import DEFAULT_POLICY, BatchSpec, ErrorPolicy
 from avstore.train.data.steps import Steps, default_threads
 
 # How often to look for dead workers.
 _POLL_S = 2.0
+# Batches that each worker loads before they are asked for.
+_AHEAD = 2
+# Batches that the caller may hold before others are copied.
+_HELD = 3
 
 
 class LoaderError(StoreError):
@@ -97,7 +104,8 @@ def stream(
 ) -> Iterator[Batch]:
     """Yield the batches of steps [start, stop) in order.
 
-    Each call starts its own worker processes; the first batch is loaded here meanwhile.
+    Each call starts its own worker processes, after the first batch was loaded here. Their batches
+    are in memory that is shared, and used again once nobody holds a batch.
 
     Args:
         steps: The steps.
@@ -120,30 +128,56 @@ def stream(
         [1, 2]
     """
     end = len(steps) if stop is None else min(stop, len(steps))
-    pin_memory = pin_memory and torch.cuda.is_available()  # it is of use to a GPU only
     steps = replace(steps, ahead=max(workers, 1), threads=threads or default_threads(workers))
-    if workers == 0 or start + 1 >= end:
-        for step in range(start, end):
-            batch = steps[step]
-            yield batch.pin_memory() if pin_memory else batch
-        return
+    alone = workers == 0 or start + 1 >= end
+    found = map(steps.__getitem__, range(start, end))
+    loaded = found if alone else _from_workers(steps, start, end, workers, timeout_s)
+    # Only a GPU makes use of page-locked memory.
+    pinned = pin_memory and torch.cuda.is_available()
+    yield from _pinned(loaded) if pinned else loaded
+
+
+def _pinned(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield batches in page-locked memory; a thread copies each while the one before is used."""
+
+    def following() -> Batch | None:
+        batch = next(batches, None)
+        return None if batch is None else batch.pin_memory()
+
+    with ThreadPoolExecutor(1, thread_name_prefix="pin") as pool:
+        coming = pool.submit(following)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(following)
+            yield batch
+
+
+def _from_workers(
+    steps: Steps, start: int, end: int, workers: int, timeout_s: float
+) -> Iterator[Batch]:
+    """Yield the batches of steps [start, end), the first loaded here and the others by workers."""
+    first = steps[start]
+    workers = min(workers, end - start - 1)
+    slots = make_slots(first, min(workers * _AHEAD + _HELD, end - start - 1))
+    use = SlotUse(slots)
     loader = DataLoader(
-        _CatchingSteps(steps),
+        _PackedSteps(steps, slots),
         batch_size=None,
-        sampler=range(start + 1, end),
-        num_workers=min(workers, end - start - 1),
+        sampler=_SlotSampler(use, range(start + 1, end)),
+        num_workers=workers,
+        prefetch_factor=_AHEAD,
         multiprocessing_context=_context(),
         timeout=_POLL_S,
-        pin_memory=pin_memory,
     )
     with _without_main_module(steps), out_of_reach():
         rest = _start_workers(loader)
-    first = steps[start]
-    yield first.pin_memory() if pin_memory else first
-    yield from _receive(rest, start + 1, timeout_s)
+    yield first
+    del first
+    yield from map(use.unpack, _receive(rest, start + 1, timeout_s))
 
 
-def _start_workers(loader: "DataLoader[Batch | _Failure]") -> "Iterator[Batch | _Failure]":
+def _start_workers(
+    loader: "DataLoader[PackedBatch | _Failure]",
+) -> "Iterator[PackedBatch | _Failure]":
     """Start the loader's workers. Raises LoaderError if they cannot start."""
     try:
         return iter(loader)
@@ -156,7 +190,9 @@ def _start_workers(loader: "DataLoader[Batch | _Failure]") -> "Iterator[Batch | 
         ) from error
 
 
-def _receive(source: Iterator["Batch | _Failure"], step: int, timeout_s: float) -> Iterator[Batch]:
+def _receive(
+    source: Iterator["PackedBatch | _Failure"], step: int, timeout_s: float
+) -> Iterator[PackedBatch]:
     """Yield the workers' batches; raise their failures in this process."""
     waiting_since = time.monotonic()
     while True:
@@ -192,16 +228,36 @@ class _Failure:
 
 
 @dataclass(frozen=True)
-class _CatchingSteps(Dataset["Batch | _Failure"]):
-    """Steps that return a StoreError instead of raising it."""
+class _PackedSteps(Dataset["PackedBatch | _Failure"]):
+    """Steps that are packed into slots; a StoreError is returned and not raised.
+
+    An item is a step and a slot, or None.
+    """
 
     steps: Steps
+    slots: tuple[Tensor, ...]
 
-    def __getitem__(self, step: int) -> "Batch | _Failure":
+    def __getitem__(self, item: tuple[int, int | None]) -> "PackedBatch | _Failure":
+        step, slot = item
         try:
-            return self.steps[step]
+            return pack(lambda: self.steps[step], self.slots, slot)
         except StoreError as error:
             return _Failure(error)
+
+
+@dataclass(frozen=True)
+class _SlotSampler(Sampler[tuple[int, int | None]]):
+    """Steps, each with a slot that is free when the step is asked for."""
+
+    use: SlotUse
+    steps: range
+
+    def __iter__(self) -> Iterator[tuple[int, int | None]]:
+        for step in self.steps:
+            yield step, self.use.take()
+
+    def __len__(self) -> int:
+        return len(self.steps)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """From SQL to lists: order, choice of recipe, clips stored twice, many sources."""
 
 import random
+import re
 import shutil
 
 import pytest
@@ -82,8 +83,21 @@ def test_of_two_recipes_the_one_with_more_of_the_clips_is_used(grown, toy_list, 
     named = sample_list(store, ALL, recipe="aaa")
     assert 0 < len(named) < len(found)
     assert set(named.missing) == set(toy_list.clip_ids) - set(named.clip_ids) | set(found.missing)
+    folder = store.root / "shards" / "toy" / named.stages[0][1]
+    folder.mkdir(parents=True, exist_ok=True)
+    assert sample_list(open_store(folder), ALL).clip_ids == named.clip_ids
     only = sample_list(store, "SELECT clip_id FROM samples WHERE fingerprint[1] = '9'")
     assert len(only) == len(named)
+
+
+def test_versions_of_a_feature_are_named_with_their_recipes(grown):
+    store = grown(copied("feature_samples", fingerprint="repeat('9', 64)"))
+    with pytest.raises(StoreError, match=r"several versions of toy-feature") as caught:
+        sample_list(store, ALL, features=["toy-feature"])
+    found = re.findall(r"toy-feature-(\w{8}) \(of [\w-]+\)", str(caught.value))
+    assert len(found) == 2
+    assert "99999999" in found
+    assert len(sample_list(store, ALL, features=["toy-feature-99999999"]))
 
 
 def test_any_number_of_sources_each_with_its_clips(toy_store, toy_list):

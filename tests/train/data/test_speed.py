@@ -1,8 +1,11 @@
 """What only saves time changes no value: reused memory, reused generators, threads, the device."""
 
 import shutil
+import time
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -59,12 +62,43 @@ def test_a_batch_in_hand_is_never_written_to_again(toy_list):
         assert torch.equal(video, was_video)
 
 
+@pytest.mark.parametrize("kept", [1, 30])
+def test_a_batch_of_a_worker_is_never_written_to_again(toy_list, kept):
+    """Few are held, so that memory is used again; or more than there is memory for."""
+    spec = BatchSpec(**SPEC | {"batch_size": 2, "image_size": 128, "fbank_frames": 512})
+    expected = [(b.audio.clone(), b.video.clone()) for b in Loader(toy_list, spec, seed=5)]
+    held = deque(maxlen=kept)
+    for number, batch in enumerate(Loader(toy_list, spec, seed=5, workers=2)):
+        # A row, or a view in another library, is enough to hold a batch.
+        held.append((number, batch.audio.numpy()[1:], batch.video[:1]))
+        if number % 3 == 0:
+            time.sleep(0.2)
+        for place, audio, video in held:
+            assert torch.equal(torch.as_tensor(audio), expected[place][0][1:])
+            assert torch.equal(video, expected[place][1][:1])
+    assert number == len(expected) - 1
+
+
+def test_memory_of_workers_is_shared_and_used_again(toy_list):
+    spec = BatchSpec(**SPEC | {"batch_size": 2, "image_size": 128, "fbank_frames": 512})
+    places = {batch.video.data_ptr() for batch in Loader(toy_list, spec, workers=1)}
+    assert len(places) <= 6 < len(toy_list) // 2, "one of this process, five shared ones"
+
+
+@pytest.mark.parametrize("free", [0, 3_000_000])
+def test_too_little_shared_memory_is_said_and_changes_no_batch(toy_list, monkeypatch, caplog, free):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    spec = BatchSpec(**SPEC | {"image_size": 128, "fbank_frames": 512})
+    same(list(Loader(toy_list, spec, workers=2)), list(Loader(toy_list, spec)))
+    assert "/dev/shm has" in caplog.text
+
+
 def test_memory_that_nobody_holds_is_used_again():
-    first = recycled((3, 1000), np.float32)
+    first = recycled((3, 100_000), np.float32)
     place = first.ctypes.data
-    assert recycled((3, 1000), np.float32).ctypes.data != place
+    assert recycled((3, 100_000), np.float32).ctypes.data != place
     del first
-    assert recycled((3, 1000), np.float32).ctypes.data == place
+    assert recycled((3, 100_000), np.float32).ctypes.data == place
 
 
 def test_rows_of_two_shapes_are_refused():
