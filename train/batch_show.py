@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from avstore.manifests.shard_reader import ByteRange
 from avstore.manifests.store import StoreError
 from avstore.train.config import RunConfig, parse_config
 from avstore.train.data import (
@@ -123,21 +123,24 @@ def _evaluation(
 
 
 def _samples(plan: ContinualPlan, spec: BatchSpec, step: int) -> list[dict[str, Any]]:
-    rows = plan.rows(step)
+    """Return what is read of each clip, one row for each shard that it is read from."""
+    rows, spec = plan.rows(step), spec.at(step)
     out = []
     for at, index in enumerate(rows.indices.tolist()):
         request = request_sample(plan, rows, at, index, spec, DEFAULT_POLICY)
-        first = min(request.members, key=lambda item: item.offset)
-        out.append(
-            {
-                "replayed": bool(rows.origin[at]),
-                "clip_id": request.sample.clip_id,
-                "labels": plan.samples.label_ids(index),
-                "shard": request.sample.shard.path,
-                "offset": int(np.int64(first.offset)),
-                "members": [
-                    item.name.removeprefix(f"{request.sample.key}.") for item in request.members
-                ],
-            }
-        )
+        items = (*request.members, *(feature.member for feature in request.features))
+        by_shard: dict[str, list[ByteRange]] = {}
+        for item in items:
+            by_shard.setdefault(item.shard.path, []).append(item)
+        for shard, own in by_shard.items():
+            out.append(
+                {
+                    "replayed": bool(rows.origin[at]),
+                    "clip_id": request.sample.clip_id,
+                    "labels": plan.samples.label_ids(index),
+                    "shard": shard,
+                    "offset": min(int(item.offset) for item in own),
+                    "members": [item.name.removeprefix(f"{request.sample.key}.") for item in own],
+                }
+            )
     return out

@@ -59,7 +59,7 @@ class RunConfig(Section):
         fidelity: What the papers mean ("strict") or what the released code computes.
         stream: Task stream; None takes the first whose tasks all have clips.
         seed: Of weights, order, augmentation and methods.
-        epochs: Epochs of each task.
+        epochs: Epochs of each task; 0 scores the weights of `init` as they are.
         batch_size: Global: rows of one step over all processes and accumulated parts.
         micro_batch: Rows of one forward pass on one device; None takes all of them.
         precision: Of the forward pass.
@@ -90,7 +90,7 @@ class RunConfig(Section):
     fidelity: Literal["strict", "published"] = "strict"
     stream: str | None = None
     seed: int = 0
-    epochs: int = Field(default=10, ge=1)
+    epochs: int = Field(default=10, ge=0)
     batch_size: int = Field(default=48, ge=1)
     micro_batch: int | None = Field(default=None, ge=1)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

@@ -183,6 +183,8 @@ def evaluate_weights(args: argparse.Namespace, console: Console, signals: Signal
         f"{name}: {len(data.train)} clips to train on, {scoring.clips} to score, from {origin}, "
         f"{device}, {dist.world_size()} process(es)"
     )
+    if data.stream.left_out:
+        console.print(data.stream.left_out)
     if isinstance(objective, Downstream) and objective.has_new_head and not config.epochs:
         raise UserError(
             "epochs = 0 scores a head that was never trained; train one (epochs = 15), or give "
@@ -200,7 +202,7 @@ def evaluate_weights(args: argparse.Namespace, console: Console, signals: Signal
         rows = score_rows(scoring.scores(objective, every, final=True), folder.name, None, 0)
     if dist.rank() == 0:
         parameters = sum(p.numel() for p in objective.parameters())
-        card = model_card(config, store, data.stream, final_scores(rows)["all"], parameters)
+        card = model_card(config, data.stream, final_scores(rows)["all"], parameters)
         write_text(folder / "card.md", card)
         (headline,) = objective.measure(scoring.clips).shown[:1]
         report(config, headline, data.stream, rows, folder, console)

@@ -158,7 +158,7 @@ def make_plan(
     memory = method.memory if isinstance(method, ReplayMethod) else Memory(0, shares)
     spec = PlanSpec(
         batch_size=config.batch_size,
-        epochs=config.epochs,
+        epochs=max(config.epochs, 1),  # with 0 epochs, no step of the plan is taken
         replay=method.replay * config.batch_size,
         memory=memory.rows,
         reservoirs=memory.reservoirs,
@@ -172,9 +172,15 @@ def make_plan(
 def wanted_of(config: Config) -> Wanted:
     """Return what a run of train/run.py needs of its stream's clips."""
     system = find_system(config.system)
-    features = batch_spec(config, training=True).features
-    validate = config.select_on == "val"
-    return Wanted(system.roles, features, system.segments, validate=validate)
+    training, evaluation = (batch_spec(config, training=kind) for kind in (True, False))
+    return Wanted(
+        system.roles,
+        evaluation.features,
+        system.segments,
+        train_features=training.features,
+        train_segments=system.segments if training.labels.startswith("segments") else None,
+        validate=config.select_on == "val",
+    )
 
 
 def with_statistics(config: Configured, store: OpenStore) -> Configured:

@@ -115,6 +115,11 @@ class TrainingLoop:
         self.rows.append(self.row(None, "samples_per_second", display.meter.rate))
         self.rows.append(self.row(None, "data_wait_share", display.meter.wait_share))
 
+    def score_initial(self, console: Console) -> None:
+        """Score the weights as they are, as those after the only task."""
+        if dist.rank() == 0:
+            self.record(self.score(final=True), console)
+
     def batches(self) -> Iterator[Batch]:
         """Yield this process's part of each step of the plan, from the current one."""
         loader = Loader(

@@ -7,20 +7,12 @@ from avstore import __version__
 from avstore.train.comparison import markdown_table
 from avstore.train.config import Config, RunConfig
 from avstore.train.config_text import to_toml
-from avstore.train.data import OpenStore
 from avstore.train.evaluation.forgetting import Summary
-from avstore.train.tasks import Stream
-
-_AVAILABILITY = """
-SELECT position, role, count(*) AS published, count(s.clip_id) AS stored
-FROM task_clips LEFT JOIN (SELECT DISTINCT clip_id FROM stored_clips) s USING (clip_id)
-WHERE stream = ? GROUP BY ALL ORDER BY ALL
-"""
+from avstore.train.tasks import Stream, Task
 
 
 def model_card(
     config: RunConfig,
-    store: OpenStore,
     stream: Stream,
     scores: Mapping[str, Summary] | Mapping[str, float],
     parameters: int,
@@ -29,7 +21,6 @@ def model_card(
 
     Args:
         config: The run's configuration, filled in.
-        store: The store that it was trained on.
         stream: Its tasks.
         scores: Average and forgetting by metric, or the value of each score.
         parameters: Number of the model's parameters.
@@ -41,7 +32,7 @@ def model_card(
         f"{config.epochs} epochs a task, batches of {config.batch_size}, {config.precision}. "
         f"Configuration {config.fingerprint}.",
         "## Data",
-        _data(store, stream),
+        _data(stream),
         "## Scores",
         _scores(scores),
         "## Settings",
@@ -67,25 +58,22 @@ def _scores(scores: Mapping[str, Summary] | Mapping[str, float]) -> str:
     return _table(whole if rows and len(rows[0]) > 2 else ("score", "value"), rows)
 
 
-def _data(store: OpenStore, stream: Stream) -> str:
+def _data(stream: Stream) -> str:
     """Return the clips of each task beside the published ones, and the lists' fingerprints."""
-    published = {
-        (row["position"], row["role"]): row
-        for row in store.query(_AVAILABILITY, [stream.name]).rows()
-    }
-    positions = sorted({position for position, _ in published})
-    rows: list[Sequence[object]] = []
-    for number, task in enumerate(stream.tasks):
-        place = positions[number] if positions else None
-        train = published.get((place, "train"))
-        found = (
-            f"{train['stored']:,} of {train['published']:,}" if train else f"{len(task.train):,}"
-        )
-        rows.append((task.name, found, f"{len(task.evaluation):,}", task.train.fingerprint[:16]))
-    header = ("task", "training clips", "evaluation clips", "fingerprint of the training clips")
-    return f"Stream `{stream.name}`; clips that were stored, of those published.\n\n" + _table(
-        header, rows
-    )
+    words = {"train": "training clips", "val": "clips to select by", "eval": "evaluation clips"}
+    roles = [role for role in words if any(role in task.clips for task in stream.tasks)]
+    rows = [
+        (task.name, *(_count(task, role) for role in roles), task.train.fingerprint[:16])
+        for task in stream.tasks
+    ]
+    header = ("task", *(words[role] for role in roles), "fingerprint of the training clips")
+    text = f"Stream `{stream.name}`; clips that the run used, of those published."
+    return f"{text}\n\n{_table(header, rows)}"
+
+
+def _count(task: Task, role: str) -> str:
+    used = len(task.clips.get(role, ()))
+    return f"{used:,} of {task.published.get(role, used):,}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -79,6 +79,7 @@ def parse(argv: list[str] | None, program: str | None = None) -> argparse.Namesp
     )
     p.add_argument("--stream", help="task stream (default: the first whose tasks all have clips)")
     p.add_argument("--method", help=f"{', '.join(METHODS)}, or module:Class (default: config's)")
+    p.add_argument("--init", help="weights to start from: a run's task-NN.pt, or released ones")
     p.add_argument("--seed", type=int, help="of weights, order and methods (default: config's)")
     add_set_option(p)
     p.add_argument(
@@ -103,7 +104,7 @@ def main(argv: list[str] | None = None, program: str | None = None) -> int:
 
 def train(args: argparse.Namespace, console: Console, signals: SignalHandler) -> None:
     """Do the whole run: configure, load the stream, train and evaluate, report."""
-    overrides = {"method": args.method, "stream": args.stream, "seed": args.seed}
+    overrides = {"method": args.method, "stream": args.stream, "seed": args.seed, "init": args.init}
     config = load_config(args.config, overrides, sets_of(args))
     method_class = find_method(config.method)
     options = check_options(method_class, config)
@@ -125,10 +126,15 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
     console.quiet = dist.rank() > 0
     make_folder(folder)
     samples, tasks = training_parts(
-        store, stream, together=method_class.union_of_tasks, features=wanted.features
+        store,
+        stream,
+        together=method_class.union_of_tasks,
+        features=wanted.train_features,
+        segments=wanted.train_segments,
     )
     check_split(config)
     check_selection(config, len(tasks))
+    check_epochs(config, len(tasks))
     stepper = build_stepper(config, method_class, options, device, len(tasks[0]))
     for clips in (samples, *(task.evaluation for task in stream.tasks)):
         stepper.method.objective.check(clips)
@@ -144,7 +150,12 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
         f"{name}: {len(tasks)} task(s), {sum(map(len, tasks))} clips, "
         f"{parameters / 1e6:.1f} M parameters, {device}, {dist.world_size()} process(es)"
     )
-    loop.run(console)
+    if stream.left_out:
+        console.print(stream.left_out)
+    if config.epochs:
+        loop.run(console)
+    else:
+        loop.score_initial(console)
     if dist.rank() == 0:
         write_summary(config, loop, store, console)
 
@@ -162,13 +173,26 @@ def check_selection(config: Config, tasks: int) -> None:
         )
 
 
+def check_epochs(config: Config, tasks: int) -> None:
+    """Check that there is something to score, in a run without training.
+
+    Raises:
+        UserError: There are no weights to score, or several tasks.
+    """
+    if not config.epochs and (config.init is None or tasks > 1):
+        raise UserError(
+            "epochs = 0 scores weights as they are, on a stream of one task; give them (--init "
+            "FILE) and such a stream (--stream DATASET), or train (epochs = 1 or more)"
+        )
+
+
 def write_summary(config: Config, loop: TrainingLoop, store: OpenStore, console: Console) -> None:
     """Write card, table, plot, JSON and rows; results.json comes last and completes the run."""
     folder, rows, names = loop.folder, loop.rows, loop.stream.names
     measure = loop.measure
     model = loop.stepper.method.evaluated()
     parameters = sum(p.numel() for p in model.parameters())
-    card = model_card(config, store, loop.stream, measure.summaries(rows, names), parameters)
+    card = model_card(config, loop.stream, measure.summaries(rows, names), parameters)
     write_text(folder / "card.md", card)
     results: dict[str, Any] = {
         "fingerprint": config.fingerprint,

@@ -101,6 +101,8 @@ def read_run(folder: Path, name: str) -> Run:
     """
     complete = (folder / RESULTS).is_file()
     path = folder / (RESULTS if complete else RECORD)
+    if not path.is_file():
+        raise StoreError(f"{folder} is not the folder of a run; give the --out of train/run.py")
     try:
         record = json.loads(path.read_text())
         return Run(

@@ -1,7 +1,8 @@
 """Load a run's task stream from the manifest."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from avstore.datasets.registry import stream_names
@@ -14,6 +15,7 @@ from avstore.manifests.filled_streams import (
 )
 from avstore.manifests.nearest import did_you_mean
 from avstore.manifests.streams import sql_literal
+from avstore.manifests.task_report import of_published, registered_queries
 from avstore.manifests.terminal import plural
 from avstore.train.data import OpenStore, QuerySource, SampleList, sample_list, sources
 from avstore.train.data.samples import SharedTable
@@ -29,12 +31,20 @@ class Task:
         train: Clips to train on.
         evaluation: Clips to evaluate on.
         validation: Clips to select weights by, if they are others.
+        published: Number of published clips by role: train, eval, val.
     """
 
     name: str
     train: SampleList
     evaluation: SampleList
     validation: SampleList | None = None
+    published: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def clips(self) -> dict[str, SampleList]:
+        """The lists by role: train, val if there is one, eval."""
+        known = {"train": self.train, "val": self.validation, "eval": self.evaluation}
+        return {role: clips for role, clips in known.items() if clips is not None}
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,24 @@ class Stream:
         ]
 
     @property
+    def left_out(self) -> str:
+        """Which published clips of the stream the run does not use; "" if there are none."""
+        words = {"train": "to train on", "val": "to select by", "eval": "to evaluate on"}
+        used, published = Counter[str](), Counter[str]()
+        for task in self.tasks:
+            used.update({role: len(clips) for role, clips in task.clips.items()})
+            published.update(task.published)
+        parts = [
+            f"{count - used[role]:,} of {count:,} {words[role]}"
+            for role, count in published.items()
+            if count > used[role]
+        ]
+        if not parts:
+            return ""
+        why = "not stored, or without a feature or label that the run reads"
+        return f"left out ({why}): {', '.join(parts)}"
+
+    @property
     def validated(self) -> "Stream":
         """The stream with the clips to select weights by in place of those to evaluate on."""
         tasks = [replace(t, evaluation=t.validation or t.evaluation) for t in self.tasks]
@@ -75,8 +103,10 @@ class Wanted:
 
     Attributes:
         roles: Roles of the clips to evaluate on: the first that has any.
-        features: Derived features that all clips need.
+        features: Derived features of the clips to evaluate on; those that lack one are left out.
         segments: Segment labels of the clips to evaluate on, as `sample_list` takes them.
+        train_features: Derived features of the clips to train on.
+        train_segments: Those of the clips to train on; None for clips that may lack them.
         labels: A label set, `<name>` or `<name>:<modality>`, whose labels replace the dataset's in
             evaluation; clips without a label in it are left out.
         validate: Whether weights are selected by the clips of the role `val`.
@@ -87,6 +117,8 @@ class Wanted:
     roles: tuple[str, ...] = ("retrieval", "eval")
     features: tuple[str, ...] = ()
     segments: str | None = None
+    train_features: tuple[str, ...] = ()
+    train_segments: str | None = None
     labels: str | None = None
     validate: bool = False
     command: tuple[str, ...] | None = None
@@ -114,10 +146,26 @@ def load_tasks(store: OpenStore, name: str | None, wanted: Wanted | None = None)
     return stream
 
 
+@dataclass(frozen=True)
+class _Part:
+    """The clips of one role of a task.
+
+    Attributes:
+        sql: Query of its stored clips.
+        query: The stream's own query, of `stored_clips`.
+    """
+
+    sql: str
+    query: str
+
+
+Parts = dict[str, _Part]
+
+
 def _find_stream(
     store: OpenStore, name: str | None, wanted: Wanted
-) -> tuple[str, dict[str, dict[str, str]]]:
-    """Return the name of a stream, and by task the queries of its clips by role."""
+) -> tuple[str, dict[str, Parts]]:
+    """Return the name of a stream, and its tasks' clips by role."""
     with store.connect() as con:
         counts, splits = count_streams(con), count_splits(con)
     filled = [stream for stream, count in counts.items() if not count.empty]
@@ -129,7 +177,10 @@ def _find_stream(
         if empty := counts[chosen].empty:
             what = f"stream {chosen!r} has no stored clips to train or evaluate on for: "
             raise UserError(advice(what + ", ".join(empty)))
-        return chosen, _task_queries(chosen, counts[chosen], wanted)
+        with store.connect() as con:
+            rows = registered_queries(con, chosen)
+        queries = {(position, role): query for position, _, role, query in rows}
+        return chosen, _task_parts(chosen, counts[chosen], queries, wanted)
     if splits.get(chosen, (0, 0))[0]:
         return chosen, {chosen: _whole_dataset(chosen, wanted)}
     hint = did_you_mean(chosen, [*counts, *splits])
@@ -139,8 +190,10 @@ def _find_stream(
     raise UserError(advice(f"no stream {chosen!r}{hint}"))
 
 
-def _task_queries(stream: str, count: StreamCount, wanted: Wanted) -> dict[str, dict[str, str]]:
-    """Return the queries of each task's clips, by role."""
+def _task_parts(
+    stream: str, count: StreamCount, queries: Mapping[tuple[int, str], str], wanted: Wanted
+) -> dict[str, Parts]:
+    """Return each task's clips, by role; `queries` are the stream's, by position and role."""
     found = {}
     for position, clips in sorted(count.clips.items()):
         task = count.tasks[position]
@@ -152,37 +205,51 @@ def _task_queries(stream: str, count: StreamCount, wanted: Wanted) -> dict[str, 
                 'select_on = "eval", or add the role to the stream (avstore tasks)'
             )
         found[task] = {
-            role: f"SELECT clip_id FROM task_clips WHERE stream = {sql_literal(stream)} "
-            f"AND position = {sql_literal(str(position))} AND role = {sql_literal(own)}"
+            role: _Part(
+                f"SELECT clip_id FROM task_clips WHERE stream = {sql_literal(stream)} "
+                f"AND position = {sql_literal(str(position))} AND role = {sql_literal(own)}",
+                queries.get((position, own), "SELECT clip_id FROM clips WHERE false"),
+            )
             for role, own in chosen.items()
         }
     return found
 
 
-def _whole_dataset(dataset: str, wanted: Wanted) -> dict[str, str]:
+def _whole_dataset(dataset: str, wanted: Wanted) -> Parts:
     if wanted.validate:
         raise UserError(
             f"{dataset} in one task has no role val; give a stream that has it, or set "
             'select_on = "eval"'
         )
-    return one_task_queries(dataset)
+    return {role: _Part(sql, sql) for role, sql in one_task_queries(dataset).items()}
 
 
-def _task(store: OpenStore, name: str, queries: dict[str, str], wanted: Wanted) -> Task:
-    """Return a task's clips; those to train on may lack the segment labels."""
-    train = sample_list(store, queries["train"], features=wanted.features)
+def _task(store: OpenStore, name: str, parts: Parts, wanted: Wanted) -> Task:
+    """Return a task's clips."""
+    listed = partial(sample_list, store, lacking="leave_out")
+    train = listed(
+        parts["train"].sql, features=wanted.train_features, segments=wanted.train_segments
+    )
 
     def scored(sql: str) -> SampleList:
         if wanted.labels is not None and not (sql := _labelled(store, sql, wanted.labels)):
             return _none_of(train)
-        return sample_list(store, sql, features=wanted.features, segments=wanted.segments)
+        return listed(sql, features=wanted.features, segments=wanted.segments)
 
     return Task(
         name,
         train,
-        scored(queries["eval"]),
-        scored(queries["val"]) if "val" in queries else None,
+        scored(parts["eval"].sql),
+        scored(parts["val"].sql) if "val" in parts else None,
+        {role: _published(store, part.query) for role, part in parts.items()},
     )
+
+
+def _published(store: OpenStore, query: str) -> int:
+    """Return the number of published clips of a stream's query."""
+    sql = of_published(query)
+    counted = store.query(f"SELECT count(DISTINCT clip_id) AS clips FROM ({sql}\n)")
+    return int(counted.rows()[0]["clips"])
 
 
 def role_clips(
@@ -202,7 +269,7 @@ def role_clips(
         params = [stream, _filled_role(store, stream, roles)]
     else:
         sql = one_task_queries(stream)["train" if "train" in roles else "eval"]
-    return sample_list(store, sql, params, features=features)
+    return sample_list(store, sql, params, features=features, lacking="leave_out")
 
 
 def _filled_role(store: OpenStore, stream: str, roles: tuple[str, ...]) -> str:
@@ -253,7 +320,7 @@ def training_parts(
         store: The store.
         stream: The stream.
         together: Whether all clips are one task, named "joint".
-        features: Derived features that all clips need.
+        features: Derived features; clips that lack one are left out.
         segments: Modality of the segment labels, as `sample_list` takes it.
     """
     if not _is_registered(store, stream.name):
@@ -266,7 +333,7 @@ def training_parts(
         }
     if together:
         queries = {"joint": " UNION ALL ".join(f"({sql})" for sql in queries.values())}
-    return sources(store, queries, features=features, segments=segments)
+    return sources(store, queries, features=features, segments=segments, lacking="leave_out")
 
 
 def _is_registered(store: OpenStore, stream: str) -> bool:

@@ -34,7 +34,7 @@ def build_features(
             "--for",
             metavar="CONFIG",
             help="All features that a training config reads, each from the shards of the recipe "
-            "that it needs: han, valor, valor_plus, valor_plus_plus.",
+            "that it needs: han, valor, valor_plus, valor_plus_plus, valor_ave, valor_ave_weak.",
         ),
     ] = None,
     dataset: Annotated[
@@ -192,7 +192,8 @@ def _build_set(
     from avstore.pipelines.features import feature_sets
 
     dataset, features = feature_sets.find_set(name)
-    given = Settings(parameters, weights, features, is_set=True)
+    own = feature_sets.SET_PARAMETERS.get(name, ())
+    given = Settings([*own, *parameters], weights, features, is_set=True)
     dataset = base.dataset or dataset
     store = find_store(base.store)
     with reading(store) as con:

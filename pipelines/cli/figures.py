@@ -114,7 +114,9 @@ def uavm(
 
 @app.command("valor", epilog="Example: avstore figures valor runs/valor --output figures")
 def valor(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of HAN or VALOR.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a run of HAN or VALOR, on LLP or AVE.")
+    ],
     output: _OutputOption = Path("figures"),
     clip: Annotated[
         list[str] | None,
@@ -124,7 +126,10 @@ def valor(
         int, typer.Option(min=0, help="How many of the best and of the worst clips to draw.")
     ] = 3,
     threshold: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Probability from which a class is there.")
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Probability from which a class is there; not for AVE."
+        ),
     ] = 0.5,
     picture_format: _FormatOption = Format.PNG,
     store: Annotated[
@@ -132,7 +137,10 @@ def valor(
     ] = None,
     device: _DeviceOption = None,
 ) -> None:
-    """Draw timelines of clips, learning curves, and F-scores by class, clip and threshold."""
+    """Draw timelines of clips, learning curves, and scores by class and clip, of LLP by threshold.
+
+    The scores are F-scores on LLP, and the accuracy over seconds on AVE.
+    """
     from avstore.train.errors import UserError
     from avstore.train.experiment import pick_device
     from avstore.train.systems.valor.figures.predictions import predict

@@ -14,13 +14,19 @@ from avstore.pipelines.features.registry import make_extractor
 
 _TEACHERS = ("valor-clap-labels", "valor-clip-labels")
 _HAN = ("vggish", "resnet152", "r2plus1d18")
+_PLUS_PLUS = ("clap-map", "clip-vitl14", "r2plus1d18")
 FEATURE_SETS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "han": ("llp", _HAN),
     "valor": ("llp", (*_HAN, *_TEACHERS)),
     "valor_plus": ("llp", (*_HAN, *_TEACHERS)),
-    "valor_plus_plus": ("llp", ("clap-map", "clip-vitl14", "r2plus1d18", *_TEACHERS)),
+    "valor_plus_plus": ("llp", (*_PLUS_PLUS, *_TEACHERS)),
+    "valor_ave": ("ave", _PLUS_PLUS),
+    "valor_ave_weak": ("ave", (*_PLUS_PLUS, *_TEACHERS)),
 }
 """Dataset and features by the name of the config that reads them, in the order of a build."""
+
+SET_PARAMETERS: Mapping[str, tuple[str, ...]] = {"valor_ave_weak": ("dataset=ave",)}
+"""Parameters NAME=VALUE of a set's features, by the set's name, which --set replaces."""
 
 _RECIPES: Mapping[str, tuple[str, ...]] = {
     "vggish": ("llp", "llp_published"),

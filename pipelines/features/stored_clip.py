@@ -155,8 +155,15 @@ def _canonical_labels(labels: Sequence[str]) -> bytes:
 
 
 def _decode_audio(content: bytes) -> tuple[NDArray[np.float32], int]:
-    """Return the samples of a mono 16-bit file in [-1, 1), and their rate."""
+    """Return the samples of a mono 16-bit file in [-1, 1), and their rate.
+
+    Raises:
+        ValueError: The file has several channels.
+    """
     with open_stored_audio(content) as (container, stream):
+        channels = stream.codec_context.channels
+        if channels != 1:
+            raise ValueError(f"it has {channels} channels, and features are computed of one")
         parts = [frame.to_ndarray().reshape(-1) for frame in container.decode(stream)]
         rate = int(stream.rate)
     samples = np.concatenate(parts) if parts else np.zeros(0, np.int16)

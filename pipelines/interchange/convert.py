@@ -9,6 +9,7 @@ from avstore.manifests.verdicts import POLICIES, Verdict
 from avstore.pipelines.extract import quality as signals
 from avstore.pipelines.extract.audio import encode_flac
 from avstore.pipelines.extract.fbank import log_mel
+from avstore.pipelines.extract.flags import first_flag
 from avstore.pipelines.extract.foreign_audio import ForeignAudio
 from avstore.pipelines.extract.recipe import FbankSettings, QualityLimits
 from avstore.pipelines.extract.records import ExtractionResult, Quality, Rejected
@@ -51,6 +52,7 @@ def convert(
     limits = QualityLimits()
     quality = Quality(
         silent_fraction=signals.silent_fraction(samples, RATE, limits.silent_dbfs),
+        loudest_dbfs=signals.loudest_dbfs(samples, RATE),
         loudness_lufs=signals.integrated_loudness(samples, RATE),
     )
     verdict, detail = _flag(item, quality, limits)
@@ -90,10 +92,8 @@ def _flag(item: ForeignItem, quality: Quality, limits: QualityLimits) -> tuple[V
     stated = item.metadata.get("verdict")
     if stated in _FLAGS:
         return Verdict(stated), "as its json says"
-    silent = quality.silent_fraction or 0.0
-    if silent >= limits.silent_fraction:
-        return Verdict.SILENT, f"silent {100 * silent:.0f} % of the time"
-    return None, ""
+    flag = first_flag(quality, limits)
+    return (flag.verdict, flag.detail) if flag else (None, "")
 
 
 def _fbank(content: bytes | None, audio: ForeignAudio) -> tuple[bytes, int]:

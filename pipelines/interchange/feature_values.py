@@ -112,7 +112,9 @@ def check_value(value: Value, spec: ValueSpec) -> None:
     if value.dtype != spec.dtype or not fits:
         reason = "wrong_shape" if value.dtype == spec.dtype else "wrong_dtype"
         found = f"{value.dtype} {' x '.join(map(str, array.shape))}"
-        raise BadValueError(reason, f"{found}; expected {spec.text}")
+        raise BadValueError(
+            reason, f"{found}; expected {spec.text} (--value gives another type and shape)"
+        )
     if not _is_finite(array):
         count = int(array.size - np.isfinite(array).sum())
         raise BadValueError("not_finite", f"{count} of {array.size} numbers are not finite")

@@ -121,7 +121,7 @@ def test_classification_is_scored_and_a_rerun_returns(
     assert {"accuracy", "top5", "map", "auc", "d_prime"} <= found.keys()
     assert len(losses(tmp_path / "a")) == 2 * 3
     card = (tmp_path / "a/card.md").read_text()
-    assert "| banjo | 3 of 3 | 2 |" in card
+    assert "| banjo | 3 of 3 | 2 of 2 |" in card
     assert f"| accuracy | {found['accuracy']:.2f} |" in card
     assert go(two_task_store, "classify", tmp_path / "a", *more, **settings) == 0
     assert "finished already" in capsys.readouterr().out

@@ -49,7 +49,7 @@ def test_run_writes_matrix_table_plot_and_checkpoints(
     results = json.loads((tmp_path / "a" / "results.json").read_text())
     assert results["tasks"] == ["banjo", "barking"]
     card = (tmp_path / "a" / "card.md").read_text()
-    assert "| banjo | 3 of 3 | 2 |" in card, card
+    assert "| banjo | 3 of 3 | 2 of 2 |" in card, card
     assert "[optim]" in card
     for name in ("matrix.png", "metrics.parquet", "results.duckdb", "task-01.pt", "task-02.pt"):
         assert (tmp_path / "a" / name).stat().st_size > 1000

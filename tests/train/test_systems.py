@@ -22,8 +22,8 @@ from tests.train.test_resume import Killed, dying_before, numbers, start
         (
             "tiny",
             ["system=uav"],
-            "no system 'uav' (did you mean 'uavm'?); there are: cavmae, uavm, convnext, valor, or "
-            "give module:NAME",
+            "no system 'uav' (did you mean 'uavm'?); there are: cavmae, uavm, convnext, valor, "
+            "valor_events, or give module:NAME",
         ),
         ("tiny", ["select=best"], 'select = best needs evaluate = "epoch"'),
         ("tiny", ["average=[1,2]"], 'average needs evaluate = "epoch"'),

@@ -22,7 +22,7 @@ from avstore.train.systems.convnext.settings import ConvNextSettings
 from avstore.train.systems.uavm.model_config import UAVMConfig
 from avstore.train.systems.uavm.settings import UAVMSettings
 from avstore.train.systems.valor.model_config import ValorConfig
-from avstore.train.systems.valor.settings import ValorSettings
+from avstore.train.systems.valor.settings import EventSettings, ValorSettings
 
 ModelSection = TypeVar("ModelSection", bound=BaseModel)
 ObjectiveSection = TypeVar("ObjectiveSection", bound=BaseModel)
@@ -42,7 +42,8 @@ class System:
         module: Name of the module with its `batch_spec` and `build`.
         roles: Roles of a stream's clips that are scored: the first that has any.
         unused: Keys of the section `data` that mean nothing to it.
-        segments: Segment labels that its scores need, as `sample_list` takes them; None for none.
+        segments: Segment labels that its scores, and batches with labels of segments, need, as
+            `sample_list` takes them; None for none.
     """
 
     model: type[BaseModel]
@@ -60,6 +61,13 @@ class System:
         """Return its Objective with new weights, for the batches of two specs."""
         return load_object(f"{self.module}:build")(config, training, evaluation)
 
+
+# Features are taken as they are stored.
+_NO_VALOR_INPUT = (
+    *("finish", "noise", "seconds", "mean", "std", "crop", "frame_choice", "statistics"),
+    *("freq_mask", "time_mask", "mixup", "mixup_domain", "mixup_beta", "smoothing", "roll"),
+    *("feature_roll", "feature_norm"),
+)
 
 SYSTEMS: Mapping[str, System] = {
     "cavmae": System(
@@ -90,12 +98,16 @@ SYSTEMS: Mapping[str, System] = {
         ValorSettings,
         "avstore.train.systems.valor.system",
         roles=("eval", "retrieval"),
-        unused=(
-            *("finish", "noise", "seconds", "mean", "std", "crop", "frame_choice", "statistics"),
-            *("freq_mask", "time_mask", "mixup", "mixup_domain", "mixup_beta", "smoothing", "roll"),
-            *("feature_roll", "feature_norm"),
-        ),
+        unused=_NO_VALOR_INPUT,
         segments="apart",
+    ),
+    "valor_events": System(
+        ValorConfig,
+        EventSettings,
+        "avstore.train.systems.valor.event_system",
+        roles=("eval", "retrieval"),
+        unused=_NO_VALOR_INPUT,
+        segments="both",
     ),
 }
 

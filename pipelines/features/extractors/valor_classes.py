@@ -1,4 +1,4 @@
-"""Read the sentences and thresholds that a teacher uses instead of the published ones."""
+"""Read the sentences and thresholds that a teacher uses instead of its own."""
 
 import csv
 import json
@@ -7,54 +7,61 @@ from pathlib import Path
 
 from avstore.manifests.nearest import did_you_mean
 from avstore.pipelines.features.extractor import FeatureError
-from avstore.pipelines.features.extractors.valor_prompts import VALOR_CLASSES
+from avstore.pipelines.features.extractors.valor_prompts import CLASSES
 
 Classes = tuple[tuple[str, float], ...]
-"""Sentence and threshold of each of LLP's classes, in order."""
+"""Sentence and threshold of each of a dataset's classes, in order."""
 
 
-def published_classes(teacher: str) -> Classes:
-    """Return the published sentences and thresholds of a teacher, `clip` or `clap`."""
-    return tuple(
-        (getattr(each, f"{teacher}_prompt"), getattr(each, f"{teacher}_threshold"))
-        for each in VALOR_CLASSES
-    )
+def own_classes(dataset: str, teacher: str) -> dict[str, tuple[str, float]]:
+    """Return the sentence and threshold of each class that come with a teacher, `clip` or `clap`.
+
+    Raises:
+        FeatureError: There are none for the dataset.
+    """
+    if dataset not in CLASSES:
+        raise FeatureError(
+            f"dataset={dataset!r} has no sentences and thresholds; choose one of "
+            f"{', '.join(CLASSES)}"
+        )
+    return {
+        each.label: (getattr(each, f"{teacher}_prompt"), getattr(each, f"{teacher}_threshold"))
+        for each in CLASSES[dataset]
+    }
 
 
-def classes_text(teacher: str, given: str) -> str:
-    """Return the classes that differ from the published ones as JSON, which `read_classes` reads.
+def classes_text(dataset: str, teacher: str, given: str) -> str:
+    """Return the classes that differ from the teacher's own as JSON, which `read_classes` reads.
 
     Args:
+        dataset: The dataset, such as `llp`.
         teacher: `clip` or `clap`.
         given: A CSV file with the columns label and <teacher>_prompt, <teacher>_threshold or both;
-            the text itself; or '' for the published ones.
+            the text itself; or '' for the teacher's own.
 
     Raises:
         FeatureError: The file cannot be used.
     """
+    known = own_classes(dataset, teacher)
     if not given or given.startswith("{"):
         return given
-    published = dict(zip((x.label for x in VALOR_CLASSES), published_classes(teacher), strict=True))
     changed = {
-        label: own
-        for label, own in _rows(Path(given).expanduser(), teacher, published).items()
-        if own != published[label]
+        label: row
+        for label, row in _rows(Path(given).expanduser(), dataset, teacher).items()
+        if row != known[label]
     }
     return json.dumps(changed, sort_keys=True, ensure_ascii=False) if changed else ""
 
 
-def read_classes(teacher: str, text: str) -> Classes:
+def read_classes(dataset: str, teacher: str, text: str) -> Classes:
     """Return the sentences and thresholds of a text that `classes_text` gave."""
     changed = json.loads(text or "{}")
-    return tuple(
-        (changed[each.label][0], float(changed[each.label][1])) if each.label in changed else own
-        for each, own in zip(VALOR_CLASSES, published_classes(teacher), strict=True)
-    )
+    pairs = (changed.get(label, own) for label, own in own_classes(dataset, teacher).items())
+    return tuple((sentence, float(threshold)) for sentence, threshold in pairs)
 
 
-def _rows(
-    path: Path, teacher: str, published: dict[str, tuple[str, float]]
-) -> dict[str, tuple[str, float]]:
+def _rows(path: Path, dataset: str, teacher: str) -> dict[str, tuple[str, float]]:
+    known = own_classes(dataset, teacher)
     prompt, threshold = f"{teacher}_prompt", f"{teacher}_threshold"
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -70,18 +77,20 @@ def _rows(
     found: dict[str, tuple[str, float]] = {}
     for number, row in enumerate(rows, start=2):
         label = row["label"]
-        if label not in published or label in found:
-            what = "twice" if label in found else f"not one of LLP's 25{_near(label, published)}"
+        if label not in known or label in found:
+            unknown = f"not one of {class_words(dataset)}{did_you_mean(str(label), known)}"
+            what = "twice" if label in found else unknown
             raise FeatureError(f"classes={path}, row {number}: the label {label!r} is {what}")
         text, number_text = (row.get(prompt) or "").strip(), (row.get(threshold) or "").strip()
-        own = published[label]
+        own = known[label]
         where = f"classes={path}, row {number}: {threshold}"
         found[label] = (text or own[0], _number(number_text, where) if number_text else own[1])
     return found
 
 
-def _near(label: object, published: dict[str, tuple[str, float]]) -> str:
-    return did_you_mean(str(label), published)
+def class_words(dataset: str) -> str:
+    """Return a dataset's classes in words, for errors: `LLP's 25`."""
+    return f"{dataset.upper()}'s {len(CLASSES[dataset])}"
 
 
 def _number(text: str, where: str) -> float:

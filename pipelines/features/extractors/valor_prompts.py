@@ -1,21 +1,24 @@
-"""Hold the sentences and thresholds of VALOR's pseudo labels, for LLP's 25 classes in order.
+"""Hold the sentences and thresholds of VALOR's pseudo labels, for each dataset's classes in order.
 
-Lai et al., VALOR, NeurIPS 2023; Franklin905/VALOR at 2677da9. Misspelt words are kept, because the
-thresholds hold for the embeddings of exactly these sentences.
+LLP's are published: Lai et al., VALOR, NeurIPS 2023; Franklin905/VALOR at 2677da9. Misspelt words
+are kept, because the thresholds hold for the embeddings of exactly these sentences. AVE's are
+derived from them: a class that LLP has too takes LLP's, and any other has a sentence of the same
+form and the medians of LLP's thresholds.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import median
 
 from avstore.manifests.store import StoreError
 
 
 @dataclass(frozen=True)
 class ValorClass:
-    """Hold one class of LLP.
+    """Hold one class.
 
     Attributes:
-        label: The label in LLP.
+        label: The label in the dataset.
         clip_prompt: The sentence for CLIP's text tower.
         clap_prompt: The sentence for CLAP's text tower.
         clip_threshold: Image-text logit above which a segment shows the class.
@@ -29,7 +32,7 @@ class ValorClass:
     clap_threshold: float
 
 
-_TABLE = """
+_LLP = """
 Speech                 | people talking           | speech                 | 20 |  0
 Car                    | a car                    | car                    | 15 |  0
 Cheering               | people cheering          | cheering               | 18 |  1
@@ -58,17 +61,66 @@ Clapping               | hands clapping           | clapping               | 18 
 """
 
 
-def _parse_table() -> tuple[ValorClass, ...]:
-    rows = ([cell.strip() for cell in line.split("|")] for line in _TABLE.strip().splitlines())
-    return tuple(
-        ValorClass(
-            label, f"A photo of {photo}.", f"This is a sound of {sound}", float(clip), float(clap)
-        )
-        for label, photo, sound, clip, clap in rows
-    )
+# Label, and either LLP's class or what is seen and heard.
+_AVE = """
+Church bell                     | a church bell    | church bell
+Male speech, man speaking       | a man talking    | male speech, man speaking
+Bark                            | a barking dog    | bark
+Fixed-wing aircraft, airplane   | an airplane      | fixed-wing aircraft, airplane
+Race car, auto racing           | a race car       | race car, auto racing
+Female speech, woman speaking   | a woman talking  | female speech, woman speaking
+Helicopter                      | Helicopter
+Violin, fiddle                  | Violin_fiddle
+Flute                           | a flute          | flute
+Ukulele                         | a ukulele        | ukulele
+Frying (food)                   | Frying_(food)
+Truck                           | a truck          | truck
+Shofar                          | a shofar         | shofar
+Motorcycle                      | Motorcycle
+Acoustic guitar                 | Acoustic_guitar
+Train horn                      | a train          | train horn
+Clock                           | a clock          | clock
+Banjo                           | Banjo
+Goat                            | a goat           | goat
+Baby cry, infant cry            | Baby_cry_infant_cry
+Bus                             | a bus            | bus
+Chainsaw                        | Chainsaw
+Cat                             | Cat
+Horse                           | a horse          | horse
+Toilet flush                    | a toilet         | toilet flush
+Rodents, rats, mice             | a rat or a mouse | rodents, rats, mice
+Accordion                       | Accordion
+Mandolin                        | a mandolin       | mandolin
+"""
 
 
-VALOR_CLASSES = _parse_table()
+def _rows(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split("|")] for line in table.strip().splitlines()]
+
+
+def _class(label: str, seen: str, heard: str, clip: float, clap: float) -> ValorClass:
+    return ValorClass(label, f"A photo of {seen}.", f"This is a sound of {heard}", clip, clap)
+
+
+def _ave_class(label: str, seen: str, heard: str = "") -> ValorClass:
+    if not heard:
+        return replace(_LLP_CLASS[seen], label=label)
+    clip = median(each.clip_threshold for each in VALOR_CLASSES)
+    clap = median(each.clap_threshold for each in VALOR_CLASSES)
+    return _class(label, seen, heard, clip, clap)
+
+
+VALOR_CLASSES = tuple(
+    _class(label, seen, heard, float(clip), float(clap))
+    for label, seen, heard, clip, clap in _rows(_LLP)
+)
+_LLP_CLASS = {each.label: each for each in VALOR_CLASSES}
+CLASSES: Mapping[str, tuple[ValorClass, ...]] = {
+    "llp": VALOR_CLASSES,
+    "ave": tuple(_ave_class(*row) for row in _rows(_AVE)),
+}
+"""Classes by dataset."""
+
 VALOR_LABELS = tuple(each.label for each in VALOR_CLASSES)
 CLIP_PROMPTS: Mapping[str, str] = {each.label: each.clip_prompt for each in VALOR_CLASSES}
 CLAP_PROMPTS: Mapping[str, str] = {each.label: each.clap_prompt for each in VALOR_CLASSES}

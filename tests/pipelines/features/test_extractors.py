@@ -1,13 +1,16 @@
 """Test every extractor on a stored clip, with random weights and the published shapes."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import simplejpeg
 import torch
 
+from avstore.datasets import ave
 from avstore.manifests.members import member_ranges
 from avstore.manifests.shard_reader import LocalReader, Shard
 from avstore.manifests.store import StoreError
@@ -22,6 +25,7 @@ from avstore.pipelines.features.extractors.convnext import (
 )
 from avstore.pipelines.features.extractors.valor_prompts import (
     CLAP_PROMPTS,
+    CLASSES,
     CLIP_PROMPTS,
     VALOR_CLASSES,
     VALOR_LABELS,
@@ -36,12 +40,17 @@ RANDOM = Weights("random", "0" * 64, seed=7)
 
 
 def stored(
-    tmp_path: Path, frames: int = 3, seconds: float = 1.0, labels: tuple[str, ...] | None = None
+    tmp_path: Path,
+    frames: int = 3,
+    seconds: float = 1.0,
+    labels: tuple[str, ...] | None = None,
+    sound: bytes | None = None,
 ) -> StoredClip:
     """Write a clip's members to one file and return the clip."""
     fbank = io.BytesIO()
     np.save(fbank, np.random.default_rng(1).normal(-5, 4, (998, 128)).astype(np.float16))
-    members = {"fbank.npy": fbank.getvalue(), "flac": encode_flac(wave(1, seconds), 16000)}
+    flac = sound or encode_flac(wave(1, seconds), 16000)
+    members = {"fbank.npy": fbank.getvalue(), "flac": flac}
     for i in range(frames):
         members[f"f{i:03d}.jpg"] = simplejpeg.encode_jpeg(picture(i), quality=90)
     with (tmp_path / "k.tar").open("wb") as file:
@@ -131,6 +140,22 @@ def test_stored_audio_is_decoded_losslessly(clip_file: StoredClip) -> None:
     assert len(clip_file.waveform(48000)) == 3 * len(wave(1))
 
 
+def test_sound_of_several_channels_is_refused_and_not_read_as_a_longer_one(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="flac") as container:
+        stream = container.add_stream("flac", rate=24000)
+        stream.codec_context.format, stream.codec_context.layout = "s16", "4.0"
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 4 * 2400), np.int16), format="s16", layout="4.0"
+        )
+        frame.sample_rate, frame.pts = 24000, 0
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+    given = stored(tmp_path, sound=buffer.getvalue())
+    with pytest.raises(StoreError, match="flac of llp/k cannot be decoded: it has 4 channels"):
+        given.waveform()
+
+
 def test_image_features_are_projected_and_of_length_one(clip_file: StoredClip) -> None:
     value = compute(clip.ClipImage(model="tiny"), clip_file)
     np.testing.assert_allclose(np.linalg.norm(value, axis=1), 1, rtol=1e-5)
@@ -178,6 +203,33 @@ def test_pseudo_labels_are_strictly_above_and_among_the_clips_own() -> None:
 def test_a_label_that_is_not_llps_is_refused() -> None:
     with pytest.raises(StoreError, match="'Piano', which is not one of LLP's 25"):
         valor.pseudo_labels(np.zeros((10, 25)), [0.0] * 25, StoredClip("llp/k", labels=("Piano",)))
+
+
+def test_aves_sentences_are_those_of_llp_or_of_their_form_with_the_medians() -> None:
+    known = {each.label: each for each in CLASSES["ave"]}
+    assert [*known] == [label.label for label in ave.vocabulary()]
+    same = known["Frying (food)"]
+    assert (same.clip_prompt, same.clap_prompt) == (
+        CLIP_PROMPTS["Frying_(food)"],
+        "This is a sound of frying (food)",
+    )
+    assert (same.clip_threshold, same.clap_threshold) == (18, -2)
+    own = known["Church bell"]
+    assert own.clip_prompt == "A photo of a church bell."
+    assert (own.clip_threshold, own.clap_threshold) == (15, 2)
+    assert len({each.clip_prompt for each in CLASSES["ave"]}) == 28
+
+
+def test_pseudo_labels_of_ave_have_its_classes(clip_file: StoredClip) -> None:
+    given = replace(clip_file, clip_id="ave/k", labels=("Horse",))
+    for name in ("valor-clip-labels", "valor-clap-labels"):
+        extractor = make_extractor(name, {"model": "tiny", "dataset": "ave"})
+        assert extractor.shape == (10, 28)
+        assert compute(extractor, given).shape == (10, 28)
+        with pytest.raises(StoreError, match=r"'Horse', .* LLP's 25; .* give --set dataset=ave"):
+            make_extractor(name, {"model": "tiny"}).value(np.zeros((10, 25)), given)
+        with pytest.raises(StoreError, match=r"dataset='avs' has no sentences .* one of llp, ave"):
+            make_extractor(name, {"dataset": "avs"})
 
 
 def test_pseudo_labels_follow_the_features(clip_file: StoredClip) -> None:

@@ -13,8 +13,10 @@ from typer.testing import CliRunner, Result
 
 from avstore.manifests.advice import recipe_build
 from avstore.manifests.store import Store, StoreError
+from avstore.pipelines.cli.feature_settings import Settings
 from avstore.pipelines.cli.features import app
 from avstore.pipelines.features import feature_sets, registry
+from avstore.pipelines.features.driver import FeatureOptions
 from avstore.pipelines.features.extractor import bases_of
 from avstore.pipelines.features.registry import make_extractor
 from avstore.train.config import load_config
@@ -155,6 +157,15 @@ def test_a_set_has_what_the_config_of_its_name_reads(name: str) -> None:
     assert sorted(feature_sets.FEATURE_SETS[name][1]) == sorted(read)
 
 
+def test_the_teachers_of_a_set_of_ave_have_its_classes() -> None:
+    _, features = feature_sets.find_set("valor_ave_weak")
+    own = feature_sets.SET_PARAMETERS["valor_ave_weak"]
+    given = Settings(own, [], features, is_set=True)
+    for feature in ("valor-clap-labels", "valor-clip-labels"):
+        options = given.options(feature, FeatureOptions(Path("data")))
+        assert make_extractor(feature, options.parameters).shape == (10, 28)
+
+
 def test_each_feature_takes_the_recipe_that_it_needs() -> None:
     con = duckdb.connect()
     con.execute("CREATE TABLE shards (dataset TEXT, recipe TEXT, fingerprint TEXT)")
@@ -163,17 +174,19 @@ def test_each_feature_takes_the_recipe_that_it_needs() -> None:
         "CREATE TABLE features (feature TEXT, fingerprint TEXT, parameters TEXT, "
         "library_versions TEXT)"
     )
-    rows = "('llp', 'llp', 'aa'), ('llp', 'valor', 'bb'), ('llp', 'valor_published', 'cc')"
+    rows = "('llp', 'llp', 'aa'), ('llp', 'valor', 'bb'), ('llp', 'valor_published', 'cc'), "
+    rows += "('ave', 'ave', 'dd'), ('ave', 'valor', 'ee')"
     con.execute(f"INSERT INTO shards VALUES {rows}")
 
     def bases(name: str, recipe: str | None = None) -> dict[str, str]:
-        planned = feature_sets.plan_set(con, "llp", feature_sets.FEATURE_SETS[name][1], recipe)
+        planned = feature_sets.plan_set(con, *feature_sets.FEATURE_SETS[name], recipe)
         return {each.feature: each.source.base for each in planned if each.source}
 
     taken = bases("valor")
     assert taken.pop("vggish") == "llp"
     assert set(taken.values()) == {"valor"}
-    assert set(bases("valor_plus_plus").values()) == {"valor"}
+    for name in ("valor_plus_plus", "valor_ave", "valor_ave_weak"):
+        assert set(bases(name).values()) == {"valor"}
     chosen = bases("valor", "valor_published")
     assert chosen.pop("vggish") == "llp"
     assert set(chosen.values()) == {"valor_published"}

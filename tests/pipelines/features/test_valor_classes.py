@@ -50,6 +50,20 @@ def test_own_thresholds_count_by_their_content_and_for_their_teacher(tmp_path: P
     assert found[:, DOG].tolist() == [0, 1, *[0] * 8]
 
 
+def test_a_file_may_be_for_the_classes_of_ave(tmp_path: Path) -> None:
+    path = classes(tmp_path, "label,clip_threshold\nHorse,16\n")
+    given = {"classes": path, "dataset": "ave"}
+    extractor = make_extractor(CLIP, given)
+    assert parameters_of(extractor)["dataset"] == "ave"
+    assert (
+        len({fingerprint(CLIP), fingerprint(CLIP, dataset="ave"), fingerprint(CLIP, **given)}) == 3
+    )
+    found = extractor.value(np.full((10, 28), 15.5), StoredClip("ave/k", labels=("Horse", "Cat")))
+    assert np.flatnonzero(found.any(0)).tolist() == [22], "Cat's threshold is 15"
+    with pytest.raises(FeatureError, match="'Horse' is not one of LLP's 25"):
+        make_extractor(CLIP, {"classes": path})
+
+
 def test_the_recorded_parameters_make_the_extractor_without_the_file(tmp_path: Path) -> None:
     path = classes(tmp_path, "label,clap_prompt\nDog,barking\n")
     extractor = make_extractor(CLAP, {"classes": path, "model": "tiny"})

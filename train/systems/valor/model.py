@@ -18,11 +18,15 @@ class Parsed:
         logits: Of each class in each second, [B, 10, 2, C].
         video: Probability of each class in the clip, [B, C].
         modalities: Probability of each class in each modality of the clip, [B, 2, C].
+        times: Scores by which pooling weighs the seconds, before their softmax, [B, 10, 2, C].
+        shares: Weights by which pooling adds the modalities, [B, 10, 2, C].
     """
 
     logits: Tensor
     video: Tensor
     modalities: Tensor
+    times: Tensor
+    shares: Tensor
 
 
 class Layer(nn.Module):
@@ -92,9 +96,9 @@ class ParsingNet(nn.Module):
         v = self.fusion(torch.cat([self.visual_tokens(visual), self.motion(motion)], dim=-1))
         x = torch.stack(self.attend(a, v), dim=2)
         logits = self.event(x)
-        in_time = self.time_weight(x).softmax(1) * logits.sigmoid()
-        video = (in_time * self.modality_weight(x).softmax(2)).sum((1, 2))
-        return Parsed(logits, video, in_time.sum(1))
+        times, shares = self.time_weight(x), self.modality_weight(x).softmax(2)
+        in_time = times.softmax(1) * logits.sigmoid()
+        return Parsed(logits, (in_time * shares).sum((1, 2)), in_time.sum(1), times, shares)
 
     def attend(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
         """Return the tokens of both modalities [B, 10, D] after all layers."""

@@ -1,32 +1,21 @@
 """HAN and VALOR as a system: weak labels of clips, scored by the events of each second."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from avstore.train.classifier import targets_of
-from avstore.train.data import Batch, BatchSpec
+from avstore.train.data import Batch, BatchSpec, SampleList
 from avstore.train.errors import UserError
 from avstore.train.evaluation.parsing import parsing
-from avstore.train.objective import Objective, Output, Scores, eval_mode
+from avstore.train.objective import Output, Scores, eval_mode
+from avstore.train.systems.valor.base import ParsingObjective, clip_loss
 from avstore.train.systems.valor.model import Parsed, ParsingNet
-from avstore.train.systems.valor.model_config import GROUP, MAP_TOKENS, SEGMENTS
 from avstore.train.systems.valor.settings import ValorSettings
-from avstore.train.systems.valor.weights import load_weights
 from avstore.train.task_matrix import Measure
 
-_LEAST = 1e-7  # probabilities are kept this far from 0 and 1, as published
-
-# Rows of each input that the network takes.
-_SLOTS: dict[str, tuple[int, ...]] = {
-    "audio": (SEGMENTS, MAP_TOKENS),
-    "visual": (SEGMENTS, SEGMENTS * GROUP),
-    "motion": (SEGMENTS,),
-}
 _LEVELS = {"segment": "segments", "event": "events"}
 _TYPES = {
     "audio": "audio",
@@ -37,7 +26,7 @@ _TYPES = {
 }
 
 
-class ValorObjective(Objective):
+class ValorObjective(ParsingObjective):
     """Multiple-instance learning of clips, and of seconds where teachers label them.
 
     Args:
@@ -54,10 +43,16 @@ class ValorObjective(Objective):
         evaluation: BatchSpec,
         settings: ValorSettings,
     ) -> None:
-        super().__init__()
-        self.model, self.specs = model, (evaluation, training)
+        super().__init__(model, training, evaluation, settings)
         self.settings = settings
-        self.idle = model.config.unused != "none"
+
+    def check(self, samples: SampleList) -> None:
+        """Check that the clips' classes are the network's."""
+        if samples.classes != (own := self.model.config.classes):
+            raise UserError(
+                f"the clips are of a dataset with {samples.classes} classes and the network has "
+                f"{own}; set model.classes={samples.classes}, or take a config of that dataset"
+            )
 
     def forward(self, batch: Batch, draws: None = None) -> Output:
         """Return the losses of the clip and of its modalities, and the logits of its seconds."""
@@ -66,41 +61,17 @@ class ValorObjective(Objective):
         total = torch.stack([*losses.values()]).sum(0)
         return Output(total, losses, {"events": parsed.logits.flatten(1)})
 
-    def parse(self, batch: Batch) -> Parsed:
-        """Return what the network says of a batch.
-
-        Raises:
-            UserError: A feature has another shape than the network's input.
-        """
-        out: Parsed = self.model(*(self._feature(batch, slot) for slot in _SLOTS))
-        return out
-
-    def _feature(self, batch: Batch, slot: str) -> Tensor:
-        name, width = getattr(self.settings, slot), getattr(self.model.config, f"{slot}_width")
-        value = batch.features[name]
-        if value.shape[2] != width:
-            raise UserError(
-                f"{name} has rows of {value.shape[2]} values and the network takes {width}; set "
-                f"model.{slot}_width={value.shape[2]}, or give another objective.{slot}"
-            )
-        if value.shape[1] not in (allowed := _SLOTS[slot]):
-            raise UserError(
-                f"{name} has {value.shape[1]} rows, and objective.{slot} takes "
-                f"{' or '.join(map(str, allowed))}; give another feature"
-            )
-        return value.float()
-
     def _losses(self, parsed: Parsed, batch: Batch) -> dict[str, Tensor]:
         """Return the losses by name, each [B]."""
         labels = targets_of(batch).float()
-        losses = {"video": _bce(parsed.video, labels)}
+        losses = {"video": clip_loss(parsed.video, labels)}
         if self.settings.loss == "han":
             audio, visual = parsed.modalities.unbind(1)
             epsilon = self.settings.visual_smoothing
             smooth = (1 - epsilon) * labels + epsilon / 2
-            return losses | {"audio": _bce(audio, labels), "visual": _bce(visual, smooth)}
+            return losses | {"audio": clip_loss(audio, labels), "visual": clip_loss(visual, smooth)}
         audio, visual = parsed.logits.unbind(2)
-        heard, seen = (batch.features[name].float() for name in self.settings.teachers)
+        heard, seen = self.pseudo_labels(batch, labels.shape[1])
         return losses | {"audio": _by_row(audio, heard), "visual": _by_row(visual, seen)}
 
     @torch.no_grad()
@@ -132,14 +103,6 @@ class ValorObjective(Objective):
         seconds: Tensor = parsed.logits.sigmoid() >= threshold
         return seconds & (parsed.video >= threshold)[:, None, None]
 
-    def weights(self) -> dict[str, Any]:
-        """Return the network's weights."""
-        return self.model.state_dict()
-
-    def load(self, path: Path) -> None:
-        """Load the network's weights: of a run, or released ones."""
-        load_weights(self.model, path)
-
     def measure(self, gallery: int) -> Measure:
         """Return Type@AV of segments as what a task matrix shows."""
         return Measure(
@@ -165,13 +128,6 @@ def truth_of(batch: Batch) -> Tensor:
     if not isinstance(batch.labels, Tensor) or batch.labels.dim() != 4:
         raise TypeError("load the batch with labels='segments_by_modality'")
     return batch.labels
-
-
-def _bce(probability: Tensor, target: Tensor) -> Tensor:
-    """Return the mean binary cross-entropy of each row's classes [B]."""
-    # In float32: 1 - 1e-7 is 1 in half precision.
-    clamped = probability.float().clamp(_LEAST, 1 - _LEAST)
-    return F.binary_cross_entropy(clamped, target, reduction="none").mean(1)
 
 
 def _by_row(logits: Tensor, target: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Made-up clips of LLP: features in which events can be found, and a store of them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,32 +52,60 @@ class Events:
         return cls(found, found.amax((1, 2)))
 
     def features(self, width: int, modality: int, seed: int, noise: float = 0.5) -> Tensor:
-        """Return a feature [N, 10, width]: each event has a direction, and there is noise."""
-        directions = torch.randn(
-            len(LABELS), width, generator=torch.Generator().manual_seed(100 + modality)
-        )
-        draw = torch.Generator().manual_seed(seed)
-        shown = self.truth[:, :, modality] @ directions
-        return shown + noise * torch.randn(*shown.shape, generator=draw)
+        """Return a feature [N, 10, width] of the sound or of the picture."""
+        return shown(self.truth[:, :, modality], width, modality, seed, noise)
 
 
-def made_up_store(folder: Path, counts: dict[str, int], seed: int = 0) -> Path:
+def shown(active: Tensor, width: int, modality: int, seed: int, noise: float = 0.5) -> Tensor:
+    """Return a feature [N, 10, width] of the classes in each second, with noise.
+
+    Each class has a direction of its own in each modality.
+    """
+    directions = torch.randn(
+        active.shape[2], width, generator=torch.Generator().manual_seed(100 + modality)
+    )
+    draw = torch.Generator().manual_seed(seed)
+    values = active @ directions
+    return values + noise * torch.randn(*values.shape, generator=draw)
+
+
+def as_stored(feature: str, values: Tensor) -> NDArray[np.generic]:
+    """Return a feature with the rows and the type that it is stored with."""
+    (rows, _), dtype = FOLDERS[feature]
+    if rows == 64:  # two bands of 32 times
+        times = torch.arange(32) * 10 // 32
+        values = values[:, times].repeat(1, 2, 1)
+    else:
+        values = values.repeat_interleave(rows // 10, dim=1)
+    return values.numpy().astype(dtype)
+
+
+def made_up_store(
+    folder: Path,
+    counts: dict[str, int],
+    seed: int = 0,
+    lacking: Collection[int] = (),
+    feature: str = "resnet152",
+) -> Path:
     """Write annotations and features of clips by split, and import them into a store.
 
     Args:
         folder: Where to write.
         counts: Number of clips of `train`, `val` and `test`.
         seed: Of the events.
+        lacking: Numbers of the clips that lack a feature.
+        feature: The feature that they lack.
     """
     events = Events.drawn(sum(counts.values()), seed)
     names = [f"{number:011d}_{number % 9}0_{number % 9 + 1}0" for number in range(len(events.weak))]
     lists = _annotations(folder, counts, names, events)
-    for feature in (*FOLDERS, *TEACHERS):
-        place = folder / feature
+    for name in (*FOLDERS, *TEACHERS):
+        place = folder / name
         place.mkdir()
-        for name, value in zip(names, _values(feature, events), strict=True):
-            np.save(place / f"{name}.npy", value)
-        options = FeatureImportOptions(feature, [str(place)], annotations=lists)
+        for number, value in enumerate(_values(name, events)):
+            if name != feature or number not in lacking:
+                np.save(place / f"{names[number]}.npy", value)
+        options = FeatureImportOptions(name, [str(place)], annotations=lists)
         import_feature(Store(folder / "store"), get("llp"), options)
     return folder / "store"
 
@@ -84,14 +113,9 @@ def made_up_store(folder: Path, counts: dict[str, int], seed: int = 0) -> Path:
 def _values(feature: str, events: Events) -> NDArray[np.generic]:
     if feature in TEACHERS:
         return events.truth[:, :, TEACHERS[feature]].numpy().astype(np.int64)
-    (rows, width), dtype = FOLDERS[feature]
-    values = events.features(width, int(not feature.startswith(("vgg", "clap"))), len(feature))
-    if rows == 64:  # two bands of 32 times
-        times = torch.arange(32) * 10 // 32
-        values = values[:, times].repeat(1, 2, 1)
-    else:
-        values = values.repeat_interleave(rows // 10, dim=1)
-    return values.numpy().astype(dtype)
+    (_, width), _ = FOLDERS[feature]
+    modality = int(not feature.startswith(("vgg", "clap")))
+    return as_stored(feature, events.features(width, modality, len(feature)))
 
 
 def _annotations(

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avstore.train.data import Batch, BatchSpec
-from avstore.train.evaluation.events import event_accuracy
+from avstore.train.evaluation.events import event_accuracy, event_loss
 from avstore.train.objective import Output, Scores, eval_mode
 from avstore.train.systems.cavmae.downstream.base import Downstream, gathered, rows_of
 from avstore.train.systems.cavmae.downstream.classify import ClassHead, pooled
@@ -66,10 +66,7 @@ class Event(Downstream):
 
     def forward(self, batch: Batch, draws: None = None) -> Output:
         """Return the mean cross-entropy of each clip's seconds."""
-        targets = _labels(batch)
-        shares = targets / targets.sum(-1, keepdim=True)  # two labels count half each
-        pairs = (self.logits(batch).flatten(0, 1), shares.flatten(0, 1))
-        return Output(F.cross_entropy(*pairs, reduction="none").reshape(-1, SECONDS).mean(1))
+        return Output(event_loss(self.logits(batch), _labels(batch)))
 
     @torch.no_grad()
     def scores(self, batches: Iterable[Batch], groups: Mapping[str, Sequence[str]]) -> Scores:

@@ -1,6 +1,6 @@
-"""Write the figures of a run of HAN or VALOR, with the numbers of each as CSV."""
+"""Write the figures of a run of HAN's and VALOR's network, with the numbers of each as CSV."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -15,11 +15,24 @@ from avstore.train.plots import save_figure
 from avstore.train.results import EPOCH
 from avstore.train.runs import read_run
 from avstore.train.systems.valor.figures.predictions import Predictions
-from avstore.train.systems.valor.figures.tables import by_class, by_clip, by_threshold
+from avstore.train.systems.valor.figures.tables import (
+    by_class,
+    by_clip,
+    by_threshold,
+    events_by_class,
+    events_by_clip,
+)
 from avstore.train.systems.valor.figures.timeline import draw_timeline
 
-_NAMES = ("audio", "visual", "audio_visual", "type", "event")
-_LOSSES = ("loss", "video", "audio", "visual")
+_MEANS = ("type", "event")
+_NAMES = (*VIEWS, *_MEANS)
+_LOSSES = ("loss", "video", "audio", "visual", "seconds", "clip", "teachers")
+_F_SCORES = {
+    f"F of {level}s, %": {name: f"{level}_{name}" for name in _NAMES}
+    for level in ("segment", "event")
+}
+_ACCURACY = {"accuracy over seconds, %": {"accuracy": "accuracy"}}
+_THRESHOLD = 0.5
 
 
 def write_figures(
@@ -28,11 +41,13 @@ def write_figures(
     predictions: Predictions,
     *,
     suffix: str = ".png",
-    threshold: float = 0.5,
+    threshold: float = _THRESHOLD,
     clips: Sequence[str] = (),
     timelines: int = 3,
 ) -> Iterator[Path]:
     """Write scores by class, clip and threshold, learning curves, and timelines; yield the files.
+
+    With one class a second there are no thresholds.
 
     Args:
         output: Folder to write to.
@@ -44,19 +59,28 @@ def write_figures(
         timelines: How many of the best and of the worst.
 
     Raises:
-        UserError: A clip is not among those of the run.
+        UserError: A clip is not among those of the run, or it has no threshold.
     """
+    single = predictions.one_class
+    if single and threshold != _THRESHOLD:
+        raise UserError(
+            f"threshold {threshold} means nothing to a run with one class a second, the one with "
+            "the highest probability; leave it out"
+        )
     output.mkdir(parents=True, exist_ok=True)
-    scored = by_clip(predictions, threshold)
+    scored = events_by_clip(predictions) if single else by_clip(predictions, threshold)
     chosen = _chosen(predictions, clips, scored, timelines)
-    for name, rows in (("classes", by_class(predictions, threshold)), ("clips", scored)):
+    classes = events_by_class(predictions) if single else by_class(predictions, threshold)
+    for name, rows in (("classes", classes), ("clips", scored)):
         yield _table(output / f"{name}.csv", rows)
-    curve = by_threshold(predictions)
-    yield _table(output / "thresholds.csv", curve)
-    yield _curves(output / f"thresholds{suffix}", "threshold", curve)
+    if not single:
+        curve = by_threshold(predictions)
+        yield _table(output / "thresholds.csv", curve)
+        yield _curves(output / f"thresholds{suffix}", "threshold", curve, _F_SCORES)
     if rows := _epochs(run):
         yield _table(output / "epochs.csv", rows)
-        yield _curves(output / f"epochs{suffix}", "epoch", rows)
+        drawn = _ACCURACY if single else _F_SCORES
+        yield _curves(output / f"epochs{suffix}", "epoch", rows, drawn)
     for number in chosen:
         key = predictions.clip_ids[number].rpartition("/")[2]
         path = output / f"timeline-{key}{suffix}"
@@ -67,10 +91,11 @@ def write_figures(
 def _chosen(predictions: Predictions, clips: Sequence[str], scored: Rows, count: int) -> list[int]:
     """Return the numbers of the clips to draw."""
     place = {clip_id: number for number, clip_id in enumerate(predictions.clip_ids)}
+    place |= {clip_id.partition("/")[2]: number for clip_id, number in place.items()}
     if unknown := [clip for clip in clips if clip not in place]:
         raise UserError(
-            f"{unknown[0]!r} is not among the {len(place)} clips that the run reports on, such as "
-            f"{predictions.clip_ids[0]!r}"
+            f"{unknown[0]!r} is not among the {len(predictions.clip_ids)} clips that the run "
+            f"reports on, such as {predictions.clip_ids[0]!r}"
         )
     if clips:
         return [place[clip] for clip in clips]
@@ -97,18 +122,19 @@ def _epochs(run: Path) -> Rows:
     return [{key: row.get(key) for key in keys} for row in table]
 
 
-def _curves(path: Path, axis: str, rows: Rows) -> Path:
-    """Draw the F-scores of segments, of events, and the losses where there are any."""
-    losses = [name for name in rows[-1] if name.startswith("loss_")]
-    figure = Figure(figsize=(5 * (3 if losses else 2), 3.8), layout="constrained")
+def _curves(path: Path, axis: str, rows: Rows, scores: Mapping[str, dict[str, str]]) -> Path:
+    """Draw a panel for each group of scores, by title, and the losses where there are any."""
+    losses = {name: name for name in rows[-1] if name.startswith("loss_")}
+    count = len(scores) + bool(losses)
+    figure = Figure(figsize=(5 * count, 3.8), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 3 if losses else 2)
-    for axes, level in zip(panels, ("segment", "event"), strict=False):
-        _draw(axes, rows, axis, {name: f"{level}_{name}" for name in _NAMES})
-        axes.set(title=f"F of {level}s, %", ylim=(0, 100))
+    panels = figure.subplots(1, count, squeeze=False)[0]
+    for axes, (title, names) in zip(panels, scores.items(), strict=False):
+        _draw(axes, rows, axis, names)
+        axes.set(title=title, ylim=(0, 100))
     if losses:
-        _draw(panels[2], rows, axis, {name: name for name in losses})
-        panels[2].set_title("training loss")
+        _draw(panels[-1], rows, axis, losses)
+        panels[-1].set_title("training loss")
     save_figure(figure, path)
     return path
 
@@ -116,7 +142,7 @@ def _curves(path: Path, axis: str, rows: Rows) -> Path:
 def _draw(axes: Axes, rows: Rows, axis: str, names: dict[str, str]) -> None:
     for label, key in names.items():
         points = [(row[axis], row[key]) for row in rows if row.get(key) is not None]
-        style = "-" if label in VIEWS or label.startswith("loss") else "--"
+        style = "--" if label in _MEANS else "-"
         axes.plot(*zip(*points, strict=True), style, label=label.replace("_", "-"))
     axes.set_xlabel(axis)
     axes.grid(visible=True, alpha=0.4)

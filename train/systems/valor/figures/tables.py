@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from avstore.train.evaluation.events import event_accuracy, event_accuracy_by_class
 from avstore.train.evaluation.parsing import parsing, parsing_by_class
 from avstore.train.systems.valor.figures.predictions import Predictions
 
@@ -24,6 +25,28 @@ def by_class(predictions: Predictions, threshold: float) -> Rows:
         | {name: _plain(float(values[number])) for name, values in scores.items()}
         for number, label in enumerate(predictions.labels)
     ]
+
+
+def events_by_class(predictions: Predictions) -> Rows:
+    """Return a row a class, background included: its seconds, and the share found, in percent."""
+    scores, truth = predictions.seconds[:, :, 0], predictions.truth[:, :, 0]
+    found = event_accuracy_by_class(scores, truth).tolist()
+    return [
+        {"class": label, "seconds": int(seconds), "accuracy": _plain(accuracy)}
+        for label, seconds, accuracy in zip(
+            predictions.labels, truth.sum((0, 1)).tolist(), found, strict=True
+        )
+    ]
+
+
+def events_by_clip(predictions: Predictions) -> Rows:
+    """Return a row a clip, the best first: the accuracy over its seconds, in percent."""
+    rows = []
+    for number, clip_id in enumerate(predictions.clip_ids):
+        own = slice(number, number + 1)
+        scores = event_accuracy(predictions.seconds[own, :, 0], predictions.truth[own, :, 0])
+        rows.append({"clip_id": clip_id, "clip": number, **scores})
+    return sorted(rows, key=lambda row: -row["accuracy"])
 
 
 def by_threshold(predictions: Predictions, thresholds: Sequence[float] = THRESHOLDS) -> Rows:

@@ -12,7 +12,6 @@ from avstore.train.plots import save_figure
 from avstore.train.systems.valor.figures.predictions import Predictions
 from avstore.train.systems.valor.model_config import SEGMENTS
 
-_MODALITIES = ("heard", "seen")
 _LANES = ("prediction", "pseudo labels", "truth")
 _COLOURS = ("tab:blue", "tab:orange", "tab:green")
 _LANE = 0.26  # height of a lane; a class has three
@@ -40,8 +39,9 @@ def draw_timeline(path: Path, predictions: Predictions, clip: int, threshold: fl
     classes = every.amax(0).nonzero().flatten().tolist() or [int(predictions.video[clip].argmax())]
     figure = Figure(figsize=(10, 1.6 + 0.55 * len(classes)), layout="constrained")
     FigureCanvasAgg(figure)
-    for number, axes in enumerate(figure.subplots(1, 2, sharey=True)):
-        axes.set_title(_MODALITIES[number])
+    panels = figure.subplots(1, len(predictions.modalities), sharey=True, squeeze=False)[0]
+    for number, axes in enumerate(panels):
+        axes.set_title(predictions.modalities[number])
         own = [None if lane is None else lane[:, number] for lane in lanes]
         _draw_modality(axes, own, classes)
         axes.set_yticks(range(len(classes)), [predictions.labels[label] for label in classes])
