@@ -14,6 +14,7 @@ import pytest
 
 from avstore.manifests.fingerprint import AddedWith
 from avstore.pipelines.extract import recipe as extraction
+from avstore.pipelines.extract import recipe_sections
 from avstore.train import config as training
 from avstore.train.experiment import check_options
 from avstore.train.methods import find_method
@@ -55,13 +56,13 @@ def names() -> list[str]:
     return training.config_names()
 
 
-class LaterAudio(extraction.AudioSettings):
-    layout: Annotated[str, AddedWith("mono")] = "mono"
+class LaterAudio(recipe_sections.AudioSettings):
+    dither: Annotated[str, AddedWith("none")] = "none"
 
 
 class LaterRecipe(extraction.Recipe):
     audio: LaterAudio = LaterAudio()
-    video: Annotated[str | None, AddedWith(None)] = None
+    depth: Annotated[str | None, AddedWith(None)] = None
 
 
 def test_a_new_recipe_key_moves_no_fingerprint_and_its_other_values_do() -> None:
@@ -69,9 +70,9 @@ def test_a_new_recipe_key_moves_no_fingerprint_and_its_other_values_do() -> None
         settings = tomllib.loads((extraction.RECIPES / f"{name}.toml").read_text())
         before = extraction.load_recipe(name).fingerprint
         assert LaterRecipe.model_validate(settings).fingerprint == before
-        changed: dict[str, Any] = {**settings, "audio": {**settings["audio"], "layout": "foa"}}
+        changed: dict[str, Any] = {**settings, "audio": {**settings["audio"], "dither": "high"}}
         assert LaterRecipe.model_validate(changed).fingerprint != before
-        assert LaterRecipe.model_validate({**settings, "video": "mp4"}).fingerprint != before
+        assert LaterRecipe.model_validate({**settings, "depth": "z16"}).fingerprint != before
 
 
 class LaterOptim(training.OptimConfig):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from avstore.pipelines.extract.coverage import Span, join_spans
 from avstore.pipelines.extract.decoder_log import DecoderLog, decode_errors, record_decoder_log
-from avstore.pipelines.extract.recipe import AudioSettings
+from avstore.pipelines.extract.recipe_sections import AudioSettings
 from avstore.pipelines.extract.window import PREROLL_S
 
 GAP_S = 0.04

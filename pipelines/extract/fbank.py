@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from avstore.pipelines.extract.recipe import FbankSettings
+from avstore.pipelines.extract.recipe_sections import FbankSettings
 
 PREEMPHASIS = 0.97
 FLOOR = float(np.finfo(np.float32).eps)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from avstore.manifests.verdicts import Verdict
-from avstore.pipelines.extract.recipe import QualityLimits
+from avstore.pipelines.extract.recipe_sections import QualityLimits
 from avstore.pipelines.extract.records import Quality
 
 AUDIBLE_DBFS = -50.0

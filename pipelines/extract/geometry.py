@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
-from avstore.pipelines.extract.recipe import FrameSettings
+from avstore.pipelines.extract.recipe_sections import FrameSettings
 
 
 @dataclass(frozen=True)

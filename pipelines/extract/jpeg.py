@@ -12,7 +12,7 @@ from av.video.reformatter import VideoReformatter
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.colour import Plane, Planes, to_bt601
 from avstore.pipelines.extract.geometry import Geometry, plan_geometry
-from avstore.pipelines.extract.recipe import FrameSettings
+from avstore.pipelines.extract.recipe_sections import FrameSettings
 from avstore.pipelines.extract.records import Rejected
 
 MAX_SIDE_RATIO = 32

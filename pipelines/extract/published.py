@@ -9,7 +9,7 @@ from av.format import Flags
 from avstore.pipelines.extract import opencv_seek
 from avstore.pipelines.extract.ffmpeg_rate import constant_rate, fps_filter, timed_frames
 from avstore.pipelines.extract.open_media import OpenedMedia
-from avstore.pipelines.extract.recipe import FrameSettings
+from avstore.pipelines.extract.recipe_sections import FrameSettings
 from avstore.pipelines.extract.sampling import exact_seconds
 from avstore.pipelines.extract.window import Window
 

@@ -6,154 +6,37 @@ import json
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from avstore.manifests.fingerprint import AddedWith, canonical
 from avstore.manifests.foreign_files import read_toml
 from avstore.manifests.nearest import did_you_mean
+from avstore.pipelines.extract.recipe_sections import (
+    AudioSettings,
+    FbankSettings,
+    FrameSettings,
+    QualityLimits,
+    Section,
+    VideoSettings,
+)
 
 EXTRACTOR_VERSION = "1"
 """Raise this whenever the extractor's code gives other bytes for the same recipe."""
 
 RECIPES = Path(__file__).parent / "recipes"
+Member = Literal["frames", "video", "waveform", "fbank"]
+DEFAULT_MEMBERS: tuple[Member, ...] = ("frames", "waveform", "fbank")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _PROSE = {"title", "source", "notes"}
-_SAMPLING_OF_RULE = {"opencv": "count", "fps_filter": "rate", "output_rate": "rate"}
 
 
 class RecipeError(Exception):
     """Report a recipe that cannot be used: the key, its value, the allowed values."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class FrameSettings(_Section):
-    """Define which frames are stored, and at which size.
-
-    Attributes:
-        sampling: `count` (evenly over the clip), `rate` (per second) or `times` (listed instants).
-        count: Number of frames of a clip.
-        rate: Frames per second.
-        times: Instants in seconds from the clip's start.
-        rule: `on_screen` takes the frame on screen at each instant. Of the released programs'
-            rules, `opencv` seeks frame numbers (with `count`), `fps_filter` is FFmpeg's filter
-            `fps`, and `output_rate` FFmpeg's output option `-r` (both with `rate`).
-        fit: `crop` (short side to `size`, centre crop to a square), `short_side` (short side to
-            `size`, aspect kept), `stretch` (to a square of `size`) or `native` (as decoded).
-        size: Pixels, even; not for `native`.
-        pixel_aspect: `coded` takes pixels as square, as every published script does; `display`
-            applies the stream's sample aspect ratio first.
-        quality: JPEG quality, 1 to 100.
-    """
-
-    sampling: Literal["count", "rate", "times"]
-    count: Annotated[int, Field(ge=1, le=9999)] | None = None
-    rate: Annotated[float, Field(gt=0, le=240)] | None = None
-    times: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(max_length=9999)] = ()
-    rule: Annotated[
-        Literal["on_screen", "opencv", "fps_filter", "output_rate"], AddedWith("on_screen")
-    ] = "on_screen"
-    fit: Literal["crop", "short_side", "stretch", "native"] = "crop"
-    size: Annotated[int, Field(ge=16, le=4096, multiple_of=2)] | None = None
-    pixel_aspect: Literal["coded", "display"] = "coded"
-    quality: Annotated[int, Field(ge=1, le=100)] = 75
-
-    @model_validator(mode="after")
-    def _one_sampling(self) -> Self:
-        given = {"count": self.count, "rate": self.rate, "times": self.times}
-        if not given[self.sampling]:
-            raise ValueError(f"sampling = '{self.sampling}' needs the key '{self.sampling}'")
-        extra = [key for key, value in given.items() if value and key != self.sampling]
-        if extra:
-            raise ValueError(f"sampling = '{self.sampling}' does not take the key '{extra[0]}'")
-        if self.rule != "on_screen" and self.sampling != _SAMPLING_OF_RULE[self.rule]:
-            needed = _SAMPLING_OF_RULE[self.rule]
-            raise ValueError(f"rule = '{self.rule}' needs sampling = '{needed}'")
-        if (self.size is None) != (self.fit == "native"):
-            verb = "takes no" if self.fit == "native" else "needs the"
-            raise ValueError(f"fit = '{self.fit}' {verb} key 'size'")
-        return self
-
-
-class AudioSettings(_Section):
-    """Define the stored waveform: mono, 16 bits.
-
-    Attributes:
-        rate: Samples per second.
-        downmix: `mean` over the channels, or the `first` channel.
-        resampler: FFmpeg's `swr`, or `soxr`.
-        length: `clip` (exactly the clip's seconds, with zeros where the file has no sound) or
-            `file` (all that the file has, without added zeros).
-    """
-
-    rate: Annotated[int, Field(ge=8000, le=48000)] = 16000
-    downmix: Literal["mean", "first"] = "mean"
-    resampler: Literal["swr", "soxr"] = "swr"
-    length: Annotated[Literal["clip", "file"], AddedWith("clip")] = "clip"
-
-
-class FbankSettings(_Section):
-    """Define the Kaldi-compatible log-mel filter bank (fbank) of the stored waveform.
-
-    Attributes:
-        mels: Number of mel bands.
-        frame_length_ms: Length of the window, in milliseconds.
-        frame_shift_ms: Step from window to window, in milliseconds.
-        low_hz: Lower edge of the lowest band.
-        high_hz: Upper edge of the highest band; half the sampling rate if it is left out.
-        log_offset: Added to each energy before the logarithm, as VGGish does (0.01); with 0,
-            energies below 2^-23 become 2^-23, as Kaldi does.
-        subtract_mean: Whether the waveform's mean is subtracted first.
-        engine: `numpy`, or `torchaudio` itself.
-    """
-
-    mels: Annotated[int, Field(ge=8, le=256)] = 128
-    frame_length_ms: Annotated[float, Field(gt=1, le=100)] = 25.0
-    frame_shift_ms: Annotated[float, Field(gt=1, le=100)] = 10.0
-    low_hz: Annotated[float, Field(ge=0, lt=24000), AddedWith(20.0)] = 20.0
-    high_hz: Annotated[Annotated[float, Field(gt=0, le=24000)] | None, AddedWith(None)] = None
-    log_offset: Annotated[float, Field(ge=0, le=1), AddedWith(0.0)] = 0.0
-    subtract_mean: bool = True
-    engine: Literal["numpy", "torchaudio"] = "numpy"
-
-
-class QualityLimits(_Section):
-    """Define the thresholds beyond which a clip is rejected or flagged.
-
-    Attributes:
-        min_fraction: Share of the wanted seconds that both streams must cover.
-        max_decode_errors: Decoder errors allowed within the clip's own seconds.
-        max_av_offset_s: Largest distance between the starts of the two streams, in seconds.
-        silent_dbfs: RMS level, in dB of full scale, below which a block of 100 ms is silent.
-        silent_fraction: Share of silent blocks that makes the clip `silent`; with both defaults,
-            only if no block is louder than -50 dB of full scale.
-        still_luma: Mean absolute luma difference (0 to 255) below which two neighbouring frames
-            are equal.
-        still_fraction: Share of such pairs that makes the clip `still`; with both defaults, a clip
-            is `still` if no part of the picture changes.
-        black_luma: A frame with 98 % of its pixels below this luma (0 to 255) is black.
-        black_fraction: Share of black frames that makes the clip `black`; with both defaults, only
-            if no pixel is brighter than luma 64.
-        reject: Flags that reject the clip instead.
-    """
-
-    min_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
-    max_decode_errors: Annotated[int, Field(ge=0)] = 0
-    max_av_offset_s: Annotated[float, Field(gt=0)] = 2.0
-    silent_dbfs: Annotated[float, Field(ge=-120, le=0)] = -60.0
-    silent_fraction: Annotated[float, Field(gt=0, le=1)] = 0.99
-    still_luma: Annotated[float, Field(ge=0, le=255)] = 0.5
-    still_fraction: Annotated[float, Field(gt=0, le=1)] = 0.95
-    black_luma: Annotated[int, Field(ge=0, le=255)] = 32
-    black_fraction: Annotated[float, Field(gt=0, le=1)] = 0.99
-    reject: tuple[Literal["silent", "still", "black"], ...] = ()
-
-
-class Recipe(_Section):
+class Recipe(Section):
     """Define how a clip is extracted, after one published preparation.
 
     Attributes:
@@ -164,8 +47,11 @@ class Recipe(_Section):
         fidelity: `strict` (by presentation times) or `published` (as the released code computes).
         duration_s: Seconds of a clip that does not define its own.
         decoder: `pyav`, or `decord` for comparison.
-        frames: The stored frames.
-        audio: The stored waveform.
+        members: What is stored of a clip: `frames`, `video`, `waveform`, `fbank`. Without the last
+            two, files need no sound; without the first two, no pictures.
+        frames: The stored frames; only if they are among the members.
+        video: The stored moving pictures; only if they are among the members.
+        audio: The waveform that is stored, and that the fbank is computed from.
         fbank: The stored fbank.
         quality: Thresholds of rejection and flags.
     """
@@ -177,10 +63,17 @@ class Recipe(_Section):
     fidelity: Literal["strict", "published"] = "strict"
     duration_s: Annotated[float, Field(gt=0, le=600)] = 10.0
     decoder: Literal["pyav", "decord"] = "pyav"
-    frames: FrameSettings
+    members: Annotated[tuple[Member, ...], AddedWith(DEFAULT_MEMBERS)] = DEFAULT_MEMBERS
+    frames: FrameSettings | None = None
+    video: Annotated[VideoSettings | None, AddedWith(None)] = None
     audio: AudioSettings = AudioSettings()
     fbank: FbankSettings = FbankSettings()
     quality: QualityLimits = QualityLimits()
+
+    @field_validator("members")
+    @classmethod
+    def _in_store_order(cls, members: tuple[Member, ...]) -> tuple[Member, ...]:
+        return tuple(sorted(members, key=get_args(Member).index))
 
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:
@@ -188,17 +81,52 @@ class Recipe(_Section):
             raise ValueError(
                 f"name = {_shortened(self.name)} may hold only a-z, 0-9 and '_', 100 at most"
             )
-        if (self.fidelity == "published") != (self.frames.rule != "on_screen"):
-            raise ValueError(
-                f"fidelity = '{self.fidelity}' does not take frames.rule = '{self.frames.rule}': "
-                "'strict' takes 'on_screen'; 'published' takes 'opencv' (sampling = 'count'), "
-                "'fps_filter' or 'output_rate' (sampling = 'rate')"
-            )
-        self._check_bands()
-        late = [t for t in self.frames.times if t >= self.duration_s]
+        self._check_members()
+        self._check_fidelity()
+        if "fbank" in self.members:
+            self._check_bands()
+        late = [t for t in (self.frames.times if self.frames else ()) if t >= self.duration_s]
         if late:
             raise ValueError(f"frames.times: {late[0]} is not within the {self.duration_s} s")
         return self
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether frames or moving pictures are stored."""
+        return self.frames is not None or self.video is not None
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether the waveform or the fbank is stored."""
+        return "waveform" in self.members or "fbank" in self.members
+
+    def _check_members(self) -> None:
+        """Raise ValueError for members without their section, and sections without a member."""
+        if not self.members or len(set(self.members)) < len(self.members):
+            raise ValueError(
+                f"members = {list(self.members)} must name at least one of "
+                f"{', '.join(get_args(Member))}, each once"
+            )
+        for name in ("frames", "video"):
+            section = getattr(self, name)
+            if name in self.members and section is None:
+                raise ValueError(f"members has '{name}', which needs the section [{name}]")
+            if name not in self.members and section is not None:
+                named = json.dumps([*self.members, name])
+                raise ValueError(f"[{name}] needs the member '{name}': members = {named}")
+
+    def _check_fidelity(self) -> None:
+        """Raise ValueError for a rule of frames that is not one of the fidelity."""
+        rule = self.frames.rule if self.frames else "on_screen"
+        if (self.fidelity == "published") != (rule != "on_screen"):
+            raise ValueError(
+                f"fidelity = '{self.fidelity}' does not take frames.rule = '{rule}': "
+                "'strict' takes 'on_screen'; 'published' takes 'opencv' (sampling = 'count'), "
+                "'fps_filter' or 'output_rate' (sampling = 'rate')"
+            )
+        for key, value in (("fidelity", "published"), ("decoder", "decord")):
+            if getattr(self, key) == value and self.video:
+                raise ValueError(f"{key} = '{value}' takes no member 'video'")
 
     def _check_bands(self) -> None:
         """Raise ValueError for bands that the sampling rate, or each other, leave no room."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil, floor
 
-from avstore.pipelines.extract.recipe import FrameSettings
+from avstore.pipelines.extract.recipe_sections import FrameSettings
 
 
 def exact_seconds(seconds: float) -> Fraction:

@@ -7,7 +7,7 @@ from avstore.pipelines.extract.audio import Waveform
 from avstore.pipelines.extract.coverage import Coverage
 from avstore.pipelines.extract.flags import Flag, first_flag
 from avstore.pipelines.extract.frames import DecodedFrames
-from avstore.pipelines.extract.recipe import QualityLimits
+from avstore.pipelines.extract.recipe_sections import QualityLimits
 from avstore.pipelines.extract.records import MediaFacts, Quality, Rejected
 
 

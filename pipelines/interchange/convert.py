@@ -11,7 +11,7 @@ from avstore.pipelines.extract.audio import encode_flac
 from avstore.pipelines.extract.fbank import log_mel
 from avstore.pipelines.extract.flags import first_flag
 from avstore.pipelines.extract.foreign_audio import ForeignAudio
-from avstore.pipelines.extract.recipe import FbankSettings, QualityLimits
+from avstore.pipelines.extract.recipe_sections import FbankSettings, QualityLimits
 from avstore.pipelines.extract.records import ExtractionResult, Quality, Rejected
 from avstore.pipelines.extract.sandbox import Sandbox
 from avstore.pipelines.interchange.foreign_media import ForeignItem

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from avstore.pipelines.extract.fbank import log_mel
-from avstore.pipelines.extract.recipe import FbankSettings
+from avstore.pipelines.extract.recipe_sections import FbankSettings
 
 
 def torchaudio_bank(samples: np.ndarray, rate: int, fbank: FbankSettings) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from avstore.pipelines.extract.geometry import plan_geometry
-from avstore.pipelines.extract.recipe import FrameSettings
+from avstore.pipelines.extract.recipe_sections import FrameSettings
 
 CROP = FrameSettings(sampling="count", count=1, fit="crop", size=256)
 SHORT = FrameSettings(sampling="count", count=1, fit="short_side", size=224)
