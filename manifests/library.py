@@ -172,7 +172,7 @@ class OpenStore:
         """Read one feature of many clips, by few and long range reads.
 
         Args:
-            feature: `frames`, `waveform`, `fbank`, `json`, or a derived feature's name, or
+            feature: `frames`, `video`, `waveform`, `fbank`, `json`, or a derived feature's name, or
                 `<name>-<fp8>` if the store has several versions of it.
             clip_ids: Clips to read; duplicates are read once.
             recipe: Name or stage (<recipe>-<fp8>), required if several recipes hold the clips.

@@ -1,5 +1,6 @@
 """Define the sections of a recipe: frames, video, audio, fbank and quality limits."""
 
+from fractions import Fraction
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -104,6 +105,11 @@ class VideoSettings(Section):
     projection: Literal["flat", "equirectangular"] = "flat"
     source_projection: Literal["equirectangular", "eac", "cubemap"] = "equirectangular"
     source_stereo: Literal["mono", "top_bottom"] = "mono"
+
+    @property
+    def exact_rate(self) -> Fraction:
+        """Pictures per second; 29.97003 is 30000 / 1001."""
+        return Fraction(self.rate).limit_denominator(1001)
 
     @property
     def target(self) -> tuple[int, int]:
