@@ -17,6 +17,8 @@ from av.container import Flags
 _DECODING_TIMES = {"avi", "asf", "matroska,webm"}
 """Formats in which a picture may have no presentation time; FFmpeg's `genpts` would invent one."""
 
+_DECODER_LIMITS = ("codec_whitelist", "max_pixels")
+
 MAX_PIXELS = 8192 * 4608
 """Largest coded picture, in pixels: a little over 8K UHD."""
 
@@ -68,12 +70,22 @@ STORED_AUDIO = AllowedMedia(
 """`KEY.flac` and `KEY.wav` of a shard, which may be a shard of others."""
 
 
+STORED_VIDEO = AllowedMedia(demuxers="mov,mp4,m4a,3gp,3g2,mj2", decoders="libdav1d,h264")
+"""`KEY.mp4` of a shard, which may be a shard of others."""
+
+_DECODERS = {"av1": "libdav1d", "h264": "h264"}
+
+
 class ForbiddenCodecError(ValueError):
     """A stream's codec is not one of the allowed codecs."""
 
 
 class UnreadableAudioError(ValueError):
     """A stored audio member cannot be decoded."""
+
+
+class UnreadableVideoError(ValueError):
+    """A stored video member, or a part of it, cannot be decoded."""
 
 
 @contextmanager
@@ -99,16 +111,66 @@ def open_stored_audio(content: bytes | memoryview) -> Iterator[tuple[Any, Any]]:
     Raises:
         UnreadableAudioError: It is not FLAC or WAV, or decoding fails within the block.
     """
+    with (
+        _reported("stored audio", UnreadableAudioError),
+        _open(content, STORED_AUDIO) as container,
+    ):
+        stream = container.streams.best("audio")
+        if stream is None:
+            raise UnreadableAudioError("no audio stream")
+        require_allowed(stream, STORED_AUDIO)
+        yield container, stream
+
+
+@contextmanager
+def open_stored_video(content: bytes | memoryview) -> Iterator[tuple[Any, Any]]:
+    """Open a stored MP4 member; yield the container and its video stream.
+
+    Raises:
+        UnreadableVideoError: It is not MP4 with AV1 or H.264, or reading fails within the block.
+    """
+    with (
+        _reported("stored video", UnreadableVideoError),
+        _open(content, STORED_VIDEO) as container,
+    ):
+        stream = container.streams.best("video")
+        if stream is None:
+            raise UnreadableVideoError("no video stream")
+        require_allowed(stream, STORED_VIDEO)
+        yield container, stream
+
+
+@contextmanager
+def open_video_decoder(codec: str) -> Iterator[Any]:
+    """Open a decoder for pictures of a stored MP4 member, without its header.
+
+    It runs in the calling thread and raises at the first damage instead of repairing it.
+
+    Args:
+        codec: `av1` or `h264`.
+
+    Raises:
+        UnreadableVideoError: The codec is another one, or decoding fails within the block.
+    """
+    if codec not in _DECODERS:
+        raise UnreadableVideoError(f"video codec {codec!r} is not one of 'av1', 'h264'")
+    options = STORED_VIDEO.options("none")
+    with _reported("stored video", UnreadableVideoError):
+        decoder = av.CodecContext.create(_DECODERS[codec], "r")
+        limits = {name: options[name] for name in _DECODER_LIMITS}
+        decoder.options = limits | {"threads": "1", "err_detect": "explode"}
+        decoder.thread_count = 1
+        yield decoder
+
+
+@contextmanager
+def _reported(what: str, error_class: type[ValueError]) -> Iterator[None]:
+    """Raise errors of FFmpeg as those of a stored member."""
     try:
-        with _open(content, STORED_AUDIO) as container:
-            stream = container.streams.best("audio")
-            if stream is None:
-                raise UnreadableAudioError("no audio stream")
-            require_allowed(stream, STORED_AUDIO)
-            yield container, stream
+        yield
     except (av.FFmpegError, ForbiddenCodecError, UnicodeDecodeError, LookupError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UnreadableAudioError(f"stored audio cannot be decoded: {reason}") from error
+        raise error_class(f"{what} cannot be decoded: {reason}") from error
 
 
 def require_allowed(stream: Any, allowed: AllowedMedia) -> None:
@@ -147,7 +209,7 @@ def _open(source: str | bytes | memoryview, allowed: AllowedMedia) -> Iterator[A
     ) as container:
         if container.format.name in _DECODING_TIMES:
             container.flags &= ~Flags.gen_pts.value  # PyAV sets it
-        limits = {name: options[name] for name in ("codec_whitelist", "max_pixels")}
+        limits = {name: options[name] for name in _DECODER_LIMITS}
         for stream in container.streams:
             if stream.codec_context is not None:
                 stream.codec_context.options = limits

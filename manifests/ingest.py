@@ -9,7 +9,7 @@ import duckdb
 from avstore.manifests import status
 from avstore.manifests.sealed import require_sound_files
 from avstore.manifests.sequence import numbered
-from avstore.manifests.sidecar import LATER_COLUMNS, SIDECAR_COLUMNS
+from avstore.manifests.sidecar import NO_LATER_ROWS, SIDECAR_COLUMNS
 from avstore.manifests.sidecar_check import refuse_misnamed
 from avstore.manifests.status import refresh_status
 
@@ -31,15 +31,14 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 _CHOSEN = {table: ", ".join(columns.values()) for table, columns in SIDECAR_COLUMNS.items()}
 # The range starts at the first member's tar header and ends at the last member's padding.
 _SAMPLE = (
-    f"{_CHOSEN['samples']}, offsets[1] - 512, "
-    "offsets[-1] + (sizes[-1]::BIGINT + 511) // 512 * 512 - offsets[1] + 512"
+    f"{_CHOSEN['samples']}, offsets[1] - 512 AS range_offset, "
+    "offsets[-1] + (sizes[-1]::BIGINT + 511) // 512 * 512 - offsets[1] + 512 AS range_bytes"
 )
-_LATER = ", ".join(f"NULL::{kind} AS {name}" for name, kind in LATER_COLUMNS.items())
 # Sidecars of older versions lack later columns, and have no number.
 _SIDECARS = (
     f"(SELECT * REPLACE ({numbered('quality_seq', 'extracted_at')} AS quality_seq) FROM "
     "(SELECT * FROM read_parquet(getvariable('sidecars'), union_by_name = true) "
-    f"UNION ALL BY NAME SELECT {_LATER} WHERE false))"
+    f"UNION ALL BY NAME {NO_LATER_ROWS}))"
 )
 _KEYS = {"media": "clip_id", "quality": "clip_id, fingerprint"}
 
@@ -56,7 +55,7 @@ def ingest_sidecars(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) ->
     con.execute("SET VARIABLE sidecars = ?", [[str(path) for path in sidecars]])
     source = _SIDECARS
     _insert_shards(con, source)
-    con.execute(f"INSERT INTO samples SELECT {_SAMPLE} FROM {source} WHERE stored")
+    con.execute(f"INSERT INTO samples BY NAME SELECT {_SAMPLE} FROM {source} WHERE stored")
     (once,) = con.execute(f"SELECT count(*) = count(DISTINCT clip_id) FROM {source}").fetchall()[0]
     for table in _KEYS:
         _insert_latest(con, table, source, choose=not once)
@@ -117,7 +116,7 @@ def commit_shards(
         before = status.extraction_states(con, span) if span and _stages_known(con) else None
         _remove_earlier(con, before)
         _insert_shards(con, "incoming")
-        con.execute(f"INSERT INTO samples SELECT {_SAMPLE} FROM incoming WHERE stored")
+        con.execute(f"INSERT INTO samples BY NAME SELECT {_SAMPLE} FROM incoming WHERE stored")
         _insert_latest(con, "media", "incoming")
         _insert_latest(con, "quality", "incoming")
         if span is None or before is None or (True, "stored") in before:

@@ -9,7 +9,7 @@ from avstore.manifests import comments
 from avstore.manifests.status import refresh_status
 from avstore.manifests.store import StoreError
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 
 _VIEWS = (
     *("views.sql", "views_members.sql", "views_tasks.sql", "views_leakage.sql"),

@@ -200,7 +200,12 @@ CREATE TABLE IF NOT EXISTS samples (
     duration_s DOUBLE,              -- duration of the stored clip, in seconds
     crc32 BIGINT,                   -- of the members' concatenated contents
     range_offset BIGINT,            -- range of all members in the tar, headers included
-    range_bytes BIGINT              -- length of that range, in bytes
+    range_bytes BIGINT,             -- length of that range, in bytes
+    video_frames INTEGER,           -- pictures of the stored video (mp4); NULL: no video
+    video_rate DOUBLE,              -- pictures per second of the stored video
+    gop_frames INTEGER,             -- pictures from key frame to key frame: a group
+    gop_offsets INTEGER[],          -- of each group in the mp4, and the end of the last, in bytes
+    video_codec VARCHAR             -- av1 | h264
 );
 
 -- Derived features, one row per version: how each was computed.

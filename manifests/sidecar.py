@@ -20,8 +20,17 @@ LATER_COLUMNS = {
     "quality_loudest_dbfs": "DOUBLE",
     "quality_largest_change": "DOUBLE",
     "quality_brightest_luma": "INTEGER",
+    "video_frames": "INTEGER",
+    "video_rate": "DOUBLE",
+    "gop_frames": "INTEGER",
+    "gop_offsets": "INTEGER[]",
+    "video_codec": "VARCHAR",
 }
-"""Columns that sidecars of older versions lack, with their SQL types."""
+"""Columns that sidecars of older versions lack, with their SQL types; the last of a sidecar."""
+
+_LATER = ", ".join(f"NULL::{kind} AS {name}" for name, kind in LATER_COLUMNS.items())
+NO_LATER_ROWS = f"SELECT {_LATER} WHERE false"
+"""SQL of no rows with these columns: what is united with sidecars by name has them all."""
 
 _COMPUTED = ("range_offset", "range_bytes")  # from offsets and sizes, when a sidecar is read
 
@@ -47,7 +56,8 @@ def _schema() -> pa.Schema:
     shard, sample, media, quality = (columns.values() for columns in SIDECAR_COLUMNS.values())
     # The column order of existing sidecars, which must not change.
     names = dict.fromkeys((*shard, "clip_id", "stored", *_SHARED, *sample, *media, *quality))
-    return pa.schema([(name, types[name]) for name in names])
+    earlier = [name for name in names if name not in LATER_COLUMNS]
+    return pa.schema([(name, types[name]) for name in (*earlier, *LATER_COLUMNS)])
 
 
 SCHEMA = _schema()

@@ -1,4 +1,4 @@
-"""Check that sidecars name nothing but the shards beside them and clips of their dataset."""
+"""Check that sidecars name only the shards beside them, clips of their dataset and real groups."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avstore.manifests.names import is_name
-from avstore.manifests.sidecar import LATER_COLUMNS, SCHEMA
+from avstore.manifests.sidecar import LATER_COLUMNS, NO_LATER_ROWS, SCHEMA
 from avstore.manifests.store import StoreError, shard_of
 
 _BESIDE = r"shard <> regexp_extract(filename, '(shards/[^/]+/[^/]+/[^/]+)\.parquet$', 1) || '.tar'"
@@ -22,6 +22,25 @@ _BAD_FEATURE = f"""
 {_BESIDE} OR NOT ends_with(shard, concat('.', feature, '-', left(fingerprint, 8), '.tar'))
 OR NOT regexp_full_match(clip_id, '[A-Za-z0-9_-]+/[A-Za-z0-9_-]+')
 """
+# Conversions that fail give NULL, and what is NULL is refused too.
+_GOPS = "try_cast(gop_offsets AS BIGINT[])"
+_VIDEO_SIZE = (
+    "try_cast(sizes AS BIGINT[])[list_position(string_split(CAST(members AS VARCHAR), ' '), 'mp4')]"
+)
+_BAD_GOPS = f"""
+CAST(gop_offsets AS VARCHAR) IS NOT NULL AND (
+    list_sort(list_distinct({_GOPS})) = {_GOPS} AND {_GOPS}[1] >= 0 AND {_GOPS}[-1] <= {_VIDEO_SIZE}
+    AND len({_GOPS}) = 1 + ceil(try_cast(video_frames AS DOUBLE) / try_cast(gop_frames AS DOUBLE))
+    AND try_cast(video_rate AS DOUBLE) > 0 AND CAST(video_codec AS VARCHAR) IN ('av1', 'h264')
+) IS NOT TRUE
+"""
+_OWN = "has names that are not its own"
+# Condition of a wrong row, whether it is one of companions, what is wrong.
+_CHECKS = (
+    (_BAD_BASE, False, _OWN),
+    (_BAD_GOPS, False, "has groups of pictures that its video cannot have"),
+    (_BAD_FEATURE, True, _OWN),
+)
 _FEATURE_TYPES = {
     **dict.fromkeys(("shard", "feature", "fingerprint", "clip_id"), "string"),
     **dict.fromkeys(("position", "offset", "size", "crc32"), "int"),
@@ -53,39 +72,41 @@ def _fits(found: pa.DataType | None, expected: pa.DataType) -> bool:
 
 
 def misnamed(con: duckdb.DuckDBPyConnection, sidecars: Sequence[Path]) -> dict[Path, str]:
-    """Return the sidecars that name other files or impossible clips, with the reason.
+    """Return the sidecars that name other files, impossible clips or groups, with the reason.
 
     Args:
         con: A connection that may read files.
         sidecars: Readable sidecars of base and companion shards.
     """
     wrong = {path: _named(path) for path in sidecars if not _has_name(path)}
-    for bad, companions in ((_BAD_BASE, False), (_BAD_FEATURE, True)):
+    for bad, companions, text in _CHECKS:
         paths = [str(p) for p in sidecars if p not in wrong and _is_companion(p) is companions]
-        wrong |= _misnamed(con, paths, bad)
+        wrong |= _find(con, paths, bad, text)
     return wrong
 
 
-def _misnamed(con: duckdb.DuckDBPyConnection, paths: list[str], bad: str) -> dict[Path, str]:
+def _find(con: duckdb.DuckDBPyConnection, paths: list[str], bad: str, text: str) -> dict[Path, str]:
+    """Return the sidecars with a row of which the condition `bad` is not false, with the reason."""
     wrong: dict[Path, str] = {}
     if not paths:
         return wrong
     try:
         rows = con.execute(
-            f"SELECT filename, any_value(shard), any_value(clip_id) FROM read_parquet(?, "
-            f"filename = true, union_by_name = true) WHERE ({bad}) IS NOT FALSE GROUP BY filename",
+            "SELECT filename, any_value(shard), any_value(clip_id) FROM (SELECT * FROM "
+            "read_parquet(?, filename = true, union_by_name = true) "
+            f"UNION ALL BY NAME {NO_LATER_ROWS}) WHERE ({bad}) IS NOT FALSE GROUP BY filename",
             [paths],
         ).fetchall()
     except duckdb.Error as error:
         if len(paths) == 1:
             return {Path(paths[0]): f"cannot be read: {str(error).splitlines()[0]}"}
         for path in paths:  # find those that cannot be read
-            wrong |= _misnamed(con, [path], bad)
+            wrong |= _find(con, [path], bad, text)
         return wrong
     for name, shard, clip_id in rows:
         beside = shard_of(Path(name)).endswith(f"/{shard}")
-        text = f"has names that are not its own ({clip_id!r})" if beside else None
-        wrong[Path(name)] = text or f"names the shard {shard!r} instead of the one beside it"
+        other = f"names the shard {shard!r} instead of the one beside it"
+        wrong[Path(name)] = f"{text} ({clip_id!r})" if beside else other
     return wrong
 
 

@@ -1,6 +1,6 @@
 -- Members of all shards, companions of derived features included: one row per clip and member.
 --   recipe: name of the extraction recipe; NULL: a derived feature
---   feature: json, fbank, waveform, frames, masks, or the derived feature's name
+--   feature: json, fbank, waveform, video, frames, masks, or the derived feature's name
 --   name: name of the file in the tar
 --   byte_offset: of the content in the tar
 --   bytes: size of the content
@@ -8,7 +8,7 @@ CREATE OR REPLACE VIEW members AS
 SELECT clip_id, recipe, shard,
        CASE WHEN suffix = 'json' THEN 'json' WHEN suffix = 'fbank.npy' THEN 'fbank'
             WHEN suffix IN ('flac', 'wav') THEN 'waveform' WHEN suffix LIKE '%.jpg' THEN 'frames'
-            WHEN suffix LIKE 'mask%' THEN 'masks' ELSE suffix END AS feature,
+            WHEN suffix = 'mp4' THEN 'video' WHEN suffix LIKE 'mask%' THEN 'masks' ELSE suffix END AS feature,
        split_part(clip_id, '/', 2) || '.' || suffix AS name, byte_offset, bytes
 FROM (SELECT s.clip_id, h.recipe, s.shard, unnest(string_split(s.members, ' ')) AS suffix,
              unnest(s.offsets) AS byte_offset, unnest(s.sizes)::BIGINT AS bytes

@@ -20,7 +20,7 @@ from avstore.manifests.sidecar import write_sidecar
 from avstore.manifests.store import Store, committing, sidecar_of
 from avstore.pipelines.build.partial_tar import open_partial
 from avstore.pipelines.build.shard_tar import ShardTar
-from avstore.pipelines.extract.records import ExtractionResult
+from avstore.pipelines.extract.records import ExtractionResult, StoredVideo
 
 _TIMES = tuple(field.name for field in sidecar.SCHEMA if pa.types.is_timestamp(field.type))
 # A shard is not continued with other versions of the libraries that decide its bytes.
@@ -212,6 +212,8 @@ class ShardWriter:
             "verdict": extracted.verdict,
             "media": dict(media),
         }
+        if extracted.video:
+            member["video"] = asdict(extracted.video)
         return json.dumps(member, sort_keys=True).encode()
 
     def _append(self, extracted: ExtractionResult, key: str, json_member: bytes) -> dict[str, Any]:
@@ -233,4 +235,18 @@ class ShardWriter:
             "fbank_frames": extracted.fbank_frames,
             "duration_s": extracted.duration_s,
             "crc32": crc,
+            **_video_columns(extracted.video),
         }
+
+
+def _video_columns(video: StoredVideo | None) -> dict[str, Any]:
+    """Return the sidecar columns of the member `mp4`; none for clips without it."""
+    if video is None:
+        return {}
+    return {
+        "video_frames": video.frames,
+        "video_rate": video.rate,
+        "gop_frames": video.gop_frames,
+        "gop_offsets": list(video.gop_offsets),
+        "video_codec": video.codec,
+    }

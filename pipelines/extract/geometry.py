@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
-from avstore.pipelines.extract.recipe_sections import FrameSettings
+from avstore.pipelines.extract.recipe_sections import FrameSettings, VideoSettings
+
+PictureSettings = FrameSettings | VideoSettings
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Geometry:
 def plan_geometry(
     width: int,
     height: int,
-    frames: FrameSettings,
+    settings: PictureSettings,
     *,
     aspect: Fraction | None = None,
     turns: int = 0,
@@ -43,25 +45,26 @@ def plan_geometry(
     """Plan the geometry of a coded picture under a recipe.
 
     Sizes are those of torchvision's Resize and CenterCrop on the picture as displayed: the long
-    side is truncated to a whole number, the crop's margin rounded.
+    side is truncated to a whole number, the crop's margin rounded. Sides of a video are even: its
+    codecs take no others with 4:2:0 chroma.
 
     Args:
         width: Coded width in pixels.
         height: Coded height in pixels.
-        frames: The recipe's frame settings.
+        settings: The recipe's frame or video settings.
         aspect: Sample aspect ratio of the stream.
         turns: Quarter turns counterclockwise for display.
         mirror: Whether display flips the picture left to right before turning it.
     """
     wide, high = Fraction(width), Fraction(height)
-    if frames.pixel_aspect == "display" and aspect:
+    if settings.pixel_aspect == "display" and aspect:
         wide *= aspect
     if turns % 2:
         wide, high = high, wide
-    out_w, out_h = _size(wide, high, frames)
+    out_w, out_h = _size(wide, high, settings)
     crop_w, crop_h = out_w, out_h
-    if frames.fit == "crop":
-        crop_w = crop_h = frames.size or 0
+    if settings.fit == "crop":
+        crop_w, crop_h = settings.target
     left, top = round((out_w - crop_w) / 2), round((out_h - crop_h) / 2)
     for _ in range(turns % 4):
         # One turn counterclockwise brings the coded picture's right edge to the top.
@@ -72,12 +75,16 @@ def plan_geometry(
     return Geometry(out_w, out_h, left, top, crop_w, crop_h, turns % 4, mirror)
 
 
-def _size(wide: Fraction, high: Fraction, frames: FrameSettings) -> tuple[int, int]:
+def _size(wide: Fraction, high: Fraction, settings: PictureSettings) -> tuple[int, int]:
     """Return the size as displayed, after resizing and before cropping."""
-    size = frames.size or 0
-    if frames.fit == "native":
-        return max(round(wide), 1), max(round(high), 1)
-    if frames.fit == "stretch":
-        return size, size
-    long_side = int(size * max(wide, high) / min(wide, high))
-    return (long_side, size) if wide >= high else (size, long_side)
+    if settings.fit == "stretch":
+        return settings.target
+    if settings.fit == "native":
+        width, height = max(round(wide), 1), max(round(high), 1)
+    else:
+        size = settings.target[0]
+        long_side = int(size * max(wide, high) / min(wide, high))
+        width, height = (long_side, size) if wide >= high else (size, long_side)
+    if settings.fit != "crop" and isinstance(settings, VideoSettings):
+        return max(width // 2 * 2, 2), max(height // 2 * 2, 2)
+    return width, height

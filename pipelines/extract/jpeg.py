@@ -11,8 +11,7 @@ from av.video.reformatter import VideoReformatter
 
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.colour import Plane, Planes, to_bt601
-from avstore.pipelines.extract.geometry import Geometry, plan_geometry
-from avstore.pipelines.extract.recipe_sections import FrameSettings
+from avstore.pipelines.extract.geometry import Geometry, PictureSettings, plan_geometry
 from avstore.pipelines.extract.records import Rejected
 
 MAX_SIDE_RATIO = 32
@@ -25,7 +24,7 @@ _BT601, _FULL_RANGE = 5, 2
 
 
 class Resizer:
-    """Resize the frames of one clip to the stored size.
+    """Resize the frames of one clip to the stored size of its frames or its video.
 
     One instance serves one clip, so that swscale's tables are built once.
 
@@ -33,8 +32,8 @@ class Resizer:
         rotation: Degrees counterclockwise by which the last frame was turned for display.
     """
 
-    def __init__(self, frames: FrameSettings, aspect: Fraction | None) -> None:
-        self._settings = frames
+    def __init__(self, settings: PictureSettings, aspect: Fraction | None) -> None:
+        self._settings = settings
         self._aspect = aspect
         self._scaler = VideoReformatter()
         self._cached: tuple[tuple[int, int], Geometry] | None = None

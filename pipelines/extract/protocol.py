@@ -14,7 +14,12 @@ import numpy as np
 
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.foreign_audio import ForeignAudio
-from avstore.pipelines.extract.records import ExtractionResult, MediaFacts, Quality
+from avstore.pipelines.extract.records import (
+    ExtractionResult,
+    MediaFacts,
+    Quality,
+    StoredVideo,
+)
 
 MAX_HEADER = 1 << 26
 MAX_BODY = 1 << 31
@@ -79,10 +84,17 @@ def unpack(header: dict[str, Any], bodies: Sequence[bytes]) -> ExtractionResult:
             quality=Quality(**fields.pop("quality")),
             members=tuple(zip(fields.pop("members"), bodies, strict=True)),
             frame_times=tuple(fields.pop("frame_times")),
+            video=_stored_video(fields.pop("video")),
             **fields,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ProtocolError(f"not an extraction result: {error}") from error
+
+
+def _stored_video(fields: dict[str, Any] | None) -> StoredVideo | None:
+    if fields is None:
+        return None
+    return StoredVideo(**{**fields, "gop_offsets": tuple(fields["gop_offsets"])})
 
 
 def pack_audio(audio: ForeignAudio) -> tuple[dict[str, Any], list[bytes]]:

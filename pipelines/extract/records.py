@@ -114,6 +114,25 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredVideo:
+    """Describe the member `mp4`; fields are columns of table `samples`.
+
+    Attributes:
+        frames: Number of pictures.
+        rate: Pictures per second; the first is at 0.
+        gop_frames: Pictures of each group but the last, which may have fewer.
+        gop_offsets: Offset in the member of each group's first byte, and the last group's end.
+        codec: `av1` or `h264`.
+    """
+
+    frames: int
+    rate: float
+    gop_frames: int
+    gop_offsets: tuple[int, ...]
+    codec: str
+
+
+@dataclass(frozen=True, slots=True)
 class ExtractionResult:
     """Hold what one decode pass gives for one clip.
 
@@ -127,6 +146,7 @@ class ExtractionResult:
         frame_times: Presentation time of each stored frame, in seconds from the clip's start.
         fbank_frames: Number of fbank rows.
         duration_s: Seconds of the stored waveform.
+        video: The stored moving pictures, if the recipe wants them.
     """
 
     clip_id: str
@@ -138,3 +158,4 @@ class ExtractionResult:
     frame_times: tuple[float, ...] = ()
     fbank_frames: int = 0
     duration_s: float = 0.0
+    video: StoredVideo | None = None

@@ -24,6 +24,7 @@ _OPENER = "manifests/guarded_media.py"
 # Where a package is used: decord after the check of open_media, the program for yt-dlp.
 ALLOWED = {
     (_OPENER, "av.open"),
+    (_OPENER, "av.CodecContext.create"),
     ("pipelines/extract/frames.py", "decord"),
     ("pipelines/fetch/ytdlp.py", "imageio_ffmpeg"),
 }

@@ -59,7 +59,7 @@ def test_a_newer_store_is_refused_with_what_to_do(tmp_path: Path) -> None:
     store = restore("1", tmp_path / "store")
     with duckdb.connect(str(store.manifest)) as con:
         con.execute("UPDATE meta SET schema_version = 99")
-    with pytest.raises(StoreError, match=r"schema version 99.*supports at most 10: update avstore"):
+    with pytest.raises(StoreError, match=r"schema version 99.*supports at most 11: update avstore"):
         open_read(store)
 
 
