@@ -75,7 +75,7 @@ class Resizer:
             if max(size) > MAX_SIDE_RATIO * min(size):
                 detail = f"picture of {size[0]} x {size[1]} (limit {MAX_SIDE_RATIO} to 1)"
                 raise Rejected(Verdict.UNDECODABLE, detail, by_policy=True)
-            turns, mirror = _orientation(frame)
+            turns, mirror = orientation(frame)
             self.rotation = turns * 90
             geometry = plan_geometry(
                 *size, self._settings, aspect=self._aspect, turns=turns, mirror=mirror
@@ -136,7 +136,7 @@ def _turned(planes: Planes, geometry: Geometry) -> Planes:
     return y, u, v
 
 
-def _orientation(frame: Any) -> tuple[int, bool]:
+def orientation(frame: Any) -> tuple[int, bool]:
     """Return the display matrix as (quarter turns counterclockwise, mirrored before).
 
     The matrix's first two rows (a, b), (c, d) take x right and y down: x' = a x + c y,

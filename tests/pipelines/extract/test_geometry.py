@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from avstore.pipelines.extract.geometry import plan_geometry
-from avstore.pipelines.extract.recipe_sections import FrameSettings
+from avstore.pipelines.extract.geometry import Geometry, plan_geometry
+from avstore.pipelines.extract.recipe_sections import FrameSettings, VideoSettings
 
 CROP = FrameSettings(sampling="count", count=1, fit="crop", size=256)
 SHORT = FrameSettings(sampling="count", count=1, fit="short_side", size=224)
@@ -58,3 +58,33 @@ def test_a_crop_is_the_same_part_of_the_picture_as_displayed(turns, mirror):
     rows = slice(upright.top, upright.top + upright.crop_height)
     wanted = shown[rows, upright.left : upright.left + upright.crop_width]
     assert np.array_equal(made, wanted)
+
+
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("size", [(641, 361), (333, 777), (17, 16), (5000, 3)])
+def test_all_sides_of_a_video_are_even(size, turns):
+    for keys in (
+        {"fit": "native"},
+        {"fit": "short_side", "size": 224},
+        {"fit": "crop", "size": 64},
+    ):
+        found = plan_geometry(*size, VideoSettings(rate=16, **keys), turns=turns)
+        assert found.crop_width % 2 == found.crop_height % 2 == 0
+        assert min(found.crop_width, found.crop_height) >= 2
+    native = plan_geometry(641, 361, VideoSettings(rate=16, fit="native"))
+    assert (native.crop_width, native.crop_height) == (640, 360)
+    short = plan_geometry(640, 361, VideoSettings(rate=16, size=224))
+    assert (short.width, short.height) == (396, 224)  # 397 rounded down
+
+
+def test_a_video_is_stretched_to_width_and_height():
+    wide = VideoSettings(rate=16, fit="stretch", width=1024, height=512)
+    assert plan_geometry(641, 361, wide) == Geometry(1024, 512, 0, 0, 1024, 512)
+    turned = plan_geometry(641, 361, wide, turns=1)
+    assert (turned.width, turned.height) == (512, 1024)
+
+
+def test_a_crop_of_a_video_is_that_of_frames():
+    for size in ((1280, 720), (426, 241), (333, 777)):
+        crop = VideoSettings(rate=16, fit="crop", size=256)
+        assert plan_geometry(*size, crop) == plan_geometry(*size, CROP)
