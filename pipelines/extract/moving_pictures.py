@@ -8,8 +8,8 @@ from typing import Any
 
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.colour import Plane, Planes
-from avstore.pipelines.extract.jpeg import Resizer
-from avstore.pipelines.extract.projection import Projector
+from avstore.pipelines.extract.jpeg import Resizer, orientation
+from avstore.pipelines.extract.projection import Projector, check_projection
 from avstore.pipelines.extract.recipe_sections import VideoSettings
 from avstore.pipelines.extract.records import Rejected
 from avstore.pipelines.extract.stored_frames import LUMA_STEP
@@ -35,7 +35,8 @@ class MovingPictures:
         self._wanted = frozenset(wanted)
         self._queue = deque((time, len(list(same))) for time, same in groupby(wanted))
         self._step = -(-len(wanted) // MAX_LUMAS)
-        self._projector = Projector(settings, aspect)
+        self._projector = Projector(settings)
+        self._aspect = aspect or Fraction(1)
         self._resizer = Resizer(settings, aspect)
         self._early: dict[int, Planes] = {}
         self._lumas: list[Plane] = []
@@ -47,6 +48,8 @@ class MovingPictures:
         """Encode a decoded `av.VideoFrame` with those that waited for it, if it is wanted."""
         if time not in self._wanted:
             return
+        if not self._lumas and not self._early:
+            self._check_projection(frame)
         self._early[time] = self._resizer.planes(self._projector.project(frame))
         while self._queue and self._queue[0][0] in self._early:
             first, repeat = self._queue.popleft()
@@ -72,6 +75,13 @@ class MovingPictures:
         if self._encoder is None:
             raise ValueError("no picture was put")
         return self._encoder.finish()
+
+    def _check_projection(self, frame: Any) -> None:
+        """Raise Rejected unless a picture has the size of the recipe's source projection."""
+        height = frame.height // (2 if self._settings.source_stereo == "top_bottom" else 1)
+        size = (round(frame.width * self._aspect), height)
+        width, height = size if orientation(frame)[0] % 2 == 0 else size[::-1]
+        check_projection(width, height, self._settings)
 
     def _add(self, planes: Planes, repeat: int) -> None:
         luma = planes[0]

@@ -10,6 +10,7 @@ from avstore.manifests.fingerprint import AddedWith
 _SAMPLING_OF_RULE = {"opencv": "count", "fps_filter": "rate", "output_rate": "rate"}
 
 
+_MAX_DENOMINATOR = 1001
 _Side = Annotated[int, Field(ge=16, le=4096, multiple_of=2)]
 _Channel = Annotated[int, Field(ge=0, le=63)]
 
@@ -108,8 +109,9 @@ class VideoSettings(Section):
 
     @property
     def exact_rate(self) -> Fraction:
-        """Pictures per second; 29.97003 is 30000 / 1001."""
-        return Fraction(self.rate).limit_denominator(1001)
+        """Pictures per second as a fraction, such as 30000/1001 for 29.97002997."""
+        rate = Fraction(self.rate).limit_denominator(_MAX_DENOMINATOR)
+        return max(rate, Fraction(1, _MAX_DENOMINATOR))
 
     @property
     def target(self) -> tuple[int, int]:

@@ -21,8 +21,11 @@ from avstore.pipelines.extract.colour import Planes
 from avstore.pipelines.extract.recipe_sections import VideoSettings
 from avstore.pipelines.extract.records import Rejected
 
-SVT_PRESET = 10
-"""SVT-AV1's preset. Preset 8 gains 0.7 dB at the same size and takes twice the CPU time."""
+SVT_PRESET = 8
+"""SVT-AV1's preset. Preset 10 saves a quarter of the CPU time, but misses sharp changes.
+
+In pictures of blocks that turn on and off, it leaves whole blocks as they were before.
+"""
 
 X264_PRESET = "medium"
 """x264's preset, its default."""
@@ -35,7 +38,6 @@ MAX_SIDE = 16384
 
 _BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT
 _BT601, _FULL_RANGE = 5, 2
-_MAX_DENOMINATOR = 1001
 _FREE_BOX = 8  # bytes of the smallest box that FFmpeg writes behind a reserved header
 
 # Read by SVT-AV1 when it opens: only fatal errors are printed. FFmpeg reports all others.
@@ -56,11 +58,6 @@ class EncodedVideo:
     content: bytes
     gop_offsets: tuple[int, ...]
     pictures: int
-
-
-def exact_rate(rate: float) -> Fraction:
-    """Return a rate in pictures per second as a fraction, such as 30000/1001 for 29.97002997."""
-    return max(Fraction(rate).limit_denominator(_MAX_DENOMINATOR), Fraction(1, _MAX_DENOMINATOR))
 
 
 class VideoEncoder:
@@ -146,7 +143,7 @@ def _mp4(buffer: io.BytesIO, header_bytes: int = 0) -> Any:
 def _add_stream(container: Any, settings: VideoSettings, width: int, height: int) -> Any:
     """Add a video stream with an encoder of a recipe's settings."""
     encoder, options = _encoder(settings)
-    rate = exact_rate(settings.rate)
+    rate = settings.exact_rate
     stream = container.add_stream(encoder, rate=rate, options=options)
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = width, height, "yuv420p"

@@ -18,7 +18,7 @@ from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.jpeg import Resizer, encode_jpeg
 from avstore.pipelines.extract.recipe_sections import VideoSettings
 from avstore.pipelines.extract.records import Rejected
-from avstore.pipelines.extract.video import EncodedVideo, VideoEncoder, exact_rate
+from avstore.pipelines.extract.video import EncodedVideo, VideoEncoder
 from tests.conftest import REPO
 from tests.pipelines.extract.media import ffmpeg
 
@@ -79,7 +79,7 @@ def test_keyframes_are_where_the_recipe_has_them(codec: str, every: int, picture
     ],
 )
 def test_the_i_th_picture_is_at_i_by_rate(codec: str, rate: float, exact: Fraction) -> None:
-    assert exact_rate(rate) == exact
+    assert recipe(codec, rate=rate).exact_rate == exact
     encoded = encode(recipe(codec, rate=rate, keyframe_every=4), 9)
     with av.open(io.BytesIO(encoded.content)) as container:
         stream = container.streams.video[0]
