@@ -121,7 +121,7 @@ def _extract_once(source: ClipSource, recipe: Recipe) -> ExtractionResult:
     except Rejected as found:
         rejected = explained_by_cut(source.path, found, has_audio=media.audio_codec is not None)
         return ExtractionResult(source.clip_id, rejected.verdict, rejected.detail, media, quality)
-    fbank = log_mel(decoded.waveform.samples, recipe.audio.rate, recipe.fbank)
+    fbank = log_mel(decoded.waveform.mono, recipe.audio.rate, recipe.fbank)
     return ExtractionResult(
         source.clip_id,
         flag.verdict if flag else None,
@@ -188,7 +188,7 @@ def _stored_seconds(decoded: DecodedClip, recipe: Recipe) -> float:
     """Return the length of the stored waveform in seconds."""
     if recipe.audio.length == "clip":
         return float(decoded.duration)
-    return len(decoded.waveform.samples) / recipe.audio.rate
+    return len(decoded.waveform.mono) / recipe.audio.rate
 
 
 def _members(decoded: DecodedClip, fbank: NDArray[np.float32], recipe: Recipe) -> Members:

@@ -45,7 +45,7 @@ def measure_quality(
     recipe: Recipe,
 ) -> Quality:
     """Measure all signals of a decoded clip."""
-    limits, rate, samples = recipe.quality, recipe.audio.rate, waveform.samples
+    limits, rate, samples = recipe.quality, recipe.audio.rate, waveform.mono
     return Quality(
         silent_fraction=silent_fraction(samples, rate, limits.silent_dbfs),
         loudest_dbfs=loudest_dbfs(samples, rate),
