@@ -68,7 +68,8 @@ class Waveform:
         Mono itself, the mean of stereo (rounded half to even), W of first-order ambisonics.
         """
         if len(self.samples) == 2:
-            return np.rint(self.samples.mean(axis=0)).astype(np.int16)
+            mean: NDArray[np.float64] = self.samples.mean(axis=0)
+            return np.rint(mean).astype(np.int16)
         first: NDArray[np.int16] = self.samples[0]
         return first
 
