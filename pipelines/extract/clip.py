@@ -196,7 +196,7 @@ def _stored_seconds(decoded: DecodedClip, recipe: Recipe) -> float:
     """Return the length of the stored waveform in seconds."""
     if decoded.waveform is None or recipe.audio.length == "clip":
         return float(decoded.duration)
-    return len(decoded.waveform.samples) / recipe.audio.rate
+    return len(decoded.waveform.mono) / recipe.audio.rate
 
 
 def _stored_video(decoded: DecodedClip, recipe: Recipe) -> StoredVideo | None:
@@ -217,7 +217,7 @@ def _fbank(decoded: DecodedClip, recipe: Recipe) -> NDArray[np.float32] | None:
     """Return the fbank if the recipe stores it."""
     if decoded.waveform is None or "fbank" not in recipe.members:
         return None
-    return log_mel(decoded.waveform.samples, recipe.audio.rate, recipe.fbank)
+    return log_mel(decoded.waveform.mono, recipe.audio.rate, recipe.fbank)
 
 
 def _members(decoded: DecodedClip, fbank: NDArray[np.float32] | None, recipe: Recipe) -> Members:

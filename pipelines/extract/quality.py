@@ -63,7 +63,7 @@ def measure_quality(
 
 
 def _of_sound(waveform: Waveform, rate: int, limits: QualityLimits) -> dict[str, Any]:
-    samples = waveform.samples
+    samples = waveform.mono
     return {
         "silent_fraction": silent_fraction(samples, rate, limits.silent_dbfs),
         "loudest_dbfs": loudest_dbfs(samples, rate),
