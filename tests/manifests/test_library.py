@@ -288,5 +288,6 @@ def test_one_name_for_each_part_of_a_clip(store: Store) -> None:
         assert opened.read("audio", ids) == opened.read("waveform", ids)  # the former name
         assert opened.read("frames", ids)[ids[0]] == sample.frames
         assert (opened.read("fbank", ids)[ids[0]] == sample.fbank).all()
-        with pytest.raises(StoreError, match="no feature 'sound'; it has frames, waveform, fbank"):
+        held = "it has frames, video, waveform, fbank"
+        with pytest.raises(StoreError, match=f"no feature 'sound'; {held}"):
             opened.read("sound", ids)

@@ -28,7 +28,7 @@ import sys, time
 from pathlib import Path
 from avstore.manifests.catalogue import open_read
 from avstore.manifests.store import Store
-store, end, seen = Store(Path(sys.argv[1])), time.time() + 60, set()
+store, end, seen = Store(Path(sys.argv[1])), time.time() + 240, set()
 while time.time() < end and len(seen) < 3:
     with open_read(store) as con:
         shards, clips, samples = con.execute(
@@ -92,7 +92,7 @@ def test_many_readers_during_a_build_meet_no_lock_and_no_half_shard(
             synthetic.build(writer, store, f"w{number}", size=2)
             writer.publish()
             number += 1
-    outputs = [reader.communicate(timeout=60)[0] for reader in readers]
+    outputs = [reader.communicate(timeout=300)[0] for reader in readers]
     assert [reader.returncode for reader in readers] == [0, 0, 0]
     assert [int(output) for output in outputs] == [3, 3, 3]
     with duckdb.connect(str(store.manifest), read_only=True) as con:
