@@ -122,8 +122,7 @@ def rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
         uint8 [height, width, 3].
     """
     converted = VideoReformatter().reformat(frame, format="rgb24", interpolation=_FLAGS, threads=1)
-    pixels: NDArray[np.uint8] = converted.to_ndarray()
-    return pixels
+    return np.asarray(converted.to_ndarray(), np.uint8)
 
 
 def _decoded(decoder: Any, packets: Sequence[bytes]) -> Iterator[av.VideoFrame]:
