@@ -25,7 +25,7 @@ from typing import Any
 
 import imageio_ffmpeg
 
-from avstore.pipelines.extract import audio, clip, frames, jpeg
+from avstore.pipelines.extract import audio, clip, jpeg, stored_frames
 from avstore.pipelines.extract.recipe import load_recipe
 from avstore.pipelines.extract.records import ClipSource, ExtractionResult
 from avstore.pipelines.extract.sandbox import WORKER_ENVIRONMENT, Sandbox
@@ -144,11 +144,11 @@ STAGES = (
     ("audio", clip, "decode_audio"),
     ("resample (of audio)", audio, "_resample"),
     ("resize and colour", jpeg.Resizer, "planes"),
-    ("JPEG", frames, "encode_jpeg"),
+    ("JPEG", stored_frames, "encode_jpeg"),
     ("signals", clip, "measure_quality"),
     ("fbank", clip, "log_mel"),
     ("write members", clip, "_members"),
-    ("frames in all", clip, "decode_frames"),
+    ("frames in all", clip, "decode_pictures"),
 )
 
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from avstore.manifests import commands, snapshots, stored_clips
 from avstore.manifests.catalogue import open_guarded, open_read
@@ -172,7 +174,7 @@ class OpenStore:
         """Read one feature of many clips, by few and long range reads.
 
         Args:
-            feature: `frames`, `waveform`, `fbank`, `json`, or a derived feature's name, or
+            feature: `frames`, `video`, `waveform`, `fbank`, `json`, or a derived feature's name, or
                 `<name>-<fp8>` if the store has several versions of it.
             clip_ids: Clips to read; duplicates are read once.
             recipe: Name or stage (<recipe>-<fp8>), required if several recipes hold the clips.
@@ -187,6 +189,27 @@ class OpenStore:
         """
         ids = list(dict.fromkeys(clip_ids))
         return stored_clips.read_feature(self, feature, ids, recipe or self.stage)
+
+    def pictures(
+        self, clip_id: str, first: int, count: int, recipe: str | None = None
+    ) -> NDArray[np.uint8]:
+        """Read pictures of a clip's stored video, by one range read.
+
+        Args:
+            clip_id: `<dataset>/<key>`.
+            first: Number of the first picture, from 0; it is shown at first / video_rate seconds.
+            count: Number of pictures.
+            recipe: Name or stage (<recipe>-<fp8>), required if several recipes hold a video of it.
+
+        Returns:
+            uint8 [count, height, width, 3], RGB.
+
+        Raises:
+            StoreError: The clip has no video or fewer pictures, or its shard is damaged.
+        """
+        from avstore.manifests.stored_video import read_pictures  # noqa: PLC0415 -- loads decoders
+
+        return read_pictures(self, clip_id, first, count, recipe or self.stage)
 
 
 def open_store(

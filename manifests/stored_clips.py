@@ -13,11 +13,12 @@ from avstore.manifests.store import StoreError
 if TYPE_CHECKING:
     from avstore.manifests.library import OpenStore
 
-BASE_FEATURES = ("frames", "waveform", "fbank", "json")
+BASE_FEATURES = ("frames", "video", "waveform", "fbank", "json")
 _FORMER_NAMES = {"audio": "waveform"}
 
 _ENDINGS = {
     "frames": (".jpg",),
+    "video": ("mp4",),
     "waveform": ("flac", "wav"),
     "fbank": ("fbank.npy",),
     "json": ("json",),
@@ -26,6 +27,11 @@ _BASE_ROWS = """
 SELECT s.clip_id, s.fingerprint, s.members, s.offsets, s.sizes, s.crc32,
        s.shard, coalesce(h.sha256, '') AS sha256, coalesce(h.bytes, 0) AS bytes
 FROM samples s JOIN shards h ON h.path = s.shard
+WHERE s.clip_id IN (SELECT unnest($ids)) AND ($recipe IS NULL OR h.recipe = $recipe
+      OR h.recipe || '-' || left(h.fingerprint, 8) = $recipe)
+"""
+_LAYOUTS = """
+SELECT DISTINCT s.members FROM samples s JOIN shards h ON h.path = s.shard
 WHERE s.clip_id IN (SELECT unnest($ids)) AND ($recipe IS NULL OR h.recipe = $recipe
       OR h.recipe || '-' || left(h.fingerprint, 8) = $recipe)
 """
@@ -53,7 +59,7 @@ class StoredSample:
         fingerprint: Fingerprint of the recipe that the clip was extracted with.
         labels: Label names.
         split: Split that the clip belongs to.
-        members: Content by suffix (`json`, `fbank.npy`, `flac`, `f000.jpg`, …).
+        members: Content by suffix (`json`, `fbank.npy`, `flac`, `mp4`, `f000.jpg`, …).
     """
 
     clip_id: str
@@ -131,6 +137,17 @@ def read_feature(
     if feature == "fbank":
         return {i: _array(ranges[i][0], contents[ranges[i][0]]) for i in ids}
     return {i: bytes(contents[ranges[i][0]]) for i in ids}
+
+
+def stored_features(store: "OpenStore", ids: Sequence[str], recipe: str | None) -> list[str]:
+    """Return which of frames, video, waveform and fbank any of the clips has."""
+    rows = store.query(_LAYOUTS, {"ids": list(ids), "recipe": recipe}).rows()
+    suffixes = {suffix for row in rows for suffix in row["members"].split()}
+    return [
+        name
+        for name in BASE_FEATURES
+        if name != "json" and any(suffix.endswith(_ENDINGS[name]) for suffix in suffixes)
+    ]
 
 
 def _of_feature(feature: str, ranges: Mapping[str, ByteRange]) -> list[ByteRange]:

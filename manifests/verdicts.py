@@ -42,6 +42,7 @@ class Verdict(StrEnum):
     TRUNCATED = "truncated"
     UNDECODABLE = "undecodable"
     BAD_TIMESTAMPS = "bad_timestamps"
+    WRONG_CHANNELS = "wrong_channels"
     WRONG_PROJECTION = "wrong_projection"
     CRASHED_DECODER = "crashed_decoder"
     MACHINE_KILLED = "machine_killed"
@@ -102,6 +103,7 @@ POLICIES: dict[Verdict, VerdictPolicy] = {
     Verdict.TRUNCATED: _REJECTED,
     Verdict.UNDECODABLE: _REJECTED,
     Verdict.BAD_TIMESTAMPS: _REJECTED,
+    Verdict.WRONG_CHANNELS: _REJECTED,
     Verdict.WRONG_PROJECTION: _REJECTED,
     Verdict.CRASHED_DECODER: _REJECTED,
     # Met while extracting: each later build extracts the clip again, without a limit.

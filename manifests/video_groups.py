@@ -122,7 +122,7 @@ def rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
         uint8 [height, width, 3].
     """
     converted = VideoReformatter().reformat(frame, format="rgb24", interpolation=_FLAGS, threads=1)
-    return np.asarray(converted.to_ndarray(), np.uint8)
+    return converted.to_ndarray().astype(np.uint8, copy=False)
 
 
 def _decoded(decoder: Any, packets: Sequence[bytes]) -> Iterator[av.VideoFrame]:

@@ -18,12 +18,12 @@ def run(
     sql: Annotated[str, typer.Option("--sql", help="Query with a column clip_id.")],
     out: Annotated[str, typer.Option("--out", help="Output: an empty folder, or an fsspec URL.")],
     features: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Members to export, separated by commas: frames, waveform, fbank, json, derived "
-            "features."
+            help="Members to export, separated by commas: frames, video, waveform, fbank, json, "
+            "derived features (default: the first four, as far as stored)."
         ),
-    ] = "frames,waveform,fbank",
+    ] = None,
     output: Annotated[
         Literal["webdataset", "parquet", "folders"], typer.Option("--format", help="Output format.")
     ] = "webdataset",
@@ -44,7 +44,9 @@ def run(
     from avstore.manifests.library import open_store
     from avstore.pipelines.interchange.export import ExportFormat, export
 
-    names = [name.strip() for name in features.split(",") if name.strip()]
+    names = None
+    if features is not None:
+        names = [name.strip() for name in features.split(",") if name.strip()]
     with open_store(store, snapshot=snapshot) as opened:
         done = export(
             opened, sql, names, out, ExportFormat(output), recipe, shard_clips, skip_missing

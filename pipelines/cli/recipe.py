@@ -10,6 +10,7 @@ from avstore.pipelines.cli.tables import print_json, print_rows
 
 if TYPE_CHECKING:
     from avstore.pipelines.extract.recipe import Recipe
+    from avstore.pipelines.extract.recipe_sections import FrameSettings, VideoSettings
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="List, show and check extraction recipes."
@@ -24,12 +25,12 @@ def list_recipes(as_json: JsonOption = False) -> None:
     """List the shipped recipes with their fingerprints."""
     from avstore.pipelines.extract.recipe import load_recipe, recipe_names
 
-    columns = ("recipe", "fingerprint", "frames", "audio", "title")
+    columns = ("recipe", "fingerprint", "frames", "video", "audio", "title")
     rows = []
     for name in recipe_names():
         recipe = load_recipe(name)
-        audio = f"{recipe.audio.rate / 1000:g} kHz, {recipe.fbank.mels} mels"
-        values = (name, recipe.fp8, _frames_text(recipe), audio, recipe.title)
+        parts = (_frames_text(recipe), _video_text(recipe), _audio_text(recipe))
+        values = (name, recipe.fp8, *parts, recipe.title)
         rows.append(dict(zip(columns, values, strict=True)))
     print_rows(rows, columns, as_json)
 
@@ -60,22 +61,51 @@ def check(recipe: _NameOrFile) -> None:
     from avstore.pipelines.extract.recipe import load_recipe
 
     found = load_recipe(recipe)
-    typer.echo(f"{found.name} {found.fp8}: {_frames_text(found)}, {found.duration_s:g} s")
+    parts = (_frames_text(found), _video_text(found), _audio_text(found))
+    described = "; ".join(part for part in parts if part)
+    typer.echo(f"{found.name} {found.fp8}: {described}; {found.duration_s:g} s")
 
 
 def _frames_text(recipe: "Recipe") -> str:
-    """Describe the sampling and the size of a recipe's frames in a few words."""
+    """Describe the stored frames in a few words; '' without any."""
     frames = recipe.frames
+    if frames is None:
+        return ""
     sampling = {
         "count": f"{frames.count} evenly spaced",
         "rate": f"{frames.rate} per second",
         "times": f"{len(frames.times)} at given times",
     }[frames.sampling]
-    size = frames.size
-    shape = {
-        "crop": f"{size} x {size} crop",
-        "stretch": f"{size} x {size} stretched",
-        "short_side": f"short side {size}",
+    return f"{sampling}, {_size_text(frames)}"
+
+
+def _video_text(recipe: "Recipe") -> str:
+    """Describe the stored moving pictures in a few words; '' without any."""
+    video = recipe.video
+    if video is None:
+        return ""
+    view = "" if video.projection == "flat" else f", {video.projection}"
+    return f"{video.codec.upper()} {video.rate:g} per second, {_size_text(video)}{view}"
+
+
+def _size_text(settings: "FrameSettings | VideoSettings") -> str:
+    width, height = settings.target
+    return {
+        "crop": f"{width} x {height} crop",
+        "stretch": f"{width} x {height} stretched",
+        "short_side": f"short side {height}",
         "native": "native size",
-    }[frames.fit]
-    return f"{sampling}, {shape}"
+    }[settings.fit]
+
+
+def _audio_text(recipe: "Recipe") -> str:
+    """Describe the stored sound in a few words; '' without any."""
+    parts = []
+    if recipe.has_sound:
+        layout = "" if recipe.audio.layout == "mono" else f" {recipe.audio.layout}"
+        parts.append(f"{recipe.audio.rate / 1000:g} kHz{layout}")
+    if "waveform" not in recipe.members and parts:
+        parts.append("not stored")
+    if "fbank" in recipe.members:
+        parts.append(f"{recipe.fbank.mels} mels")
+    return ", ".join(parts)

@@ -17,6 +17,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from avstore.pipelines.extract.channels import ChannelLayout, require_ambisonic, to_layout
 from avstore.pipelines.extract.coverage import Span, join_spans
 from avstore.pipelines.extract.decoder_log import DecoderLog, decode_errors, record_decoder_log
 from avstore.pipelines.extract.recipe_sections import AudioSettings
@@ -46,7 +47,8 @@ class Waveform:
     """Hold a clip's audio as it is stored.
 
     Attributes:
-        samples: 16-bit mono, (samples,): exactly the wanted seconds, or what the file has of them.
+        samples: 16 bits, (channels, samples): exactly the wanted seconds, or what the file has of
+            them.
         start: Start of the decoded audio, in seconds from the clip's start; None without any.
         spans: Stretches with decoded audio, in seconds from the clip's start.
         clipped_fraction: Share of native samples at full scale, in [0, 1].
@@ -59,19 +61,37 @@ class Waveform:
     clipped_fraction: float
     errors: tuple[str, ...]
 
+    @property
+    def mono(self) -> NDArray[np.int16]:
+        """One channel for the fbank and the quality signals, (samples,).
+
+        Mono itself, the mean of stereo (rounded half to even), W of first-order ambisonics.
+        """
+        if len(self.samples) == 2:
+            mean: NDArray[np.float64] = self.samples.mean(axis=0)
+            return np.rint(mean).astype(np.int16)
+        first: NDArray[np.int16] = self.samples[0]
+        return first
+
 
 @dataclass(frozen=True)
 class _Native:
-    """Hold decoded samples on the clip's clock: mono in [-1, 1], the first at sample `first`.
+    """Hold the recipe's channels at the file's rate, on the clip's clock.
 
-    `spans` are the seconds that frames cover; between them, samples are zeros.
+    `channels` are (channels, samples) in [-1, 1], the first at sample `first`. `spans` are the
+    seconds that frames cover; between them, samples are zeros.
     """
 
-    mono: NDArray[np.float32]
+    channels: NDArray[np.float32]
     rate: int
     first: int
     spans: tuple[Span, ...]
     clipped_fraction: float
+
+    @property
+    def end(self) -> int:
+        """The sample after the last."""
+        return self.first + len(self.channels[0])
 
 
 @dataclass(frozen=True)
@@ -124,6 +144,9 @@ def decode_audio(
         audio: The recipe's audio settings.
         whole_file: Whether the file is the clip. With `length = "file"`, all its samples are then
             joined in order, as `ffmpeg -i clip.mp4 clip.wav` does, whatever their times.
+
+    Raises:
+        Rejected: The file lacks the channels of the recipe's layout: `wrong_channels`.
     """
     joined = whole_file and audio.length == "file"
     exceptions: list[str] = []
@@ -132,19 +155,13 @@ def decode_audio(
         clock = _Clock(float(origin), seconds, float(stream.time_base), joined)
         native = _decode(stream, packets, clock, audio, exceptions=exceptions, log=log)
     errors = decode_errors(log, exceptions)
-    wanted = round(duration * audio.rate)
     if native is None:
-        missing = 0 if audio.length == "file" else wanted
-        return Waveform(np.zeros(missing, np.int16), None, (), 0.0, errors)
-    start, end = native.first / native.rate, (native.first + len(native.mono)) / native.rate
-    if joined:
-        samples = _resample_file(native, audio)
-        return Waveform(samples, start, native.spans, native.clipped_fraction, errors)
-    part, first = _resampler_input(native, duration, audio.rate)
-    at = round(Fraction(first, native.rate) * audio.rate)
-    samples = _cut(_resample(part, native.rate, audio), at, wanted)
-    if audio.length == "file":
-        samples = samples[max(round(start * audio.rate), 0) : max(round(end * audio.rate), 0)]
+        missing = 0 if audio.length == "file" else round(duration * audio.rate)
+        return Waveform(np.zeros((audio.channels, missing), np.int16), None, (), 0.0, errors)
+    samples = _resample_file(native, audio) if joined else _resample_clip(native, duration, audio)
+    if audio.layout == "foa":
+        require_ambisonic(samples)
+    start = native.first / native.rate
     return Waveform(samples, start, native.spans, native.clipped_fraction, errors)
 
 
@@ -159,10 +176,13 @@ def _decode(
 ) -> _Native | None:
     """Decode every sample near the clip and put it at its own time."""
     parts: list[tuple[int, Any]] = []
-    layout, expected = None, None
+    layout: tuple[Any, ...] | None = None
+    expected = None
     for frame in _decoded_frames(stream, packets, clock, exceptions, log):
         rate, channels = frame.sample_rate, frame.layout.nb_channels
-        current = (rate, channels, frame.format.name)
+        current: tuple[Any, ...] = (rate, channels, frame.format.name)
+        if audio.downmix not in ("mean", "first") or audio.channels > 1:
+            current = (*current, frame.layout.name)  # the place of a channel matters
         layout = layout or current
         if current != layout:
             exceptions.append(f"the audio changes from {layout} to {current}")
@@ -172,7 +192,8 @@ def _decode(
         if clock.joined or -2 * rate <= at <= (clock.seconds + 2) * rate:
             parts.append((at, frame))
     rounded = clock.joined and audio.resampler == "soxr"
-    return _join(parts, audio.downmix, rounded=rounded) if parts else None
+    codec = stream.codec_context.codec.canonical_name
+    return _join(parts, codec, audio, rounded=rounded) if parts else None
 
 
 def _decoded_frames(
@@ -198,8 +219,10 @@ def _decoded_frames(
             exceptions.append(str(error))
 
 
-def _join(parts: Sequence[tuple[int, Any]], downmix: str, *, rounded: bool) -> _Native:
-    """Join frames of one format, each at its first sample, and downmix them.
+def _join(
+    parts: Sequence[tuple[int, Any]], codec: str, audio: AudioSettings, *, rounded: bool
+) -> _Native:
+    """Join frames of one format, each at its first sample, and take the recipe's channels.
 
     If `rounded`, the channels are 16-bit first, as what librosa reads of a video.
     """
@@ -217,13 +240,12 @@ def _join(parts: Sequence[tuple[int, Any]], downmix: str, *, rounded: bool) -> _
     peaks = np.count_nonzero(values >= full) + np.count_nonzero(values <= -full)
     if rounded and scale == 1:
         values = (np.clip(np.rint(values * 32768), -32768, 32767) / 32768).astype(np.float32)
-    first_channel = len(values) == 1 or downmix == "first"
-    mono = values[0] if first_channel else values.mean(axis=0, dtype=np.float32)
-    if scale != 1:
-        mono = mono * np.float32(scale)
     rate = frame.sample_rate
+    channels = to_layout(values, ChannelLayout.of(codec, frame.layout), rate, audio)
+    if scale != 1:
+        channels = channels * np.float32(scale)
     spans = join_spans((at / rate, (at + frame.samples) / rate) for at, frame in parts)
-    return _Native(mono, rate, first, spans, float(peaks / values.size))
+    return _Native(channels, rate, first, spans, float(peaks / values.size))
 
 
 def _copy(frame: Any, out: NDArray[np.generic]) -> None:
@@ -231,10 +253,23 @@ def _copy(frame: Any, out: NDArray[np.generic]) -> None:
     channels, count = out.shape
     planes = frame.planes
     if frame.format.is_planar:
-        for row, plane in zip(out, planes, strict=True):
+        # Of eight channels, PyAV 18.1 lists a ninth plane.
+        for row, plane in zip(out, planes[:channels], strict=True):
             row[:] = np.frombuffer(plane, out.dtype, count)
     else:
         out[:] = np.frombuffer(planes[0], out.dtype, count * channels).reshape(count, channels).T
+
+
+def _resample_clip(native: _Native, duration: Fraction, audio: AudioSettings) -> NDArray[np.int16]:
+    """Resample the clip's seconds; with `length = "file"`, what the file has of them."""
+    part, first = _resampler_input(native, duration, audio.rate)
+    at = round(Fraction(first, native.rate) * audio.rate)
+    samples = _cut(_resample(part, native.rate, audio), at, round(duration * audio.rate))
+    if audio.length == "clip":
+        return samples
+    ends = (native.first / native.rate, native.end / native.rate)
+    start, end = (max(round(at * audio.rate), 0) for at in ends)
+    return samples[:, start:end]
 
 
 def _resampler_input(
@@ -249,12 +284,18 @@ def _resampler_input(
     margin = int(PREROLL_S * native.rate)
     block = native.rate // gcd(native.rate, rate)
     first = max(native.first, -(margin // block) * block)
-    last = min(native.first + len(native.mono), int(duration * native.rate) + margin)
-    return native.mono[first - native.first : max(last - native.first, 0)], first
+    last = min(native.end, int(duration * native.rate) + margin)
+    return native.channels[:, first - native.first : max(last - native.first, 0)], first
 
 
 def _resample(native: NDArray[np.float32], rate: int, audio: AudioSettings) -> NDArray[np.int16]:
-    """Resample to the recipe's rate, rounded to 16 bits without dither."""
+    """Resample each channel, as if it were alone, and round it to 16 bits without dither."""
+    return np.stack([_resample_channel(channel, rate, audio) for channel in native])
+
+
+def _resample_channel(
+    native: NDArray[np.float32], rate: int, audio: AudioSettings
+) -> NDArray[np.int16]:
     if len(native) == 0:
         return np.zeros(0, np.int16)
     if audio.resampler == "soxr":
@@ -274,38 +315,48 @@ def _resample(native: NDArray[np.float32], rate: int, audio: AudioSettings) -> N
 
 def _resample_file(native: _Native, audio: AudioSettings) -> NDArray[np.int16]:
     """Resample all of a file's samples; by soxr to a rounded-up number of them, as librosa does."""
-    samples = _resample(native.mono, native.rate, audio)
+    samples = _resample(native.channels, native.rate, audio)
     if audio.resampler == "soxr":
-        wanted = -(-len(native.mono) * audio.rate // native.rate)
-        samples = np.pad(samples, (0, max(wanted - len(samples), 0)))[:wanted]
+        wanted = -(-native.channels.shape[1] * audio.rate // native.rate)
+        missing = max(wanted - samples.shape[1], 0)
+        samples = np.pad(samples, ((0, 0), (0, missing)))[:, :wanted]
     return samples
 
 
 def _cut(samples: NDArray[np.int16], at: int, wanted: int) -> NDArray[np.int16]:
     """Return `wanted` samples from the clip's start; `samples` start at its sample `at`."""
-    out = np.zeros(wanted, np.int16)
+    out = np.zeros((len(samples), wanted), np.int16)
     skip = max(-at, 0)
     start = max(at, 0)
-    part = samples[skip : skip + max(wanted - start, 0)]
-    out[start : start + len(part)] = part
+    part = samples[:, skip : skip + max(wanted - start, 0)]
+    out[:, start : start + part.shape[1]] = part
     return out
+
+
+_FLAC_LAYOUTS = {1: "mono", 2: "stereo", 4: "quad"}
 
 
 def encode_flac(samples: NDArray[np.int16], rate: int) -> bytes:
     """Encode a waveform as a FLAC file; same samples, same bytes.
 
+    Four channels are those of first-order ambisonics. FLAC has no layout for them; `quad`, its own
+    one of four channels, is that which no encoder or decoder mixes or permutes.
+
     Args:
-        samples: 16-bit mono waveform, (samples,).
+        samples: 16 bits, (channels, samples) of 1, 2 or 4 channels, or (samples,) of one.
         rate: Samples per second.
     """
+    channels = np.atleast_2d(samples)
+    layout = _FLAC_LAYOUTS[len(channels)]
+    interleaved = np.ascontiguousarray(channels.T).reshape(1, -1)
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="flac", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("flac", rate=rate)
         context = stream.codec_context
-        context.format, context.layout = "s16", "mono"
+        context.format, context.layout = "s16", layout
         context.flags |= av.codec.context.Flags.bitexact.value
         context.thread_count = 1
-        frame = av.AudioFrame.from_ndarray(samples[None, :], format="s16", layout="mono")
+        frame = av.AudioFrame.from_ndarray(interleaved, format="s16", layout=layout)
         frame.sample_rate = rate
         frame.pts = 0
         for packet in (*stream.encode(frame), *stream.encode(None)):

@@ -15,7 +15,6 @@ from avstore.pipelines.extract.audio import Waveform, decode_audio, encode_flac
 from avstore.pipelines.extract.coverage import Coverage, coverage
 from avstore.pipelines.extract.cut_files import explained_by_cut
 from avstore.pipelines.extract.fbank import log_mel
-from avstore.pipelines.extract.frames import DecodedFrames, decode_frames
 from avstore.pipelines.extract.open_media import (
     container_seconds,
     file_state,
@@ -25,6 +24,7 @@ from avstore.pipelines.extract.open_media import (
     size_and_sha256,
     stream_offset_ms,
 )
+from avstore.pipelines.extract.pictures import DecodedPictures, decode_pictures
 from avstore.pipelines.extract.quality import measure_quality
 from avstore.pipelines.extract.recipe import Recipe
 from avstore.pipelines.extract.records import (
@@ -33,6 +33,7 @@ from avstore.pipelines.extract.records import (
     MediaFacts,
     Quality,
     Rejected,
+    StoredVideo,
 )
 from avstore.pipelines.extract.sampling import exact_seconds
 from avstore.pipelines.extract.validate import validate
@@ -49,23 +50,24 @@ class DecodedClip:
 
     Attributes:
         media: Facts about the file, rotation and stream offset included.
-        frames: The frames that the recipe wants, encoded.
-        waveform: The clip's audio.
+        pictures: The pictures that the recipe stores, encoded; None if it stores none.
+        waveform: The clip's audio; None if the recipe stores none.
         duration: Wanted seconds.
         errors: Messages of demuxer and decoders.
     """
 
     media: MediaFacts
-    frames: DecodedFrames
-    waveform: Waveform
+    pictures: DecodedPictures | None
+    waveform: Waveform | None
     duration: Fraction
     errors: tuple[str, ...]
 
     @cached_property
     def coverage(self) -> dict[str, Coverage]:
-        """What `video` and `audio` cover of the wanted seconds."""
-        spans = {"video": self.frames.spans, "audio": self.waveform.spans}
-        return {name: coverage(part, float(self.duration)) for name, part in spans.items()}
+        """What the stored streams, `video` and `audio`, cover of the wanted seconds."""
+        parts = {"video": self.pictures, "audio": self.waveform}
+        seconds = float(self.duration)
+        return {name: coverage(part.spans, seconds) for name, part in parts.items() if part}
 
 
 def extract_clip(source: ClipSource, recipe: Recipe) -> ExtractionResult:
@@ -106,11 +108,11 @@ def _extract_once(source: ClipSource, recipe: Recipe) -> ExtractionResult:
             decoded = _decode(source, recipe, container, media)
         media = decoded.media
         quality = measure_quality(
-            decoded.waveform, decoded.frames, decoded.coverage, len(decoded.errors), recipe
+            decoded.waveform, decoded.pictures, decoded.coverage, len(decoded.errors), recipe
         )
         flag = validate(
             media,
-            decoded.frames,
+            decoded.pictures,
             decoded.waveform,
             quality,
             errors=decoded.errors,
@@ -121,7 +123,7 @@ def _extract_once(source: ClipSource, recipe: Recipe) -> ExtractionResult:
     except Rejected as found:
         rejected = explained_by_cut(source.path, found, has_audio=media.audio_codec is not None)
         return ExtractionResult(source.clip_id, rejected.verdict, rejected.detail, media, quality)
-    fbank = log_mel(decoded.waveform.samples, recipe.audio.rate, recipe.fbank)
+    fbank = _fbank(decoded, recipe)
     return ExtractionResult(
         source.clip_id,
         flag.verdict if flag else None,
@@ -129,15 +131,16 @@ def _extract_once(source: ClipSource, recipe: Recipe) -> ExtractionResult:
         media,
         quality,
         _members(decoded, fbank, recipe),
-        decoded.frames.times,
-        len(fbank),
+        decoded.pictures.times if decoded.pictures else (),
+        0 if fbank is None else len(fbank),
         _stored_seconds(decoded, recipe),
+        _stored_video(decoded, recipe),
     )
 
 
 def _decode(source: ClipSource, recipe: Recipe, container: Any, media: MediaFacts) -> DecodedClip:
-    """Decode the clip's own seconds of both streams."""
-    opened = select_streams(container)
+    """Decode the clip's own seconds of the streams that the recipe stores."""
+    opened = select_streams(container, pictures=recipe.has_pictures, sound=recipe.has_sound)
     duration = _wanted(source, recipe, container)
     # Released scripts do not know the clip's own seconds.
     published = recipe.fidelity == "published"
@@ -149,17 +152,22 @@ def _decode(source: ClipSource, recipe: Recipe, container: Any, media: MediaFact
         duration = min(duration, last_instant(window) - window.origin)
         if not whole:
             window.duration = duration
-    waveform = decode_audio(
-        opened.audio, window.audio, window.origin, duration, recipe.audio, whole_file=whole
-    )
-    frames = decode_frames(source.path, opened, window, recipe)
-    errors = (*window.errors, *frames.errors, *waveform.errors)
+    waveform = pictures = None
+    if opened.audio is not None:
+        waveform = decode_audio(
+            opened.audio, window.audio, window.origin, duration, recipe.audio, whole_file=whole
+        )
+    if opened.video is not None:
+        pictures = decode_pictures(source.path, opened, window, recipe)
     offset_ms = stream_offset_ms(opened)
-    if source.offset_s <= 0 and waveform.start is not None:
+    if pictures and waveform and source.offset_s <= 0 and waveform.start is not None:
         # Decoded start times are exact; the container's header can be wrong.
-        offset_ms = (waveform.start - frames.start) * 1000
-    media = replace(media, rotation=frames.rotation, av_offset_ms=offset_ms)
-    return DecodedClip(media, frames, waveform, duration, errors)
+        offset_ms = (waveform.start - pictures.start) * 1000
+    rotation = pictures.rotation if pictures else None
+    media = replace(media, rotation=rotation, av_offset_ms=offset_ms)
+    streams = (part for part in (pictures, waveform) if part)
+    errors = (*window.errors, *(error for part in streams for error in part.errors))
+    return DecodedClip(media, pictures, waveform, duration, errors)
 
 
 def _is_whole_file(source: ClipSource, recipe: Recipe, container: Any, duration: Fraction) -> bool:
@@ -186,15 +194,43 @@ def _wanted(source: ClipSource, recipe: Recipe, container: Any) -> Fraction:
 
 def _stored_seconds(decoded: DecodedClip, recipe: Recipe) -> float:
     """Return the length of the stored waveform in seconds."""
-    if recipe.audio.length == "clip":
+    if decoded.waveform is None or recipe.audio.length == "clip":
         return float(decoded.duration)
-    return len(decoded.waveform.samples) / recipe.audio.rate
+    return len(decoded.waveform.mono) / recipe.audio.rate
 
 
-def _members(decoded: DecodedClip, fbank: NDArray[np.float32], recipe: Recipe) -> Members:
+def _stored_video(decoded: DecodedClip, recipe: Recipe) -> StoredVideo | None:
+    """Describe the stored moving pictures for the sidecar."""
+    if recipe.video is None or decoded.pictures is None or decoded.pictures.video is None:
+        return None
+    video, settings = decoded.pictures.video, recipe.video
+    return StoredVideo(
+        frames=video.pictures,
+        rate=float(settings.exact_rate),
+        gop_frames=settings.keyframe_every,
+        gop_offsets=video.gop_offsets,
+        codec=settings.codec,
+    )
+
+
+def _fbank(decoded: DecodedClip, recipe: Recipe) -> NDArray[np.float32] | None:
+    """Return the fbank if the recipe stores it."""
+    if decoded.waveform is None or "fbank" not in recipe.members:
+        return None
+    return log_mel(decoded.waveform.mono, recipe.audio.rate, recipe.fbank)
+
+
+def _members(decoded: DecodedClip, fbank: NDArray[np.float32] | None, recipe: Recipe) -> Members:
     """Encode the members in store order."""
-    buffer = io.BytesIO()
-    np.save(buffer, fbank.astype(np.float16), allow_pickle=False)
-    flac = encode_flac(decoded.waveform.samples, recipe.audio.rate)
-    jpegs = ((f"f{i:03d}.jpg", data) for i, data in enumerate(decoded.frames.jpegs))
-    return (("fbank.npy", buffer.getvalue()), ("flac", flac), *jpegs)
+    members: list[tuple[str, bytes]] = []
+    if fbank is not None:
+        buffer = io.BytesIO()
+        np.save(buffer, fbank.astype(np.float16), allow_pickle=False)
+        members.append(("fbank.npy", buffer.getvalue()))
+    if decoded.waveform is not None and "waveform" in recipe.members:
+        members.append(("flac", encode_flac(decoded.waveform.samples, recipe.audio.rate)))
+    if decoded.pictures is not None:
+        if decoded.pictures.video is not None:
+            members.append(("mp4", decoded.pictures.video.content))
+        members += ((f"f{i:03d}.jpg", data) for i, data in enumerate(decoded.pictures.jpegs))
+    return tuple(members)

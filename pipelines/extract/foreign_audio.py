@@ -30,7 +30,9 @@ class ForeignAudio:
 def decode_foreign_audio(
     content: bytes, fbank: bytes, rate: int, max_seconds: float
 ) -> ForeignAudio:
-    """Decode a foreign clip's audio file, and read the shape of its filter bank.
+    """Decode a foreign clip's audio file to mono, and read the shape of its filter bank.
+
+    Two channels are mixed. More may be ambisonic, which must not be.
 
     Runs in the calling process: call it through `Sandbox.decode_audio`.
 
@@ -41,7 +43,7 @@ def decode_foreign_audio(
         max_seconds: Longest result.
 
     Raises:
-        Rejected: The file cannot be decoded.
+        Rejected: The file cannot be decoded, or has more than two channels.
     """
     try:
         samples, unchanged = _decode(content, rate, round(max_seconds * rate))
@@ -65,6 +67,7 @@ def _decode(content: bytes, rate: int, most: int) -> tuple[NDArray[np.int16], bo
         is_stored = (*layout, stream.format.name) == ("flac", "flac", rate, 1, "s16")
         resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
         for frame in container.decode(stream):
+            _require_two_at_most(frame.layout.nb_channels)
             for part in resampler.resample(frame):
                 parts.append(part.to_ndarray()[0])
                 count += part.samples
@@ -76,6 +79,12 @@ def _decode(content: bytes, rate: int, most: int) -> tuple[NDArray[np.int16], bo
         raise ValueError("no samples")
     samples = np.concatenate(parts)
     return samples[:most], is_stored and len(samples) <= most
+
+
+def _require_two_at_most(channels: int) -> None:
+    if channels > 2:
+        detail = f"the audio has {channels} channels; one or two can be imported"
+        raise Rejected(Verdict.WRONG_CHANNELS, detail)
 
 
 def _fbank_rows(content: bytes) -> int | None:

@@ -44,8 +44,8 @@ class OpenedMedia:
 
     Attributes:
         container: The open container.
-        video: The selected video stream.
-        audio: The selected audio stream.
+        video: The selected video stream; None if the recipe stores no pictures.
+        audio: The selected audio stream, if any.
         start: Start of the container's clock, in seconds.
     """
 
@@ -79,13 +79,34 @@ def _enter(opened: ExitStack, path: str) -> Any:
         raise Rejected(Verdict.UNDECODABLE, detail) from error
 
 
-def select_streams(container: Any, *, require_audio: bool = True) -> OpenedMedia:
+def select_streams(
+    container: Any, *, pictures: bool = True, sound: bool | None = True
+) -> OpenedMedia:
     """Select the video and audio stream as av_find_best_stream does, and check the limits.
+
+    Args:
+        container: The open container.
+        pictures: Whether the video stream is needed. If not, it is not selected.
+        sound: Whether the audio stream is needed; None selects it if there is one.
 
     Raises:
         Rejected: A stream or its decoder is missing, its codec is not allowed, or picture or
             duration is over a limit.
     """
+    video = _select_video(container) if pictures else None
+    seconds = (container.duration or 0) / av.time_base
+    if seconds > MAX_SOURCE_S:
+        limit = f"limit {MAX_SOURCE_S:.0f} s"
+        raise Rejected(Verdict.BAD_TIMESTAMPS, f"the header says {seconds:.0f} s ({limit})")
+    audio = None if sound is False else _select_audio(container, required=sound is True)
+    for stream in (video, audio):
+        if stream is not None:
+            stream.codec_context.thread_count = 1
+            stream.codec_context.thread_type = "NONE"
+    return OpenedMedia(container, video, audio, _start(container))
+
+
+def _select_video(container: Any) -> Any:
     video = _best(container, "video")
     if video is None:
         raise Rejected(Verdict.NO_VIDEO, "no video stream")
@@ -99,22 +120,18 @@ def select_streams(container: Any, *, require_audio: bool = True) -> OpenedMedia
         size = f"{video.codec_context.width} x {video.codec_context.height}"
         detail = f"picture of {size} pixels (limit {MAX_PIXELS})"
         raise Rejected(Verdict.UNDECODABLE, detail, by_policy=True)
-    seconds = (container.duration or 0) / av.time_base
-    if seconds > MAX_SOURCE_S:
-        limit = f"limit {MAX_SOURCE_S:.0f} s"
-        raise Rejected(Verdict.BAD_TIMESTAMPS, f"the header says {seconds:.0f} s ({limit})")
+    return video
+
+
+def _select_audio(container: Any, *, required: bool) -> Any | None:
     audio = _best(container, "audio")
-    if audio is None and require_audio:
+    if audio is None and required:
         raise Rejected(Verdict.NO_AUDIO, "no audio stream")
     if audio is not None and audio.codec_context is None:
         raise Rejected(Verdict.NO_AUDIO, "no decoder for the audio stream")
     if audio is not None:
         require_allowed_codec(audio)
-    for stream in (video, audio):
-        if stream is not None:
-            stream.codec_context.thread_count = 1
-            stream.codec_context.thread_type = "NONE"
-    return OpenedMedia(container, video, audio, _start(container))
+    return audio
 
 
 def _start(container: Any) -> Fraction:
@@ -221,7 +238,9 @@ def container_seconds(container: Any) -> float | None:
 def stream_offset_ms(opened: OpenedMedia) -> float | None:
     """Return the start of the audio minus the start of the video by the container, in ms."""
     video, audio = opened.video, opened.audio
-    if audio is None or audio.start_time is None or video.start_time is None:
+    if video is None or video.start_time is None:
+        return None
+    if audio is None or audio.start_time is None:
         return None
     seconds = audio.start_time * audio.time_base - video.start_time * video.time_base
     return float(seconds * 1000)

@@ -61,7 +61,7 @@ def sought_indices(
         indices = [max(n, 0) for n in numbers]
     else:
         with open_media(path) as container:
-            reopened = select_streams(container, require_audio=False)
+            reopened = select_streams(container, sound=None)
             indices = [_Seeker(reopened, times).index_after(n) for n in numbers]
     return [min(i, len(times) - 1) for i in indices]
 

@@ -10,14 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avstore.pipelines.extract.audio import Waveform
 from avstore.pipelines.extract.coverage import Coverage
-from avstore.pipelines.extract.frames import DecodedFrames
+from avstore.pipelines.extract.pictures import DecodedPictures
 from avstore.pipelines.extract.recipe import Recipe
+from avstore.pipelines.extract.recipe_sections import QualityLimits
 from avstore.pipelines.extract.records import Quality
 
 SILENCE_BLOCK_S = 0.1
@@ -38,29 +40,47 @@ _Biquad = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def measure_quality(
-    waveform: Waveform,
-    frames: DecodedFrames,
+    waveform: Waveform | None,
+    pictures: DecodedPictures | None,
     coverage: Mapping[str, Coverage],
     decode_errors: int,
     recipe: Recipe,
 ) -> Quality:
-    """Measure all signals of a decoded clip."""
-    limits, rate, samples = recipe.quality, recipe.audio.rate, waveform.samples
+    """Measure all signals of a decoded clip; those of a stream that is not stored are None."""
+    limits = recipe.quality
+    signals: dict[str, Any] = {
+        f"{name}_covered_fraction": part.fraction for name, part in coverage.items()
+    }
+    if waveform is not None:
+        signals |= _of_sound(waveform, recipe.audio.rate, limits)
+    if pictures is not None:
+        signals |= _of_pictures(pictures, limits)
     return Quality(
-        silent_fraction=silent_fraction(samples, rate, limits.silent_dbfs),
-        loudest_dbfs=loudest_dbfs(samples, rate),
-        still_fraction=still_fraction(frames.lumas, limits.still_luma),
-        largest_change=largest_change(frames.lumas),
-        black_fraction=black_fraction(frames.lumas, limits.black_luma),
-        brightest_luma=max((int(y.max()) for y in frames.lumas), default=None),
-        loudness_lufs=integrated_loudness(samples, rate),
-        clipped_fraction=waveform.clipped_fraction,
         decode_errors=decode_errors,
-        video_covered_fraction=coverage["video"].fraction,
-        audio_covered_fraction=coverage["audio"].fraction,
         largest_gap_s=max(part.gap_s for part in coverage.values()),
-        repeated_frames=frames.repeated,
+        **signals,
     )
+
+
+def _of_sound(waveform: Waveform, rate: int, limits: QualityLimits) -> dict[str, Any]:
+    samples = waveform.mono
+    return {
+        "silent_fraction": silent_fraction(samples, rate, limits.silent_dbfs),
+        "loudest_dbfs": loudest_dbfs(samples, rate),
+        "loudness_lufs": integrated_loudness(samples, rate),
+        "clipped_fraction": waveform.clipped_fraction,
+    }
+
+
+def _of_pictures(pictures: DecodedPictures, limits: QualityLimits) -> dict[str, Any]:
+    lumas = pictures.lumas
+    return {
+        "still_fraction": still_fraction(lumas, limits.still_luma),
+        "largest_change": largest_change(lumas),
+        "black_fraction": black_fraction(lumas, limits.black_luma),
+        "brightest_luma": max((int(y.max()) for y in lumas), default=None),
+        "repeated_frames": pictures.repeated,
+    }
 
 
 def silent_fraction(samples: NDArray[np.int16], rate: int, dbfs: float) -> float:

@@ -1,5 +1,6 @@
 """Define the sections of a recipe: frames, video, audio, fbank and quality limits."""
 
+from fractions import Fraction
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -9,6 +10,7 @@ from avstore.manifests.fingerprint import AddedWith
 _SAMPLING_OF_RULE = {"opencv": "count", "fps_filter": "rate", "output_rate": "rate"}
 
 
+_MAX_DENOMINATOR = 1001
 _Side = Annotated[int, Field(ge=16, le=4096, multiple_of=2)]
 _Channel = Annotated[int, Field(ge=0, le=63)]
 
@@ -104,6 +106,12 @@ class VideoSettings(Section):
     projection: Literal["flat", "equirectangular"] = "flat"
     source_projection: Literal["equirectangular", "eac", "cubemap"] = "equirectangular"
     source_stereo: Literal["mono", "top_bottom"] = "mono"
+
+    @property
+    def exact_rate(self) -> Fraction:
+        """Pictures per second as a fraction, such as 30000/1001 for 29.97002997."""
+        rate = Fraction(self.rate).limit_denominator(_MAX_DENOMINATOR)
+        return max(rate, Fraction(1, _MAX_DENOMINATOR))
 
     @property
     def target(self) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil, floor
 
-from avstore.pipelines.extract.recipe_sections import FrameSettings
+from avstore.pipelines.extract.recipe_sections import FrameSettings, VideoSettings
 
 
 def exact_seconds(seconds: float) -> Fraction:
@@ -44,21 +44,20 @@ def indices_on_screen(times: Sequence[int], instants: Sequence[int]) -> list[int
     return [max(bisect_right(times, tick) - 1, 0) for tick in instants]
 
 
+def video_instants(video: VideoSettings, duration: Fraction) -> list[Fraction]:
+    """Return the instants of the stored moving pictures, in seconds from the clip's start."""
+    return [i / video.exact_rate for i in range(max(ceil(duration * video.exact_rate), 1))]
+
+
 def strict_indices(
-    frames: FrameSettings,
-    times: Sequence[int],
-    origin: Fraction,
-    duration: Fraction,
-    base: Fraction,
+    instants: Sequence[Fraction], times: Sequence[int], origin: Fraction, base: Fraction
 ) -> list[int]:
-    """Return the index of the frame on screen at each instant that a recipe wants.
+    """Return the index of the frame on screen at each instant of a clip.
 
     Args:
-        frames: The recipe's sampling.
+        instants: Seconds from the clip's start.
         times: Presentation times in ticks, ascending.
         origin: Start of the clip on the container's clock, in seconds.
-        duration: Length of the clip, in seconds.
         base: Seconds per tick.
     """
-    instants = sample_instants(frames, duration)
     return indices_on_screen(times, [floor((origin + t) / base) for t in instants])

@@ -6,15 +6,15 @@ from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.audio import Waveform
 from avstore.pipelines.extract.coverage import Coverage
 from avstore.pipelines.extract.flags import Flag, first_flag
-from avstore.pipelines.extract.frames import DecodedFrames
+from avstore.pipelines.extract.pictures import DecodedPictures
 from avstore.pipelines.extract.recipe_sections import QualityLimits
 from avstore.pipelines.extract.records import MediaFacts, Quality, Rejected
 
 
 def validate(
     media: MediaFacts,
-    frames: DecodedFrames,
-    waveform: Waveform,
+    pictures: DecodedPictures | None,
+    waveform: Waveform | None,
     quality: Quality,
     *,
     errors: Sequence[str],
@@ -26,11 +26,11 @@ def validate(
 
     Args:
         media: Facts about the file.
-        frames: The decoded frames.
-        waveform: The decoded audio.
+        pictures: The decoded pictures; None if the recipe stores none.
+        waveform: The decoded audio; None if the recipe stores none.
         quality: Measured signals.
         errors: Messages of demuxer and decoders.
-        coverage: What `video` and `audio` cover of the wanted seconds.
+        coverage: What the stored streams, `video` and `audio`, cover of the wanted seconds.
         offset_s: Start of the clip within the file, in seconds.
         limits: The recipe's thresholds.
 
@@ -40,8 +40,10 @@ def validate(
     Raises:
         Rejected: The clip is over one of the limits.
     """
-    _check_audio(media, waveform, offset_s)
-    _check_offset(frames, waveform, limits)
+    if waveform is not None:
+        _check_audio(media, waveform, offset_s)
+    if waveform is not None and pictures is not None:
+        _check_offset(pictures, waveform, limits)
     stream = min(coverage, key=lambda name: coverage[name].seconds)
     if coverage[stream].is_below(limits.min_fraction):
         raise _too_short(media, offset_s, stream, coverage[stream], limits)
@@ -65,9 +67,9 @@ def _check_audio(media: MediaFacts, waveform: Waveform, offset_s: float) -> None
     raise Rejected(Verdict.NO_AUDIO, "no packet of the audio stream decodes")
 
 
-def _check_offset(frames: DecodedFrames, waveform: Waveform, limits: QualityLimits) -> None:
+def _check_offset(pictures: DecodedPictures, waveform: Waveform, limits: QualityLimits) -> None:
     """Reject a clip of which one stream starts too long after the other."""
-    offset = max(waveform.start or 0.0, 0.0) - max(frames.start, 0.0)
+    offset = max(waveform.start or 0.0, 0.0) - max(pictures.start, 0.0)
     if abs(offset) > limits.max_av_offset_s:
         late = "audio" if offset > 0 else "video"
         detail = f"{late} starts {abs(offset):.3f} s late (limit {limits.max_av_offset_s:g} s)"

@@ -64,7 +64,7 @@ class Window:
 def read_window(
     opened: OpenedMedia, offset: Fraction, duration: Fraction, *, whole_file: bool = False
 ) -> Window:
-    """Read every packet needed to decode [offset, offset + duration) of both streams.
+    """Read every packet needed to decode [offset, offset + duration) of the selected streams.
 
     Args:
         opened: The open file.
@@ -86,8 +86,9 @@ def read_window(
     _seek(opened, window.origin - PREROLL_S)
     _read(opened, streams, window)
     window.video = _from_keyframe(window.video)
-    first = next((p.pts for p in window.video if p.pts is not None), None)
-    if first is None or first * opened.video.time_base > window.origin:
+    sought = window.audio if opened.video is None else window.video
+    first = next((p.pts * p.time_base for p in sought if p.pts is not None), None)
+    if first is None or first > window.origin:
         # The file's index led past the clip's start: read the file from its own start.
         window = Window(window.origin, duration)
         opened.container.seek(0)
@@ -105,7 +106,7 @@ def last_instant(window: Window) -> Fraction:
 def _read(opened: OpenedMedia, streams: Sequence[Any], window: Window) -> None:
     """Read the window from here on."""
     _demux(opened, streams, window)
-    window.in_coded_order = mark_coded_order(opened.video, window.video)
+    window.in_coded_order = bool(window.video) and mark_coded_order(opened.video, window.video)
 
 
 def _demux(opened: OpenedMedia, streams: Sequence[Any], window: Window) -> None:
@@ -159,8 +160,8 @@ def _from_keyframe(packets: list[Any]) -> list[Any]:
 
 def _seek(opened: OpenedMedia, instant: Fraction) -> None:
     """Seek to the keyframe at or before an instant, or to the file's start if it cannot seek."""
+    stream: Any = opened.audio if opened.video is None else opened.video
     try:
-        target = int(instant / opened.video.time_base)
-        opened.container.seek(target, stream=opened.video, backward=True)
+        opened.container.seek(int(instant / stream.time_base), stream=stream, backward=True)
     except av.FFmpegError:
         opened.container.seek(0)

@@ -11,11 +11,11 @@ import simplejpeg
 import soxr
 from numpy.typing import NDArray
 
-from avstore.manifests.guarded_media import open_stored_audio
 from avstore.manifests.members import read_members
 from avstore.manifests.npy import load_npy
 from avstore.manifests.shard_reader import ByteRange, Reader, ReadError
 from avstore.manifests.store import StoreError
+from avstore.manifests.stored_audio import decode_stored_audio
 
 READ_LIBRARIES = {"frames": ("simplejpeg",), "waveform": ("av", "soxr"), "fbank": ("numpy",)}
 """The packages that decode what an extractor reads."""
@@ -71,23 +71,28 @@ class StoredClip:
         last = len(self.frame_names) - 1
         return self.frames([int(i) for i in np.rint(np.linspace(0, max(last, 0), count))])
 
-    def waveform(self, rate: int | None = None) -> NDArray[np.float32]:
-        """Decode the waveform, float32 (samples,) in [-1, 1].
+    def waveform(self, rate: int | None = None, channels: int = 1) -> NDArray[np.float32]:
+        """Decode the waveform, float32 in [-1, 1].
 
         Args:
             rate: Samples per second; None keeps the stored rate.
+            channels: Channels that the clip must have.
+
+        Returns:
+            (samples,) of one channel, (channels, samples) of more.
 
         Raises:
-            StoreError: The clip has no audio.
+            StoreError: The clip has no audio, or another number of channels.
         """
         names = [suffix for suffix in self.ranges if suffix in ("flac", "wav")]
         if not names:
             raise self._lacks("audio")
         with self._decoding(names[0]):
-            samples, stored = _decode_audio(self._read(names[0]))
+            samples, stored = _decode_audio(self._read(names[0]), channels)
         if rate is None or rate == stored:
             return samples
-        return np.asarray(soxr.resample(samples, stored, rate, quality="HQ"), np.float32)
+        resampled = soxr.resample(samples.T, stored, rate, quality="HQ").T
+        return np.ascontiguousarray(resampled, np.float32)
 
     audio = waveform  # its first name, in extractors of users
 
@@ -154,19 +159,14 @@ def _canonical_labels(labels: Sequence[str]) -> bytes:
     return json.dumps(sorted(set(labels)), ensure_ascii=False).encode()
 
 
-def _decode_audio(content: bytes) -> tuple[NDArray[np.float32], int]:
-    """Return the samples of a mono 16-bit file in [-1, 1), and their rate.
+def _decode_audio(content: bytes, channels: int) -> tuple[NDArray[np.float32], int]:
+    """Return the samples of a 16-bit file in [-1, 1), and their rate.
 
     Raises:
-        ValueError: The file has several channels.
+        ValueError: The file has another number of channels.
     """
-    with open_stored_audio(content) as (container, stream):
-        channels = stream.codec_context.channels
-        if channels != 1:
-            raise ValueError(f"it has {channels} channels, and features are computed of one")
-        parts = [frame.to_ndarray().reshape(-1) for frame in container.decode(stream)]
-        rate = int(stream.rate)
-    samples = np.concatenate(parts) if parts else np.zeros(0, np.int16)
+    samples, rate = decode_stored_audio(content, channels)
     if samples.dtype != np.int16:
         raise StoreError(f"stored audio must be 16-bit PCM, but this is {samples.dtype}")
-    return samples.astype(np.float32) / 32768.0, rate
+    scaled = samples.astype(np.float32) / 32768.0
+    return (scaled[0] if channels == 1 else scaled), rate

@@ -5,7 +5,11 @@ EXTENSIONS = (
     *("mp4", "webm", "mkv", "mov", "m4v", "avi", "flv", "3gp", "3g2", "ts", "m2ts"),
     *("mpg", "mpeg", "ogv", "wmv", "asf", "vob", "f4v", "mxf"),
 )
-_RANKS = {extension: rank for rank, extension in enumerate(EXTENSIONS)}
+#: Extensions of files of sound alone, in order of preference.
+SOUND_EXTENSIONS = (
+    *("flac", "wav", "m4a", "mka", "weba", "opus", "ogg", "oga", "mp3", "aac", "wma"),
+)
+_RANKS = {extension: rank for rank, extension in enumerate((*EXTENSIONS, *SOUND_EXTENSIONS))}
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"pnot")
 _SIGNATURES = (
     (b"RIFF", "avi"),
@@ -19,9 +23,23 @@ _TS_PACKET = 188
 
 
 def extension_rank(name: str) -> int | None:
-    """Return a media file's preference by its extension (0 first), None for other files."""
+    """Return a media file's preference by its extension (0 first), None for other files.
+
+    Files of sound alone come after those that may hold pictures.
+    """
     stem, _, extension = name.rpartition(".")
     return _RANKS.get(extension.lower()) if stem and stem[-1] != "/" else None
+
+
+def is_video(name: str) -> bool:
+    """Return whether a file may hold pictures by its extension."""
+    rank = extension_rank(name)
+    return rank is not None and rank < len(EXTENSIONS)
+
+
+def is_sound(name: str) -> bool:
+    """Return whether a file holds sound alone by its extension."""
+    return extension_rank(name) is not None and not is_video(name)
 
 
 def detect_container(head: bytes) -> str | None:

@@ -2,13 +2,13 @@
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch.attempt import Stopwatch, failed_result, stored_result
-from avstore.pipelines.fetch.containers import EXTENSIONS, extension_rank
+from avstore.pipelines.fetch.containers import EXTENSIONS, is_sound, is_video
 from avstore.pipelines.fetch.download_dir import DownloadedFile
 from avstore.pipelines.fetch.error_classification import AttemptError
 from avstore.pipelines.fetch.file_matching import (
@@ -110,18 +110,20 @@ class FolderSource:
 
 
 def index_folder(root: Path) -> FolderIndex:
-    """Return all media files below `root`.
+    """Return all media files below `root`; those of sound alone only if there are no others.
 
     Raises:
         SourceError: `root` is not a readable folder, or holds no media file.
     """
     _check(root)
-    skipped: list[tuple[str, str]] = []
     start = len(str(root.absolute()).rstrip("/")) + 1
-    files = [
-        (path[start:].replace(os.sep, "/"), size == 0) for path, size in _media_files(root, skipped)
-    ]
-    if not files:
+    for is_media in (is_video, is_sound):
+        skipped: list[tuple[str, str]] = []
+        found = _media_files(root, skipped, is_media)
+        files = [(path[start:].replace(os.sep, "/"), size == 0) for path, size in found]
+        if files:
+            break
+    else:
         raise SourceError(
             f"{root} holds no media file (searched it and its sub-folders for "
             f"{', '.join(EXTENSIONS[:6])} …"
@@ -135,14 +137,14 @@ def _listed(skipped: Sequence[tuple[str, str]]) -> str:
     return "; ".join(f"{path}: {reason}" for path, reason in skipped[:_NAMED])
 
 
-def has_media(root: Path) -> bool:
-    """Return whether there is a media file in `root` or below it.
+def has_video(root: Path) -> bool:
+    """Return whether there is a file in `root` or below it that may hold pictures.
 
     Raises:
         SourceError: `root` is not a readable folder.
     """
     _check(root)
-    return next(_media_files(root, []), None) is not None
+    return next(_media_files(root, [], is_video), None) is not None
 
 
 def _check(root: Path) -> None:
@@ -157,8 +159,10 @@ def _check(root: Path) -> None:
         raise SourceError(f"the folder {root} is not readable; check its permissions (chmod +rx)")
 
 
-def _media_files(root: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, int]]:
-    """Yield the path and size of each media file below `root`.
+def _media_files(
+    root: Path, skipped: list[tuple[str, str]], is_media: Callable[[str], bool]
+) -> Iterator[tuple[str, int]]:
+    """Yield the path and size of each media file of a kind below `root`.
 
     What cannot be read (no permission, a link in a circle, a file that vanished) is appended to
     `skipped` and costs nothing else.
@@ -179,7 +183,7 @@ def _media_files(root: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[s
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            media = extension_rank(entry.name) is not None
+            media = is_media(entry.name)
             if not media and entry.is_file(follow_symlinks=False):
                 continue  # known without a system call
             try:

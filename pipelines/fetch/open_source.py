@@ -11,9 +11,9 @@ from avstore.pipelines.fetch.archive_parts import (
     group_archives,
     is_archive_name,
 )
-from avstore.pipelines.fetch.containers import extension_rank
+from avstore.pipelines.fetch.containers import is_video
 from avstore.pipelines.fetch.error_classification import error_text
-from avstore.pipelines.fetch.folder import FolderSource, has_media
+from avstore.pipelines.fetch.folder import FolderSource, has_video
 from avstore.pipelines.fetch.listed_files import ListedFilesSource
 from avstore.pipelines.fetch.remote_files import (
     NETWORK_ERRORS,
@@ -78,7 +78,7 @@ def _archives(location: RemoteFile, remote: bool) -> list[Archive]:
     path = Path(location.path)
     if path.is_file() and _is_archive(path):
         return [Archive(location.url, (location,))]
-    if path.is_dir() and not has_media(path):
+    if path.is_dir() and not has_video(path):
         files = [str(file) for file in sorted(path.iterdir()) if file.is_file()]
         return _archives_in_folder(location, files)
     return []
@@ -87,7 +87,7 @@ def _archives(location: RemoteFile, remote: bool) -> list[Archive]:
 def _archives_in_folder(folder: RemoteFile, paths: list[str]) -> list[Archive]:
     """Return the archives in a folder, or [] if it also holds media."""
     files = [_same_file_system(folder, path) for path in paths]
-    if any(extension_rank(file.name) is not None for file in files):
+    if any(is_video(file.name) for file in files):
         return []
     return group_archives([file for file in files if is_archive_name(file.name)])
 

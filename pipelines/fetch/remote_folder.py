@@ -10,7 +10,7 @@ import fsspec
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch.attempt import Attempt, Stopwatch, run_attempt, stored_result
 from avstore.pipelines.fetch.attempt_pool import AttemptPool
-from avstore.pipelines.fetch.containers import extension_rank
+from avstore.pipelines.fetch.containers import is_video
 from avstore.pipelines.fetch.download_dir import DownloadDir, DownloadedFile
 from avstore.pipelines.fetch.error_classification import (
     TOO_LARGE,
@@ -150,6 +150,6 @@ def _media_files(paths: Sequence[str], root: str) -> dict[str, str]:
     found = {}
     for path in paths:
         name = PurePosixPath(path).name
-        if extension_rank(name) is not None and not name.startswith("."):
+        if is_video(name) and not name.startswith("."):
             found[path.removeprefix(root)] = path
     return found

@@ -17,7 +17,7 @@ from avstore.manifests.library import OpenStore
 from avstore.manifests.names import check_name
 from avstore.manifests.sealed import parquet_bytes
 from avstore.manifests.store import StoreError
-from avstore.manifests.stored_clips import BASE_FEATURES, current_name
+from avstore.manifests.stored_clips import BASE_FEATURES, current_name, stored_features
 from avstore.pipelines.build.shard_tar import ShardTar
 
 # Columns that stock WebDataset readers decode as members: a class number and a text.
@@ -88,7 +88,7 @@ class _OutputFolder:
 def export(
     store: OpenStore,
     sql: str,
-    features: Sequence[str],
+    features: Sequence[str] | None,
     out: str,
     output: ExportFormat = ExportFormat.WEBDATASET,
     recipe: str | None = None,
@@ -102,7 +102,8 @@ def export(
     Args:
         store: The store.
         sql: A query with a column clip_id; further columns are exported too.
-        features: Base features (frames, waveform, fbank, json) and derived features.
+        features: Base features (frames, video, waveform, fbank, json) and derived features; None
+            for the first four, as far as the clips have them.
         out: Folder or fsspec URL; must not exist or be empty.
         output: Format of the export.
         recipe: A recipe name, or <recipe>-<fp8>, if several have the clips.
@@ -113,12 +114,10 @@ def export(
         StoreError: The query has no column clip_id, returns a clip twice or no stored clip, a
             clip or feature is missing, or `out` is not empty.
     """
-    for name in features:
-        check_name("feature", name)
-    names = [current_name(name) for name in features]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise StoreError(f"the features name {', '.join(repeated)} more than once; name it once")
     rows = _rows(store, sql)
+    if features is None:
+        features = stored_features(store, [row["clip_id"] for row in rows], recipe)
+    names = _names(features)
     kept = _stored_rows(store, rows, names, recipe, skip_missing)
     folder = _OutputFolder(out)
     write = {
@@ -137,6 +136,16 @@ def export(
     result = ExportResult(len(kept), folder.files, folder.bytes, len(rows) - len(kept))
     _write_facts(store, folder, sql, features, output, result)
     return result
+
+
+def _names(features: Sequence[str]) -> list[str]:
+    """Return the features by their current names. Raise StoreError if one is named twice."""
+    for name in features:
+        check_name("feature", name)
+    names = [current_name(name) for name in features]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise StoreError(f"the features name {', '.join(repeated)} more than once; name it once")
+    return names
 
 
 def _rows(store: OpenStore, sql: str) -> list[dict[str, Any]]:
@@ -247,6 +256,8 @@ def _members(clip: _Clip) -> Iterator[tuple[str, bytes]]:
                 yield f"f{number:03d}.jpg", frame
         elif current_name(name) == "waveform":
             yield ("flac" if value[:4] == b"fLaC" else "wav"), value
+        elif name == "video":
+            yield "mp4", value
         elif name != "json":
             yield f"{name}.npy", _npy(value)
 
@@ -286,7 +297,7 @@ def _write_folder(folder: _OutputFolder, number: int, clips: list[_Clip]) -> Non
 
 
 def _write_parquet(folder: _OutputFolder, number: int, clips: list[_Clip]) -> None:
-    """Write frames as lists of JPEG bytes, audio as FLAC bytes, arrays flat with their shape."""
+    """Write frames as lists of JPEG bytes, video and sound as bytes, arrays flat with shapes."""
     columns: dict[str, Any] = {"key": [clip.key for clip in clips]}
     rows = pa.Table.from_pylist([clip.row for clip in clips])
     for name in clips[0].values:

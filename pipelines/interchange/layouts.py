@@ -155,11 +155,11 @@ def _transcoded(clip: ExportClip, flac: bytes, extension: str) -> bytes:
 
 
 def transcode(flac: bytes, extension: str) -> bytes:
-    """Return stored audio as flac, wav or mp3; 16 kHz mono stays 16 kHz mono.
+    """Return stored audio as flac, wav or mp3, with its rate and channels.
 
     Raises:
         StoreError: The extension is not one of these.
-        ValueError: The audio cannot be decoded.
+        ValueError: The audio cannot be decoded, or has more channels than MP3 can hold.
     """
     if extension == "flac":
         return flac
@@ -167,10 +167,15 @@ def transcode(flac: bytes, extension: str) -> bytes:
         raise StoreError(f"audio format {extension!r} is not one of {', '.join(AUDIO_CODECS)}")
     with open_stored_audio(flac) as (source, sound):
         rate, frames = sound.rate, [*source.decode(sound)]
+    channels = frames[0].layout.nb_channels if frames else 1
+    # The frames' own layout: a resampler to another one would mix ambisonic channels.
+    layout = {1: "mono", 2: "stereo"}.get(channels) or frames[0].layout.name
+    if extension == "mp3" and channels > 2:
+        raise ValueError(f"it has {channels} channels, and MP3 holds two: choose wav or flac")
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=extension, options={"fflags": "+bitexact"}) as out:
-        stream = out.add_stream(AUDIO_CODECS[extension], rate=rate, layout="mono")
-        resampler = av.AudioResampler(format=stream.format, layout="mono", rate=rate)
+        stream = out.add_stream(AUDIO_CODECS[extension], rate=rate, layout=layout)
+        resampler = av.AudioResampler(format=stream.format, layout=layout, rate=rate)
         for frame in [*frames, None]:
             for part in resampler.resample(frame):
                 out.mux(stream.encode(part))

@@ -37,7 +37,7 @@ class Batch:
         audio_frames: int64 [B], fbank frames that are no padding (see `audio_mask`).
         audio_roll: int64 [B], roll of the fbank in time, in frames.
         video_frames: int64 [B], video frames that are no padding (see `video_mask`).
-        waveform: float32 [B, samples] in [-1, 1].
+        waveform: float32 [B, samples] in [-1, 1]; [B, channels, samples] of several channels.
         masks: uint8 [B, segments, S, S].
         mask_known: bool [B, segments], True for seconds with a mask.
         mask_unknown: int64 [B], pixels of AVSS's masks whose colour is not in its palette; they are

@@ -39,7 +39,7 @@ class DecodedSample:
         fbank: float32 [frames, mels], masked and normalised; as stored if the device does that.
         fbank_frames: Frames of `fbank` that are no padding.
         choices: Random choices for the fbank.
-        waveform: float32 [samples] in [-1, 1].
+        waveform: float32 [samples], or [channels, samples] of several channels, in [-1, 1].
         rate: Sampling rate of `waveform` in Hz.
         features: Derived features [rows, …] by name.
         masks: uint8 [S, S] by second.
@@ -106,7 +106,7 @@ def decode(
             set_fbank(sample, load_npy(members[member]), request, spec, out)
         if request.waveform:
             member = request.waveform.name
-            sample.waveform, sample.rate = waveform.decode(members[member])
+            sample.waveform, sample.rate = waveform.decode(members[member], spec.channels)
         for feature in request.features:
             member = feature.member.name
             row = contents.rows.get(feature.name)

@@ -7,12 +7,6 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from avstore.manifests.store import StoreError
-from avstore.train.data.request import BASE_MEMBERS
-from avstore.train.data.samples import SampleList
-from avstore.train.data.spec import BatchSpec
-from avstore.train.data.stages import warn_of_others
-
 _COLUMNS = (
     "clip_id, shard, position, members, offsets, sizes, frame_count, frame_times, fbank_frames, "
     "crc32"
@@ -89,23 +83,3 @@ def feature_versions(con: duckdb.DuckDBPyConnection, clip_id: str, feature: str)
         [clip_id, feature],
     ).fetchall()
     return [f"{name} (of {stage})" for name, stage in rows]
-
-
-def require_members(samples: SampleList, spec: BatchSpec) -> None:
-    """Raise StoreError if the spec reads pictures or sound of clips that have features alone.
-
-    If it reads them of a list with features, warn of other recipes that hold the clips.
-    """
-    lacking = [name for name in spec.read if name in BASE_MEMBERS]
-    if lacking and samples.companions:
-        warn_of_others(samples.others)
-    empty = [number for number, layout in enumerate(samples.layouts) if not layout.names]
-    if not lacking or not empty:
-        return
-    count = int(np.isin(samples.numbers("layout"), empty).sum())
-    derived = tuple(name for name in spec.read if name not in BASE_MEMBERS)
-    raise StoreError(
-        f"{count} of {len(samples)} clips have imported features and no base shard, so no "
-        f"{', '.join(lacking)}: read features alone, such as BatchSpec(read={derived or '(…,)'}), "
-        "or select clips of the table samples, which have base shards"
-    )

@@ -6,7 +6,7 @@ from typing import Any
 
 from avstore.manifests.store import StoreError
 from avstore.train.data.batch import Batch
-from avstore.train.data.feature_only import require_members
+from avstore.train.data.members_check import require_members
 from avstore.train.data.order import EpochOrder, Order
 from avstore.train.data.resume_check import SampleListRecord
 from avstore.train.data.samples import SampleList

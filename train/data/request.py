@@ -13,7 +13,7 @@ from avstore.train.data.transforms.frames import choose_frames
 
 # What `BatchSpec.read` can name beside derived features.
 BASE_MEMBERS = ("frames", "waveform", "fbank", "masks")
-_WAVEFORM_SUFFIXES = ("flac", "wav")
+WAVEFORM_SUFFIXES = ("flac", "wav")
 _UNKNOWN_CRC = -1
 
 
@@ -168,8 +168,8 @@ def _frame_names(sample: SampleRow, spec: BatchSpec, random: RandomKey) -> tuple
 
 
 def _waveform_name(sample: SampleRow) -> tuple[str]:
-    stored = [name for name in _WAVEFORM_SUFFIXES if name in sample.layout.slots]
-    return ((stored or _WAVEFORM_SUFFIXES)[0],)
+    stored = [name for name in WAVEFORM_SUFFIXES if name in sample.layout.slots]
+    return ((stored or WAVEFORM_SUFFIXES)[0],)
 
 
 def _second(mask: str) -> int:

@@ -148,6 +148,9 @@ class BatchSpec:
             `segments` seconds), and derived features by the names given to `sample_list`. The
             former names 'video' (frames) and 'audio' (fbank) still work.
         waveform_samples: Length that the waveform is cut or padded to, in samples.
+        channels: Channels of the stored waveforms: 1; 2 for left and right; 4 for W, Y, Z, X. A
+            clip that has another number is an error, never mixed. Mixup of several channels mixes
+            each with its like; mixup_domain='waveform' takes one channel only.
         fbank_mels: Mel bins of the fbank of mixed waveforms.
         feature_rows: Rows (time) that derived features are cut or padded to; None leaves them.
         feature_norm: Divide each row of derived features by its L2 norm (UAVM).
@@ -192,6 +195,7 @@ class BatchSpec:
     decode: RunsOn = "worker"
     read: tuple[str, ...] = ("frames", "fbank")
     waveform_samples: int = 160_000
+    channels: int = 1
     fbank_mels: int = 128
     feature_rows: int | None = None
     feature_norm: bool = False
@@ -212,7 +216,7 @@ class BatchSpec:
         require_choice(self, pixels=Pixels, fbank=RunsOn, decode=RunsOn)
         require_at_least(self, 1, "batch_size", "frames", "fbank_frames", "segments", "block")
         require_at_least(self, 1, "image_size", "waveform_samples", "feature_rows", "classes")
-        require_at_least(self, 1, "mask_size")
+        require_at_least(self, 1, "mask_size", "channels")
         require_at_least(self, 4, "fbank_mels")  # fewest that Kaldi's filters allow
         if isinstance(self.read, str) or not self.read:
             raise ValueError(
@@ -248,6 +252,10 @@ class BatchSpec:
             raise ValueError("fbank='device' cannot be used with mixup: use it without mixup")
         if "masks" in self.read and (self.image_size is None or self.mixing):
             raise ValueError("masks need an image_size, and cannot be read with mixup")
+        if self.mixing and self.augment.mixup_domain == "waveform" and self.channels > 1:
+            raise ValueError(
+                f"mixup_domain='waveform' takes channels=1, not {self.channels}: use 'feature'"
+            )
         if self.mixing and self.labels in ("ids", "index"):
             raise ValueError(
                 f"labels={self.labels!r} cannot be mixed: with mixup, labels must be 'multi_hot' "

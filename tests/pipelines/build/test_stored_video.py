@@ -83,6 +83,42 @@ def test_a_window_is_one_range_read(store: Store) -> None:
         assert abs(luma - moving(index)[0]).mean() < 8
 
 
+def test_pictures_by_number(store: Store) -> None:
+    opened = open_store(store.root)
+    whole = opened.pictures("toy/k00000", 0, PICTURES)
+    assert whole.shape[0] == PICTURES
+    assert whole.dtype == "uint8"
+    for first, count in ((0, 1), (6, 8), (PICTURES - 1, 1), (15, 6)):
+        part = opened.pictures("toy/k00000", first, count)
+        assert (part == whole[first : first + count]).all()
+
+
+@pytest.mark.parametrize(
+    ("clip_id", "first", "count", "message"),
+    [
+        ("toy/k00000", 18, 4, r"pictures \[18, 22\) are not within the video of toy/k00000, "),
+        ("toy/k00000", -1, 2, "are not within the video"),
+        ("toy/k00000", 3, 0, "are not within the video"),
+        ("toy/k00001", 0, 1, r"toy/k00001 has no video \(member mp4\); it has json, flac"),
+        ("toy/nobody", 0, 1, "toy/nobody is not stored"),
+    ],
+)
+def test_pictures_that_are_not_there(
+    store: Store, clip_id: str, first: int, count: int, message: str
+) -> None:
+    with pytest.raises(StoreError, match=message):
+        open_store(store.root).pictures(clip_id, first, count)
+
+
+def test_pictures_of_a_damaged_shard(store: Store) -> None:
+    shard = store.root / SHARD
+    data = shard.read_bytes()
+    at = data.index(b"ftyp") + 600
+    shard.write_bytes(data[:at] + bytes(2000) + data[at + 2000 :])
+    with pytest.raises(StoreError, match=r"mp4 of toy/k00000 in .*run avstore verify"):
+        open_store(store.root).pictures("toy/k00000", 0, PICTURES)
+
+
 def test_members_are_in_store_order_and_the_json_member_has_the_groups(store: Store) -> None:
     with tarfile.open(store.root / SHARD) as tar:
         names = tar.getnames()

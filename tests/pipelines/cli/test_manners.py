@@ -45,7 +45,7 @@ def call(capsys: Capture, *words: str | Path) -> tuple[int, str, str]:
 LISTINGS = {
     "tasks list": {"stream", "title", "tasks", "stored"},
     "datasets list": {"dataset", "title", "classes", "recipe", "streams"},
-    "recipe list": {"recipe", "fingerprint", "frames", "audio", "title"},
+    "recipe list": {"recipe", "fingerprint", "frames", "video", "audio", "title"},
     "recipe show stella": {"name", "fingerprint", "frames", "audio", "fbank"},
     "features list": {"extractor", "version", "reads", "bases", "shape", "parameters"},
     "snapshot list": {"name", "created_at", "clips", "samples", "shards", "sha256", "note"},

@@ -39,7 +39,7 @@ def test_a_missing_decord_is_an_error(monkeypatch):
         Sandbox(DECORD)
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "decord", None)
-    from avstore.pipelines.extract.frames import decord_frames
+    from avstore.pipelines.extract.decord_frames import decord_frames
 
     with pytest.raises(RecipeError, match="needs the package decord"):
         next(decord_frames("a.mp4", [0.0]))

@@ -14,9 +14,9 @@ from avstore.pipelines.extract.decode import (
     needed_packets,
 )
 from avstore.pipelines.extract.decoder_log import decode_errors, record_decoder_log
-from avstore.pipelines.extract.frames import select_frames
 from avstore.pipelines.extract.open_media import open_media, select_streams
 from avstore.pipelines.extract.picture_times import packet_times
+from avstore.pipelines.extract.pictures import select_pictures
 from avstore.pipelines.extract.recipe import load_recipe, parse_recipe
 from avstore.pipelines.extract.sampling import exact_seconds
 from avstore.pipelines.extract.window import read_window
@@ -110,12 +110,12 @@ def by_full_decode(path: Path) -> dict[int, bytes]:
 def check(path: Path, recipe, duration: float) -> int:
     """Compare the wanted frames with a full decode; return their number, or 0 on fallback."""
     with open_media(str(path)) as container:
-        opened = select_streams(container, require_audio=False)
+        opened = select_streams(container, sound=None)
         window = read_window(opened, exact_seconds(0.0), exact_seconds(duration))
         times = packet_times(window.video)
         if times is None or window.in_coded_order:
             return 0
-        wanted = set(select_frames(str(path), times, opened, window, recipe).wanted)
+        wanted = set(select_pictures(str(path), times, opened, window, recipe).wanted)
         context, errors = opened.video.codec_context, []
         with record_decoder_log() as log:
             frames = decode_wanted(context, window.video, wanted, errors)
@@ -157,7 +157,7 @@ def test_every_encoding(encode, name):
     path = encode(name)
     compared = [check(path, every(count, 4.0), 4.0) for count in (7, 20, 80)]
     with open_media(str(path)) as container:
-        opened = select_streams(container, require_audio=False)
+        opened = select_streams(container, sound=None)
         window = read_window(opened, exact_seconds(0.0), exact_seconds(4.0))
     certain = packet_times(window.video) is not None and not window.in_coded_order
     assert all(compared) or not certain, compared
@@ -183,7 +183,7 @@ def test_real_clips(shared_data):
 def test_groups_of_pictures_without_a_wanted_one_are_not_decoded(encode):
     for name in ("h264-short-gop", "h264-short-gop-ts", "hevc-short-gop", "vp9-short-gop"):
         with open_media(str(encode(name))) as container:
-            opened = select_streams(container, require_audio=False)
+            opened = select_streams(container, sound=None)
             window = read_window(opened, exact_seconds(0.0), exact_seconds(4.0))
             wanted = {window.video[0].pts}
             kept = needed_packets(opened.video.codec_context, window.video, wanted)
@@ -194,7 +194,7 @@ def test_groups_of_pictures_without_a_wanted_one_are_not_decoded(encode):
 def test_skipping_is_refused_where_it_may_matter(encode):
     def may(name):
         with open_media(str(encode(name))) as container:
-            return can_skip(select_streams(container, require_audio=False).video.codec_context)
+            return can_skip(select_streams(container, sound=None).video.codec_context)
 
     assert may("h264-bframes")
     assert may("hevc")

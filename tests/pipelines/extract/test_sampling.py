@@ -45,7 +45,7 @@ def test_instants():
 )
 def test_the_frame_on_screen(times, n, origin_ms):
     origin = origin_ms * BASE
-    picked = strict_indices(count(n), times, origin, TEN, BASE)
+    picked = strict_indices(sample_instants(count(n), TEN), times, origin, BASE)
     for index, instant in zip(picked, sample_instants(count(n), TEN), strict=True):
         begun = [t for t in times if t * BASE - origin <= instant]
         assert times[index] == (begun[-1] if begun else times[0])

@@ -18,7 +18,7 @@ from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.jpeg import Resizer, encode_jpeg
 from avstore.pipelines.extract.recipe_sections import VideoSettings
 from avstore.pipelines.extract.records import Rejected
-from avstore.pipelines.extract.video import EncodedVideo, VideoEncoder, exact_rate
+from avstore.pipelines.extract.video import EncodedVideo, VideoEncoder
 from tests.conftest import REPO
 from tests.pipelines.extract.media import ffmpeg
 
@@ -79,7 +79,7 @@ def test_keyframes_are_where_the_recipe_has_them(codec: str, every: int, picture
     ],
 )
 def test_the_i_th_picture_is_at_i_by_rate(codec: str, rate: float, exact: Fraction) -> None:
-    assert exact_rate(rate) == exact
+    assert recipe(codec, rate=rate).exact_rate == exact
     encoded = encode(recipe(codec, rate=rate, keyframe_every=4), 9)
     with av.open(io.BytesIO(encoded.content)) as container:
         stream = container.streams.video[0]
@@ -131,7 +131,7 @@ def test_two_processes_write_the_same_bytes(codec: str) -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@pytest.mark.parametrize("size", [(2, 2), (2, 64), (16386, 16), (8192, 8192)])
+@pytest.mark.parametrize("size", [(2, 2), (2, 64), (16386, 16), (4096, 2306)])
 def test_sizes_that_cannot_be_encoded_reject_the_clip(codec: str, size: tuple[int, int]) -> None:
     with pytest.raises(Rejected, match=f"video of {size[0]} x {size[1]} pixels") as caught:
         VideoEncoder(recipe(codec), *size)

@@ -36,6 +36,7 @@ class Shape:
     fbank_frames: int = 40
     mels: int = 16
     seconds: float = 10.0
+    channels: int = 1
 
 
 def clip_id(number: int) -> str:
@@ -63,9 +64,11 @@ def fbank(number: int, shape: Shape) -> np.ndarray:
     return values.astype(np.float16)
 
 
-def wave(number: int) -> np.ndarray:
+def wave(number: int, channel: int = 0) -> np.ndarray:
+    """A tone whose pitch tells the clip and the channel."""
     seconds = np.arange(8000) / 16000
-    return (8000 * np.sin(2 * np.pi * (200 + 10 * number) * seconds)).astype(np.int16)
+    hertz = 200 + 10 * number + 1000 * channel
+    return (8000 * np.sin(2 * np.pi * hertz * seconds)).astype(np.int16)
 
 
 def npy(array: np.ndarray) -> bytes:
@@ -78,7 +81,7 @@ def members(number: int, shape: Shape) -> list[tuple[str, bytes]]:
     return [
         ("json", json.dumps({"clip_id": clip_id(number)}).encode()),
         ("fbank.npy", npy(fbank(number, shape))),
-        ("flac", encode_flac(wave(number), 16000)),
+        ("flac", encode_flac(np.stack([wave(number, i) for i in range(shape.channels)]), 16000)),
         *((f"f{i:03d}.jpg", frame(number, i, shape.size)) for i in range(shape.frames)),
     ]
 

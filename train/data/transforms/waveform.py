@@ -1,48 +1,44 @@
 """Decode, fit and mix waveforms, and compute the fbank of a mixture."""
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
-from avstore.manifests.guarded_media import open_stored_audio
+from avstore.manifests.stored_audio import decode_stored_audio
 
 _WINDOW_S = 0.025
 
 
-def decode(content: memoryview) -> tuple[NDArray[np.float32], int]:
-    """Return a FLAC or WAV file as mono float32 [samples] in [-1, 1], and its rate in Hz.
+def decode(content: memoryview, channels: int = 1) -> tuple[NDArray[np.float32], int]:
+    """Return a FLAC or WAV file as float32 in [-1, 1], and its rate in Hz.
+
+    Args:
+        content: The file.
+        channels: Channels that it must have.
+
+    Returns:
+        [samples] of one channel, [channels, samples] of more.
 
     Raises:
-        ValueError: If it cannot be decoded.
+        ValueError: If it cannot be decoded, or has another number of channels.
     """
-    with open_stored_audio(content) as (container, stream):
-        parts = [_mono(frame) for frame in container.decode(stream)]
-        rate = int(stream.rate)
-    return np.concatenate(parts) if parts else np.zeros(0, np.float32), rate
-
-
-def _mono(frame: av.AudioFrame) -> NDArray[np.float32]:
-    values = frame.to_ndarray()
+    values, rate = decode_stored_audio(content, channels)
     if np.issubdtype(values.dtype, np.integer):
         values = values.astype(np.float32) / (1 << (8 * values.dtype.itemsize - 1))
-    channels = len(frame.layout.channels)
-    if values.shape[0] == 1 and channels > 1:  # interleaved
-        values = values.reshape(-1, channels).T
-    mono: NDArray[np.float32] = values.mean(axis=0, dtype=np.float32)
-    return mono
+    waveform = values.astype(np.float32, copy=False)
+    return waveform[0] if channels == 1 else np.ascontiguousarray(waveform), rate
 
 
 def fit(waveform: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
-    """Cut a waveform to `samples`, or pad it with zeros."""
-    fitted = np.zeros(samples, np.float32)
-    kept = min(samples, len(waveform))
-    fitted[:kept] = waveform[:kept]
+    """Cut a waveform [..., n] to `samples`, or pad it with zeros."""
+    fitted = np.zeros((*waveform.shape[:-1], samples), np.float32)
+    kept = min(samples, waveform.shape[-1])
+    fitted[..., :kept] = waveform[..., :kept]
     return fitted
 
 
 def remove_mean(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the waveform minus its mean."""
-    return waveform - waveform.mean() if len(waveform) else waveform
+    """Return the waveform [..., n] minus the mean of each channel."""
+    return waveform - waveform.mean(axis=-1, keepdims=True) if waveform.size else waveform
 
 
 def mix(
@@ -50,12 +46,10 @@ def mix(
 ) -> NDArray[np.float32]:
     """Return share * first + (1 - share) * second, as UAVM's released code mixes waveforms.
 
-    The means are removed before and after. The second is cut or padded with zeros to the length of
-    the first.
+    The means of each channel are removed before and after. The second is cut or padded with zeros
+    to the length of the first.
     """
-    fitted = np.zeros_like(first)
-    kept = min(len(first), len(second))
-    fitted[:kept] = remove_mean(second)[:kept]
+    fitted = fit(remove_mean(second), first.shape[-1])
     mixed = np.float32(share) * remove_mean(first) + np.float32(1 - share) * fitted
     return remove_mean(mixed)
 

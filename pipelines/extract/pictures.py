@@ -1,15 +1,12 @@
-"""Select a clip's frames by time, decode them, resize them, and encode them as JPEG."""
+"""Select a clip's pictures by time, decode them, and hand them to what stores them."""
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import av
-import numpy as np
-from numpy.typing import NDArray
-
 from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.extract.colour import Plane
 from avstore.pipelines.extract.coverage import Span, picture_spans
 from avstore.pipelines.extract.decode import (
     decode_in_order,
@@ -17,7 +14,8 @@ from avstore.pipelines.extract.decode import (
     end_of_video,
 )
 from avstore.pipelines.extract.decoder_log import DecoderLog, decode_errors, record_decoder_log
-from avstore.pipelines.extract.jpeg import Resizer, encode_jpeg
+from avstore.pipelines.extract.decord_frames import DECORD_FORMATS, decord_frames
+from avstore.pipelines.extract.moving_pictures import MovingPictures
 from avstore.pipelines.extract.open_media import (
     OpenedMedia,
     open_media,
@@ -30,45 +28,37 @@ from avstore.pipelines.extract.picture_times import (
     times_of_packets,
 )
 from avstore.pipelines.extract.published import published_indices
-from avstore.pipelines.extract.recipe import Recipe, RecipeError
+from avstore.pipelines.extract.recipe import Recipe
 from avstore.pipelines.extract.records import Rejected
-from avstore.pipelines.extract.sampling import strict_indices
+from avstore.pipelines.extract.sampling import sample_instants, strict_indices, video_instants
+from avstore.pipelines.extract.stored_frames import StoredFrames
+from avstore.pipelines.extract.video import EncodedVideo
 from avstore.pipelines.extract.window import Window, read_window
-
-LUMA_STEP = 4
-"""Quality signals use every fourth luma pixel in each direction."""
-
-DECORD_TOLERANCE_S = 0.005
-
-DECORD_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"}
-"""Formats in which decord's frames are those at their times, if the packets have such times.
-
-In MPEG streams and FLV its seeks end at other frames.
-"""
 
 _NO_DECORD = "decord does not find frames by time in this file ({}): use decoder = 'pyav'"
 
-_StoredFrame = tuple[bytes, NDArray[np.uint8]]
-
 
 @dataclass(frozen=True)
-class DecodedFrames:
-    """Hold a clip's frames as they are stored.
+class DecodedPictures:
+    """Hold a clip's pictures as they are stored.
 
     Attributes:
         jpegs: One JPEG per stored frame.
         times: Presentation time of each, in seconds from the clip's start.
-        lumas: Every fourth luma pixel of each, (height, width).
+        video: The stored moving pictures, if the recipe has any.
+        lumas: Every fourth luma pixel of the stored pictures, (height, width) each: of all frames,
+            or of at most 100 moving pictures.
         start: Start of the video within the clip, in seconds.
         spans: Stretches of the clip without a hole in the video, in seconds.
-        repeated: Number of frames that repeat the frame before them.
+        repeated: Number of stored pictures that repeat the one before them.
         rotation: Degrees counterclockwise by which the picture is turned for display.
         errors: Messages of the decoder.
     """
 
     jpegs: tuple[bytes, ...]
     times: tuple[float, ...]
-    lumas: tuple[NDArray[np.uint8], ...]
+    video: EncodedVideo | None
+    lumas: tuple[Plane, ...]
     start: float
     spans: tuple[Span, ...]
     repeated: int
@@ -77,20 +67,29 @@ class DecodedFrames:
 
 
 @dataclass(frozen=True)
-class FrameSelection:
-    """Hold the presentation times of a clip's frames, in ticks.
+class Selection:
+    """Hold the presentation times of a clip's pictures, in ticks.
 
     Attributes:
         times: All of them, ascending.
-        wanted: Those that the recipe wants, in order, repeats included.
+        frames: Those that are stored as frames, in order, repeats included.
+        video: The same for moving pictures.
     """
 
     times: tuple[int, ...]
-    wanted: tuple[int, ...]
+    frames: tuple[int, ...]
+    video: tuple[int, ...]
+
+    @property
+    def wanted(self) -> Set[int]:
+        """All that are decoded."""
+        return {*self.frames, *self.video}
 
 
-def decode_frames(path: str, opened: OpenedMedia, window: Window, recipe: Recipe) -> DecodedFrames:
-    """Decode the frames that a recipe wants of a window.
+def decode_pictures(
+    path: str, opened: OpenedMedia, window: Window, recipe: Recipe
+) -> DecodedPictures:
+    """Decode the pictures that a recipe wants of a window.
 
     The packets' own times select them. If the packets do not determine the times, if a wanted
     frame does not come out, or if the decoder reports an error, the clip is decoded in full,
@@ -112,17 +111,17 @@ def decode_frames(path: str, opened: OpenedMedia, window: Window, recipe: Recipe
             return frames
     times = _times_of_full_decode(path, window, delayed=delayed)
     with open_media(path) as container:
-        reopened = select_streams(container, require_audio=False)
+        reopened = select_streams(container, sound=None)
         frames = _decode_selected(path, reopened, _reread(reopened, window), times, recipe)
     if frames is None:
         raise Rejected(Verdict.UNDECODABLE, "a second decode gives other frames than the first")
     return frames
 
 
-def select_frames(
+def select_pictures(
     path: str, times: Sequence[int], opened: OpenedMedia, window: Window, recipe: Recipe
-) -> FrameSelection:
-    """Select the frames that a recipe wants of a clip.
+) -> Selection:
+    """Select the pictures that a recipe wants of a clip.
 
     Raises:
         Rejected: No frame is within the clip's seconds.
@@ -133,11 +132,18 @@ def select_frames(
     inside = [t for t in times if t < end]
     if not inside:
         raise Rejected(Verdict.TOO_SHORT, "the video has no frame within the clip's seconds")
-    if published:
-        indices = published_indices(path, opened, window, inside, recipe.frames)
-    else:
-        indices = strict_indices(recipe.frames, inside, window.origin, window.duration, base)
-    return FrameSelection(tuple(inside), tuple(inside[i] for i in indices))
+    frames, video = [], []
+    if recipe.frames and published:
+        frames = published_indices(path, opened, window, inside, recipe.frames)
+    elif recipe.frames:
+        instants = sample_instants(recipe.frames, window.duration)
+        frames = strict_indices(instants, inside, window.origin, base)
+    if recipe.video:
+        instants = video_instants(recipe.video, window.duration)
+        video = strict_indices(instants, inside, window.origin, base)
+    return Selection(
+        tuple(inside), tuple(inside[i] for i in frames), tuple(inside[i] for i in video)
+    )
 
 
 def _decode_selected(
@@ -146,20 +152,35 @@ def _decode_selected(
     window: Window,
     times: PictureTimes,
     recipe: Recipe,
-) -> DecodedFrames | None:
-    """Decode the wanted frames; return None if one of them does not come out of the decoder."""
-    selection = select_frames(path, times.shown, opened, window, recipe)
-    wanted, exceptions = set(selection.wanted), list[str]()
+) -> DecodedPictures | None:
+    """Decode the wanted pictures; return None if one does not come out of the decoder."""
+    selection = select_pictures(path, times.shown, opened, window, recipe)
+    exceptions = list[str]()
     context = opened.video.codec_context
-    resizer = Resizer(recipe.frames, context.sample_aspect_ratio)
-    stored: dict[int, _StoredFrame] = {}
+    stores = _stores(selection, opened, recipe)
     with record_decoder_log() as log:
-        for time, frame in _wanted_frames(context, window, times, wanted, exceptions, log):
-            stored[time] = _encode(frame, resizer, recipe)
-    if len(stored) < len(wanted):
-        return None
+        for time, frame in _wanted_frames(
+            context, window, times, selection.wanted, exceptions, log
+        ):
+            for store in stores:
+                store.put(time, frame)
     errors = decode_errors(log, exceptions)
-    return _collect(stored, selection, opened, window, rotation=resizer.rotation, errors=errors)
+    if not all(store.is_complete for store in stores):
+        return None
+    return _collect(stores, selection, opened, window, errors)
+
+
+def _stores(
+    selection: Selection, opened: OpenedMedia, recipe: Recipe
+) -> tuple[StoredFrames | MovingPictures, ...]:
+    """Return what takes the decoded pictures, frames first."""
+    aspect = opened.video.codec_context.sample_aspect_ratio
+    stores: list[StoredFrames | MovingPictures] = []
+    if recipe.frames:
+        stores.append(StoredFrames(recipe.frames, selection.frames, aspect))
+    if recipe.video:
+        stores.append(MovingPictures(recipe.video, selection.video, aspect))
+    return tuple(stores)
 
 
 def _is_delayed(opened: OpenedMedia, recipe: Recipe) -> bool:
@@ -189,7 +210,7 @@ def _wanted_frames(
 def _times_of_full_decode(path: str, window: Window, *, delayed: bool) -> PictureTimes:
     """Return the presentation times of a full decode of the file, opened again."""
     with open_media(path) as container:
-        reopened = select_streams(container, require_audio=False)
+        reopened = select_streams(container, sound=None)
         times = times_of_full_decode(reopened.video, _reread(reopened, window), delayed=delayed)
     if times is None:
         detail = f"no frame of {len(window.video)} packets decodes"
@@ -203,81 +224,45 @@ def _reread(opened: OpenedMedia, window: Window) -> Window:
     return read_window(opened, offset, window.duration, whole_file=window.whole_file)
 
 
-def _encode(frame: Any, resizer: Resizer, recipe: Recipe) -> _StoredFrame:
-    """Return a frame's JPEG and its subsampled luma."""
-    planes = resizer.planes(frame)
-    luma = planes[0][::LUMA_STEP, ::LUMA_STEP].copy()
-    return encode_jpeg(planes, recipe.frames.quality), luma
-
-
 def _collect(
-    stored: Mapping[int, _StoredFrame],
-    selection: FrameSelection,
+    stores: Sequence[StoredFrames | MovingPictures],
+    selection: Selection,
     opened: OpenedMedia,
     window: Window,
-    *,
-    rotation: int,
     errors: tuple[str, ...],
-) -> DecodedFrames:
-    """Arrange stored frames, by their tick, in the selection's order."""
+) -> DecodedPictures:
+    """Arrange what is stored."""
     base, origin = opened.video.time_base, window.origin
     tick, start = float(base), float(origin)
     seconds = [t * tick - start for t in selection.times]  # fractions would take a millisecond
     end = float(end_of_video(selection.times, window.video, base) - origin)
-    return DecodedFrames(
-        tuple(stored[t][0] for t in selection.wanted),
-        tuple(float(t * base - origin) for t in selection.wanted),
-        tuple(stored[t][1] for t in selection.wanted),
+    video = next((s.finish() for s in stores if isinstance(s, MovingPictures)), None)
+    return DecodedPictures(
+        next((s.jpegs for s in stores if isinstance(s, StoredFrames)), ()),
+        tuple(float(t * base - origin) for t in selection.frames),
+        video,
+        stores[0].lumas,
         float(selection.times[0] * base - origin),
         picture_spans(seconds, end),
-        sum(a == b for a, b in pairwise(selection.wanted)),
-        rotation,
+        sum(a == b for a, b in pairwise(selection.frames or selection.video)),
+        stores[0].rotation,
         errors,
     )
 
 
 def _decode_by_decord(
     path: str, opened: OpenedMedia, window: Window, times: Sequence[int], recipe: Recipe
-) -> DecodedFrames:
+) -> DecodedPictures:
     """Decode the same frames by decord, which selects a video stream of its own."""
     for stream in opened.container.streams.video:
         require_allowed_codec(stream)
-    selection = select_frames(path, times, opened, window, recipe)
+    selection = select_pictures(path, times, opened, window, recipe)
     base = opened.video.time_base
-    resizer = Resizer(recipe.frames, opened.video.codec_context.sample_aspect_ratio)
-    ticks = sorted(set(selection.wanted))
-    frames = decord_frames(path, [float(t * base) for t in ticks])
-    stored = {t: _encode(f, resizer, recipe) for t, f in zip(ticks, frames, strict=True)}
-    return _collect(stored, selection, opened, window, rotation=resizer.rotation, errors=())
-
-
-def decord_frames(path: str, times: Sequence[float]) -> Iterator[av.VideoFrame]:
-    """Decode frames by decord instead of PyAV, as RGB, for comparison.
-
-    decord opens the file without lists of allowed demuxers and decoders. Give it only files that
-    `open_media` accepted before, and all of whose video streams have an allowed codec.
-
-    Args:
-        path: A local file.
-        times: Presentation times, ascending, in seconds on the container's clock.
-
-    Raises:
-        RecipeError: decord is not installed.
-        Rejected: decord cannot read the file, or has no frame at one of the times.
-    """
-    try:
-        import decord  # noqa: PLC0415 - an optional dependency
-    except ImportError as error:
-        raise RecipeError("decoder = 'decord' needs the package decord") from error
-    try:
-        reader = decord.VideoReader(path, num_threads=1)
-        starts = np.asarray(reader.get_frame_timestamp(np.arange(len(reader))))[:, 0]
-        for time in times:
-            index = int(np.argmin(np.abs(starts - time)))
-            if abs(starts[index] - time) > DECORD_TOLERANCE_S:
-                detail = f"decord has no frame at {time:.3f} s, the nearest is at"
-                raise Rejected(Verdict.UNDECODABLE, f"{detail} {starts[index]:.3f} s")
-            yield av.VideoFrame.from_ndarray(reader[index].asnumpy(), format="rgb24")
-    except decord.DECORDError as error:
-        lines = str(error).strip().splitlines()
-        raise Rejected(Verdict.UNDECODABLE, f"decord: {lines[-1] if lines else error}") from error
+    stores = _stores(selection, opened, recipe)
+    ticks = sorted(selection.wanted)
+    for tick, frame in zip(
+        ticks, decord_frames(path, [float(t * base) for t in ticks]), strict=True
+    ):
+        for store in stores:
+            store.put(tick, frame)
+    return _collect(stores, selection, opened, window, errors=())

@@ -1,0 +1,72 @@
+"""Read pictures of a clip's stored video, by one range read of the groups that hold them."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avstore.manifests.members import member_ranges
+from avstore.manifests.shard_reader import ReadError, Shard
+from avstore.manifests.store import StoreError
+from avstore.manifests.video_groups import decode_groups, group_range, group_sizes, rgb
+
+if TYPE_CHECKING:
+    from avstore.manifests.library import OpenStore
+
+_ROWS = """
+SELECT s.clip_id, s.fingerprint, s.members, s.offsets, s.sizes, s.shard, s.video_frames,
+       s.gop_frames, s.gop_offsets, s.video_codec
+FROM samples s JOIN shards h ON h.path = s.shard
+WHERE s.clip_id = $clip AND ($recipe IS NULL OR h.recipe = $recipe
+      OR h.recipe || '-' || left(h.fingerprint, 8) = $recipe)
+"""
+
+
+def read_pictures(
+    store: "OpenStore", clip_id: str, first: int, count: int, recipe: str | None
+) -> NDArray[np.uint8]:
+    """Read pictures of a clip's video; see `OpenStore.pictures`."""
+    row = _row(store, clip_id, recipe)
+    last = row["video_frames"]
+    if not 0 <= first < first + count <= last:
+        raise StoreError(
+            f"pictures [{first}, {first + count}) are not within the video of {clip_id}, which has "
+            f"{last}"
+        )
+    found = group_range(row["gop_offsets"], row["gop_frames"], first, count)
+    shard = Shard(row["shard"], "", 0)
+    members = member_ranges(shard, clip_id, row["members"], row["offsets"], row["sizes"])
+    whole = members["mp4"]
+    try:
+        content = store.reader.read(shard, whole.offset + found.offset, found.size)
+        frames = decode_groups(
+            content,
+            group_sizes(row["gop_offsets"], found),
+            row["video_codec"],
+            first - found.first_group * row["gop_frames"],
+            count,
+            row["gop_frames"],
+        )
+        return np.stack([rgb(frame) for frame in frames])
+    except (ReadError, ValueError) as error:
+        raise StoreError(
+            f"mp4 of {clip_id} in {shard.path}: {error}; run avstore verify"
+        ) from error
+
+
+def _row(store: "OpenStore", clip_id: str, recipe: str | None) -> Mapping[str, Any]:
+    """Return the clip's row with its groups. Raise StoreError if there is none, or several."""
+    rows = store.query(_ROWS, {"clip": clip_id, "recipe": recipe}).rows()
+    if not rows:
+        why = f"SELECT * FROM status WHERE clip_id = '{clip_id}'"
+        raise StoreError(f"{clip_id} is not stored; {why} says why")
+    with_video = [row for row in rows if row["gop_offsets"]]
+    if not with_video:
+        held = ", ".join(rows[0]["members"].split()[:3])
+        raise StoreError(f"{clip_id} has no video (member mp4); it has {held}, …")
+    if len(with_video) > 1:
+        prints = ", ".join(sorted(row["fingerprint"][:8] for row in with_video))
+        held = f"the store has a video of {clip_id} more than once ({prints})"
+        raise StoreError(f"{held}; select one with recipe=")
+    return with_video[0]
