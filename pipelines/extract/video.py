@@ -15,7 +15,7 @@ import av
 import numpy as np
 from av.bitstream import BitStreamFilterContext
 
-from avstore.manifests.guarded_media import MAX_PIXELS, open_stored_video
+from avstore.manifests.guarded_media import open_stored_video
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.colour import Planes
 from avstore.pipelines.extract.recipe_sections import VideoSettings
@@ -29,6 +29,10 @@ In pictures of blocks that turn on and off, it leaves whole blocks as they were 
 
 X264_PRESET = "medium"
 """x264's preset, its default."""
+
+MAX_VIDEO_PIXELS = 4096 * 2304
+"""Largest picture of a video, a little over 4K UHD. Encoders keep tens of pictures, and SVT-AV1
+crashes where the sandbox's memory (4 GiB) ends."""
 
 MIN_SIDE = 4
 """Smallest side that SVT-AV1 takes, in pixels."""
@@ -75,7 +79,7 @@ class VideoEncoder:
             Rejected: The codec cannot encode pictures of this size.
         """
         if not _encodable(width, height):
-            limits = f"sides of {MIN_SIDE} to {MAX_SIDE} pixels, {MAX_PIXELS} pixels in all"
+            limits = f"sides of {MIN_SIDE} to {MAX_SIDE} pixels, {MAX_VIDEO_PIXELS} pixels in all"
             detail = f"video of {width} x {height} pixels (limit: {limits})"
             raise Rejected(Verdict.UNDECODABLE, detail, by_policy=True)
         self._codec = settings.codec
@@ -131,7 +135,7 @@ class VideoEncoder:
 
 def _encodable(width: int, height: int) -> bool:
     short, long = sorted((width, height))
-    return short >= MIN_SIDE and long <= MAX_SIDE and width * height <= MAX_PIXELS
+    return short >= MIN_SIDE and long <= MAX_SIDE and width * height <= MAX_VIDEO_PIXELS
 
 
 def _mp4(buffer: io.BytesIO, header_bytes: int = 0) -> Any:
