@@ -87,7 +87,7 @@ def unpack(header: dict[str, Any], bodies: Sequence[bytes]) -> ExtractionResult:
 
 def pack_audio(audio: ForeignAudio) -> tuple[dict[str, Any], list[bytes]]:
     """Convert decoded audio to a header and a body."""
-    header = {"unchanged": audio.unchanged, "fbank_rows": audio.fbank_rows}
+    header = {"rate": audio.rate, "unchanged": audio.unchanged, "fbank_rows": audio.fbank_rows}
     return header, [audio.samples.tobytes()]
 
 
