@@ -17,7 +17,12 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from avstore.pipelines.extract.channels import ChannelLayout, require_ambisonic, to_layout
+from avstore.pipelines.extract.channels import (
+    ChannelLayout,
+    one_channel,
+    require_ambisonic,
+    to_layout,
+)
 from avstore.pipelines.extract.coverage import Span, join_spans
 from avstore.pipelines.extract.decoder_log import DecoderLog, decode_errors, record_decoder_log
 from avstore.pipelines.extract.recipe_sections import AudioSettings
@@ -63,15 +68,8 @@ class Waveform:
 
     @property
     def mono(self) -> NDArray[np.int16]:
-        """One channel for the fbank and the quality signals, (samples,).
-
-        Mono itself, the mean of stereo (rounded half to even), W of first-order ambisonics.
-        """
-        if len(self.samples) == 2:
-            mean: NDArray[np.float64] = self.samples.mean(axis=0)
-            return np.rint(mean).astype(np.int16)
-        first: NDArray[np.int16] = self.samples[0]
-        return first
+        """The channel that `one_channel` returns, (samples,)."""
+        return one_channel(self.samples)
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,24 @@ def _aac_order(layout: ChannelLayout, declared: tuple[int, ...] | None) -> list[
     return order
 
 
+def one_channel(samples: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Return the channel that the fbank and the quality signals are computed of.
+
+    Mono itself, the mean of stereo (rounded half to even), W of first-order ambisonics.
+
+    Args:
+        samples: The stored channels, (channels, samples).
+
+    Returns:
+        16 bits, (samples,).
+    """
+    if len(samples) == 2:
+        mean: NDArray[np.float64] = samples.mean(axis=0)
+        return np.rint(mean).astype(np.int16)
+    first: NDArray[np.int16] = samples[0]
+    return first
+
+
 def require_ambisonic(samples: NDArray[np.int16]) -> None:
     """Reject mono sound that is declared as ambisonic, and channels in another order.
 

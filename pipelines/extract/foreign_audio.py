@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 from avstore.manifests.guarded_media import FOREIGN, open_foreign, require_allowed
 from avstore.manifests.npy import load_npy
 from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.extract.channels import one_channel
 from avstore.pipelines.extract.records import Rejected
+
+STORED_CHANNELS, STORED_RATES = (1, 2, 4), range(8000, 48001)
+"""Channels, and samples per second, that a store's own FLAC files may have."""
 
 
 @dataclass(frozen=True)
@@ -17,18 +21,20 @@ class ForeignAudio:
     """A decoded audio file.
 
     Attributes:
-        samples: 16-bit mono, (samples,).
-        unchanged: Whether the file is FLAC of just these samples, at this rate.
+        samples: One channel (`one_channel` of several), 16 bits, (samples,).
+        rate: Samples per second.
+        unchanged: Whether the file is FLAC as a store holds it, to be kept as it is.
         fbank_rows: Rows of the filter bank beside it; None if it is not float16 of two dimensions.
     """
 
     samples: NDArray[np.int16]
+    rate: int
     unchanged: bool
     fbank_rows: int | None = None
 
 
 def decode_foreign_audio(
-    content: bytes, fbank: bytes, rate: int, max_seconds: float
+    content: bytes, fbank: bytes, rate: int, max_seconds: float, *, keep: bool = False
 ) -> ForeignAudio:
     """Decode a foreign clip's audio file to mono, and read the shape of its filter bank.
 
@@ -41,21 +47,33 @@ def decode_foreign_audio(
         fbank: A filter bank as npy; empty if there is none.
         rate: Samples per second of the result.
         max_seconds: Longest result.
+        keep: Whether the file is of a store: 16-bit FLAC of 1, 2 or 4 channels then keeps its
+            rate and its channels.
 
     Raises:
-        Rejected: The file cannot be decoded, or has more than two channels.
+        Rejected: The file cannot be decoded, or has more channels than can be imported.
     """
     try:
-        samples, unchanged = _decode(content, rate, round(max_seconds * rate))
+        samples, rate, is_stored = _decode(content, rate, max_seconds, keep)
     except (av.FFmpegError, UnicodeDecodeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         detail = f"audio cannot be decoded: {reason}"
         raise Rejected(Verdict.UNDECODABLE, detail) from error
-    return ForeignAudio(samples, unchanged, _fbank_rows(fbank))
+    most = round(max_seconds * rate)
+    unchanged = is_stored and samples.shape[1] <= most
+    if len(samples) > 1 and not unchanged:
+        detail = f"sound of {len(samples)} channels is longer than its {max_seconds:g} s"
+        raise Rejected(Verdict.WRONG_CHANNELS, detail)
+    return ForeignAudio(one_channel(samples)[:most], rate, unchanged, _fbank_rows(fbank))
 
 
-def _decode(content: bytes, rate: int, most: int) -> tuple[NDArray[np.int16], bool]:
-    """Return at most `most` samples, and whether `content` is just that."""
+def _decode(
+    content: bytes, rate: int, max_seconds: float, keep: bool
+) -> tuple[NDArray[np.int16], int, bool]:
+    """Return (channels, samples) of a little more than `max_seconds` at most, and their rate.
+
+    Also whether the file has the format of a store's.
+    """
     parts: list[NDArray[np.int16]] = []
     count = 0
     with open_foreign(content) as container:
@@ -63,27 +81,32 @@ def _decode(content: bytes, rate: int, most: int) -> tuple[NDArray[np.int16], bo
         if stream is None:
             raise ValueError("no audio stream")
         require_allowed(stream, FOREIGN)
-        layout = (container.format.name, stream.codec_context.name, stream.rate, stream.channels)
-        is_stored = (*layout, stream.format.name) == ("flac", "flac", rate, 1, "s16")
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
+        kinds = (container.format.name, stream.codec_context.name, stream.format.name)
+        is_flac = kinds == ("flac", "flac", "s16")
+        keep &= is_flac and stream.channels in STORED_CHANNELS and stream.rate in STORED_RATES
+        channels, layout = (stream.channels, stream.layout.name) if keep else (1, "mono")
+        rate = stream.rate if keep else rate
+        is_stored = is_flac and (stream.rate, stream.channels) == (rate, channels)
+        resampler = av.AudioResampler(format="s16", layout=layout, rate=rate)
         for frame in container.decode(stream):
-            _require_two_at_most(frame.layout.nb_channels)
+            _require_channels(frame.layout.nb_channels, (channels,) if keep else (1, 2))
             for part in resampler.resample(frame):
-                parts.append(part.to_ndarray()[0])
+                parts.append(part.to_ndarray().reshape(-1, channels).T)
                 count += part.samples
-            if count > most:
+            if count > round(max_seconds * rate):
                 break
         else:
-            parts += [part.to_ndarray()[0] for part in resampler.resample(None)]
+            last = resampler.resample(None)
+            parts += [part.to_ndarray().reshape(-1, channels).T for part in last]
     if not parts:
         raise ValueError("no samples")
-    samples = np.concatenate(parts)
-    return samples[:most], is_stored and len(samples) <= most
+    return np.concatenate(parts, axis=1), rate, is_stored
 
 
-def _require_two_at_most(channels: int) -> None:
-    if channels > 2:
-        detail = f"the audio has {channels} channels; one or two can be imported"
+def _require_channels(channels: int, allowed: tuple[int, ...]) -> None:
+    if channels not in allowed:
+        numbers = " or ".join(map(str, allowed))
+        detail = f"the audio has {channels} channels; {numbers} can be imported"
         raise Rejected(Verdict.WRONG_CHANNELS, detail)
 
 

@@ -99,7 +99,7 @@ def _stored_video(fields: dict[str, Any] | None) -> StoredVideo | None:
 
 def pack_audio(audio: ForeignAudio) -> tuple[dict[str, Any], list[bytes]]:
     """Convert decoded audio to a header and a body."""
-    header = {"unchanged": audio.unchanged, "fbank_rows": audio.fbank_rows}
+    header = {"rate": audio.rate, "unchanged": audio.unchanged, "fbank_rows": audio.fbank_rows}
     return header, [audio.samples.tobytes()]
 
 

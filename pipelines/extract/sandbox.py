@@ -129,7 +129,7 @@ class Sandbox:
             return ExtractionResult(source.clip_id, failed.verdict, failed.detail, None, Quality())
 
     def decode_audio(
-        self, content: bytes, fbank: bytes, rate: int, max_seconds: float
+        self, content: bytes, fbank: bytes, rate: int, max_seconds: float, *, keep: bool = False
     ) -> ForeignAudio:
         """Decode an audio file as `decode_foreign_audio` does.
 
@@ -137,7 +137,7 @@ class Sandbox:
             Rejected: It cannot be decoded, or its decoder crashed or was killed twice.
             OSError: No worker starts.
         """
-        request = {"audio": {"rate": rate, "max_seconds": max_seconds}}
+        request = {"audio": {"rate": rate, "max_seconds": max_seconds, "keep": keep}}
         return self._serve(request, (content, fbank), protocol.unpack_audio)
 
     def probe(self, path: str) -> float | str:

@@ -1,4 +1,7 @@
-"""Convert a foreign clip to the members of a shard: 16 kHz mono FLAC, filter bank, frames."""
+"""Convert a foreign clip to the members of a shard: FLAC, filter bank, frames.
+
+Sound becomes 16 kHz mono, unless the clip is of a store's own shard.
+"""
 
 import io
 from typing import Any
@@ -43,17 +46,23 @@ def convert(
         return ExtractionResult(clip_id, *problem, None, Quality())
     seconds = _seconds(item.metadata.get("duration_s"), clip_seconds)
     try:
-        audio = sandbox.decode_audio(item.audio or b"", item.fbank or b"", RATE, seconds)
+        audio = sandbox.decode_audio(
+            item.audio or b"",
+            item.fbank or b"",
+            RATE,
+            seconds,
+            keep=item.own_recipe is not None,
+        )
     except Rejected as rejected:
         return ExtractionResult(clip_id, rejected.verdict, rejected.detail, None, Quality())
-    samples = audio.samples
+    samples, rate = audio.samples, audio.rate
     bank, bank_frames = _fbank(item.fbank, audio)
-    flac = item.audio if audio.unchanged and item.audio else encode_flac(samples, RATE)
+    flac = item.audio if audio.unchanged and item.audio else encode_flac(samples, rate)
     limits = QualityLimits()
     quality = Quality(
-        silent_fraction=signals.silent_fraction(samples, RATE, limits.silent_dbfs),
-        loudest_dbfs=signals.loudest_dbfs(samples, RATE),
-        loudness_lufs=signals.integrated_loudness(samples, RATE),
+        silent_fraction=signals.silent_fraction(samples, rate, limits.silent_dbfs),
+        loudest_dbfs=signals.loudest_dbfs(samples, rate),
+        loudness_lufs=signals.integrated_loudness(samples, rate),
     )
     verdict, detail = _flag(item, quality, limits)
     frames = ((f"f{i:03d}.jpg", data) for i, data in enumerate(item.frames))
@@ -100,7 +109,7 @@ def _fbank(content: bytes | None, audio: ForeignAudio) -> tuple[bytes, int]:
     """Return the filter bank as npy and its frame count; `content` if it has the store's format."""
     if content is not None and audio.fbank_rows is not None:
         return content, audio.fbank_rows
-    bank = log_mel(audio.samples, RATE, FbankSettings()).astype(np.float16)
+    bank = log_mel(audio.samples, audio.rate, FbankSettings()).astype(np.float16)
     buffer = io.BytesIO()
     np.save(buffer, bank, allow_pickle=False)
     return buffer.getvalue(), len(bank)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from avstore.manifests.names import is_name
 from avstore.manifests.store import StoreError
 
 _AUDIO = ("flac", "wav", "mp3")
@@ -33,6 +34,14 @@ class ForeignItem:
     audio: bytes | None = None
     fbank: bytes | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def own_recipe(self) -> tuple[str, str] | None:
+        """Recipe and fingerprint of a clip of a store's own shard, by its json; otherwise None."""
+        recipe, fingerprint = self.metadata.get("recipe"), self.metadata.get("fingerprint")
+        if is_name("recipe", recipe) and is_name("fingerprint", fingerprint):
+            return str(recipe), str(fingerprint)
+        return None
 
 
 def read_items(source: Path) -> Iterator[ForeignItem]:

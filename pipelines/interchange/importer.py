@@ -15,7 +15,6 @@ from avstore.datasets.spec import DatasetSpec
 from avstore.manifests import ledger
 from avstore.manifests.catalogue import Writer, open_write
 from avstore.manifests.lock import writing
-from avstore.manifests.names import is_name
 from avstore.manifests.path_text import path_text
 from avstore.manifests.sequence import numbers
 from avstore.manifests.sidecar import SCHEMA
@@ -153,7 +152,7 @@ class _Importer:
             if clip is None:
                 unknown.append(item.name)
                 continue
-            group = _Group(*_recipe(item), clip.split)
+            group = _Group(*(item.own_recipe or _imported()), clip.split)
             if (clip.clip_id, group.fingerprint) in present:
                 counts["known"] += 1
                 continue
@@ -259,9 +258,6 @@ def _present(con: duckdb.DuckDBPyConnection, spec: DatasetSpec) -> set[tuple[str
     return set(rows)
 
 
-def _recipe(item: ForeignItem) -> tuple[str, str]:
-    """Return recipe and fingerprint: the item's own if it is from a store, otherwise imported."""
-    recipe, fingerprint = item.metadata.get("recipe"), item.metadata.get("fingerprint")
-    if is_name("recipe", recipe) and is_name("fingerprint", fingerprint):
-        return str(recipe), str(fingerprint)
+def _imported() -> tuple[str, str]:
+    """Return recipe and fingerprint of clips that are of no store."""
     return RECIPE, hashlib.sha256(f"{RECIPE} {_VERSION}".encode()).hexdigest()

@@ -77,4 +77,26 @@ def test_import_mixes_two_channels_and_refuses_more() -> None:
             assert samples.shape == (1, RATE)
         result = convert(ForeignItem("a", [b"\xff\xd8\xff"], flac_of(4)), "toy/a", 10.0, sandbox)
     assert (result.verdict, result.members) == (Verdict.WRONG_CHANNELS, ())
-    assert result.detail == "the audio has 4 channels; one or two can be imported"
+    assert result.detail == "the audio has 4 channels; 1 or 2 can be imported"
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+@pytest.mark.parametrize("rate", [16000, 24000, 48000])
+def test_clips_of_a_stores_own_shard_keep_rate_and_channels(channels: int, rate: int) -> None:
+    flac = encode_flac(tones(channels, rate, 1.0), rate)
+    own = {"recipe": "mine", "fingerprint": "ab" * 32}
+    with Sandbox() as sandbox:
+        item = ForeignItem("a", [b"\xff\xd8\xff"], flac, metadata=own)
+        result = convert(item, "toy/a", 1.0, sandbox)
+        loudness = convert(ForeignItem("a", [b"\xff\xd8\xff"], flac_of(1)), "toy/a", 1.0, sandbox)
+        longer = convert(item, "toy/a", 0.5, sandbox)
+    assert dict(result.members)["flac"] == flac
+    if channels != 2:  # of the mean of two tones
+        assert result.quality.loudness_lufs == pytest.approx(
+            loudness.quality.loudness_lufs, abs=0.1
+        )
+    if channels == 1:
+        assert decode_stored_audio(dict(longer.members)["flac"])[0].shape == (1, rate // 2)
+    else:
+        assert longer.verdict is Verdict.WRONG_CHANNELS
+        assert longer.detail == f"sound of {channels} channels is longer than its 0.5 s"
