@@ -2,6 +2,7 @@
 
 import io
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.audio import encode_flac
 from avstore.pipelines.extract.fbank import log_mel
+from avstore.pipelines.extract.recipe import parse_recipe
+from tests.conftest import REPO
 from tests.pipelines.extract.media import ffmpeg
 from tests.pipelines.extract.tones import (
     extracted,
@@ -150,6 +153,12 @@ def test_fbank_and_signals_are_of_w_or_of_the_mean(tmp_path: Path) -> None:
         np.testing.assert_array_equal(bank, log_mel(mono, 16000, FOA.fbank).astype(np.float16))
     assert foa.quality.loudness_lufs == w.quality.loudness_lufs
     assert foa.duration_s == pair.duration_s == 2.0
+
+
+def test_the_documented_recipe_is_one() -> None:
+    text = (REPO / "docs/recipes.md").read_text().split("## Spatial sound")[1]
+    settings = tomllib.loads(text.split("```toml\n")[1].split("```")[0])
+    assert parse_recipe(settings).audio.channels == 4
 
 
 def noise(channels: int) -> np.ndarray:
