@@ -59,8 +59,7 @@ def _row(store: "OpenStore", clip_id: str, recipe: str | None) -> Mapping[str, A
     """Return the clip's row with its groups. Raise StoreError if there is none, or several."""
     rows = store.query(_ROWS, {"clip": clip_id, "recipe": recipe}).rows()
     if not rows:
-        why = f"SELECT * FROM status WHERE clip_id = '{clip_id}'"
-        raise StoreError(f"{clip_id} is not stored; {why} says why")
+        raise StoreError(f"{clip_id} is not stored; the table status says why")
     with_video = [row for row in rows if row["gop_offsets"]]
     if not with_video:
         held = ", ".join(rows[0]["members"].split()[:3])

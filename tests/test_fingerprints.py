@@ -70,7 +70,10 @@ def test_a_new_recipe_key_moves_no_fingerprint_and_its_other_values_do() -> None
         settings = tomllib.loads((extraction.RECIPES / f"{name}.toml").read_text())
         before = extraction.load_recipe(name).fingerprint
         assert LaterRecipe.model_validate(settings).fingerprint == before
-        changed: dict[str, Any] = {**settings, "audio": {**settings["audio"], "dither": "high"}}
+        changed: dict[str, Any] = {
+            **settings,
+            "audio": {**settings.get("audio", {}), "dither": "high"},
+        }
         assert LaterRecipe.model_validate(changed).fingerprint != before
         assert LaterRecipe.model_validate({**settings, "depth": "z16"}).fingerprint != before
 

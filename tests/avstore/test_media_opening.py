@@ -25,7 +25,7 @@ _OPENER = "manifests/guarded_media.py"
 ALLOWED = {
     (_OPENER, "av.open"),
     (_OPENER, "av.CodecContext.create"),
-    ("pipelines/extract/frames.py", "decord"),
+    ("pipelines/extract/decord_frames.py", "decord"),
     ("pipelines/fetch/ytdlp.py", "imageio_ffmpeg"),
 }
 
