@@ -108,6 +108,8 @@ def loudest_dbfs(samples: NDArray[np.int16], rate: int) -> float:
 
 def _block_power(samples: NDArray[np.int16], rate: int) -> NDArray[np.float64]:
     """Return the mean square of each block of 100 ms; of a shorter waveform, of all of it."""
+    if len(samples) == 0:
+        return np.zeros(1)
     block = int(rate * SILENCE_BLOCK_S)
     count = max(len(samples) // block, 1)
     blocks = samples[: count * block].reshape(count, -1).astype(np.float64) / 32768

@@ -57,6 +57,8 @@ def test_loudness_is_ffmpegs(shared_data):
 def test_fractions():
     half = np.concatenate([tone(0.5, 5), np.zeros(80000, np.int16)])
     assert silent_fraction(half, 16000, -60) == pytest.approx(0.5, abs=0.02)
+    nothing = np.zeros(0, np.int16)
+    assert (silent_fraction(nothing, 16000, -60), loudest_dbfs(nothing, 16000)) == (1.0, -120.0)
     gray, noise = np.full((8, 8), 90, np.uint8), np.arange(64, dtype=np.uint8).reshape(8, 8)
     assert still_fraction([gray, gray, noise], 0.5) == 0.5
     assert still_fraction([gray], 0.5) is None
