@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import Flags
 
 _DECODING_TIMES = {"avi", "asf", "matroska,webm"}
@@ -89,18 +90,19 @@ class UnreadableVideoError(ValueError):
 
 
 @contextmanager
-def open_foreign(source: str | bytes) -> Iterator[Any]:
+def open_foreign(source: str | bytes, hwaccel: HWAccel | None = None) -> Iterator[Any]:
     """Open a local file, or the content of one, within the limits for foreign media.
 
     Call it in a child process: a decoder may crash or hang.
 
     Args:
         source: Path of the file, or its content.
+        hwaccel: The device that decodes video; None for the CPU.
 
     Raises:
         av.FFmpegError: The file is missing, unreadable or not media of an allowed kind.
     """
-    with _open(source, FOREIGN) as container:
+    with _open(source, FOREIGN, hwaccel) as container:
         yield container
 
 
@@ -194,7 +196,9 @@ def decoder_name(stream: Any) -> str | None:
 
 
 @contextmanager
-def _open(source: str | bytes | memoryview, allowed: AllowedMedia) -> Iterator[Any]:
+def _open(
+    source: str | bytes | memoryview, allowed: AllowedMedia, hwaccel: HWAccel | None = None
+) -> Iterator[Any]:
     """Open a container, with the lists set on its decoders as well.
 
     FFmpeg hands a container's `codec_whitelist` only to the decoders with which it probes streams;
@@ -206,6 +210,7 @@ def _open(source: str | bytes | memoryview, allowed: AllowedMedia) -> Iterator[A
         options=options,
         metadata_errors="ignore",
         buffer_size=1 << 16,
+        hwaccel=hwaccel,
     ) as container:
         if container.format.name in _DECODING_TIMES:
             container.flags &= ~Flags.gen_pts.value  # PyAV sets it

@@ -202,10 +202,10 @@ def _decoded_frames(
     log: DecoderLog,
 ) -> Iterator[Any]:
     """Yield decoded audio frames from PREROLL_S before the clip on."""
-    in_preroll = True
+    in_preroll, preroll = True, float(PREROLL_S)  # comparing a Fraction takes as long as decoding
     for packet in (*packets, None):
         at = None if packet is None or packet.pts is None else clock.seconds_at(packet.pts)
-        if at is not None and at < -PREROLL_S and not clock.joined:
+        if at is not None and at < -preroll and not clock.joined:
             continue
         if in_preroll and (at is None or at >= 0):
             in_preroll = False  # errors of packets before the clip are not the clip's

@@ -15,6 +15,7 @@ from avstore.pipelines.extract.audio import Waveform, decode_audio, encode_flac
 from avstore.pipelines.extract.coverage import Coverage, coverage
 from avstore.pipelines.extract.cut_files import explained_by_cut
 from avstore.pipelines.extract.fbank import log_mel
+from avstore.pipelines.extract.nvdec import device_of
 from avstore.pipelines.extract.open_media import (
     container_seconds,
     file_state,
@@ -103,7 +104,7 @@ def _extract_once(source: ClipSource, recipe: Recipe) -> ExtractionResult:
     size, sha256 = size_and_sha256(source.path)
     media, quality = MediaFacts(size, sha256), Quality()
     try:
-        with open_media(source.path) as container:
+        with open_media(source.path, device_of(recipe)) as container:
             media = media_facts(container, size, sha256)
             decoded = _decode(source, recipe, container, media)
         media = decoded.media

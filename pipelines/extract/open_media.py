@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import av
+from av.codec.hwaccel import HWAccel
 
 from avstore.manifests.guarded_media import (
     FOREIGN,
@@ -56,21 +57,25 @@ class OpenedMedia:
 
 
 @contextmanager
-def open_media(path: str) -> Iterator[Any]:
+def open_media(path: str, hwaccel: HWAccel | None = None) -> Iterator[Any]:
     """Open the container of a local file within the limits.
+
+    Args:
+        path: A local file.
+        hwaccel: The device that decodes video; None for the CPU.
 
     Raises:
         Rejected: The file is not a media file of an allowed kind.
         OSError: The file cannot be read (missing, no permission, failing disk).
     """
     with ExitStack() as opened:
-        container = _enter(opened, path)
+        container = _enter(opened, path, hwaccel)
         yield container
 
 
-def _enter(opened: ExitStack, path: str) -> Any:
+def _enter(opened: ExitStack, path: str, hwaccel: HWAccel | None) -> Any:
     try:
-        return opened.enter_context(open_foreign(path))
+        return opened.enter_context(open_foreign(path, hwaccel))
     except (av.error.FileNotFoundError, av.error.PermissionError) as error:
         raise OSError(error.errno, error.strerror, path) from error
     except (av.FFmpegError, UnicodeDecodeError, ValueError) as error:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from av.codec.hwaccel import HWAccel
+
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.colour import Plane
 from avstore.pipelines.extract.coverage import Span, picture_spans
@@ -16,6 +18,7 @@ from avstore.pipelines.extract.decode import (
 from avstore.pipelines.extract.decoder_log import DecoderLog, decode_errors, record_decoder_log
 from avstore.pipelines.extract.decord_frames import DECORD_FORMATS, decord_frames
 from avstore.pipelines.extract.moving_pictures import MovingPictures
+from avstore.pipelines.extract.nvdec import device_of
 from avstore.pipelines.extract.open_media import (
     OpenedMedia,
     open_media,
@@ -109,8 +112,8 @@ def decode_pictures(
         frames = _decode_selected(path, opened, window, times, recipe)
         if frames is not None and not frames.errors:
             return frames
-    times = _times_of_full_decode(path, window, delayed=delayed)
-    with open_media(path) as container:
+    times = _times_of_full_decode(path, window, device_of(recipe), delayed=delayed)
+    with open_media(path, device_of(recipe)) as container:
         reopened = select_streams(container, sound=None)
         frames = _decode_selected(path, reopened, _reread(reopened, window), times, recipe)
     if frames is None:
@@ -207,9 +210,11 @@ def _wanted_frames(
     return ((frame.pts, frame) for frame in frames)
 
 
-def _times_of_full_decode(path: str, window: Window, *, delayed: bool) -> PictureTimes:
+def _times_of_full_decode(
+    path: str, window: Window, device: HWAccel | None, *, delayed: bool
+) -> PictureTimes:
     """Return the presentation times of a full decode of the file, opened again."""
-    with open_media(path) as container:
+    with open_media(path, device) as container:
         reopened = select_streams(container, sound=None)
         times = times_of_full_decode(reopened.video, _reread(reopened, window), delayed=delayed)
     if times is None:

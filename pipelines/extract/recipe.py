@@ -1,7 +1,6 @@
 """Load recipes: named, versioned extraction settings, one TOML file each in `recipes/`."""
 
 import hashlib
-import importlib.util
 import json
 import re
 from functools import cached_property
@@ -46,7 +45,7 @@ class Recipe(Section):
         notes: Remarks for readers; not in the fingerprint.
         fidelity: `strict` (by presentation times) or `published` (as the released code computes).
         duration_s: Seconds of a clip that does not define its own.
-        decoder: `pyav`, or `decord` for comparison.
+        decoder: `pyav`; `nvdec`, which decodes video on an NVIDIA GPU; or `decord` for comparison.
         members: What is stored of a clip: `frames`, `video`, `waveform`, `fbank`. Without the last
             two, files need no sound; without the first two, no pictures.
         frames: The stored frames; only if they are among the members.
@@ -62,7 +61,7 @@ class Recipe(Section):
     notes: str = ""
     fidelity: Literal["strict", "published"] = "strict"
     duration_s: Annotated[float, Field(gt=0, le=600)] = 10.0
-    decoder: Literal["pyav", "decord"] = "pyav"
+    decoder: Literal["pyav", "decord", "nvdec"] = "pyav"
     members: Annotated[tuple[Member, ...], AddedWith(DEFAULT_MEMBERS)] = DEFAULT_MEMBERS
     frames: FrameSettings | None = None
     video: Annotated[VideoSettings | None, AddedWith(None)] = None
@@ -195,19 +194,6 @@ def parse_recipe(settings: dict[str, Any], where: str = "recipe") -> Recipe:
     except ValidationError as error:
         problems = "; ".join(_problem(e) for e in error.errors())
         raise RecipeError(f"{where}: {problems}") from error
-
-
-def require_decoder(recipe: Recipe) -> None:
-    """Check that the recipe's decoder is installed.
-
-    Raises:
-        RecipeError: It is not.
-    """
-    if recipe.decoder == "decord" and importlib.util.find_spec("decord") is None:
-        raise RecipeError(
-            f"recipe '{recipe.name}': decoder = 'decord' needs the package decord, which is not "
-            "installed (it exists for Linux on x86-64 only): use decoder = 'pyav'"
-        )
 
 
 def _find(name_or_path: str | Path) -> Path:

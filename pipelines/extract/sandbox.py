@@ -25,8 +25,9 @@ from typing import IO, Any, Self, TypeVar
 from avstore.manifests.errors import memory_hint
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract import protocol
+from avstore.pipelines.extract.decoders import require_decoder
 from avstore.pipelines.extract.foreign_audio import ForeignAudio
-from avstore.pipelines.extract.recipe import Recipe, require_decoder
+from avstore.pipelines.extract.recipe import Recipe
 from avstore.pipelines.extract.records import ClipSource, ExtractionResult, Quality, Rejected
 
 TIMEOUT_S = 120.0
@@ -77,7 +78,7 @@ class Sandbox:
         recipe: The extraction settings; None for a sandbox that decodes foreign audio.
         timeout_s: Seconds that a clip may take.
         memory_bytes: Address space of the worker process in bytes; 0 sets no limit. A smaller
-            limit of the calling process (`ulimit -v`) holds.
+            limit of the calling process (`ulimit -v`) holds. `decoder = "nvdec"` sets none.
 
     Raises:
         RecipeError: The recipe's decoder is not installed.
@@ -93,7 +94,9 @@ class Sandbox:
             require_decoder(recipe)
         self._recipe = recipe
         self._timeout_s = timeout_s
-        self._memory_bytes = memory_bytes
+        # CUDA maps all of the GPU's and the machine's memory into the address space.
+        on_gpu = recipe is not None and recipe.decoder == "nvdec"
+        self._memory_bytes = 0 if on_gpu else memory_bytes
         self._worker: _Worker | None = None
         self._lock = threading.Lock()
 

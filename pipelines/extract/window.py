@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import floor
 from typing import Any
 
 import av
@@ -111,8 +112,10 @@ def _read(opened: OpenedMedia, streams: Sequence[Any], window: Window) -> None:
 
 def _demux(opened: OpenedMedia, streams: Sequence[Any], window: Window) -> None:
     """Append the packets from here to the end of the window, and the demuxer's errors in it."""
-    ends = {s.index: (window.end + PREROLL_S) / s.time_base for s in streams}
-    last_ends = {s.index: ends[s.index] + MAX_INTERLEAVING_S / s.time_base for s in streams}
+    # Whole ticks: comparing fractions takes as long as demuxing.
+    ends = {s.index: floor((window.end + PREROLL_S) / s.time_base) for s in streams}
+    last = window.end + PREROLL_S + MAX_INTERLEAVING_S
+    last_ends = {s.index: floor(last / s.time_base) for s in streams}
     unfinished = set(ends)
     with record_decoder_log() as log:
         try:
