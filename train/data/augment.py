@@ -66,6 +66,9 @@ def _mix(sample: DecodedSample, partner: DecodedSample, share: float) -> None:
         sample.fbank = blend(sample.fbank, partner.fbank)
         sample.fbank_frames = max(sample.fbank_frames, partner.fbank_frames)
     if sample.waveform is not None and partner.waveform is not None:
+        if sample.rate != partner.rate:
+            rates = f"{sample.rate} and {partner.rate} Hz"
+            raise ValueError(f"their sampling rates are {rates}: set sample_rate")
         sample.waveform = waveform.mix(sample.waveform, partner.waveform, share)
     sample.features = {
         name: blend(x, partner.features[name]) for name, x in sample.features.items()

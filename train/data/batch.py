@@ -37,7 +37,14 @@ class Batch:
         audio_frames: int64 [B], fbank frames that are no padding (see `audio_mask`).
         audio_roll: int64 [B], roll of the fbank in time, in frames.
         video_frames: int64 [B], video frames that are no padding (see `video_mask`).
+        frame_times: float32 [B, T], presentation time of each frame in seconds; NaN for padding.
+        frames_valid: bool [B, T], True for frames that the clip has; others repeat one that it has,
+            or are padding.
         waveform: float32 [B, samples] in [-1, 1]; [B, channels, samples] of several channels.
+        waveform_start: float32 [B], where waveform and fbank begin, in seconds from the start of
+            the stored clip: not 0 for frame_choice='clip'.
+        waveform_samples: int64 [B], samples of the waveform that are no padding.
+        sample_rate: Samples per second of `waveform`.
         masks: uint8 [B, segments, S, S].
         mask_known: bool [B, segments], True for seconds with a mask.
         mask_unknown: int64 [B], pixels of AVSS's masks whose colour is not in its palette; they are
@@ -72,7 +79,12 @@ class Batch:
     audio_frames: Tensor = field(default_factory=_no_integers)
     audio_roll: Tensor = field(default_factory=_no_integers)
     video_frames: Tensor = field(default_factory=_no_integers)
+    frame_times: Tensor = field(default_factory=lambda: torch.zeros(0))
+    frames_valid: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     waveform: Tensor | None = None
+    waveform_start: Tensor = field(default_factory=lambda: torch.zeros(0))
+    waveform_samples: Tensor = field(default_factory=_no_integers)
+    sample_rate: int | None = None
     masks: Tensor | None = None
     mask_known: Tensor | None = None
     mask_unknown: Tensor | None = None
@@ -174,6 +186,7 @@ class Batch:
 _BY_ROW = (
     *("video", "audio", "labels", "clip_ids", "indices", "origin", "padded", "slots"),
     *("audio_frames", "audio_roll", "video_frames", "waveform", "masks", "mask_known"),
+    *("frame_times", "frames_valid", "waveform_start", "waveform_samples"),
     *("mask_unknown", "features", "mixed_with", "share"),
 )
 
@@ -181,7 +194,8 @@ _BY_ROW = (
 def join(first: Batch, *others: Batch) -> Batch:
     """Return the rows of several batches, which are on one device, as one batch.
 
-    Step, epoch and problems are those of the first. Labels must be of one kind.
+    Step, epoch and problems are those of the first. Labels must be of one kind, and waveforms of
+    one sampling rate.
 
     Example:
         >>> first, second, *_ = Loader(samples, BatchSpec(batch_size=4, frames=2, image_size=24))
@@ -199,6 +213,9 @@ def join(first: Batch, *others: Batch) -> Batch:
             return [row for value in values for row in value]
         return {key: torch.cat([value[key] for value in values]) for key in values[0]}
 
+    rates = sorted({b.sample_rate for b in (first, *others) if b.sample_rate is not None})
+    if len(rates) > 1:
+        raise StoreError(f"batches of the sampling rates {rates} Hz cannot be joined")
     return replace(first, **{name: joined(name) for name in _BY_ROW}) if others else first
 
 

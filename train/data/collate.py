@@ -65,7 +65,12 @@ def collate(
         audio_frames=torch.tensor([sample.fbank_frames for sample in decoded]),
         audio_roll=torch.tensor([sample.choices.roll for sample in decoded]),
         video_frames=torch.tensor(frame_counts),
+        frame_times=_by_frame([_times(sample) for sample in decoded], np.nan),
+        frames_valid=_by_frame([_valid(sample) for sample in decoded], False),
+        waveform_start=torch.tensor([_sound_start(sample) for sample in decoded]),
         waveform=_waveforms(decoded, spec) if "waveform" in spec.read else None,
+        waveform_samples=torch.tensor([_own_samples(sample, spec) for sample in decoded]),
+        sample_rate=_sample_rate(decoded) if "waveform" in spec.read else None,
         masks=masks,
         mask_known=mask_known,
         mask_unknown=torch.tensor([sample.unknown_colours for sample in decoded]),
@@ -102,6 +107,30 @@ def _video(
     return video if finished else normalise(video), counts, None
 
 
+def _times(sample: DecodedSample) -> NDArray[np.float32]:
+    return sample.chosen.times if sample.chosen else np.zeros(0, np.float32)
+
+
+def _valid(sample: DecodedSample) -> NDArray[np.bool_]:
+    return np.array(sample.chosen.valid if sample.chosen else (), np.bool_)
+
+
+def _by_frame(values: Sequence[NDArray[Any]], padding: float) -> Tensor:
+    """Return a value of each frame [B, T], padded for samples with fewer frames."""
+    if not values:
+        return torch.zeros(0, 0)
+    longest = max(len(value) for value in values)
+    if min(len(value) for value in values) < longest:
+        values = [np.pad(v, (0, longest - len(v)), constant_values=padding) for v in values]
+    return torch.from_numpy(np.stack(values))
+
+
+def _sound_start(sample: DecodedSample) -> float:
+    """Return where the sound of a row begins, in seconds."""
+    sound = sample.chosen.sound if sample.chosen else None
+    return sound.start if sound else 0.0
+
+
 def _device_frames(
     decoded: Sequence[DecodedSample], size: int
 ) -> tuple[Tensor, list[int], DeviceFrames]:
@@ -126,7 +155,39 @@ def _device_fbank(decoded: Sequence[DecodedSample], spec: BatchSpec) -> DeviceFb
 
 def _waveforms(decoded: Sequence[DecodedSample], spec: BatchSpec) -> Tensor:
     stored = [sample.waveform for sample in decoded if sample.waveform is not None]
-    return _stack([waveform.fit(one, spec.waveform_samples) for one in stored], "waveform")
+    length = max((_length(sample, spec) for sample in decoded), default=0)
+    return _stack([waveform.fit(one, length) for one in stored], "waveform")
+
+
+def _own_samples(sample: DecodedSample, spec: BatchSpec) -> int:
+    """Return how many samples of the row's waveform are no padding."""
+    if sample.waveform is None or "waveform" not in spec.read:
+        return 0
+    return min(int(sample.waveform.shape[-1]), _length(sample, spec))
+
+
+def _length(sample: DecodedSample, spec: BatchSpec) -> int:
+    """Return the samples that a row's waveform is cut or padded to."""
+    sound = sample.chosen.sound if sample.chosen else None
+    if sound and not spec.waveform_samples:
+        return sound.length(sample.rate)
+    return spec.waveform_length(sample.rate)
+
+
+def _sample_rate(decoded: Sequence[DecodedSample]) -> int | None:
+    """Return the sampling rate of all waveforms in Hz; None without any.
+
+    Raises:
+        StoreError: If they have several.
+    """
+    found = {sample.rate: sample.clip_id for sample in decoded if sample.waveform is not None}
+    if len(found) > 1:
+        listed = ", ".join(f"{rate} Hz ({clip})" for rate, clip in sorted(found.items()))
+        raise StoreError(
+            f"the clips of a batch have several sampling rates: {listed}; set sample_rate to "
+            "resample them, or read one recipe at a time (recipe=)"
+        )
+    return next(iter(found), None)
 
 
 def _masks(decoded: Sequence[DecodedSample], spec: BatchSpec) -> tuple[Tensor, Tensor]:

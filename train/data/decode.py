@@ -10,10 +10,11 @@ from avstore.manifests.npy import load_npy
 from avstore.manifests.shard_reader import BadSample, BadSampleError
 from avstore.train.data.buffers import OutputBuffers
 from avstore.train.data.read import Contents
-from avstore.train.data.request import SampleRequest
+from avstore.train.data.request import ChosenFrames, SampleRequest
 from avstore.train.data.rng import Purpose
 from avstore.train.data.spec import BatchSpec
 from avstore.train.data.transforms import features, masks, waveform
+from avstore.train.data.transforms.clips import FBANK_RATE
 from avstore.train.data.transforms.fbank import (
     FbankChoices,
     fit,
@@ -36,6 +37,7 @@ class DecodedSample:
         jpegs: The frames undecoded, if the device decodes them.
         box: Crop of the stored frames.
         frame_size: (width, height) of the stored frames; None without frames.
+        chosen: The chosen frames; None if none are read.
         fbank: float32 [frames, mels], masked and normalised; as stored if the device does that.
         fbank_frames: Frames of `fbank` that are no padding.
         choices: Random choices for the fbank.
@@ -55,6 +57,7 @@ class DecodedSample:
     jpegs: list[memoryview] = field(default_factory=list)
     box: Box = (0, 0, 0, 0)
     frame_size: tuple[int, int] | None = None
+    chosen: ChosenFrames | None = None
     fbank: NDArray[Any] | None = None
     fbank_frames: int = 0
     choices: FbankChoices = field(default_factory=FbankChoices)
@@ -84,7 +87,8 @@ def decode(
     Raises:
         BadSampleError: If a member is damaged.
     """
-    sample = DecodedSample(request.sample.clip_id, request.sample.index)
+    sample = DecodedSample(request.sample.clip_id, request.sample.index, chosen=request.chosen)
+    sound = request.chosen.sound if request.chosen else None
     members = contents.members
     member = ""
     try:
@@ -103,10 +107,17 @@ def decode(
             sample.unknown_colours += unknown
         if request.fbank:
             member = request.fbank.name
-            set_fbank(sample, load_npy(members[member]), request, spec, out)
+            fbank = load_npy(members[member])
+            if sound and fbank.ndim == 2:
+                fbank = sound.cut(fbank, FBANK_RATE, axis=0)
+            set_fbank(sample, fbank, request, spec, out)
         if request.waveform:
             member = request.waveform.name
-            sample.waveform, sample.rate = waveform.decode(members[member], spec.channels)
+            stored, rate = waveform.decode(members[member], spec.channels)
+            sample.rate = spec.sample_rate or rate
+            sample.waveform = waveform.resample(stored, rate, sample.rate)
+            if sound:
+                sample.waveform = sound.cut(sample.waveform, sample.rate, axis=-1)
         for feature in request.features:
             member = feature.member.name
             row = contents.rows.get(feature.name)

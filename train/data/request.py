@@ -3,12 +3,21 @@
 from dataclasses import dataclass, replace
 from functools import cache
 
+import numpy as np
+from numpy.typing import NDArray
+
 from avstore.manifests.shard_reader import BadSample, BadSampleError, ByteRange
 from avstore.manifests.store import StoreError
 from avstore.train.data.order import Order, Rows, row_key
 from avstore.train.data.rng import Purpose, RandomKey
 from avstore.train.data.samples import SampleList, SampleRow
 from avstore.train.data.spec import BatchSpec, ErrorPolicy
+from avstore.train.data.transforms.clips import (
+    SoundWindow,
+    clip_frames,
+    sound_of,
+    valid_frames,
+)
 from avstore.train.data.transforms.frames import choose_frames
 
 # What `BatchSpec.read` can name beside derived features.
@@ -33,6 +42,23 @@ class FeatureRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ChosenFrames:
+    """The frames that a request reads.
+
+    Attributes:
+        numbers: Their places among the stored frames.
+        times: Presentation time of each, in seconds, float32.
+        valid: Whether the clip has each, so that it repeats no other.
+        sound: The sound of the same seconds, for frame_choice='clip'.
+    """
+
+    numbers: tuple[int, ...]
+    times: NDArray[np.float32]
+    valid: tuple[bool, ...]
+    sound: SoundWindow | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SampleRequest:
     """What to read of one sample, and the key of its random choices.
 
@@ -40,6 +66,7 @@ class SampleRequest:
         sample: Row of the list.
         random: Key of the random choices.
         frames: Byte ranges of the chosen frames, in order of time.
+        chosen: The chosen frames; None if none are read.
         fbank: Byte range of the fbank.
         waveform: Byte range of the waveform.
         masks: (second, byte range) of the masks.
@@ -60,6 +87,7 @@ class SampleRequest:
     features: tuple[FeatureRequest, ...]
     members: tuple[ByteRange, ...]
     crc32: int | None
+    chosen: "ChosenFrames | None" = None
     mixing: bool = False
     partner: "SampleRequest | None" = None
     share: float = 1.0
@@ -129,7 +157,8 @@ def _request(
     mix_waveforms = mixed and spec.augment.mixup_domain == "waveform" and "fbank" in spec.read
     names = sample.layout.names
     try:
-        frames = _frame_names(sample, spec, random) if "frames" in spec.read else ()
+        chosen = _choose_frames(sample, spec, random) if "frames" in spec.read else None
+        frames = tuple(sample.layout.frames[n] for n in chosen.numbers) if chosen else ()
         fbank = ("fbank.npy",) if "fbank" in spec.read and not mix_waveforms else ()
         waveform = _waveform_name(sample) if mix_waveforms or "waveform" in spec.read else ()
         masks = tuple(n for n in names if n.startswith("mask_")) if "masks" in spec.read else ()
@@ -150,21 +179,33 @@ def _request(
         features=features,
         members=sample.byte_ranges(names) if checked else members,
         crc32=sample.crc32 if checked and sample.crc32 != _UNKNOWN_CRC else None,
+        chosen=chosen,
     )
 
 
-def _frame_names(sample: SampleRow, spec: BatchSpec, random: RandomKey) -> tuple[str, ...]:
-    names = sample.layout.frames
-    chosen = choose_frames(
-        spec.chosen_frames,
-        len(names),
-        spec.frames,
-        spec.seconds,
-        random.generator(Purpose.FRAMES) if spec.random else None,
-        sample.frame_times,
-        spec.frame_times,
-    )
-    return tuple(names[index] for index in chosen)
+def _choose_frames(sample: SampleRow, spec: BatchSpec, random: RandomKey) -> ChosenFrames:
+    stored, times = len(sample.layout.frames), sample.frame_times
+    if len(times) != stored:  # imported clips have none
+        times = (np.arange(stored) * spec.seconds / max(stored, 1)).astype(np.float32)
+    drawn = random.generator(Purpose.FRAMES) if spec.random else None
+    if spec.chosen_frames == "clip" and stored:
+        numbers = clip_frames(stored, spec.frames, spec.frame_stride, times, spec.clip_start, drawn)
+        sound = sound_of(numbers, spec.frame_stride, times, spec.seconds, _offset(spec, random))
+    else:
+        numbers = choose_frames(
+            spec.chosen_frames, stored, spec.frames, spec.seconds, drawn, times, spec.frame_times
+        )
+        sound = None
+    wanted = spec.frame_times if spec.chosen_frames == "times" else ()
+    valid = valid_frames(numbers, times, wanted)
+    return ChosenFrames(tuple(numbers), times[numbers], tuple(valid), sound)
+
+
+def _offset(spec: BatchSpec, random: RandomKey) -> float:
+    """Return by how many seconds the sound of a clip is later than its frames."""
+    if not (spec.random and spec.sound_offset):
+        return 0.0
+    return float(random.generator(Purpose.SOUND).uniform(-spec.sound_offset, spec.sound_offset))
 
 
 def _waveform_name(sample: SampleRow) -> tuple[str]:

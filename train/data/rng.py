@@ -33,6 +33,7 @@ class Purpose(IntEnum):
     REPLAY = 10
     WINDOW = 11
     MODALITY = 12
+    SOUND = 13
 
 
 def philox(seed: int, purpose: Purpose, epoch: int = 0, place: int = 0) -> np.random.Philox:

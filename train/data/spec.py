@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from avstore.train.data.rng import Purpose, generator
 
-FrameChoice = Literal["window", "middle", "random", "segment", "even", "all", "times"]
+FrameChoice = Literal["window", "middle", "random", "segment", "even", "all", "times", "clip"]
 Shuffle = Literal["full", "block", "sequential", "listed"]
 Labels = Literal["ids", "index", "multi_hot", "segments", "segments_by_modality"]
 RunsOn = Literal["worker", "device"]
@@ -136,8 +136,15 @@ class BatchSpec:
         frame_choice: Which frames (None: 'window' in training, 'middle' in evaluation). 'window':
             one second apart from a random start; 'middle': the same from 5 - frames // 2 seconds;
             'random': any, sorted; 'segment': one of each equal part, in evaluation its middle;
-            'even': the middles of equal parts; 'all'; 'times': those nearest to `frame_times`.
+            'even': the middles of equal parts; 'all'; 'times': those nearest to `frame_times`;
+            'clip': consecutive ones, `frame_stride` apart, from a random start in training and
+            the middle in evaluation, with the waveform and the fbank of the same seconds.
+            `Batch.frames_valid` marks frames that a clip does not have and that repeat others.
         frame_times: For frame_choice='times', in seconds.
+        frame_stride: For frame_choice='clip': steps from frame to frame.
+        clip_start: For frame_choice='clip': seconds at which every clip begins.
+        sound_offset: For frame_choice='clip': in training, the sound begins up to so many seconds
+            before or after the frames, drawn uniformly (`Batch.waveform_start`).
         pixels: 'float' for float32 normalised by ImageNet's statistics; 'uint8' leaves that to
             `Batch.to`.
         fbank: 'worker' for a float32 fbank, masked, normalised, noisy and rolled; 'device' leaves
@@ -147,7 +154,10 @@ class BatchSpec:
         read: What to read: 'frames', 'fbank', 'waveform', 'masks' (AVSBench's, of the first
             `segments` seconds), and derived features by the names given to `sample_list`. The
             former names 'video' (frames) and 'audio' (fbank) still work.
-        waveform_samples: Length that the waveform is cut or padded to, in samples.
+        waveform_samples: Length that the waveform is cut or padded to, in samples; None for
+            `seconds` at its sampling rate.
+        sample_rate: Hz that waveforms are resampled to; None takes them as stored, and refuses
+            batches of several rates.
         channels: Channels of the stored waveforms: 1; 2 for left and right; 4 for W, Y, Z, X. A
             clip that has another number is an error, never mixed. Mixup of several channels mixes
             each with its like; mixup_domain='waveform' takes one channel only.
@@ -190,11 +200,15 @@ class BatchSpec:
     pad_last: bool = False
     frame_choice: FrameChoice | None = None
     frame_times: tuple[float, ...] = ()
+    frame_stride: int = 1
+    clip_start: float | None = None
+    sound_offset: float = 0.0
     pixels: Pixels = "float"
     fbank: RunsOn = "worker"
     decode: RunsOn = "worker"
     read: tuple[str, ...] = ("frames", "fbank")
-    waveform_samples: int = 160_000
+    waveform_samples: int | None = None
+    sample_rate: int | None = None
     channels: int = 1
     fbank_mels: int = 128
     feature_rows: int | None = None
@@ -216,7 +230,7 @@ class BatchSpec:
         require_choice(self, pixels=Pixels, fbank=RunsOn, decode=RunsOn)
         require_at_least(self, 1, "batch_size", "frames", "fbank_frames", "segments", "block")
         require_at_least(self, 1, "image_size", "waveform_samples", "feature_rows", "classes")
-        require_at_least(self, 1, "mask_size", "channels")
+        require_at_least(self, 1, "mask_size", "channels", "sample_rate", "frame_stride")
         require_at_least(self, 4, "fbank_mels")  # fewest that Kaldi's filters allow
         if isinstance(self.read, str) or not self.read:
             raise ValueError(
@@ -246,6 +260,7 @@ class BatchSpec:
             )
         if self.frame_choice == "times" and not self.frame_times:
             raise ValueError("frame_choice='times' needs frame_times, in seconds")
+        self._check_clip()
         if self.decode == "device" and (self.image_size is None or self.mixing):
             raise ValueError("decode='device' needs an image_size, and cannot be used with mixup")
         if self.fbank == "device" and self.mixing:
@@ -262,12 +277,34 @@ class BatchSpec:
                 "or 'segments'"
             )
 
+    def _check_clip(self) -> None:
+        """Raise ValueError for settings of frame_choice='clip' that are wrong, or without it."""
+        settings = {
+            "frame_stride": self.frame_stride != 1,
+            "clip_start": self.clip_start is not None,
+            "sound_offset": self.sound_offset != 0,
+        }
+        if self.frame_choice != "clip":
+            if given := [name for name, value in settings.items() if value]:
+                raise ValueError(f"{', '.join(given)} needs frame_choice='clip'")
+            return
+        if "frames" not in self.read:
+            raise ValueError(f"frame_choice='clip' needs 'frames' in read, which is {self.read!r}")
+        for name in ("clip_start", "sound_offset"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{name}={value!r} is not a number of seconds of at least 0")
+
     def at(self, step: int) -> "BatchSpec":
         """Return the settings of a step: with `turns`, they read one of its features."""
         if self.turns is None:
             return self
         idle = {*self.turns.features} - {self.turns.feature(step)}
         return replace(self, read=tuple(name for name in self.read if name not in idle))
+
+    def waveform_length(self, rate: int) -> int:
+        """Return the samples of a waveform in the batch, at a sampling rate in Hz."""
+        return self.waveform_samples or max(round(self.seconds * rate), 1)
 
     @property
     def chosen_frames(self) -> FrameChoice:

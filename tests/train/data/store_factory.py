@@ -37,6 +37,7 @@ class Shape:
     mels: int = 16
     seconds: float = 10.0
     channels: int = 1
+    rates: tuple[int, ...] = (16000,)
 
 
 def clip_id(number: int) -> str:
@@ -78,10 +79,11 @@ def npy(array: np.ndarray) -> bytes:
 
 
 def members(number: int, shape: Shape) -> list[tuple[str, bytes]]:
+    waves = np.stack([wave(number, i) for i in range(shape.channels)])
     return [
         ("json", json.dumps({"clip_id": clip_id(number)}).encode()),
         ("fbank.npy", npy(fbank(number, shape))),
-        ("flac", encode_flac(np.stack([wave(number, i) for i in range(shape.channels)]), 16000)),
+        ("flac", encode_flac(waves, shape.rates[number % len(shape.rates)])),
         *((f"f{i:03d}.jpg", frame(number, i, shape.size)) for i in range(shape.frames)),
     ]
 

@@ -28,6 +28,16 @@ def decode(content: memoryview, channels: int = 1) -> tuple[NDArray[np.float32],
     return waveform[0] if channels == 1 else np.ascontiguousarray(waveform), rate
 
 
+def resample(waveform: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
+    """Return a waveform [..., n] at another sampling rate, by soxr's quality HQ."""
+    if rate == wanted:
+        return waveform
+    import soxr  # noqa: PLC0415 -- only where rates differ
+
+    resampled = soxr.resample(waveform.T, rate, wanted, quality="HQ").T
+    return np.ascontiguousarray(resampled, np.float32)
+
+
 def fit(waveform: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
     """Cut a waveform [..., n] to `samples`, or pad it with zeros."""
     fitted = np.zeros((*waveform.shape[:-1], samples), np.float32)
