@@ -8,11 +8,12 @@ import re
 
 _HIDDEN = "***"
 _SECRET = r"[\w.%-]*(?:signature|credential|token|secret|passw|pwd|api_?key|access_?key)[\w.%-]*"
+# Bounds keep the time proportional to the text: an error may quote a whole file.
 _RULES = (
     # scheme://user:password@host; a password may contain @, the last one ends it
-    (re.compile(r"([a-z][a-z0-9+.-]*://)[^/\s?#]+@", re.IGNORECASE), rf"\1{_HIDDEN}@"),
+    (re.compile(r"([a-z][a-z0-9+.-]{0,40}://)[^/\s?#]+@", re.IGNORECASE), rf"\1{_HIDDEN}@"),
     # user:password@host, as proxies are written
-    (re.compile(r"(?<![\w:/*])[\w.%+~-]+:[^\s/@:]+@(?=[\w\[])"), f"{_HIDDEN}@"),
+    (re.compile(r"(?<![\w:/*])[\w.%+~-]{1,1000}:[^\s/@:]+@(?=[\w\[])"), f"{_HIDDEN}@"),
     # ?X-Amz-Signature=…, &token=…
     (
         re.compile(rf"([?&;](?:{_SECRET}|sig|key|auth)=)[^&;#\s\"']+", re.IGNORECASE),

@@ -205,6 +205,7 @@ CREATE TABLE IF NOT EXISTS samples (
     video_rate DOUBLE,              -- pictures per second of the stored video
     gop_frames INTEGER,             -- pictures from key frame to key frame: a group
     gop_offsets INTEGER[],          -- of each group in the mp4, and the end of the last, in bytes
+    gop_crc32 BIGINT[],             -- CRC-32 of each group's bytes
     video_codec VARCHAR             -- av1 | h264
 );
 

@@ -164,8 +164,9 @@ class LocalReader:
             except OSError as error:
                 raise _unreadable(error, offset + got) from error
             if not part:
+                length = os.fstat(file.fileno()).st_size
                 raise ReadError(
-                    f"the shard ends at byte {offset + got}, before byte {offset + size}; "
+                    f"the shard ends at byte {length}, before byte {offset + size}; "
                     "run avstore verify",
                     offset,
                 )

@@ -24,6 +24,7 @@ LATER_COLUMNS = {
     "video_rate": "DOUBLE",
     "gop_frames": "INTEGER",
     "gop_offsets": "INTEGER[]",
+    "gop_crc32": "BIGINT[]",
     "video_codec": "VARCHAR",
 }
 """Columns that sidecars of older versions lack, with their SQL types; the last of a sidecar."""

@@ -31,6 +31,7 @@ _BAD_GOPS = f"""
 CAST(gop_offsets AS VARCHAR) IS NOT NULL AND (
     list_sort(list_distinct({_GOPS})) = {_GOPS} AND {_GOPS}[1] >= 0 AND {_GOPS}[-1] <= {_VIDEO_SIZE}
     AND len({_GOPS}) = 1 + ceil(try_cast(video_frames AS DOUBLE) / try_cast(gop_frames AS DOUBLE))
+    AND len(try_cast(gop_crc32 AS BIGINT[])) = len({_GOPS}) - 1
     AND try_cast(video_frames AS DOUBLE) > 0 AND try_cast(video_rate AS DOUBLE) > 0
     AND isfinite(try_cast(video_rate AS DOUBLE)) AND CAST(video_codec AS VARCHAR) IN ('av1', 'h264')
 ) IS NOT TRUE

@@ -131,6 +131,8 @@ def read_feature(
             raise StoreError(
                 f"{clip_id} has no {feature}; it has {', '.join(found[clip_id].ranges)}"
             )
+    if ids and not any(ranges.values()):
+        raise StoreError(f"no clip has {feature}; {ids[0]} has {', '.join(found[ids[0]].ranges)}")
     contents = dict(read_many(store.reader, [item for items in ranges.values() for item in items]))
     if feature == "frames":
         return {i: [bytes(contents[item]) for item in ranges[i]] for i in ids}

@@ -1,6 +1,9 @@
 """Read pictures of a clip's stored video, by one range read of the groups that hold them."""
 
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +18,8 @@ if TYPE_CHECKING:
     from avstore.manifests.library import OpenStore
 
 _ROWS = """
-SELECT s.clip_id, s.fingerprint, s.members, s.offsets, s.sizes, s.shard, s.video_frames,
-       s.gop_frames, s.gop_offsets, s.video_codec
+SELECT h.recipe || '-' || left(h.fingerprint, 8) AS stage, s.members, s.offsets, s.sizes, s.shard,
+       s.video_frames, s.gop_frames, s.gop_offsets, s.gop_crc32, s.video_codec
 FROM samples s JOIN shards h ON h.path = s.shard
 WHERE s.clip_id = $clip AND ($recipe IS NULL OR h.recipe = $recipe
       OR h.recipe || '-' || left(h.fingerprint, 8) = $recipe)
@@ -27,6 +30,8 @@ def read_pictures(
     store: "OpenStore", clip_id: str, first: int, count: int, recipe: str | None
 ) -> NDArray[np.uint8]:
     """Read pictures of a clip's video; see `OpenStore.pictures`."""
+    if not all(isinstance(n, Integral) and not isinstance(n, bool) for n in (first, count)):
+        raise StoreError(f"first={first!r} and count={count!r} are not whole numbers")
     row = _row(store, clip_id, recipe)
     last = row["video_frames"]
     if not 0 <= first < first + count <= last:
@@ -37,35 +42,46 @@ def read_pictures(
     found = group_range(row["gop_offsets"], row["gop_frames"], first, count)
     shard = Shard(row["shard"], "", 0)
     members = member_ranges(shard, clip_id, row["members"], row["offsets"], row["sizes"])
-    whole = members["mp4"]
     try:
-        content = store.reader.read(shard, whole.offset + found.offset, found.size)
+        content = store.reader.read(shard, members["mp4"].offset + found.offset, found.size)
+        sizes = group_sizes(row["gop_offsets"], found)
+        _check_groups(content, sizes, row["gop_crc32"], found.first_group)
+        skipped = first - found.first_group * row["gop_frames"]
         frames = decode_groups(
-            content,
-            group_sizes(row["gop_offsets"], found),
-            row["video_codec"],
-            first - found.first_group * row["gop_frames"],
-            count,
-            row["gop_frames"],
+            content, sizes, row["video_codec"], skipped, count, row["gop_frames"]
         )
         return np.stack([rgb(frame) for frame in frames])
-    except (ReadError, ValueError) as error:
+    except ReadError as error:
+        raise StoreError(f"mp4 of {clip_id} in {shard.path}: {error}") from error
+    except ValueError as error:
         raise StoreError(
             f"mp4 of {clip_id} in {shard.path}: {error}; run avstore verify"
         ) from error
+
+
+def _check_groups(
+    content: memoryview, sizes: Sequence[int], checksums: Sequence[int], first: int
+) -> None:
+    """Raise ValueError for a group with another CRC-32: codecs do not notice all damage."""
+    for number, (start, size) in enumerate(
+        zip(accumulate(sizes, initial=0), sizes, strict=False), start=first
+    ):
+        if zlib.crc32(content[start : start + size]) != checksums[number]:
+            raise ValueError(f"group {number} of its pictures has other CRC-32")
 
 
 def _row(store: "OpenStore", clip_id: str, recipe: str | None) -> Mapping[str, Any]:
     """Return the clip's row with its groups. Raise StoreError if there is none, or several."""
     rows = store.query(_ROWS, {"clip": clip_id, "recipe": recipe}).rows()
     if not rows:
-        raise StoreError(f"{clip_id} is not stored; the table status says why")
+        by = f" by recipe {recipe!r}" if recipe else ""
+        raise StoreError(f"{clip_id} is not stored{by}; the table status says what is")
     with_video = [row for row in rows if row["gop_offsets"]]
     if not with_video:
         held = ", ".join(rows[0]["members"].split()[:3])
         raise StoreError(f"{clip_id} has no video (member mp4); it has {held}, …")
     if len(with_video) > 1:
-        prints = ", ".join(sorted(row["fingerprint"][:8] for row in with_video))
-        held = f"the store has a video of {clip_id} more than once ({prints})"
-        raise StoreError(f"{held}; select one with recipe=")
+        stages = ", ".join(sorted(row["stage"] for row in with_video))
+        held = f"the store has a video of {clip_id} more than once"
+        raise StoreError(f"{held}; select one with recipe=, of {stages}")
     return with_video[0]

@@ -137,8 +137,9 @@ def _redacted(source_id: str) -> str:
 def list_folder(folder: Path, label_folders: bool) -> OwnList:
     """Return the media files of a folder as a list.
 
-    A folder named train, val or test (valid, validation and dev are val) gives the split. Folders
-    and media files that cannot be used are bad rows.
+    A folder named train, val or test (valid, validation and dev are val) gives the split. A file
+    of sound alone is one of them, but not beside a video of its name. Folders and media files that
+    cannot be used are bad rows.
 
     Args:
         folder: The folder.
@@ -149,7 +150,10 @@ def list_folder(folder: Path, label_folders: bool) -> OwnList:
     """
     rows = []
     index = index_folder(folder)
-    for number, (path, _) in enumerate(sorted(index.files), start=1):
+    videos = {path.rpartition(".")[0] for path, _ in index.files}
+    # Sound beside a video of its name belongs to that; other sound is a clip of its own.
+    alone = [entry for entry in index.sounds if entry[0].rpartition(".")[0] not in videos]
+    for number, (path, _) in enumerate(sorted([*index.files, *alone]), start=1):
         parents = PurePosixPath(path).parts[:-1]
         split = next((_SPLITS[p.lower()] for p in parents if p.lower() in _SPLITS), "train")
         last = parents[-1] if parents else ""

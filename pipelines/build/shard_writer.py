@@ -248,5 +248,6 @@ def _video_columns(video: StoredVideo | None) -> dict[str, Any]:
         "video_rate": video.rate,
         "gop_frames": video.gop_frames,
         "gop_offsets": list(video.gop_offsets),
+        "gop_crc32": list(video.gop_crc32),
         "video_codec": video.codec,
     }

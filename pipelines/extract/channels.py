@@ -24,6 +24,9 @@ AAC_ORDER = (2, 1, 4, 0)
 FOA_CHANNELS = (4, 6)
 """Four, or four and two head-locked ones."""
 
+FOA_CODECS = frozenset({"opus", "vorbis", "flac", "alac", "wavpack"})
+"""Codecs, beside PCM and AAC, that carry ambisonics; others, as AC-3, carry loudspeakers alone."""
+
 QUIET = 1e-3
 """A channel is silent if its RMS is 60 dB below the loudest one's, or at most QUIET_LSB."""
 
@@ -161,6 +164,8 @@ def foa_order(layout: ChannelLayout, aac_order: tuple[int, ...] | None = None) -
         return [layout.channels.index(name) for name in _AMBISONIC]
     if layout.codec.startswith("aac"):
         return _aac_order(layout, aac_order)
+    if layout.codec not in FOA_CODECS and not layout.codec.startswith("pcm_"):
+        raise layout.rejected("layout = 'foa' needs a codec that keeps the order of channels")
     if count not in FOA_CHANNELS:
         raise layout.rejected("layout = 'foa' needs four or six, or channels named ambisonic")
     return [0, 1, 2, 3]

@@ -149,7 +149,8 @@ def _decode(source: ClipSource, recipe: Recipe, container: Any, media: MediaFact
     whole = _is_whole_file(source, recipe, container, seconds)
     offset = exact_seconds(source.offset_s)
     window = read_window(opened, offset, seconds if whole else duration, whole_file=whole)
-    if math.isinf(source.duration_s) and container.duration is None:
+    one_stream = recipe.has_pictures != recipe.has_sound
+    if math.isinf(source.duration_s) and (one_stream or container.duration is None):
         duration = min(duration, last_instant(window) - window.origin)
         if not whole:
             window.duration = duration
@@ -210,6 +211,7 @@ def _stored_video(decoded: DecodedClip, recipe: Recipe) -> StoredVideo | None:
         rate=float(settings.exact_rate),
         gop_frames=settings.keyframe_every,
         gop_offsets=video.gop_offsets,
+        gop_crc32=video.gop_crc32,
         codec=settings.codec,
     )
 

@@ -94,7 +94,8 @@ def unpack(header: dict[str, Any], bodies: Sequence[bytes]) -> ExtractionResult:
 def _stored_video(fields: dict[str, Any] | None) -> StoredVideo | None:
     if fields is None:
         return None
-    return StoredVideo(**{**fields, "gop_offsets": tuple(fields["gop_offsets"])})
+    lists = {name: tuple(fields[name]) for name in ("gop_offsets", "gop_crc32")}
+    return StoredVideo(**{**fields, **lists})
 
 
 def pack_audio(audio: ForeignAudio) -> tuple[dict[str, Any], list[bytes]]:

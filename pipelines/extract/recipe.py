@@ -27,6 +27,7 @@ EXTRACTOR_VERSION = "1"
 RECIPES = Path(__file__).parent / "recipes"
 Member = Literal["frames", "video", "waveform", "fbank"]
 DEFAULT_MEMBERS: tuple[Member, ...] = ("frames", "waveform", "fbank")
+_MAX_KEY, _MAX_PROBLEMS = 80, 10
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _PROSE = {"title", "source", "notes"}
 
@@ -82,6 +83,7 @@ class Recipe(Section):
             )
         self._check_members()
         self._check_fidelity()
+        self._check_flags()
         if "fbank" in self.members:
             self._check_bands()
         late = [t for t in (self.frames.times if self.frames else ()) if t >= self.duration_s]
@@ -114,8 +116,20 @@ class Recipe(Section):
                 named = json.dumps([*self.members, name])
                 raise ValueError(f"[{name}] needs the member '{name}': members = {named}")
 
+    def _check_flags(self) -> None:
+        """Raise ValueError for flags of what is not stored."""
+        idle = set() if self.has_pictures else {"still", "black"}
+        idle |= set() if self.has_sound else {"silent"}
+        if found := [flag for flag in self.quality.reject if flag in idle]:
+            raise ValueError(
+                f"quality.reject = {found} are flags of what members = {list(self.members)} does "
+                "not store"
+            )
+
     def _check_fidelity(self) -> None:
         """Raise ValueError for a rule of frames that is not one of the fidelity."""
+        if self.fidelity == "published" and self.frames is None:
+            raise ValueError("fidelity = 'published' needs the member 'frames'")
         rule = self.frames.rule if self.frames else "on_screen"
         if (self.fidelity == "published") != (rule != "on_screen"):
             raise ValueError(
@@ -192,7 +206,10 @@ def parse_recipe(settings: dict[str, Any], where: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(settings)
     except ValidationError as error:
-        problems = "; ".join(_problem(e) for e in error.errors())
+        found = error.errors()
+        problems = "; ".join(_problem(e) for e in found[:_MAX_PROBLEMS])
+        if len(found) > _MAX_PROBLEMS:
+            problems += f"; and {len(found) - _MAX_PROBLEMS} more"
         raise RecipeError(f"{where}: {problems}") from error
 
 
@@ -221,6 +238,7 @@ def _shortened(value: Any) -> str:
 def _problem(error: Any) -> str:
     """Describe one pydantic error: the key, its value, the allowed values."""
     key = ".".join(str(part) for part in error["loc"])
+    key = key if len(key) <= _MAX_KEY else f"{key[:_MAX_KEY]}…"
     if error["type"] == "extra_forbidden":
         return f"unknown key '{key}'"
     if error["type"] == "missing":

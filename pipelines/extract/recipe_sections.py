@@ -11,6 +11,10 @@ _SAMPLING_OF_RULE = {"opencv": "count", "fps_filter": "rate", "output_rate": "ra
 
 
 _MAX_DENOMINATOR = 1001
+
+MAX_VIDEO_PIXELS = 4096 * 2304
+"""Most pixels of a stored video's pictures: what encoders manage in the sandbox's memory."""
+
 _Side = Annotated[int, Field(ge=16, le=4096, multiple_of=2)]
 _Channel = Annotated[int, Field(ge=0, le=63)]
 
@@ -94,7 +98,7 @@ class VideoSettings(Section):
         source_stereo: `mono`, or `top_bottom` for two views, of which the upper one is kept.
     """
 
-    rate: Annotated[float, Field(gt=0, le=60)]
+    rate: Annotated[float, Field(ge=0.01, le=60)]
     fit: Literal["crop", "short_side", "stretch", "native"] = "short_side"
     size: _Side | None = None
     width: _Side | None = None
@@ -110,8 +114,7 @@ class VideoSettings(Section):
     @property
     def exact_rate(self) -> Fraction:
         """Pictures per second as a fraction, such as 30000/1001 for 29.97002997."""
-        rate = Fraction(self.rate).limit_denominator(_MAX_DENOMINATOR)
-        return max(rate, Fraction(1, _MAX_DENOMINATOR))
+        return Fraction(self.rate).limit_denominator(_MAX_DENOMINATOR)
 
     @property
     def target(self) -> tuple[int, int]:
@@ -126,6 +129,12 @@ class VideoSettings(Section):
             raise ValueError(f"fit = '{self.fit}' needs the key '{key}'")
         for key in sorted(given - needed):
             raise ValueError(f"fit = '{self.fit}' takes no key '{key}'")
+        width, height = self.target
+        if width * height > MAX_VIDEO_PIXELS and self.fit in ("stretch", "crop"):
+            raise ValueError(
+                f"{width} x {height} are {width * height} pixels: a video has {MAX_VIDEO_PIXELS} "
+                "at most"
+            )
         if self.codec == "h264" and self.crf > 51:
             raise ValueError(f"crf = {self.crf}: codec = 'h264' takes 1 to 51")
         return self
@@ -179,6 +188,8 @@ class AudioSettings(Section):
 
     @model_validator(mode="after")
     def _keys_of_layout(self) -> Self:
+        if self.aac_order and len(set(self.aac_order)) < len(self.aac_order):
+            raise ValueError(f"aac_order = {list(self.aac_order)} names a channel twice")
         for key, layout in (("downmix", "mono"), ("upmix", "stereo"), ("aac_order", "foa")):
             value = getattr(self, key)
             if value != AudioSettings.model_fields[key].default and self.layout != layout:

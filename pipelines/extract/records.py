@@ -122,6 +122,7 @@ class StoredVideo:
         rate: Pictures per second; the first is at 0.
         gop_frames: Pictures of each group but the last, which may have fewer.
         gop_offsets: Offset in the member of each group's first byte, and the last group's end.
+        gop_crc32: CRC-32 of each group's bytes.
         codec: `av1` or `h264`.
     """
 
@@ -129,6 +130,7 @@ class StoredVideo:
     rate: float
     gop_frames: int
     gop_offsets: tuple[int, ...]
+    gop_crc32: tuple[int, ...]
     codec: str
 
 

@@ -6,9 +6,11 @@ quality, a key frame every so many pictures and nowhere else, no dates or names 
 
 import io
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import av
@@ -18,7 +20,7 @@ from av.bitstream import BitStreamFilterContext
 from avstore.manifests.guarded_media import open_stored_video
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.colour import Planes
-from avstore.pipelines.extract.recipe_sections import VideoSettings
+from avstore.pipelines.extract.recipe_sections import MAX_VIDEO_PIXELS, VideoSettings
 from avstore.pipelines.extract.records import Rejected
 
 SVT_PRESET = 8
@@ -29,10 +31,6 @@ In pictures of blocks that turn on and off, it leaves whole blocks as they were 
 
 X264_PRESET = "medium"
 """x264's preset, its default."""
-
-MAX_VIDEO_PIXELS = 4096 * 2304
-"""Largest picture of a video, a little over 4K UHD. Encoders keep tens of pictures, and SVT-AV1
-crashes where the sandbox's memory (4 GiB) ends."""
 
 MIN_SIDE = 4
 """Smallest side that SVT-AV1 takes, in pixels."""
@@ -62,6 +60,11 @@ class EncodedVideo:
     content: bytes
     gop_offsets: tuple[int, ...]
     pictures: int
+
+    @property
+    def gop_crc32(self) -> tuple[int, ...]:
+        """CRC-32 of each group's bytes."""
+        return tuple(zlib.crc32(self.content[a:b]) for a, b in pairwise(self.gop_offsets))
 
 
 class VideoEncoder:

@@ -2,13 +2,13 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch.attempt import Stopwatch, failed_result, stored_result
-from avstore.pipelines.fetch.containers import EXTENSIONS, is_sound, is_video
+from avstore.pipelines.fetch.containers import EXTENSIONS, extension_rank, is_sound, is_video
 from avstore.pipelines.fetch.download_dir import DownloadedFile
 from avstore.pipelines.fetch.error_classification import AttemptError
 from avstore.pipelines.fetch.file_matching import (
@@ -36,10 +36,12 @@ class FolderIndex:
     Attributes:
         files: (path relative to the folder, whether the file is empty) of each media file.
         skipped: (path, reason) of each sub-folder and media file that cannot be used.
+        sounds: The same of files of sound alone beside them, which are none of `files`.
     """
 
     files: list[tuple[str, bool]]
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    sounds: list[tuple[str, bool]] = field(default_factory=list)
 
 
 class FolderSource:
@@ -117,20 +119,20 @@ def index_folder(root: Path) -> FolderIndex:
     """
     _check(root)
     start = len(str(root.absolute()).rstrip("/")) + 1
-    for is_media in (is_video, is_sound):
-        skipped: list[tuple[str, str]] = []
-        found = _media_files(root, skipped, is_media)
-        files = [(path[start:].replace(os.sep, "/"), size == 0) for path, size in found]
-        if files:
-            break
-    else:
+    skipped: list[tuple[str, str]] = []
+    found = [
+        (path[start:].replace(os.sep, "/"), size == 0) for path, size in _media_files(root, skipped)
+    ]
+    sounds = [entry for entry in found if is_sound(entry[0])]
+    files = [entry for entry in found if is_video(entry[0])]
+    if not found:
         raise SourceError(
             f"{root} holds no media file (searched it and its sub-folders for "
             f"{', '.join(EXTENSIONS[:6])} …"
             + (f"; not searched: {_listed(skipped)}" if skipped else "")
             + "); give the folder of the videos as source"
         )
-    return FolderIndex(files, skipped)
+    return FolderIndex(files, skipped, sounds) if files else FolderIndex(sounds, skipped)
 
 
 def _listed(skipped: Sequence[tuple[str, str]]) -> str:
@@ -144,7 +146,7 @@ def has_video(root: Path) -> bool:
         SourceError: `root` is not a readable folder.
     """
     _check(root)
-    return next(_media_files(root, [], is_video), None) is not None
+    return any(is_video(path) for path, _ in _media_files(root, []))
 
 
 def _check(root: Path) -> None:
@@ -159,10 +161,8 @@ def _check(root: Path) -> None:
         raise SourceError(f"the folder {root} is not readable; check its permissions (chmod +rx)")
 
 
-def _media_files(
-    root: Path, skipped: list[tuple[str, str]], is_media: Callable[[str], bool]
-) -> Iterator[tuple[str, int]]:
-    """Yield the path and size of each media file of a kind below `root`.
+def _media_files(root: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, int]]:
+    """Yield the path and size of each media file below `root`.
 
     What cannot be read (no permission, a link in a circle, a file that vanished) is appended to
     `skipped` and costs nothing else.
@@ -183,7 +183,7 @@ def _media_files(
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            media = is_media(entry.name)
+            media = extension_rank(entry.name) is not None
             if not media and entry.is_file(follow_symlinks=False):
                 continue  # known without a system call
             try:

@@ -1,6 +1,7 @@
 """Test that no credential of an address is recorded or printed."""
 
 import json
+import time
 
 import pytest
 
@@ -48,3 +49,10 @@ def test_runs_are_recorded_without_credentials() -> None:
     assert "pa55w0rd" not in run.command + run.config
     assert json.loads(run.config)["source"] == "https://***@h/a.zip"
     assert redact_values({"limit": 3, "all": None}) == {"limit": 3, "all": None}
+
+
+def test_a_long_text_takes_time_in_proportion():
+    began = time.process_time()
+    for text in ("a" * 300_000, "a." * 50_000, "'" + "a" * 300_000, "?a=" * 100_000):
+        redact(text)
+    assert time.process_time() - began < 10

@@ -41,8 +41,8 @@ def require_members(samples: SampleList, spec: BatchSpec) -> None:
         held = ", ".join(_members(samples.layouts[0]))
         raise StoreError(
             f"no clip of the list has {', '.join(lacking)}: it was built by {stages}, which stores "
-            f"{held}; read those with BatchSpec(read=…), or build with a recipe that stores "
-            f"{', '.join(lacking)}"
+            f"{held}; build with a recipe that stores {', '.join(lacking)}, or read others with "
+            "BatchSpec(read=…)"
         )
 
 
@@ -63,4 +63,6 @@ def _require_base(samples: SampleList, spec: BatchSpec, wanted: list[str]) -> No
 def _members(layout: MemberLayout) -> list[str]:
     """Return what a layout holds, by the names of `BatchSpec.read`, or its suffixes."""
     held = [name for name, has in _HAS.items() if has(layout)]
-    return [*held, *(["video (mp4)"] if "mp4" in layout.slots else [])] or ["nothing else"]
+    return [*held, *(["video (for OpenStore.pictures)"] if "mp4" in layout.slots else [])] or [
+        "nothing else"
+    ]

@@ -33,7 +33,7 @@ PICTURES, EVERY = 21, 8
 def extracted(key: str) -> ExtractionResult:
     """Return a clip with a video and one frame, after its way through the worker's pipe."""
     encoded = encode("av1", [moving(i) for i in range(PICTURES)], EVERY)
-    video = StoredVideo(PICTURES, 16.0, EVERY, encoded.gop_offsets, "av1")
+    video = StoredVideo(PICTURES, 16.0, EVERY, encoded.gop_offsets, encoded.gop_crc32, "av1")
     members = (("flac", b"fLaC"), ("mp4", encoded.content), ("f000.jpg", b"jpeg"))
     result = ExtractionResult(f"toy/{key}", None, "", None, Quality(), members, (0.0,), video=video)
     pipe = io.BytesIO()
@@ -119,6 +119,27 @@ def test_pictures_of_a_damaged_shard(store: Store) -> None:
         open_store(store.root).pictures("toy/k00000", 0, PICTURES)
 
 
+def test_each_damaged_byte_is_noticed(store: Store) -> None:
+    """AV1 has no checksum: decoders give other pictures without an error."""
+    shard, opened = store.root / SHARD, open_store(store.root)
+    data = shard.read_bytes()
+    (row,) = opened.query("SELECT gop_offsets FROM samples WHERE gop_offsets IS NOT NULL").rows()
+    start = data.index(b"ftyp") - 4
+    first, last = row["gop_offsets"][0], row["gop_offsets"][-1] - 1
+    for at in (first, (first + last) // 2, last):
+        place = start + at
+        changed = bytes([data[place] ^ 1])
+        shard.write_bytes(data[:place] + changed + data[place + 1 :])
+        with pytest.raises(StoreError, match=r"mp4 of toy/k00000 .* group \d+ .* other CRC-32"):
+            open_store(store.root).pictures("toy/k00000", 0, PICTURES)
+
+
+@pytest.mark.parametrize(("first", "count"), [(1.5, 1), ("0", 1), (0, None), (True, 1)])
+def test_numbers_that_are_no_numbers(store: Store, first: object, count: object) -> None:
+    with pytest.raises(StoreError, match="are not whole numbers"):
+        open_store(store.root).pictures("toy/k00000", first, count)  # type: ignore[arg-type]
+
+
 def test_members_are_in_store_order_and_the_json_member_has_the_groups(store: Store) -> None:
     with tarfile.open(store.root / SHARD) as tar:
         names = tar.getnames()
@@ -154,6 +175,8 @@ def test_the_manifest_is_rebuilt_with_the_same_groups(store: Store) -> None:
         {"gop_offsets": [0, 20, 60, 1 << 30]},
         {"gop_offsets": [0, 20, 60]},
         {"gop_offsets": []},
+        {"gop_crc32": [1, 2]},
+        {"gop_crc32": None},
         {"gop_offsets": [0, None, 60, 80]},
         {"gop_frames": 0},
         {"gop_frames": None},

@@ -92,13 +92,15 @@ def test_an_export_has_what_is_stored(of_sound: Path, tmp_path: Path, output: st
     assert any((tmp_path / "out").iterdir())
 
 
-def test_sound_files_beside_videos_are_no_clips(tmp_path: Path) -> None:
+def test_sound_beside_a_video_of_its_name_is_no_clip_and_other_sound_is(tmp_path: Path) -> None:
     tones(tmp_path / "dog.wav")
+    tones(tmp_path / "cat.wav")
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25:duration=3", tmp_path / "cat.mp4")
     made = recipe(tmp_path / "stills.toml", '"frames"', FRAMES)
     done = avstore("build", tmp_path, "--name", "own", "--recipe", made,
                    "--store", tmp_path / "data")  # fmt: skip
-    assert "1 wanted = 1 stored" in done.stdout
+    assert "2 wanted = 1 stored, 1 rejected" in done.stdout
+    assert "1 no_video" in done.stdout
     batch = first_batch(tmp_path / "data", read=("frames",), frames=2)
     assert batch.video.shape == (1, 2, 3, 32, 32)
 

@@ -101,6 +101,17 @@ def test_what_is_not_stored_does_not_reject_a_clip(tmp_path):
     assert members(extract_clip(source(path), recipe("frames", frames=FRAMES)))
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_the_tail_of_a_stream_that_is_not_stored_does_not_count(tmp_path, name):
+    path = tmp_path / name
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25:duration=2",
+           "-f", "lavfi", "-i", "sine=440:d=8", "-c:a", "aac", path)  # fmt: skip
+    whole = source(path, 0.0, float("inf"))
+    assert extract_clip(whole, full()).verdict is Verdict.TRUNCATED
+    result = extract_clip(whole, recipe("video", video=VIDEO))
+    assert (result.video.frames, result.duration_s) == (32, pytest.approx(2.0, abs=0.05))
+
+
 @pytest.mark.parametrize("codec", ["av1", "h264"])
 @pytest.mark.parametrize(("offset", "rate"), [(0.0, "25"), (2.6, "25"), (0.0, "30000/1001")])
 def test_moving_pictures_are_those_on_screen(tmp_path, codec, offset, rate):

@@ -109,3 +109,56 @@ def test_a_published_recipe_names_the_program_that_it_follows():
     for name in recipe_names():
         recipe = load_recipe(name)
         assert (recipe.fidelity == "published") == (recipe.audio.length == "file"), name
+
+
+FRAMES = {"sampling": "count", "count": 4, "size": 64}
+VIDEO = {"rate": 16, "size": 64}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"members": []}, "must name at least one of frames, video, waveform, fbank"),
+        ({"members": ["fbank", "fbank"]}, "each once"),
+        ({"members": ["frames"]}, r"members has 'frames', which needs the section \[frames\]"),
+        ({"members": ["video"]}, r"members has 'video', which needs the section \[video\]"),
+        ({"video": VIDEO}, r"\[video\] needs the member 'video'"),
+        ({"members": ["waveform"], "fidelity": "published"}, "needs the member 'frames'"),
+        ({"members": ["waveform"], "quality": {"reject": ["black"]}}, "flags of what members"),
+        ({"members": ["video"], "video": VIDEO, "decoder": "decord"}, "takes no member 'video'"),
+        ({"members": ["video"], "video": {"rate": 16}}, "needs the key 'size'"),
+        ({"members": ["video"], "video": VIDEO | {"width": 64}}, "takes no key 'width'"),
+        ({"members": ["video"], "video": VIDEO | {"rate": 0.0001}}, "equal to 0.01"),
+        ({"members": ["video"], "video": VIDEO | {"codec": "h264", "crf": 60}}, "takes 1 to 51"),
+        ({"members": ["video"], "video": VIDEO | {"fit": "crop", "size": 4000}}, "pixels"),
+        ({"members": ["video"], "video": VIDEO | {"source_stereo": "top_bottom"}}, "needs proj"),
+        ({"members": ["video"], "video": VIDEO | {"projection": "equirectangular"}}, "twice the"),
+        ({"audio": {"layout": "foa", "aac_order": [0, 1, 2, 2]}}, "names a channel twice"),
+        ({"audio": {"upmix": "copy"}}, "upmix = 'copy' needs layout = 'stereo', not 'mono'"),
+        ({"audio": {"layout": "stereo", "downmix": "first"}}, "needs layout = 'mono'"),
+    ],
+)  # fmt: skip
+def test_members_and_sections_that_do_not_agree(settings, message):
+    base = {"name": "mine", "title": "", "source": "", "members": ["waveform"]}
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe(base | settings)
+
+
+def test_members_are_in_one_order_whatever_the_file_says():
+    base = {"name": "mine", "title": "", "source": "", "frames": FRAMES}
+    one, two = (
+        parse_recipe(base | {"members": members})
+        for members in (["fbank", "frames"], ["frames", "fbank"])
+    )
+    assert one.fingerprint == two.fingerprint
+    default = parse_recipe(base)
+    named = parse_recipe(base | {"members": ["waveform", "fbank", "frames"]})
+    assert named.fingerprint == default.fingerprint
+
+
+def test_a_long_key_and_many_problems_are_cut():
+    base = {"name": "mine", "title": "", "source": "", "members": ["waveform"]}
+    with pytest.raises(RecipeError) as failed:
+        parse_recipe(base | {f"{'k' * 5000}{number}": 1 for number in range(50)})
+    assert len(str(failed.value)) < 2000
+    assert "and 40 more" in str(failed.value)
