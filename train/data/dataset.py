@@ -73,9 +73,17 @@ class Dataset(data.Dataset[Mapping[str, Any]]):
     @cached_property
     def _steps(self) -> Steps:
         """Batches of one sample each, in the order of the list."""
-        one = {"batch_size": 1, "drop_last": False, "pad_last": False, "turns": None}
-        here = {"decode": "worker", "fbank": "worker", "shuffle": "listed", "weighted": False}
-        spec = replace(self.spec, **one, **here)
+        spec = replace(
+            self.spec,
+            batch_size=1,
+            shuffle="listed",
+            weighted=False,
+            drop_last=False,
+            pad_last=False,
+            turns=None,
+            decode="worker",
+            fbank="worker",
+        )
         return Steps(EpochOrder(self.samples, spec, self.seed, self.epoch), spec, self.policy)
 
     def __len__(self) -> int:

@@ -161,17 +161,11 @@ class SampleList:
         stages = " and ".join(f"{dataset} by {stage}" for dataset, stage in self.stages)
         parts = [f"{_counted(len(self), 'clip')}{' of ' if stages else ''}{stages}"]
         parts.append(_counted(len(self.shards), "shard"))
-        if self.features:
-            parts.append(f"features {' '.join(self.features)}")
+        if self._feature_columns:
+            parts.append(f"features {' '.join(self._feature_columns)}")
         if self.missing:
             parts.append(f"{_counted(len(self.missing), 'clip')} missing")
         return f"SampleList({', '.join(parts)})"
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """Names of the derived features that were selected."""
-        names = self.table.column_names
-        return tuple(name.removesuffix(" start") for name in names if name.endswith(" start"))
 
     @property
     def table(self) -> pa.Table:

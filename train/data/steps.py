@@ -86,7 +86,7 @@ class Steps(Dataset[Batch]):
             )
         if last < self.world_size and self.rank == 0:
             _LOG.warning(
-                "the last batch has %d sample(s) for %d ranks: %d rows repeat others, marked in "
+                "the last batch has %d sample(s) for %d ranks: %d row(s) repeat others, marked in "
                 "Batch.padded; drop_last leaves the batch out, pad_last fills it",
                 *(last, self.world_size, self.world_size - last),
             )
