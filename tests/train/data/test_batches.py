@@ -11,7 +11,9 @@ from avstore.manifests.store import StoreError
 from avstore.train.data import (
     BatchSpec,
     Loader,
+    PlanSpec,
     batches,
+    compile_plan,
     open_store,
     sample_list,
     steps_per_epoch,
@@ -136,6 +138,19 @@ def test_a_last_batch_smaller_than_the_world_is_filled_up(toy_list, caplog):
     assert filled[3][-1].padded.tolist() == [True]
     assert filled[3][-1].clip_ids == filled[0][0].clip_ids
     assert not caplog.text
+
+
+def test_repeated_rows_take_no_slot_of_a_memory(toy_store):
+    tasks = {"all": "SELECT clip_id FROM clips"}
+    plan = compile_plan(toy_store, tasks, PlanSpec(11, replay=2, memory=30), seed=0)
+    whole = plan.rows(2)
+    filled = whole.filled(7)
+    assert (len(whole), len(filled)) == (3, 7)
+    assert filled.take(slice(3)).slots.tolist() == whole.slots.tolist()
+    assert filled.slots[3:].tolist() == [-1] * 4
+    assert filled.padded.tolist() == [False] * 3 + [True] * 4
+    assert np.array_equal(filled.indices[3:], np.tile(whole.indices, 2)[:4])
+    assert whole.filled(3) is whole
 
 
 def test_batches_smaller_than_the_world_are_refused(toy_list, toy_spec):

@@ -25,16 +25,16 @@ class Module(lightning.LightningModule):
         self.seen[part].append(batch.clip_ids)
         return self.layer(batch["fbank"][:, 0, :, 0]).sum()
 
-    def training_step(self, batch, _index):
+    def training_step(self, batch, batch_idx):
         return self._step("train", batch)
 
-    def validation_step(self, batch, _index):
+    def validation_step(self, batch, batch_idx):
         self.log("loss", self._step("val", batch))
 
-    def test_step(self, batch, _index):
+    def test_step(self, batch, batch_idx):
         self.log("loss", self._step("test", batch))
 
-    def predict_step(self, batch, _index):
+    def predict_step(self, batch, batch_idx):
         return self._step("predict", batch)
 
     def configure_optimizers(self):
