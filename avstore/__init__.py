@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from avstore.manifests.library import open_store
-    from avstore.train.data import BatchSpec, Loader, sample_list
+    from avstore.train.data import BatchSpec, Dataset, Loader, sample_list
 
 __version__ = "0.2.0"
-__all__ = ["BatchSpec", "Loader", "__version__", "open_store", "sample_list"]
+__all__ = ["BatchSpec", "Dataset", "Loader", "__version__", "open_store", "sample_list"]
 
 
 def __getattr__(name: str) -> Any:

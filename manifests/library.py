@@ -110,6 +110,11 @@ class OpenStore:
         """This process's reader of the shards."""
         return open_reader(self.url, dict(self.options), self.cache)
 
+    def __repr__(self) -> str:
+        """Return one line: where the store is, and which snapshot and recipe were opened."""
+        snapshot = "" if self.manifest == self.paths.manifest else f", {self.manifest.stem}"
+        return f"OpenStore({self.url!r}{snapshot}{f', {self.stage}' if self.stage else ''})"
+
     def __enter__(self) -> "OpenStore":
         self._con = self.connect()
         return self

@@ -8,9 +8,12 @@ examples in this package assume a store in the folder `data`, and
     samples = sample_list(open_store("data"), "SELECT clip_id FROM clips")
 """
 
+from typing import TYPE_CHECKING, Any
+
 from avstore.manifests.library import OpenStore, open_store
 from avstore.manifests.shard_reader import BadSample, BadSampleError
 from avstore.train.data.batch import Batch, join
+from avstore.train.data.dataset import Dataset
 from avstore.train.data.loader import Loader
 from avstore.train.data.mixture import Mixture, QuerySource, WeightPhase, sources
 from avstore.train.data.order import (
@@ -31,6 +34,9 @@ from avstore.train.data.statistics import fbank_statistics, known_statistics
 from avstore.train.data.steps import Steps, StepStream
 from avstore.train.data.workers import LoaderError, batches, stream
 
+if TYPE_CHECKING:
+    from avstore.train.data.data_module import DataModule as DataModule
+
 __all__ = [
     "FBANK_STATISTICS",
     "Augment",
@@ -40,6 +46,7 @@ __all__ = [
     "BatchSpec",
     "ChangedDataError",
     "ContinualPlan",
+    "Dataset",
     "EpochOrder",
     "ErrorPolicy",
     "Loader",
@@ -69,3 +76,12 @@ __all__ = [
     "stream",
     "with_weights",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `DataModule` when it is first used: it needs Lightning, which is optional."""
+    if name != "DataModule":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from avstore.train.data.data_module import DataModule  # noqa: PLC0415 -- optional
+
+    return DataModule

@@ -1,30 +1,40 @@
 """Hold a batch: tensors, and which samples they come from."""
 
+from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from avstore.manifests.nearest import did_you_mean
 from avstore.manifests.shard_reader import BadSample
 from avstore.manifests.store import StoreError
 from avstore.train.data.device_transform import DamagedFrameError, DeviceFbank, DeviceFrames
 from avstore.train.data.transforms.frames import normalise
+
+# Other names of keys.
+_KEYS = {"frames": "video", "audio": "fbank"}
 
 
 def _no_integers() -> Tensor:
     return torch.zeros(0, dtype=torch.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Batch:
     """The samples of one step, or one rank's part of them: B rows, T frames, S pixels.
 
+    It is also a mapping, of what was read: `video`, `fbank`, `waveform`, `masks`, `mask_known` and
+    derived features by their names; and of `labels` and `clip_ids`. What was not read is no key,
+    and None as an attribute. `frames` and `audio` are other names of `video` and `fbank`. `len`
+    counts rows.
+
     Attributes:
         video: float32 [B, T, 3, S, S], normalised by ImageNet's statistics; before `to`, uint8 with
-            pixels='uint8' and empty with decode='device'.
+            pixels='uint8' and None with decode='device'. None if frames were not read.
         audio: float32 [B, 1, frames, mels], the normalised fbank; before `to`, as stored with
-            fbank='device'.
+            fbank='device'. None if the fbank was not read.
         labels: As `BatchSpec.labels` says.
         clip_ids: Clip id of each row.
         step: Step of the order.
@@ -62,12 +72,16 @@ class Batch:
         >>> isinstance(batch, Batch), len(batch), batch.epoch, batch.step
         (True, 4, 0, 0)
         >>> batch = batch.to("cpu")
-        >>> tuple(batch.video.shape), tuple(batch.audio.shape)
+        >>> tuple(batch.frames.shape), tuple(batch["fbank"].shape)
         ((4, 2, 3, 24, 24), (4, 1, 1024, 16))
-    """
+        >>> list(batch), "waveform" in batch, batch.waveform
+        (['video', 'fbank', 'labels', 'clip_ids'], False, None)
+        >>> batch
+        Batch(4 clips, epoch 0, step 0: video float32 [4, 2, 3, 24, 24], fbank float32 [4, 1, 1024, 16], labels lists of ids)
+    """  # noqa: E501 -- a representation is one line
 
-    video: Tensor
-    audio: Tensor
+    video: Tensor | None
+    audio: Tensor | None
     labels: Tensor | list[list[int]]
     clip_ids: list[str]
     step: int
@@ -99,20 +113,91 @@ class Batch:
     def __len__(self) -> int:
         return len(self.clip_ids)
 
+    def __repr__(self) -> str:
+        """Return one line: the position, and the kind and shape of what the batch holds."""
+        held = [f"{name} {_kind(value)}" for name, value in self.items() if name != "clip_ids"]
+        if self.jpegs:
+            held.insert(0, "video not decoded")
+        clips = "1 clip" if len(self) == 1 else f"{len(self)} clips"
+        return f"Batch({clips}, epoch {self.epoch}, step {self.step}: {', '.join(held)})"
+
+    def _held(self) -> dict[str, Any]:
+        """Return what the batch holds, by key."""
+        read = {
+            "video": self.video,
+            "fbank": self.audio,
+            "waveform": self.waveform,
+            "masks": self.masks,
+            "mask_known": self.mask_known,
+        }
+        held = {name: value for name, value in read.items() if value is not None}
+        return {**held, **self.features, "labels": self.labels, "clip_ids": self.clip_ids}
+
+    # Keys are iterated over by numbers, without `__iter__`: Lightning takes what has that for a
+    # collection of tensors, and finds no batch size in it for `self.log`.
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[str]: ...
+
+    def __getitem__(self, name: str) -> Any:
+        """Return what the batch holds under a key.
+
+        Raises:
+            KeyError: If the batch holds no such thing.
+        """
+        held = self._held()
+        if isinstance(name, int):
+            return list(held)[name]
+        if name not in self:
+            known = ", ".join(held)
+            guess = did_you_mean(str(name), [*held, *_KEYS])
+            raise KeyError(f"the batch holds no {name!r}{guess}; it holds {known}")
+        return held[_KEYS.get(name, name)]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and _KEYS.get(name, name) in self._held()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return what the batch holds under a key, or the default."""
+        return self._held().get(_KEYS.get(name, name), default)
+
+    def keys(self) -> KeysView[str]:
+        """Return the keys of what the batch holds."""
+        return self._held().keys()
+
+    def values(self) -> ValuesView[Any]:
+        """Return what the batch holds, in the order of the keys."""
+        return self._held().values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return keys with what the batch holds."""
+        return self._held().items()
+
     @property
     def frames(self) -> Tensor:
-        """The frames: `video`."""
-        return self.video
+        """The frames, as `video`; ValueError if the batch has none."""
+        if self.jpegs:
+            raise ValueError(
+                "the frames are not decoded yet: with decode='device', batch.to(device) does it"
+            )
+        return self._require("frames", self.video)
 
     @property
     def fbank(self) -> Tensor:
-        """The filter bank: `audio`."""
-        return self.audio
+        """The filter bank, as `audio`; ValueError if the batch has none."""
+        return self._require("fbank", self.audio)
+
+    def _require(self, name: str, value: Tensor | None) -> Tensor:
+        if value is None:
+            raise ValueError(
+                f"the batch has no {name}, only {', '.join(self)}: name it in BatchSpec(read=…)"
+            )
+        return value
 
     @property
     def audio_mask(self) -> Tensor:
         """Mask bool [B, frames]: True where the fbank is no padding, after its roll."""
-        frames = self.audio.shape[2]
+        frames = self.fbank.shape[2]
         kept = _length_mask(self.audio_frames, frames)
         if not len(self.audio_roll):
             return kept
@@ -122,7 +207,8 @@ class Batch:
     @property
     def video_mask(self) -> Tensor:
         """Mask bool [B, T]: True where a frame is no padding."""
-        return _length_mask(self.video_frames, self.video.shape[1])
+        longest = self.jpegs.frames if self.jpegs else self.frames.shape[1]
+        return _length_mask(self.video_frames, longest)
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on a device; decode and normalise there what the spec leaves to it.
@@ -136,8 +222,10 @@ class Batch:
             if isinstance(value, Tensor)
         }
         features = {name: x.to(device, non_blocking=True) for name, x in self.features.items()}
-        video = self._decode(self.jpegs, device) if self.jpegs else moved["video"]
-        moved["video"] = normalise(video) if self.normalise_pixels else video
+        if self.jpegs:
+            moved["video"] = self._decode(self.jpegs, device)
+        if self.normalise_pixels:
+            moved["video"] = normalise(moved["video"])
         if self.device_fbank:
             moved["audio"] = self.device_fbank.apply(moved["audio"])
         finished = replace(self, jpegs=None, normalise_pixels=False, device_fbank=None)
@@ -217,6 +305,13 @@ def join(first: Batch, *others: Batch) -> Batch:
     if len(rates) > 1:
         raise StoreError(f"batches of the sampling rates {rates} Hz cannot be joined")
     return replace(first, **{name: joined(name) for name in _BY_ROW}) if others else first
+
+
+def _kind(value: Any) -> str:
+    """Return dtype and shape of a tensor; labels may be lists."""
+    if not isinstance(value, Tensor):
+        return "lists of ids"
+    return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
 
 
 def _length_mask(lengths: Tensor, longest: int) -> Tensor:

@@ -181,23 +181,17 @@ class BatchBuffer:
             return None
         return self.row(number, self._array.shape[1:], self._array.dtype)
 
-    def stack(self, arrays: Sequence[NDArray[Any] | None]) -> Tensor:
+    def stack(self, arrays: Sequence[NDArray[Any]]) -> Tensor:
         """Stack arrays to a tensor [len(arrays), …]; those already in their row are not copied.
 
         Arrays in another place (mixed, rolled, or moved up after a skipped row) are copied.
 
-        Returns:
-            The tensor; an empty one if all arrays are None.
-
         Raises:
             StoreError: If the arrays differ in shape or dtype.
         """
-        known = [array for array in arrays if array is not None]
-        if not known:
-            return torch.empty(0)
-        shape, dtype = known[0].shape, known[0].dtype
-        if any(array.shape != shape or array.dtype != dtype for array in known):
-            kinds = sorted({(array.shape, str(array.dtype)) for array in known})
+        shape, dtype = arrays[0].shape, arrays[0].dtype
+        if any(array.shape != shape or array.dtype != dtype for array in arrays):
+            kinds = sorted({(array.shape, str(array.dtype)) for array in arrays})
             listed = " and ".join(f"{dtype} {list(shape)}" for shape, dtype in kinds)
             raise StoreError(
                 f"{self._field} of one batch must be alike, and are {listed}: read one recipe at a "
@@ -206,10 +200,10 @@ class BatchBuffer:
         target, given = self._array, self._given
         if target is None or target.shape[1:] != shape or target.dtype != dtype:
             target, given = recycled((self._rows, *shape), dtype), {}
-        for number, array in enumerate(known):
+        for number, array in enumerate(arrays):
             if given.get(number) is not array:
                 target[number] = array
-        return torch.from_numpy(target[: len(known)])
+        return torch.from_numpy(target[: len(arrays)])
 
 
 @dataclass(frozen=True, slots=True)

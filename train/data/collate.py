@@ -49,11 +49,11 @@ def collate(
         StoreError: If the samples differ in shape, or have no such labels as the spec wants.
     """
     video, frame_counts, jpegs = _video(decoded, spec, frames)
-    audio = fbanks.stack([sample.fbank for sample in decoded])
+    found = [sample.fbank for sample in decoded if sample.fbank is not None]
     masks, mask_known = _masks(decoded, spec) if "masks" in spec.read else (None, None)
     return Batch(
         video=video,
-        audio=audio[:, None] if audio.ndim == 3 else audio,
+        audio=fbanks.stack(found)[:, None] if found else None,
         labels=targets(samples, decoded, spec),
         clip_ids=[sample.clip_id for sample in decoded],
         step=rows.step,
@@ -82,21 +82,20 @@ def collate(
         share=torch.tensor([sample.share for sample in decoded]),
         problems=problems,
         jpegs=jpegs,
-        normalise_pixels=jpegs is not None or spec.pixels == "uint8",
+        normalise_pixels=jpegs is not None or (video is not None and spec.pixels == "uint8"),
         device_fbank=_device_fbank(decoded, spec),
     )
 
 
 def _video(
     decoded: Sequence[DecodedSample], spec: BatchSpec, buffer: BatchBuffer
-) -> tuple[Tensor, list[int], DeviceFrames | None]:
+) -> tuple[Tensor | None, list[int], DeviceFrames | None]:
     """Return frames, how many each sample has, and the JPEGs if the device decodes them."""
-    size = spec.image_size or 0
     if spec.decode == "device" and "frames" in spec.read:
-        return _device_frames(decoded, size)
+        return None, *_device_frames(decoded, spec.image_size or 0)
     frames = [sample.frames for sample in decoded if sample.frames is not None]
     if not frames:
-        return torch.empty(len(decoded), 0, 3, size, size), [0] * len(decoded), None
+        return None, [0] * len(decoded), None
     counts = [len(one) for one in frames]
     longest = max(counts)
     if min(counts) < longest:  # pad clips that have fewer with zeros
@@ -131,9 +130,8 @@ def _sound_start(sample: DecodedSample) -> float:
     return sound.start if sound else 0.0
 
 
-def _device_frames(
-    decoded: Sequence[DecodedSample], size: int
-) -> tuple[Tensor, list[int], DeviceFrames]:
+def _device_frames(decoded: Sequence[DecodedSample], size: int) -> tuple[list[int], DeviceFrames]:
+    """Return how many frames each sample has, and their JPEGs."""
     counts = [len(sample.jpegs) for sample in decoded]
     if len(set(counts)) > 1:
         raise StoreError(
@@ -142,8 +140,7 @@ def _device_frames(
         )
     files = [jpeg for sample in decoded for jpeg in sample.jpegs]
     boxes = [sample.box for sample in decoded for _ in sample.jpegs]
-    empty = torch.empty(len(decoded), counts[0], 3, 0, 0)
-    return empty, counts, DeviceFrames.pack(files, boxes, counts[0], size)
+    return counts, DeviceFrames.pack(files, boxes, counts[0], size)
 
 
 def _device_fbank(decoded: Sequence[DecodedSample], spec: BatchSpec) -> DeviceFbank | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from numbers import Integral
-from typing import Any
+from typing import Any, NoReturn
 
 from avstore.manifests.store import StoreError
 from avstore.train.data.batch import Batch
@@ -40,7 +40,7 @@ class Loader:
 
     Raises:
         TypeError: If `source` or `policy` has the wrong type.
-        ValueError: If a setting is invalid, or does not apply to an order.
+        ValueError: If a setting is invalid, does not apply to an order, or leaves no batch.
         StoreError: If `spec` reads pictures or sound of clips that have features alone.
 
     Example:
@@ -83,6 +83,7 @@ class Loader:
         self.workers, self.threads = workers, threads
         self.pin_memory = pin_memory
         self.epoch = 0
+        self._loops = 0
 
     @property
     def epoch(self) -> int:
@@ -110,18 +111,35 @@ class Loader:
         """Return the steps of an epoch, the same on every rank."""
         return len(self.order())
 
+    def __getitem__(self, item: object) -> NoReturn:
+        """Raise TypeError: a Loader is iterated over, and needs no torch DataLoader around it."""
+        raise TypeError(
+            "a Loader has no items: iterate over it (for batch in loader), without a torch "
+            "DataLoader; to index samples, or for a DataLoader of your own, use Dataset(samples, "
+            "spec)"
+        )
+
     def __iter__(self) -> Iterator[Batch]:
-        """Yield batches from the current step to the end of the epoch."""
+        """Yield batches from the current step to the end of the epoch.
+
+        Raises:
+            RuntimeError: If another loop over this loader began meanwhile.
+        """
         repeats = isinstance(self.source, SampleList)
         if repeats and self._left:
             self.epoch += 1
         epoch, order = self.epoch, self.order()
         steps = Steps(order, self.spec, self.policy, self.rank, self.world_size)
-        if repeats and not len(steps):
-            self.epoch += 1
+        self._loops += 1
+        own = self._loops
         for batch in stream(
             steps, self.step, self.workers, threads=self.threads, pin_memory=self.pin_memory
         ):
+            if own != self._loops:
+                raise RuntimeError(
+                    "another loop over this Loader began, and its position is that loop's: run one "
+                    "loop at a time, or make a Loader for each"
+                )
             # Before the yield: a caller that counts batches never asks for one after the last.
             if repeats and batch.step + 1 == len(steps):
                 self.epoch = epoch + 1

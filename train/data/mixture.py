@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -174,7 +175,7 @@ class Mixture:
                 f"the phase from step {phase.step} has {len(phase.weights)} weights for "
                 f"{len(self.sources)} sources; give one for each"
             )
-        valid = all(0 <= weight < math.inf for weight in phase.weights)
+        valid = all(isinstance(w, Real) and 0 <= w < math.inf for w in phase.weights)
         if not valid or sum(phase.weights) <= 0:
             raise ValueError(
                 f"the phase from step {phase.step} has the weights {phase.weights}; they must be "

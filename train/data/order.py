@@ -64,6 +64,18 @@ class Rows:
             self.slots[selection],
         )
 
+    def filled(self, count: int) -> "Rows":
+        """Return at least `count` rows: these, repeated in turn and marked in `padded`.
+
+        A repeated row is the same input again. It takes no slot of a memory.
+        """
+        own = len(self)
+        if own >= count or not own:
+            return self
+        rows, repeated = self.take(np.arange(count) % own), np.arange(count) >= own
+        slots = np.where(repeated, -1, rows.slots)
+        return replace(rows, padded=rows.padded | repeated, slots=slots)
+
     def part(self, rank: int, world_size: int) -> "Rows":
         """Return the rows of one rank: rank, rank + world_size, and so on."""
         return self.take(slice(rank, None, world_size))
@@ -129,6 +141,9 @@ class EpochOrder:
         seed: Seed in [0, 2^64).
         epoch: Epoch, from 0.
 
+    Raises:
+        ValueError: If drop_last leaves no batch.
+
     Example:
         >>> order = EpochOrder(samples, BatchSpec(batch_size=4), seed=0, epoch=3)
         >>> sum(len(order.rows(step)) for step in range(len(order)))
@@ -139,6 +154,13 @@ class EpochOrder:
     spec: BatchSpec
     seed: int
     epoch: int = 0
+
+    def __post_init__(self) -> None:
+        if self.spec.drop_last and not len(self):
+            raise ValueError(
+                f"batch_size={self.spec.batch_size} with drop_last leaves no batch of "
+                f"{len(self.samples)} samples: make batch_size smaller, or leave out drop_last"
+            )
 
     def __len__(self) -> int:
         return steps_per_epoch(self.samples, self.spec)
@@ -300,15 +322,31 @@ def with_weights(samples: SampleList, weights: ArrayLike) -> SampleList:
         >>> weighted.fingerprint == samples.fingerprint
         False
     """
-    try:
-        weights = np.asarray(weights, np.float64).reshape(-1)
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"weights must be numbers, one for each sample: {error}") from error
-    if len(weights) != len(samples) or not np.isfinite(weights).all() or (weights < 0).any():
-        raise StoreError(
-            f"weights must be {len(samples)} finite numbers of at least 0, one for each sample"
-        )
+    weights = _checked_weights(samples, weights)
     column = samples.table.column_names.index("weight")
     table = samples.table.set_column(column, "weight", pa.array(weights, pa.float64()))
     fingerprint = fingerprint_of(table, samples.shards)
     return replace(samples, columns=SharedTable(table), fingerprint=fingerprint)
+
+
+def _checked_weights(samples: SampleList, weights: ArrayLike) -> NDArray[np.float64]:
+    """Return one finite number of at least 0 for each sample, or raise StoreError."""
+    try:
+        given = np.asarray(weights)
+        if given.dtype.kind in "USO":  # NumPy would read the number in '1.5', and None as NaN
+            raise TypeError(f"{given.reshape(-1)[:1].tolist()} are not numbers")
+        found = given.astype(np.float64).reshape(-1)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise StoreError(f"weights must be numbers, one for each sample: {error}") from error
+    if len(found) != len(samples):
+        raise StoreError(
+            f"weights must be {len(samples)} numbers, one for each sample, and are {len(found)}"
+        )
+    wrong = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
+    if len(wrong):
+        first = int(wrong[0])
+        raise StoreError(
+            f"weights must be finite and at least 0, and weight {first} (of "
+            f"{samples.table['clip_id'][first].as_py()}) is {found[first]:g}"
+        )
+    return found

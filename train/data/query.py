@@ -174,6 +174,8 @@ def _select_clips(
             f"{_short(sql)}"
         )
     weighted = "weight" in selected.columns
+    if weighted and (kind := selected.types[selected.columns.index("weight")]) == "VARCHAR":
+        raise StoreError(f"the query's weight is {kind}, no number: return weight::DOUBLE")
     columns = ["sum(weight)::DOUBLE AS weight" if weighted else "NULL::DOUBLE AS weight"]
     labelled = "label_ids" in selected.columns
     if labelled:

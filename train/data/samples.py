@@ -105,7 +105,7 @@ class SampleRow:
         return tuple(ByteRange(self.shard, f"{key}.{name}", *self.range(name)) for name in suffixes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SampleList:
     """Samples in a fixed order (by clip id), as Arrow columns: no Python object for each sample.
 
@@ -136,6 +136,8 @@ class SampleList:
         >>> row = samples.sample(2)
         >>> row.clip_id, row.frame_count
         ('toy/k014_000002', 8)
+        >>> samples
+        SampleList(23 clips of toy by toy-abcdef01, 5 shards, 1 clip missing)
     """
 
     url: str
@@ -153,6 +155,17 @@ class SampleList:
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
+
+    def __repr__(self) -> str:
+        """Return one line: clips, their recipes, shards, features and missing clips."""
+        stages = " and ".join(f"{dataset} by {stage}" for dataset, stage in self.stages)
+        parts = [f"{_counted(len(self), 'clip')}{' of ' if stages else ''}{stages}"]
+        parts.append(_counted(len(self.shards), "shard"))
+        if self._feature_columns:
+            parts.append(f"features {' '.join(self._feature_columns)}")
+        if self.missing:
+            parts.append(f"{_counted(len(self.missing), 'clip')} missing")
+        return f"SampleList({', '.join(parts)})"
 
     @property
     def table(self) -> pa.Table:
@@ -303,6 +316,10 @@ class SampleList:
     def __getstate__(self) -> dict[str, Any]:
         """Return only the fields: cached values are computed again where they are needed."""
         return {name: self.__dict__[name] for name in self.__dataclass_fields__}
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
 def _numpy(array: pa.Array) -> NDArray[Any]:

@@ -38,7 +38,9 @@ _MAX_THREADS = 4
 class Steps(Dataset[Batch]):
     """The batches of an order for one rank, as a map-style dataset: item i is step i.
 
-    It works in a stock DataLoader with batch_size=None.
+    It works in a stock DataLoader with batch_size=None. A batch with fewer rows than there are
+    ranks is filled up with repeated rows, marked in `Batch.padded`, so that all ranks take equally
+    many steps.
 
     Attributes:
         order: The order.
@@ -49,6 +51,9 @@ class Steps(Dataset[Batch]):
         ahead: How many steps later this process's next step is, to prefetch from a remote store
             (0: no prefetching).
         threads: Samples that are loaded at the same time; it does not change the batches.
+
+    Raises:
+        ValueError: If `rank` is not in [0, world_size), or all batches have fewer rows than ranks.
 
     Example:
         >>> spec = BatchSpec(batch_size=4, frames=1, image_size=24)
@@ -71,24 +76,27 @@ class Steps(Dataset[Batch]):
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f"rank {self.rank} is not in [0, {self.world_size}), the world size")
-        if not len(self.order):
-            _LOG.warning(
-                "%d samples make no batch: drop_last leaves out a batch smaller than batch_size",
-                len(self.order.samples),
+        if self.world_size == 1 or not len(self.order):
+            return
+        first, last = (len(self.order.rows(step)) for step in (0, len(self.order) - 1))
+        if first < self.world_size and len(self.order) > 1:
+            raise ValueError(
+                f"a batch has {first} sample(s) for {self.world_size} ranks: make batch_size at "
+                f"least {self.world_size}, or use fewer ranks"
             )
-        last = self.order.rows(len(self.order) - 1) if len(self.order) else None
-        if last is not None and len(last) < self.world_size:
-            raise StoreError(
-                f"a batch has {len(last)} sample(s) for {self.world_size} ranks; make batch_size "
-                "larger, or choose drop_last or pad_last for the end of an epoch"
+        if last < self.world_size and self.rank == 0:
+            _LOG.warning(
+                "the last batch has %d sample(s) for %d ranks: %d row(s) repeat others, marked in "
+                "Batch.padded; drop_last leaves the batch out, pad_last fills it",
+                *(last, self.world_size, self.world_size - last),
             )
 
     def __len__(self) -> int:
         return len(self.order)
 
     def rows(self, step: int) -> Rows:
-        """Return this rank's rows of a step."""
-        return self.order.rows(step).part(self.rank, self.world_size)
+        """Return this rank's rows of a step: at least one, if need be a repeated one."""
+        return self.order.rows(step).filled(self.world_size).part(self.rank, self.world_size)
 
     def __getitem__(self, step: int) -> Batch:
         rows, next_step = self.rows(step), step + self.ahead

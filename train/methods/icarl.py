@@ -77,7 +77,7 @@ class Exemplars:
 
 
 NONE = Exemplars(torch.empty(0, dtype=torch.long), {})
-EMPTY = Batch(video=torch.empty(0), audio=torch.empty(0), labels=[], clip_ids=[], step=0)
+EMPTY = Batch(video=None, audio=None, labels=[], clip_ids=[], step=0)
 
 
 class ICaRL(Method):

@@ -14,11 +14,11 @@ _FEATURE = "feature "
 
 def inputs_of(batch: Batch) -> Inputs:
     """Return the inputs of a batch that have numbers: frames, fbank, features, soft labels."""
-    found = {"video": batch.video, "audio": batch.audio}
+    own = {"video": batch.video, "audio": batch.audio}
+    found = {name: value for name, value in own.items() if value is not None}
     if isinstance(batch.labels, Tensor) and batch.labels.is_floating_point():
         found[LABELS] = batch.labels
-    found |= {f"{_FEATURE}{name}": value for name, value in batch.features.items()}
-    return {name: value for name, value in found.items() if value.numel()}
+    return found | {f"{_FEATURE}{name}": value for name, value in batch.features.items()}
 
 
 def with_inputs(batch: Batch, inputs: Inputs) -> Batch:
@@ -37,9 +37,5 @@ def with_inputs(batch: Batch, inputs: Inputs) -> Batch:
 def batch_of(inputs: Inputs, like: Batch) -> Batch:
     """Return rows that are known by their inputs alone as a batch, of the kind of another one."""
     rows = len(next(iter(inputs.values())))
-    # What a batch has not read is empty, of any number of rows.
-    video, audio = (
-        x.new_empty(rows if len(x) else 0, *x.shape[1:]) for x in (like.video, like.audio)
-    )
-    bare = Batch(video=video, audio=audio, labels=[[]] * rows, clip_ids=[""] * rows, step=like.step)
+    bare = Batch(video=None, audio=None, labels=[[]] * rows, clip_ids=[""] * rows, step=like.step)
     return with_inputs(bare, inputs)

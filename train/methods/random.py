@@ -19,7 +19,7 @@ class RandomPatches(SelectionMethod, DERpp):
 
     def select(self, rows: Batch) -> Patches:
         """Return random patches of some rows."""
-        c, device = self.objective.model.config, rows.video.device
+        c, device = self.objective.model.config, rows.frames.device
         return select_patches(
             self.objective.patches(rows),
             shuffle(len(rows), c.video_tokens, device)[:, : self.keep_v],

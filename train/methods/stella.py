@@ -81,7 +81,7 @@ class STELLA(SelectionMethod):
         """Return masked loss, matching loss and the drift of replayed rows."""
         patches = self.objective.patches(batch)
         alignment, matching = self.align(patches)
-        before = self.beside.read(past.slots, batch.video.device) if past else {}
+        before = self.beside.read(past.slots, batch.frames.device) if past else {}
         choice = self.choose_current(alignment, before)
         chosen = self.gather(patches, choice)
         if past:

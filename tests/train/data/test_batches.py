@@ -1,12 +1,23 @@
 """The contract: from a query to batches, the same for every world size and worker count."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import simplejpeg
 import torch
 
 from avstore.manifests.store import StoreError
-from avstore.train.data import BatchSpec, batches, open_store, sample_list, steps_per_epoch
+from avstore.train.data import (
+    BatchSpec,
+    Loader,
+    PlanSpec,
+    batches,
+    compile_plan,
+    open_store,
+    sample_list,
+    steps_per_epoch,
+)
 from tests.train.data import store_factory as toy
 
 
@@ -104,9 +115,49 @@ def test_the_end_of_an_epoch(toy_list):
     assert [len(b) for b in padded] == [4] * 6
     assert padded[-1].padded.tolist() == [False, False, False, True]
     assert padded[-1].clip_ids[-1] == padded[0].clip_ids[0]
-    spec = BatchSpec(batch_size=4)
-    with pytest.raises(StoreError, match=r"3 sample\(s\) for 4 ranks"):
-        next(batches(toy_list, spec, seed=0, epoch=0, world_size=4))
+
+
+def test_a_last_batch_smaller_than_the_world_is_filled_up(toy_list, caplog):
+    """20 + 3 rows for 4 ranks: one row is repeated, and every rank takes 6 steps."""
+
+    def ranks(**options):
+        spec = BatchSpec(4, frames=1, image_size=8, fbank_frames=8, **options)
+        return [list(Loader(toy_list, spec, rank=r, world_size=4)) for r in range(4)]
+
+    own = ranks()
+    assert [len(steps) for steps in own] == [6] * 4
+    assert "the last batch has 3 sample(s) for 4 ranks: 1 row(s) repeat" in caplog.text
+    last = [steps[-1] for steps in own]
+    assert [b.padded.tolist() for b in last] == [[False], [False], [False], [True]]
+    assert torch.equal(last[3].frames, last[0].frames)
+    read = [clip for s in own for b in s for clip in b.rows(~b.padded).clip_ids]
+    assert sorted(read) == toy_list.clip_ids
+    caplog.clear()
+    assert [len(steps) for steps in ranks(drop_last=True)] == [5] * 4
+    filled = ranks(pad_last=True)
+    assert filled[3][-1].padded.tolist() == [True]
+    assert filled[3][-1].clip_ids == filled[0][0].clip_ids
+    assert not caplog.text
+
+
+def test_repeated_rows_take_no_slot_of_a_memory(toy_store):
+    tasks = {"all": "SELECT clip_id FROM clips"}
+    plan = compile_plan(toy_store, tasks, PlanSpec(11, replay=2, memory=30), seed=0)
+    whole = plan.rows(2)
+    filled = whole.filled(7)
+    assert (len(whole), len(filled)) == (3, 7)
+    assert filled.take(slice(3)).slots.tolist() == whole.slots.tolist()
+    assert filled.slots[3:].tolist() == [-1] * 4
+    assert filled.padded.tolist() == [False] * 3 + [True] * 4
+    assert np.array_equal(filled.indices[3:], np.tile(whole.indices, 2)[:4])
+    assert whole.filled(3) is whole
+
+
+def test_batches_smaller_than_the_world_are_refused(toy_list, toy_spec):
+    with pytest.raises(ValueError, match=r"4 sample\(s\) for 5 ranks: make batch_size at least 5"):
+        next(iter(Loader(toy_list, toy_spec, world_size=5)))
+    few = Loader(toy_list, replace(toy_spec, batch_size=64), rank=29, world_size=30)
+    assert [b.padded.tolist() for b in few] == [[True]]
 
 
 def test_epochs_and_seeds_differ_and_evaluation_does_not(toy_list, toy_spec):

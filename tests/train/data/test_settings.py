@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from avstore.manifests.store import StoreError
 from avstore.train.data import (
@@ -10,7 +11,10 @@ from avstore.train.data import (
     BatchSpec,
     ErrorPolicy,
     Loader,
+    Mixture,
     PlanSpec,
+    QuerySource,
+    WeightPhase,
     compile_plan,
     sample_list,
     with_weights,
@@ -94,9 +98,30 @@ def test_wrong_loaders_are_refused(toy_list, options, message):
         next(iter(Loader(toy_list, BatchSpec(4), **options)))
 
 
-def test_an_epoch_of_no_batches_is_said_not_silent(toy_list, caplog):
-    assert list(Loader(toy_list, BatchSpec(24, drop_last=True))) == []
-    assert "23 samples make no batch" in caplog.text
+def test_an_epoch_of_no_batches_is_refused(toy_list):
+    assert len(list(Loader(toy_list, BatchSpec(23, drop_last=True, frames=1, image_size=8)))) == 1
+    with pytest.raises(ValueError, match="batch_size=24 with drop_last leaves no batch of 23"):
+        list(Loader(toy_list, BatchSpec(24, drop_last=True)))
+
+
+def test_a_loader_is_iterated_over_not_indexed(toy_list):
+    loader = Loader(toy_list, BatchSpec(4))
+    with pytest.raises(TypeError, match="a Loader has no items: iterate over it"):
+        next(iter(DataLoader(loader)))
+    with pytest.raises(TypeError, match=r"use Dataset\(samples, spec\)"):
+        loader[0]
+
+
+def test_a_second_loop_ends_the_first_one_in_words(toy_list, toy_spec):
+    loader = Loader(toy_list, toy_spec)
+    first = iter(loader)
+    assert next(first).epoch == 0
+    second = iter(loader)
+    assert next(second).epoch == 1
+    with pytest.raises(RuntimeError, match="another loop over this Loader began"):
+        next(first)
+    assert [(b.epoch, b.step) for b in second] == [(1, step) for step in range(1, 6)]
+    assert (loader.epoch, loader.step) == (2, 0)
 
 
 def test_a_state_of_something_else_is_no_state(toy_list):
@@ -108,9 +133,30 @@ def test_a_state_of_something_else_is_no_state(toy_list):
 def test_weights_are_numbers_of_any_kind(toy_list):
     ones = with_weights(toy_list, [1] * 23)
     assert with_weights(toy_list, torch.ones(23)).fingerprint == ones.fingerprint
-    for wrong in ([1] * 22, ["a"] * 23, [float("nan")] * 23, None):
-        with pytest.raises(StoreError, match="weights"):
-            with_weights(toy_list, wrong)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1] * 22, "23 numbers, one for each sample, and are 22"),
+        (["1.5"] * 23, r"\['1.5'\] are not numbers"),
+        ([None] * 23, r"\[None\] are not numbers"),
+        (None, r"\[None\] are not numbers"),
+        ([1.0] * 22 + [float("nan")], r"weight 22 \(of toy/k\d+_\d+\) is nan"),
+        ([1, -2] + [1] * 21, r"weight 1 \(of toy/k\d+_\d+\) is -2"),
+    ],
+)
+def test_wrong_weights_are_named(toy_list, weights, message):
+    with pytest.raises(StoreError, match=message):
+        with_weights(toy_list, weights)
+
+
+def test_weights_that_are_text_are_refused(toy_store, toy_list):
+    with pytest.raises(StoreError, match="weight is VARCHAR, no number: return weight::DOUBLE"):
+        sample_list(toy_store, "SELECT clip_id, '1.5' AS weight FROM clips")
+    parts = (QuerySource("all", toy_list.all_indices),)
+    with pytest.raises(ValueError, match=r"weights \('1',\); they must be finite numbers"):
+        Mixture(toy_list, parts, (WeightPhase(0, ("1",)),), steps=2, batch_size=4, seed=0)
 
 
 @pytest.mark.parametrize("weight", ["'nan'::DOUBLE", "'inf'::DOUBLE", "-1", "NULL"])

@@ -39,7 +39,7 @@ class CAVMAEObjective(Objective):
 
     def patches(self, batch: Batch) -> Patches:
         """Return all patches of a batch."""
-        return self.model.patches(batch.video, batch.audio)
+        return self.model.patches(batch.frames, batch.fbank)
 
     def draw(self, batch: Batch) -> Order:
         """Return a random order of each row's patches, the first of which are shown."""
@@ -69,7 +69,7 @@ class CAVMAEObjective(Objective):
         with eval_mode(self):
             for batch in batches:
                 for found, own in zip(
-                    (audio, video), self.model.embed(batch.video, batch.audio), strict=True
+                    (audio, video), self.model.embed(batch.frames, batch.fbank), strict=True
                 ):
                     found.append(own.cpu())
                 clip_ids += batch.clip_ids

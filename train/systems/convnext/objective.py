@@ -47,16 +47,16 @@ class ConvNextObjective(Classifier):
 
     def forward(self, batch: Batch, draws: Any = None) -> Output:
         """Return losses and logits."""
-        logits = self.model(batch.audio)
+        logits = self.model(batch.fbank)
         return Output(row_losses(logits, targets_of(batch), self.loss), embeddings={LOGITS: logits})
 
     def embed(self, batch: Batch) -> Views:
         """Return the mean of the trunk's output [B, D]."""
-        return {_VIEW: self.model.trunk(batch.audio).mean((2, 3))}
+        return {_VIEW: self.model.trunk(batch.fbank).mean((2, 3))}
 
     def classify(self, batch: Batch) -> Views:
         """Return logits [B, C]."""
-        return {_VIEW: self.model(batch.audio)}
+        return {_VIEW: self.model(batch.fbank)}
 
     def weights(self) -> dict[str, Any]:
         """Return the model's weights."""

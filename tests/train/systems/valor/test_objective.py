@@ -23,8 +23,8 @@ def batch(events: Events, index: torch.Tensor, kind: str, seed: int, *, scored: 
     pseudo = truth if kind == "true" else weak[:, None, None].expand_as(truth)
     audio, visual = (events.features(32, modality, seed + modality) for modality in range(2))
     return Batch(
-        video=torch.empty(len(index), 0, 3, 8, 8),
-        audio=torch.empty(0),
+        video=None,
+        audio=None,
         labels=truth if scored else weak,
         clip_ids=[f"llp/{n}" for n in index.tolist()],
         step=0,

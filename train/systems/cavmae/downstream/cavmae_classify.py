@@ -69,7 +69,7 @@ class CAVMAEClassify(Classify):
 
     def logits(self, batch: Batch) -> Tensor:
         """Return logits [B, classes] of the batch's only input."""
-        return self.logits_of(batch.video, batch.audio)
+        return self.logits_of(batch.frames, batch.fbank)
 
     def logits_of(self, video: Tensor, audio: Tensor) -> Tensor:
         """Return logits [B, classes] of video [B, T, 3, S, S] and fbank [B, 1, frames, mels]."""
@@ -90,8 +90,8 @@ class CAVMAEClassify(Classify):
 
     def probability(self, batch: Batch) -> Tensor:
         """Return probabilities [B, classes], averaged over the batch's inputs."""
-        inputs = torch.split(batch.video, self.config.model.frames, dim=1)
-        found = [self.activate(self.logits_of(video, batch.audio)) for video in inputs]
+        inputs = torch.split(batch.frames, self.config.model.frames, dim=1)
+        found = [self.activate(self.logits_of(video, batch.fbank)) for video in inputs]
         return torch.stack(found).mean(0)
 
 

@@ -54,13 +54,13 @@ class Classify(Downstream):
 
     def forward(self, batch: Batch, draws: None = None) -> Output:
         """Return cross-entropies and logits."""
-        logits, targets = self.logits(batch), self.targets(batch).to(batch.video.device)
+        logits, targets = self.logits(batch), self.targets(batch).to(batch.frames.device)
         losses = row_losses(logits, targets, "ce" if self.single else "bce")
         return Output(losses, embeddings={LOGITS: logits})
 
     def logits(self, batch: Batch) -> Tensor:
         """Return logits [B, classes]."""
-        features = pooled(*self.backbone(self.model.features, batch.video, batch.audio))
+        features = pooled(*self.backbone(self.model.features, batch.frames, batch.fbank))
         out: Tensor = self.head(features)
         return out
 

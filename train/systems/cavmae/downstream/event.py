@@ -54,11 +54,11 @@ class Event(Downstream):
     def logits(self, batch: Batch) -> Tensor:
         """Return logits [B, 10, 29]."""
         m, d = self.config.model, self.config.data
-        video = batch.video.reshape(-1, m.frames, *batch.video.shape[2:])
-        first = starts(SECONDS, batch.audio.shape[2], self.config.audio_windows)
+        video = batch.frames.reshape(-1, m.frames, *batch.frames.shape[2:])
+        first = starts(SECONDS, batch.fbank.shape[2], self.config.audio_windows)
         silence = (0.0 - d.mean) / d.std
         audio = torch.stack(
-            [one_second(batch.audio, start, m.fbank_frames, silence) for start in first], dim=1
+            [one_second(batch.fbank, start, m.fbank_frames, silence) for start in first], dim=1
         ).flatten(0, 1)
         features = pooled(*self.backbone(self.model.features, video, audio))
         out: Tensor = self.head(features).reshape(len(batch), SECONDS, CLASSES)

@@ -48,8 +48,8 @@ class Segmentation(Downstream):
     def logits(self, batch: Batch) -> Tensor:
         """Return logits [B, T, 1, S, S]."""
         m, d = self.config.model, self.config.data
-        audio = one_second(batch.audio, 0, m.fbank_frames, (0.0 - d.mean) / d.std)
-        hidden, tokens = self.backbone(partial(joint_hidden, self.model), batch.video, audio)
+        audio = one_second(batch.fbank, 0, m.fbank_frames, (0.0 - d.mean) / d.std)
+        hidden, tokens = self.backbone(partial(joint_hidden, self.model), batch.frames, audio)
         out: Tensor = self.head(hidden, tokens)
         return out
 
