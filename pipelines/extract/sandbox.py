@@ -31,6 +31,9 @@ from avstore.pipelines.extract.recipe import Recipe
 from avstore.pipelines.extract.records import ClipSource, ExtractionResult, Quality, Rejected
 
 TIMEOUT_S = 120.0
+ENCODING_S = 10.0
+"""Seconds that a second of stored video may take beside that."""
+
 MEMORY_BYTES = 4 << 30
 START_TIMEOUT_S = 60.0
 MAX_ATTEMPTS = 2
@@ -76,7 +79,7 @@ class Sandbox:
 
     Args:
         recipe: The extraction settings; None for a sandbox that decodes foreign audio.
-        timeout_s: Seconds that a clip may take.
+        timeout_s: Seconds that a clip may take, without the encoding of a video (ENCODING_S).
         memory_bytes: Address space of the worker process in bytes; 0 sets no limit. A smaller
             limit of the calling process (`ulimit -v`) holds. `decoder = "nvdec"` sets none.
 
@@ -93,7 +96,8 @@ class Sandbox:
         if recipe:
             require_decoder(recipe)
         self._recipe = recipe
-        self._timeout_s = timeout_s
+        encoded_s = recipe.duration_s if recipe and recipe.video else 0.0
+        self._timeout_s = timeout_s + ENCODING_S * encoded_s
         # CUDA maps all of the GPU's and the machine's memory into the address space.
         on_gpu = recipe is not None and recipe.decoder == "nvdec"
         self._memory_bytes = 0 if on_gpu else memory_bytes

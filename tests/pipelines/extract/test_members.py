@@ -9,6 +9,7 @@ from avstore.manifests.video_groups import decode_groups, group_range, group_siz
 from avstore.pipelines.extract.clip import extract_clip
 from avstore.pipelines.extract.recipe import load_recipe, parse_recipe
 from avstore.pipelines.extract.records import ExtractionResult
+from avstore.pipelines.extract.sandbox import Sandbox
 from tests.pipelines.extract.media import ffmpeg, make_clip, source
 from tests.pipelines.extract.numbered import number_of, write_numbered
 
@@ -187,3 +188,10 @@ def test_a_size_that_changes_within_the_clip_is_rejected(tmp_path):
 
 def test_shipped_recipes_store_what_they_did():
     assert load_recipe("stella").members == ("frames", "waveform", "fbank")
+
+
+def test_a_long_video_has_the_time_to_be_encoded(tmp_path):
+    path = make_clip(tmp_path / "a.mp4", seconds=8.0, size="640x360")
+    made = recipe("video", duration_s=8.0, video={"rate": 25, "fit": "native"})
+    with Sandbox(made, timeout_s=0.05) as sandbox:  # decoding alone takes longer
+        assert members(sandbox.extract(source(path, 0.0, 8.0)))
