@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _ROWS = """
 SELECT h.recipe || '-' || left(h.fingerprint, 8) AS stage, s.members, s.offsets, s.sizes, s.shard,
-       s.video_frames, s.gop_frames, s.gop_offsets, s.gop_crc32, s.video_codec
+       s.video_frames, s.gop_frames, s.gop_offsets, s.gop_crc32, s.video_codec,
+       coalesce(h.sha256, '') AS sha256, coalesce(h.bytes, 0) AS bytes
 FROM samples s JOIN shards h ON h.path = s.shard
 WHERE s.clip_id = $clip AND ($recipe IS NULL OR h.recipe = $recipe
       OR h.recipe || '-' || left(h.fingerprint, 8) = $recipe)
@@ -40,7 +41,7 @@ def read_pictures(
             f"{last}"
         )
     found = group_range(row["gop_offsets"], row["gop_frames"], first, count)
-    shard = Shard(row["shard"], "", 0)
+    shard = Shard(row["shard"], row["sha256"], row["bytes"])
     members = member_ranges(shard, clip_id, row["members"], row["offsets"], row["sizes"])
     try:
         content = store.reader.read(shard, members["mp4"].offset + found.offset, found.size)
