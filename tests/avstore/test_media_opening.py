@@ -21,11 +21,13 @@ _CALLS = {
     "torchvision.io.read_video", "torchvision.io.VideoReader", "scipy.io.wavfile.read",
 }  # fmt: skip
 _OPENER = "manifests/guarded_media.py"
-# Where a package is used: decord after the check of open_media, the program for yt-dlp.
+# Where a package is used: decord after the check of open_media, a decoder that is given no data,
+# the program for yt-dlp.
 ALLOWED = {
     (_OPENER, "av.open"),
     (_OPENER, "av.CodecContext.create"),
     ("pipelines/extract/decord_frames.py", "decord"),
+    ("pipelines/extract/nvdec.py", "av.CodecContext.create"),
     ("pipelines/fetch/ytdlp.py", "imageio_ffmpeg"),
 }
 
