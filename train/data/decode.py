@@ -207,6 +207,6 @@ def set_fbank(
     if spec.fbank == "device":
         return
     # Noise is added on the way to the row, so that a noisy fbank stays in the scratch memory.
-    noisy = spec.random and spec.noise and augment.noise
+    noisy = spec.random and augment.noise
     row = out.fbanks.row(out.row, shape, np.float32) if out and not noisy else None
     sample.fbank = mask_and_normalise(sample.fbank, sample.choices, spec.mean, spec.std, row)

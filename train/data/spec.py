@@ -47,7 +47,9 @@ def require_at_least(settings: object, least: int, *names: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Augment:
-    """Random augmentation of training samples; `BatchSpec(random=False)` turns all of it off.
+    """Random augmentation of training samples: none that is not asked for.
+
+    `BatchSpec(random=False)` turns all of it off.
 
     Attributes:
         crop: STELLA's multi-scale corner crop, the same for all frames of a clip.
@@ -63,12 +65,13 @@ class Augment:
             sample (UAVM: 15).
 
     Example:
-        >>> BatchSpec(4, augment=Augment(freq_mask=48, time_mask=192)).augment.crop
-        True
+        >>> stella = Augment(crop=True, noise=True)
+        >>> BatchSpec(4, augment=stella).augment.crop, BatchSpec(4).augment.crop
+        (True, False)
     """
 
-    crop: bool = True
-    noise: bool = True
+    crop: bool = False
+    noise: bool = False
     roll: int | None = None
     freq_mask: int = 0
     time_mask: int = 0
@@ -127,7 +130,6 @@ class BatchSpec:
         fbank_frames: Length that the fbank is cut or padded to, in frames of 10 ms.
         seconds: Duration that the stored frames span.
         random: Training (shuffled, augmented) or evaluation (the list's order, nothing random).
-        noise: Whether `augment.noise` applies.
         mean: Mean of the unnormalised fbank.
         std: Standard deviation of the unnormalised fbank.
         drop_last: Leave out an epoch's last partial batch.
@@ -193,7 +195,6 @@ class BatchSpec:
     fbank_frames: int = 1024
     seconds: float = 10.0
     random: bool = True
-    noise: bool = True
     mean: float = FBANK_STATISTICS["vggsound"][0]
     std: float = FBANK_STATISTICS["vggsound"][1]
     drop_last: bool = False
