@@ -29,7 +29,7 @@ class Dataset(data.Dataset[Mapping[str, Any]]):
 
     JPEGs are decoded and fbanks normalised here, whatever `decode` and `fbank` are; pixels='uint8'
     stays uint8. What chooses samples does not apply: `batch_size`, `shuffle`, `weighted`,
-    `drop_last`, `pad_last`, `turns`.
+    `drop_last`, `pad_last`, `turns`. Nor does `batch_transform`.
 
     A stock DataLoader stacks samples, if they are alike: choose labels='index' or 'multi_hot'.
 
@@ -81,6 +81,7 @@ class Dataset(data.Dataset[Mapping[str, Any]]):
             drop_last=False,
             pad_last=False,
             turns=None,
+            batch_transform=None,
             decode="worker",
             fbank="worker",
         )

@@ -48,6 +48,11 @@ class DecodedSample:
         unknown_colours: Pixels of the masks that became background.
         mixed_with: (index, clip id) of the sample that it was mixed with.
         share: The sample's own share of the mixture.
+        transformed: Whether `BatchSpec.transform` was applied. Then the arrays have the shapes that
+            it gave them, and those below are set.
+        own_samples: Samples of `waveform` that are no padding.
+        mask_stack: Masks by second, and which seconds have one.
+        extras: What it added, and the columns of the query.
     """
 
     clip_id: str
@@ -68,6 +73,10 @@ class DecodedSample:
     unknown_colours: int = 0
     mixed_with: tuple[int, str] | None = None
     share: float = 1.0
+    transformed: bool = False
+    own_samples: int = 0
+    mask_stack: tuple[NDArray[Any], NDArray[np.bool_]] | None = None
+    extras: dict[str, Any] = field(default_factory=dict)
 
 
 def decode(

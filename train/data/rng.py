@@ -34,6 +34,9 @@ class Purpose(IntEnum):
     WINDOW = 11
     MODALITY = 12
     SOUND = 13
+    TRANSFORM = 14
+    BATCH_TRANSFORM = 15
+    GROUP = 16
 
 
 def philox(seed: int, purpose: Purpose, epoch: int = 0, place: int = 0) -> np.random.Philox:

@@ -1,14 +1,9 @@
 """Hold the samples that a query selects: frozen Arrow columns, with the members' byte ranges."""
 
 import hashlib
-import os
-import sys
-import tempfile
-import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +13,11 @@ from numpy.typing import NDArray
 
 from avstore.manifests.shard_reader import ByteRange, Reader, Shard, open_reader
 from avstore.manifests.store import StoreError
+from avstore.train.data.query_columns import PREFIX, value_at
+from avstore.train.data.shared_table import SharedTable
 
 Segments = list[tuple[int, float, float]]
 """Label id, onset and offset in seconds of each labelled segment of a clip."""
-
-# Smaller tables are pickled instead of shared.
-_SMALL_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +120,7 @@ class SampleList:
         companions: Companion shards of the selected features.
         cache: Folder and limit in bytes of the cache of remote shards.
         others: A sentence for each other recipe that holds some of the samples.
+        extras: Columns of the query that batches hold.
 
     Example:
         >>> samples = sample_list(open_store("data"), "SELECT clip_id FROM clips")
@@ -152,6 +147,7 @@ class SampleList:
     companions: tuple[Shard, ...] = ()
     cache: tuple[str, int] | None = None
     others: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -163,6 +159,8 @@ class SampleList:
         parts.append(_counted(len(self.shards), "shard"))
         if self._feature_columns:
             parts.append(f"features {' '.join(self._feature_columns)}")
+        if self.extras:
+            parts.append(f"columns {' '.join(self.extras)}")
         if self.missing:
             parts.append(f"{_counted(len(self.missing), 'clip')} missing")
         return f"SampleList({', '.join(parts)})"
@@ -212,6 +210,10 @@ class SampleList:
         shard, start, size, crc32 = self._feature_columns[name]
         return shard.item(index), start.item(index), size.item(index), crc32.item(index)
 
+    def extra(self, name: str, index: int) -> Any:
+        """Return a sample's value of a column of `extras`: a Python object."""
+        return value_at(self.table, name, index)
+
     def list_starts(self, name: str) -> NDArray[np.int32]:
         """Return where each row's values start in `numbers(name)`, and where the last end."""
         return self._starts[name]
@@ -219,7 +221,7 @@ class SampleList:
     @cached_property
     def _values(self) -> dict[str, NDArray[Any]]:
         found: dict[str, NDArray[Any]] = {}
-        for name in self.table.column_names:
+        for name in self._own_columns:
             column = self._chunk(name)
             if pa.types.is_list(column.type):
                 found[name] = _numpy(column.values)
@@ -235,12 +237,17 @@ class SampleList:
 
     @cached_property
     def _starts(self) -> dict[str, NDArray[np.int32]]:
-        chunks = {name: self._chunk(name) for name in self.table.column_names}
+        chunks = {name: self._chunk(name) for name in self._own_columns}
         return {
             name: _numpy(chunk.offsets)
             for name, chunk in chunks.items()
             if pa.types.is_list(chunk.type)
         }
+
+    @property
+    def _own_columns(self) -> list[str]:
+        """Names of the columns but those of the query."""
+        return [name for name in self.table.column_names if not name.startswith(PREFIX)]
 
     def _chunk(self, name: str) -> pa.Array:
         """Return a column's only chunk (`SharedTable` combines them)."""
@@ -350,48 +357,3 @@ def _characters(text: pa.Array) -> memoryview:
     _, offsets, content = text.buffers()
     start, stop = np.frombuffer(offsets, np.int32)[[text.offset, text.offset + len(text)]]
     return memoryview(content)[start:stop]
-
-
-class SharedTable:
-    """An immutable Arrow table that many processes map instead of copying it.
-
-    On Linux its file is anonymous memory, which the kernel frees however the process ends.
-    Elsewhere it is a temporary file, removed with the process that made it.
-    """
-
-    def __init__(self, table: pa.Table) -> None:
-        self.table = table.combine_chunks()
-        self._path: str | None = None
-
-    def _shared_path(self) -> str:
-        """Return the path where other processes find the table; write it on first use."""
-        if self._path is None:
-            path, remove = _new_file()
-            weakref.finalize(self, remove)
-            with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, self.table.schema) as writer:
-                writer.write_table(self.table)
-            self.table, self._path = _map(path), path  # frees the private copy
-        return self._path
-
-    def __reduce__(self) -> Any:
-        if self.table.nbytes < _SMALL_BYTES:
-            return SharedTable, (self.table,)
-        return _open, (self._shared_path(),)
-
-
-def _open(path: str) -> SharedTable:
-    return SharedTable(_map(path))
-
-
-def _map(path: str) -> pa.Table:
-    return pa.ipc.open_file(pa.memory_map(path)).read_all()
-
-
-def _new_file() -> tuple[str, Callable[[], None]]:
-    """Return a path for the table, and the function that removes it."""
-    if sys.platform == "linux":
-        handle = os.memfd_create("avstore-samples")
-        return f"/proc/{os.getpid()}/fd/{handle}", lambda: os.close(handle)
-    handle, path = tempfile.mkstemp(suffix=".arrow", prefix="avstore-")
-    os.close(handle)
-    return path, lambda: Path(path).unlink(missing_ok=True)

@@ -1,21 +1,26 @@
 """Settings of a batch and of its samples: plain frozen dataclasses, checked when they are made."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
-from typing import Literal, get_args
+from typing import Any, Literal
 
-from avstore.train.data.rng import Purpose, generator
+import numpy as np
+
+from avstore.train.data.portable import Portable
+from avstore.train.data.random_spec import NO_AUGMENT, Augment, Turns
+from avstore.train.data.setting_checks import require_at_least, require_choice
 
 FrameChoice = Literal["window", "middle", "random", "segment", "even", "all", "times", "clip"]
 Shuffle = Literal["full", "block", "sequential", "listed"]
 Labels = Literal["ids", "index", "multi_hot", "segments", "segments_by_modality"]
 RunsOn = Literal["worker", "device"]
 Pixels = Literal["float", "uint8"]
-MixupDomain = Literal["waveform", "feature"]
 OnBad = Literal["raise", "skip", "replace"]
 Checksum = Literal["off", "sampled", "always"]
+
+SampleTransform = Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]]
+BatchTransform = Callable[[Any, Sequence[np.random.Generator]], Any]
 
 # Mean and standard deviation of the unnormalised fbank, from the released code of CAV-MAE and UAVM.
 FBANK_STATISTICS: Mapping[str, tuple[float, float]] = {
@@ -27,96 +32,6 @@ FBANK_STATISTICS: Mapping[str, tuple[float, float]] = {
 STORED = ("frames", "fbank", "waveform", "masks")
 
 _FORMER_NAMES = {"video": "frames", "audio": "fbank"}
-
-
-def require_choice(settings: object, **choices: object) -> None:
-    """Raise ValueError for a value that is not one of its choices (None: not set)."""
-    for name, kind in choices.items():
-        value, known = getattr(settings, name), get_args(kind)
-        if value is not None and value not in known:
-            raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, known))}")
-
-
-def require_at_least(settings: object, least: int, *names: str) -> None:
-    """Raise ValueError for a value that is no integer of at least `least` (None: not set)."""
-    for name in names:
-        value = getattr(settings, name)
-        if value is not None and not (isinstance(value, Integral) and int(value) >= least):
-            raise ValueError(f"{name}={value!r} is not an integer of at least {least}")
-
-
-@dataclass(frozen=True, slots=True)
-class Augment:
-    """Random augmentation of training samples: none that is not asked for.
-
-    `BatchSpec(random=False)` turns all of it off.
-
-    Attributes:
-        crop: STELLA's multi-scale corner crop, the same for all frames of a clip.
-        noise: Uniform noise of random strength up to 0.1 on the fbank, then a roll in time.
-        roll: Longest roll, in fbank frames; None for any length.
-        freq_mask: SpecAugment: longest frequency mask, in mel bins.
-        time_mask: SpecAugment: longest time mask, in fbank frames.
-        mixup: Probability of mixing a sample with another one of the list.
-        mixup_domain: Mix 'waveform's and compute the fbank of the mixture, or mix every 'feature'
-            that comes out.
-        mixup_beta: Both parameters of the Beta distribution of the sample's own share.
-        feature_roll: Longest roll of derived features in time, in rows, the same for all of a
-            sample (UAVM: 15).
-
-    Example:
-        >>> stella = Augment(crop=True, noise=True)
-        >>> BatchSpec(4, augment=stella).augment.crop, BatchSpec(4).augment.crop
-        (True, False)
-    """
-
-    crop: bool = False
-    noise: bool = False
-    roll: int | None = None
-    freq_mask: int = 0
-    time_mask: int = 0
-    mixup: float = 0.0
-    mixup_domain: MixupDomain = "feature"
-    mixup_beta: float = 10.0
-    feature_roll: int = 0
-
-    def __post_init__(self) -> None:
-        require_choice(self, mixup_domain=MixupDomain)
-        if not 0 <= self.mixup <= 1:
-            raise ValueError(f"mixup={self.mixup!r} is not a probability in [0, 1]")
-        require_at_least(self, 0, "freq_mask", "time_mask", "feature_roll", "roll")
-        if not 0 < self.mixup_beta < math.inf:
-            raise ValueError(f"mixup_beta={self.mixup_beta!r} is not a positive finite number")
-
-
-@dataclass(frozen=True, slots=True)
-class Turns:
-    """Two derived features of which a step reads one, drawn a step (UAVM's modality).
-
-    What a step reads is a function of the seed and the step, the same on every rank.
-
-    Attributes:
-        features: The two.
-        share: Probability of the first.
-        seed: Seed in [0, 2^64).
-
-    Example:
-        >>> turns = Turns(("convnext-audio", "convnext-visual"), share=1.0, seed=0)
-        >>> turns.feature(step=3)
-        'convnext-audio'
-    """
-
-    features: tuple[str, str]
-    share: float = 0.5
-    seed: int = 0
-
-    def takes_first(self, step: int) -> bool:
-        """Return whether a step of the run, from 0, reads the first."""
-        return bool(generator(self.seed, Purpose.MODALITY, 0, step).random() < self.share)
-
-    def feature(self, step: int) -> str:
-        """Return the feature that a step of the run reads."""
-        return self.features[0 if self.takes_first(step) else 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +96,12 @@ class BatchSpec:
         weighted: Draw with replacement by the list's weights, whatever `shuffle` is.
         augment: Augmentation of training samples.
         turns: Features of `read` of which each step reads one; None to read all at every step.
+        transform: Function of a sample, a dict of what was read, and of a random generator of the
+            row's own; it returns the dict with arrays changed, added or left out. Frames are
+            [T, height, width, 3] in [0, 255], fbank and waveform as in the batch, without its
+            dimension. What it adds is in `Batch.extras`.
+        batch_transform: Function of a Batch and of a list of generators, one for each row; it
+            returns a Batch.
 
     Example:
         >>> spec = BatchSpec(batch_size=4, frames=2, image_size=24, labels="multi_hot")
@@ -223,8 +144,10 @@ class BatchSpec:
     shuffle: Shuffle | None = None
     block: int = 4096
     weighted: bool = False
-    augment: Augment = Augment()
+    augment: Augment = NO_AUGMENT
     turns: Turns | None = None
+    transform: SampleTransform | None = None
+    batch_transform: BatchTransform | None = None
 
     def __post_init__(self) -> None:
         require_choice(self, frame_choice=FrameChoice, shuffle=Shuffle, labels=Labels)
@@ -251,7 +174,24 @@ class BatchSpec:
             raise ValueError(
                 f"frame_times={self.frame_times!r} is not a sequence of seconds, such as (2.5,)"
             )
+        self._check_transforms()
         self._check_combinations()
+
+    def _check_transforms(self) -> None:
+        """Raise ValueError for transforms that are none, or that something else excludes."""
+        for name in ("transform", "batch_transform"):
+            function = getattr(self, name)
+            if function is None:
+                continue
+            if not callable(function):
+                raise ValueError(f"{name}={function!r} is not a function")
+            if not isinstance(function, Portable):
+                object.__setattr__(self, name, Portable(function))
+        if self.transform and "device" in (self.decode, self.fbank):
+            raise ValueError(
+                "a transform is given decoded frames and finished fbanks: use it with "
+                "decode='worker' and fbank='worker'"
+            )
 
     def _check_combinations(self) -> None:
         """Raise ValueError for settings that exclude each other."""

@@ -20,10 +20,12 @@ from avstore.train.data.batch import Batch
 from avstore.train.data.buffers import BatchBuffer, OutputBuffers
 from avstore.train.data.collate import collate
 from avstore.train.data.decode import DecodedSample, decode
+from avstore.train.data.hooks import transform_batch, transform_sample
 from avstore.train.data.order import Order, Rows, row_key
 from avstore.train.data.read import prefetch, read
 from avstore.train.data.request import SampleRequest, request_rows, try_request
 from avstore.train.data.rng import Purpose
+from avstore.train.data.samples import SampleList
 from avstore.train.data.spec import DEFAULT_POLICY, BatchSpec, ErrorPolicy
 
 T = TypeVar("T")
@@ -118,12 +120,11 @@ def load_batch(
     requests = request_rows(order, rows, spec, policy)
     frames, fbanks = BatchBuffer(len(rows), "frames"), BatchBuffer(len(rows), "fbanks")
     features = {name: BatchBuffer(len(rows), name) for name in spec.features}
-    reader = order.samples.reader
 
     def load_row(row: int) -> tuple[DecodedSample | None, list[BadSample]]:
         candidates = chain([requests[row]], _replacements(order, rows, row, spec, policy))
         out = OutputBuffers(row, frames, fbanks, features)
-        return _first_readable(candidates, spec, policy, reader, out)
+        return _first_readable(candidates, order.samples, spec, policy, out)
 
     loaded = list(_map_threads(load_row, len(rows), threads))
     problems = tuple(problem for _, found in loaded for problem in found)
@@ -136,14 +137,15 @@ def load_batch(
         )
     samples = [sample for sample, _ in loaded if sample is not None]
     kept_rows = rows.take(np.array(kept))
-    return collate(order.samples, kept_rows, samples, spec, frames, fbanks, features, problems)
+    batch = collate(order.samples, kept_rows, samples, spec, frames, fbanks, features, problems)
+    return transform_batch(batch, order, kept_rows, spec) if spec.batch_transform else batch
 
 
 def _first_readable(
     candidates: Iterable[SampleRequest | BadSampleError],
+    samples: SampleList,
     spec: BatchSpec,
     policy: ErrorPolicy,
-    reader: Reader,
     out: OutputBuffers,
 ) -> tuple[DecodedSample | None, list[BadSample]]:
     """Return the first sample that can be loaded, as far as the policy tries; and the problems."""
@@ -152,7 +154,7 @@ def _first_readable(
         try:
             if isinstance(request, BadSampleError):
                 raise request
-            return load_sample(request, spec, reader, out), problems
+            return load_sample(request, samples, spec, samples.reader, out), problems
         except BadSampleError as error:
             if policy.on_bad == "raise" or isinstance(error.problem, str):
                 raise
@@ -176,17 +178,25 @@ def _replacements(
 
 
 def load_sample(
-    request: SampleRequest, spec: BatchSpec, reader: Reader, out: OutputBuffers | None = None
+    request: SampleRequest,
+    samples: SampleList,
+    spec: BatchSpec,
+    reader: Reader,
+    out: OutputBuffers | None = None,
 ) -> DecodedSample:
-    """Read, decode and augment one sample.
+    """Read, decode, augment and transform one sample.
 
     Raises:
         BadSampleError: If it, or the partner that it is mixed with, cannot be read or decoded.
     """
-    # What may be mixed is not written to the batch before it is.
-    sample = _read_and_decode(request, spec, reader, None if request.mixing else out)
+    # What may be mixed or transformed is not written to the batch before it is.
+    direct = None if spec.transform else out
+    sample = _read_and_decode(request, spec, reader, None if request.mixing else direct)
     partner = _read_and_decode(request.partner, spec, reader) if request.partner else None
-    return augment(sample, partner, request, spec, out)
+    sample = augment(sample, partner, request, spec, direct)
+    if not spec.transform:
+        return sample
+    return transform_sample(sample, request.random, spec, samples, out)
 
 
 def _read_and_decode(

@@ -19,7 +19,7 @@ from avstore.manifests.store import StoreError
 from avstore.train.data import Augment, BatchSpec, ErrorPolicy, Loader, open_store, sample_list
 from avstore.train.data.buffers import BatchBuffer, recycled
 from avstore.train.data.rng import Purpose, generator, philox
-from avstore.train.data.samples import SharedTable
+from avstore.train.data.shared_table import SharedTable
 
 SPEC = {"batch_size": 5, "frames": 2, "image_size": 24, "fbank_frames": 48,
         "augment": Augment(crop=True, noise=True)}  # fmt: skip
