@@ -38,6 +38,7 @@ class Batch:
         step: Step of the order.
         epoch: Epoch.
         indices: int64 [B], into the sample list.
+        clips: Clips of each sample; they are rows one after the other (`by_sample`).
         origin: int16 [B], number of the source; in a plan 0 is the task and 1 the replay.
         padded: bool [B], True for rows that only fill up the batch.
         slots: int64 [B], in a plan the slot of its memory that a row of the task takes, or that a
@@ -87,6 +88,7 @@ class Batch:
     step: int
     epoch: int = 0
     indices: Tensor = field(default_factory=_no_integers)
+    clips: int = 1
     origin: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int16))
     padded: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     slots: Tensor = field(default_factory=_no_integers)
@@ -211,6 +213,21 @@ class Batch:
         """Mask bool [B, T]: True where a frame is no padding."""
         longest = self.jpegs.frames if self.jpegs else self.frames.shape[1]
         return _length_mask(self.video_frames, longest)
+
+    def by_sample(self, values: Tensor) -> Tensor:
+        """Return values of each row [B, …] by sample, [samples, clips, …]; then, say, .mean(1).
+
+        Raises:
+            ValueError: If there are not as many values as rows, or rows of a sample are missing.
+        """
+        indices, clips = self.indices.tolist(), self.clips
+        groups = [indices[first : first + clips] for first in range(0, len(self), clips)]
+        if len(values) != len(self) or any(group != group[:1] * clips for group in groups):
+            raise ValueError(
+                f"{len(values)} values for {len(self)} rows of {clips} clips a sample: give a "
+                "value for each row of a batch with all clips of its samples"
+            )
+        return values.reshape(-1, clips, *values.shape[1:])
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on a device; decode and normalise there what the spec leaves to it.

@@ -9,7 +9,7 @@ INFORMATION = ("clip_id", "labels", "frame_times", "waveform_start", "sample_rat
 RESERVED = frozenset(
     {
         *("video", "audio", "frames", "fbank", "waveform", "masks", "labels", "clip_ids"),
-        *("step", "epoch", "indices", "origin", "padded", "slots", "clip_numbers", "problems"),
+        *("step", "epoch", "indices", "origin", "padded", "slots", "clips", "problems"),
         *("audio_frames", "audio_roll", "audio_mask", "video_frames", "video_mask"),
         *("frames_valid", "waveform_samples", "mask_known", "mask_unknown", "features", "extras"),
         *("mixed_with", "share", "jpegs", "normalise_pixels", "device_fbank"),

@@ -40,7 +40,7 @@ def collate(
     Args:
         samples: The list, for labels.
         rows: The samples' rows.
-        decoded: The samples, one for each row.
+        decoded: The samples, `spec.clips` for each row.
         spec: Settings.
         frames: Memory of the batch's frames.
         fbanks: Memory of the batch's fbanks.
@@ -62,9 +62,10 @@ def collate(
         step=rows.step,
         epoch=rows.epoch,
         indices=torch.tensor([sample.index for sample in decoded]),
-        origin=torch.from_numpy(rows.origin),
-        padded=torch.from_numpy(rows.padded),
-        slots=torch.from_numpy(rows.slots),
+        clips=spec.clips,
+        origin=_of_rows(rows.origin, spec),
+        padded=_of_rows(rows.padded, spec),
+        slots=_of_rows(rows.slots, spec),
         audio_frames=torch.tensor([sample.fbank_frames for sample in decoded]),
         audio_roll=torch.tensor([sample.choices.roll for sample in decoded]),
         video_frames=torch.tensor(frame_counts),
@@ -89,6 +90,11 @@ def collate(
         normalise_pixels=jpegs is not None or (video is not None and spec.pixels == "uint8"),
         device_fbank=_device_fbank(decoded, spec),
     )
+
+
+def _of_rows(values: NDArray[Any], spec: BatchSpec) -> Tensor:
+    """Return a value of each clip, given one of each sample."""
+    return torch.from_numpy(values if spec.clips == 1 else np.repeat(values, spec.clips))
 
 
 def _video(

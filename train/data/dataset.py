@@ -110,8 +110,16 @@ class Dataset(data.Dataset[Mapping[str, Any]]):
 
 
 def _only_sample(batch: Batch) -> dict[str, Any]:
-    """Return what a batch of one sample holds, without the dimension of the batch."""
-    sample = {name: value[0] for name, value in batch.items() if name != "clip_ids"}
+    """Return what a batch of one sample holds, without the dimension of the batch.
+
+    Of several clips, arrays have a dimension of the clips.
+    """
+    one = batch.clips == 1
+    sample = {
+        name: value[0] if one or name == "labels" else value
+        for name, value in batch.items()
+        if name != "clip_ids"
+    }
     if not isinstance(batch.labels, torch.Tensor):
         sample["labels"] = torch.tensor(batch.labels[0], dtype=torch.int64)
     return {**sample, "clip_id": batch.clip_ids[0]}

@@ -11,8 +11,8 @@ from avstore.train.data.batch import Batch
 from avstore.train.data.batch_keys import INFORMATION, RESERVED
 from avstore.train.data.buffers import OutputBuffers
 from avstore.train.data.decode import DecodedSample
+from avstore.train.data.frame_request import ChosenFrames
 from avstore.train.data.order import Order, Rows, row_key
-from avstore.train.data.request import ChosenFrames
 from avstore.train.data.rng import Purpose, RandomKey, philox
 from avstore.train.data.samples import SampleList
 from avstore.train.data.spec import BatchSpec
@@ -64,13 +64,14 @@ def transform_batch(batch: Batch, order: Order, rows: Rows, spec: BatchSpec) -> 
     Args:
         batch: The batch.
         order: The order of its rows.
-        rows: Its rows.
+        rows: Its rows, one for each sample.
         spec: Settings.
 
     Raises:
         StoreError: If the transform returns something else than a batch of as many rows.
     """
-    keys = [row_key(order, rows, row) for row in range(len(rows))]
+    numbers = [divmod(number, spec.clips) for number in range(len(batch))]
+    keys = [row_key(order, rows, row).of_clip(clip) for row, clip in numbers]
     generators = [
         np.random.Generator(philox(key.seed, Purpose.BATCH_TRANSFORM, key.epoch, key.place))
         for key in keys

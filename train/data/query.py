@@ -25,6 +25,7 @@ from avstore.train.data.query_rows import select_clips, short
 from avstore.train.data.samples import MemberLayout, SampleList, fingerprint_of
 from avstore.train.data.shared_table import SharedTable
 from avstore.train.data.stages import choose_stages, warn_of_others
+from avstore.train.data.video_columns import find_videos
 
 # Rows that DuckDB returns in one chunk: all of them.
 _ONE_BATCH = 1 << 30
@@ -134,6 +135,7 @@ def sample_list(
             if segments:
                 _check_segments(table, segments)
             table = _with_features(table, features, lacking)
+            videos = find_videos(con, table, layouts)
             table, shards, datasets = _used_shards(con, table)
             return SampleList(
                 url=store.url,
@@ -149,6 +151,7 @@ def sample_list(
                 companions=companions,
                 others=others,
                 extras=kept,
+                videos=videos,
             )
         except duckdb.Error as error:
             raise query_error(error) from error

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from avstore.manifests.shard_reader import ByteRange, Reader, Shard, open_reader
 from avstore.manifests.store import StoreError
+from avstore.manifests.video_record import StoredVideo
 from avstore.train.data.query_columns import PREFIX, value_at
 from avstore.train.data.shared_table import SharedTable
+from avstore.train.data.video_columns import video_at
 
 Segments = list[tuple[int, float, float]]
 """Label id, onset and offset in seconds of each labelled segment of a clip."""
@@ -121,6 +123,7 @@ class SampleList:
         cache: Folder and limit in bytes of the cache of remote shards.
         others: A sentence for each other recipe that holds some of the samples.
         extras: Columns of the query that batches hold.
+        videos: Where the groups of stored videos are; None without videos.
 
     Example:
         >>> samples = sample_list(open_store("data"), "SELECT clip_id FROM clips")
@@ -148,6 +151,7 @@ class SampleList:
     cache: tuple[str, int] | None = None
     others: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
+    videos: SharedTable | None = None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -213,6 +217,10 @@ class SampleList:
     def extra(self, name: str, index: int) -> Any:
         """Return a sample's value of a column of `extras`: a Python object."""
         return value_at(self.table, name, index)
+
+    def video(self, index: int) -> StoredVideo | None:
+        """Return a sample's stored video; None if it has none."""
+        return video_at(self.videos, index)
 
     def list_starts(self, name: str) -> NDArray[np.int32]:
         """Return where each row's values start in `numbers(name)`, and where the last end."""

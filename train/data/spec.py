@@ -11,6 +11,7 @@ from avstore.train.data.portable import Portable
 from avstore.train.data.random_spec import NO_AUGMENT, Augment, Turns
 from avstore.train.data.setting_checks import require_at_least, require_choice
 
+FrameSource = Literal["frames", "video"]
 FrameChoice = Literal["window", "middle", "random", "segment", "even", "all", "times", "clip"]
 Shuffle = Literal["full", "block", "sequential", "listed"]
 Labels = Literal["ids", "index", "multi_hot", "segments", "segments_by_modality"]
@@ -27,6 +28,9 @@ FBANK_STATISTICS: Mapping[str, tuple[float, float]] = {
     "vggsound": (-5.081, 4.4849),
     "audioset": (-4.2677, 4.5690),
 }
+
+MAX_CLIPS = 4096
+"""Most clips of one sample."""
 
 # What a base shard stores of a clip.
 STORED = ("frames", "fbank", "waveform", "masks")
@@ -62,6 +66,14 @@ class BatchSpec:
         clip_start: For frame_choice='clip': seconds at which every clip begins.
         sound_offset: For frame_choice='clip': in training, the sound begins up to so many seconds
             before or after the frames, drawn uniformly (`Batch.waveform_start`).
+        sound_seconds: For frame_choice='clip': length of the sound, in which the frames lie (AVSA:
+            1.0 for frames of 0.5 s): at a random time of it in training, in its middle in
+            evaluation. None for the seconds of the frames.
+        clips: For frame_choice='clip': clips of each sample, each a row of the batch, one after
+            the other: drawn independently in training, spread evenly from start to end in
+            evaluation (`Batch.by_sample`).
+        frame_source: Where frames come from: the stored 'frames' (JPEGs), or pictures of the
+            stored 'video'. None for JPEGs where a clip has them, else its video.
         pixels: 'float' for float32 normalised by ImageNet's statistics; 'uint8' leaves that to
             `Batch.to`.
         fbank: 'worker' for a float32 fbank, masked, normalised, noisy and rolled; 'device' leaves
@@ -125,6 +137,9 @@ class BatchSpec:
     frame_stride: int = 1
     clip_start: float | None = None
     sound_offset: float = 0.0
+    sound_seconds: float | None = None
+    clips: int = 1
+    frame_source: FrameSource | None = None
     pixels: Pixels = "float"
     fbank: RunsOn = "worker"
     decode: RunsOn = "worker"
@@ -151,7 +166,8 @@ class BatchSpec:
 
     def __post_init__(self) -> None:
         require_choice(self, frame_choice=FrameChoice, shuffle=Shuffle, labels=Labels)
-        require_choice(self, pixels=Pixels, fbank=RunsOn, decode=RunsOn)
+        require_choice(self, pixels=Pixels, fbank=RunsOn, decode=RunsOn, frame_source=FrameSource)
+        require_at_least(self, 1, "clips")
         require_at_least(self, 1, "batch_size", "frames", "fbank_frames", "segments", "block")
         require_at_least(self, 1, "image_size", "waveform_samples", "feature_rows", "classes")
         require_at_least(self, 1, "mask_size", "channels", "sample_rate", "frame_stride")
@@ -224,6 +240,8 @@ class BatchSpec:
             "frame_stride": self.frame_stride != 1,
             "clip_start": self.clip_start is not None,
             "sound_offset": self.sound_offset != 0,
+            "sound_seconds": self.sound_seconds is not None,
+            "clips": self.clips != 1,
         }
         if self.frame_choice != "clip":
             if given := [name for name, value in settings.items() if value]:
@@ -235,6 +253,17 @@ class BatchSpec:
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{name}={value!r} is not a number of seconds of at least 0")
+        if self.sound_seconds is not None and not 0 < self.sound_seconds < math.inf:
+            raise ValueError(f"sound_seconds={self.sound_seconds!r} is not a positive number")
+        if self.sound_seconds is not None and self.sound_offset:
+            raise ValueError(
+                "sound_offset moves sound that is as long as the frames, and sound_seconds takes "
+                "longer sound around them: choose one of them"
+            )
+        if self.clips > MAX_CLIPS:
+            raise ValueError(f"clips={self.clips} are more than {MAX_CLIPS} of one sample")
+        if self.clips > 1 and self.clip_start is not None:
+            raise ValueError("clip_start is where the only clip of a sample begins: use clips=1")
 
     def at(self, step: int) -> "BatchSpec":
         """Return the settings of a step: with `turns`, they read one of its features."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from avstore.manifests.store import StoreError
 from avstore.train.data import Augment, BatchSpec, Loader, open_store, sample_list
-from avstore.train.data.transforms.clips import clip_frames, sound_of, valid_frames
+from avstore.train.data.transforms.clips import Clip, clip_frames, sound_of, valid_frames
 from tests.train.data import store_factory as toy
 
 ALL = "SELECT clip_id FROM clips"
@@ -141,7 +141,7 @@ def test_settings_that_exclude_each_other(settings, message):
 def test_places_of_any_clip(stored, frames, stride, seed, start):
     times = (np.arange(stored) * 0.125).astype(np.float32)
     for generator in (None, np.random.default_rng(seed)):
-        chosen = clip_frames(stored, frames, stride, times, start, generator)
+        chosen = clip_frames(Clip(frames, stride, start), times, generator)
         valid = valid_frames(chosen, times)
         assert len(chosen) == frames
         assert chosen == sorted(chosen)
