@@ -83,7 +83,7 @@ def test_ranks_and_resumes_give_the_same_batches(grouped, workers):
 
 
 def test_groups_that_cannot_be(toy_store, grouped):
-    with pytest.raises(StoreError, match=r"no column 'sourc' \(did you mean 'source'\?\).*columns="):
+    with pytest.raises(StoreError, match=r"'sourc' \(did you mean 'source'\?\).*columns="):
         GroupOrder(grouped, "sourc", 4, 0)
     nameless = sample_list(
         toy_store, "SELECT clip_id, nullif(split, 'test') AS s FROM clips", columns=["s"]

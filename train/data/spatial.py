@@ -1,0 +1,174 @@
+"""Transforms of 360-degree clips with ambisonic sound, for `BatchSpec(transform=…)`.
+
+They follow AVSA (Morgado et al., NeurIPS 2020): a clip's frames and sound are decoded once, and all
+its views are made of them.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from avstore.manifests.store import StoreError
+from avstore.train.data.transforms.ambisonics import direction, rotate, to_front, yaw
+from avstore.train.data.transforms.equirectangular import View, take, view_map
+
+_MAX_DRAWS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class SphericalViews:
+    """Random flat views of a panorama, each with the sound turned so that its centre is in front.
+
+    `frames` [T, height, width, 3] become [views, T, size, size, 3], and `waveform` [4, samples]
+    becomes [views, 4, samples]. It adds `positions`, float32 [views, 3]: x, y of the centre in
+    [0, 1], and the window's middle, in units of `seconds`.
+
+    Attributes:
+        views: Number of views.
+        size: Their side, in pixels.
+        centre_y: Range of their centres from the top: (0.33, 0.66) are 30 degrees up and down.
+        width: Range of half their width, in units of pi on the tangent plane.
+        aspect: Range of height to width; log-uniform.
+        distance: Least distance of two centres, (2 dx, dy) with dx around the seam; AVSA intends
+            0.2, and its released code never enforces it.
+        seconds: Length of a clip, for `positions`.
+        published: Rotate and sample as the released code, defects included.
+
+    Raises:
+        ValueError: If a setting is invalid.
+
+    Example:
+        >>> spec = BatchSpec(
+        ...     4, read=("frames", "waveform"), image_size=None, frame_choice="clip", frames=8,
+        ...     sound_seconds=1.0, channels=4, transform=SphericalViews(views=4, size=112),
+        ... )
+    """
+
+    views: int = 4
+    size: int = 112
+    centre_y: tuple[float, float] = (0.33, 0.66)
+    width: tuple[float, float] = (0.0707, 0.25)
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    distance: float = 0.0
+    seconds: float = 10.0
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("views", "size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r} is not at least 1")
+        for name, most in (("centre_y", 1.0), ("width", 0.5), ("aspect", math.inf)):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high <= most or (name != "centre_y" and low <= 0):
+                raise ValueError(f"{name}={(low, high)} is no range of numbers up to {most}")
+
+    def __call__(self, sample: dict[str, Any], generator: np.random.Generator) -> Mapping[str, Any]:
+        """Return the sample with its views."""
+        frames = _required(sample, "frames", "SphericalViews")
+        drawn = self.draw(generator)
+        height, width = frames.shape[1:3]
+        maps = [view_map(view, self.size, width, height, self.published) for view in drawn]
+        sample["frames"] = np.stack([take(frames, where) for where in maps])
+        if "waveform" in sample:
+            turns = [to_front(*direction(v.x, v.y), self.published) for v in drawn]
+            sample["waveform"] = rotate(sample["waveform"], np.stack(turns))
+        middle = np.float32(_middle(sample) / self.seconds)
+        sample["positions"] = np.array([(v.x, v.y, middle) for v in drawn], np.float32)
+        return sample
+
+    def draw(self, generator: np.random.Generator) -> list[View]:
+        """Return random views.
+
+        Raises:
+            StoreError: If centres that are `distance` apart cannot be found.
+        """
+        found: list[View] = []
+        for _ in range(_MAX_DRAWS * self.views):
+            x, y = generator.random(), generator.uniform(*self.centre_y)
+            width = generator.uniform(*self.width)
+            ratio = math.exp(generator.uniform(math.log(self.aspect[0]), math.log(self.aspect[1])))
+            if all(_distance(x, y, other) > self.distance for other in found) or not self.distance:
+                # Twice: a panorama is twice as wide as high, and so are the units.
+                found.append(View(x, y, width, 2 * width * ratio))
+            if len(found) == self.views:
+                return found
+        raise StoreError(
+            f"no {self.views} views whose centres are {self.distance} apart were found: make "
+            "distance smaller"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Misalign:
+    """Turn the sound of some samples about the vertical axis, so that it fits the pictures no more.
+
+    It adds `aligned`, bool, and `yaw`, the angle in radians, 0 for aligned samples. Use it before
+    `SphericalViews`: the whole field turns.
+
+    Attributes:
+        probability: Share of samples that are turned.
+
+    Raises:
+        ValueError: If it is no probability.
+    """
+
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"probability={self.probability!r} is not in [0, 1]")
+
+    def __call__(self, sample: dict[str, Any], generator: np.random.Generator) -> Mapping[str, Any]:
+        """Return the sample, turned or not."""
+        waveform = _required(sample, "waveform", "Misalign")
+        turned = generator.random() < self.probability
+        angle = generator.uniform(-math.pi, math.pi) if turned else 0.0
+        if turned:
+            sample["waveform"] = rotate(waveform, yaw(angle))
+        return {**sample, "aligned": not turned, "yaw": np.float32(angle)}
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Several transforms, one after the other, as one.
+
+    Attributes:
+        transforms: The transforms.
+
+    Example:
+        >>> both = Chain((Misalign(), SphericalViews(views=1)))
+    """
+
+    transforms: tuple[Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]], ...]
+
+    def __call__(self, sample: dict[str, Any], generator: np.random.Generator) -> Mapping[str, Any]:
+        """Return the sample after all of them."""
+        for transform in self.transforms:
+            sample = {**transform(sample, generator)}
+        return sample
+
+
+def _required(sample: Mapping[str, Any], name: str, transform: str) -> Any:
+    if name not in sample:
+        raise StoreError(f"{transform} needs {name!r} in BatchSpec(read=…)")
+    return sample[name]
+
+
+def _distance(x: float, y: float, other: View) -> float:
+    across = abs(x - other.x)
+    return math.hypot(2 * min(across, 1 - across), y - other.y)
+
+
+def _middle(sample: Mapping[str, Any]) -> float:
+    """Return the middle of the window in seconds: of its frames and its sound."""
+    times = sample["frame_times"]
+    step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    pictures = float(times.mean()) + step / 2 if len(times) else 0.0
+    if "waveform" not in sample or not sample["sample_rate"]:
+        return pictures
+    seconds = sample["waveform"].shape[-1] / sample["sample_rate"]
+    sound = float(sample["waveform_start"]) + float(seconds) / 2
+    return (pictures + sound) / 2
