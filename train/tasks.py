@@ -18,7 +18,7 @@ from avstore.manifests.streams import sql_literal
 from avstore.manifests.task_report import of_published, registered_queries
 from avstore.manifests.terminal import plural
 from avstore.train.data import OpenStore, QuerySource, SampleList, sample_list, sources
-from avstore.train.data.samples import SharedTable
+from avstore.train.data.shared_table import SharedTable
 from avstore.train.errors import UserError
 
 

@@ -17,7 +17,8 @@ from avstore.manifests.store import StoreError
 from avstore.train.data.order import Indices, Rows
 from avstore.train.data.query import sample_list
 from avstore.train.data.rng import Purpose, permutation, uniform, words
-from avstore.train.data.samples import SampleList, SharedTable
+from avstore.train.data.samples import SampleList
+from avstore.train.data.shared_table import SharedTable
 from avstore.train.data.spec import require_at_least
 
 # `Rows.origin` is an int16.

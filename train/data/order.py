@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from avstore.manifests.store import StoreError
 from avstore.train.data.rng import Purpose, RandomKey, permutation, uniform, words
-from avstore.train.data.samples import SampleList, SharedTable, fingerprint_of
+from avstore.train.data.samples import SampleList, fingerprint_of
+from avstore.train.data.shared_table import SharedTable
 from avstore.train.data.spec import BatchSpec
 
 Indices = NDArray[np.int64]

@@ -1,14 +1,9 @@
 """Hold the samples that a query selects: frozen Arrow columns, with the members' byte ranges."""
 
 import hashlib
-import os
-import sys
-import tempfile
-import weakref
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +13,12 @@ from numpy.typing import NDArray
 
 from avstore.manifests.shard_reader import ByteRange, Reader, Shard, open_reader
 from avstore.manifests.store import StoreError
+from avstore.train.data.arrow_arrays import strings_of
+from avstore.train.data.member_index import MemberIndex
+from avstore.train.data.shared_table import SharedTable
 
 Segments = list[tuple[int, float, float]]
 """Label id, onset and offset in seconds of each labelled segment of a clip."""
-
-# Smaller tables are pickled instead of shared.
-_SMALL_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,7 @@ class MemberLayout:
         return MemberLayout(names, slots, tuple(name for name in names if name.endswith(".jpg")))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SampleRow:
     """One row of a sample list.
 
@@ -57,24 +52,35 @@ class SampleRow:
         clip_id: `<dataset>/<key>`.
         shard: The shard that holds the sample.
         layout: Its members.
-        offsets: Offset of each member's content in the shard, in bytes.
-        sizes: Size of each member's content, in bytes.
         frame_count: Number of stored frames.
-        frame_times: Presentation time of each frame, in seconds.
         fbank_frames: Number of frames of the stored fbank.
         crc32: CRC-32 of all members' contents together; -1 if unknown.
+        members: Where the members of the list's samples are.
     """
 
     index: int
     clip_id: str
     shard: Shard
     layout: MemberLayout
-    offsets: NDArray[np.int64]
-    sizes: NDArray[np.int32]
     frame_count: int
-    frame_times: NDArray[np.float32]
     fbank_frames: int
     crc32: int
+    members: MemberIndex = field(repr=False)
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """Offset of each member's content in the shard, in bytes."""
+        return self.members.offsets(self.index, self.sizes)
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int32]:
+        """Size of each member's content, in bytes."""
+        return self.members.sizes(self.index)
+
+    @cached_property
+    def frame_times(self) -> NDArray[np.float32]:
+        """Presentation time of each frame, in seconds."""
+        return self.members.frame_times(self.index)
 
     @property
     def key(self) -> str:
@@ -93,7 +99,7 @@ class SampleRow:
                 f"{self.clip_id} has no member {suffix} in {self.shard.path} "
                 f"(it has {', '.join(self.layout.names[:4])} and {len(self.layout.frames)} frames)"
             )
-        return int(self.offsets[slot]), int(self.sizes[slot])
+        return self.offsets.item(slot), self.sizes.item(slot)
 
     def byte_ranges(self, suffixes: Iterable[str]) -> tuple[ByteRange, ...]:
         """Return the byte ranges of members.
@@ -114,9 +120,9 @@ class SampleList:
     Attributes:
         url: Root of the store: a folder or an fsspec URL.
         options: Options for fsspec.
-        columns: clip_id, shard (index in `shards`), layout (index in `layouts`), position, offsets,
-            sizes, frame_count, frame_times, fbank_frames, label_ids, crc32, weight (null without
-            weights); segments and features if they were selected.
+        columns: clip_id, shard (index in `shards`), layout (index in `layouts`), position,
+            frame_count, fbank_frames, label_ids, crc32, weight (null without weights); segments
+            and features if they were selected.
         shards: The shards that hold the samples.
         layouts: The distinct member layouts.
         classes: Size of the label vocabulary.
@@ -126,6 +132,7 @@ class SampleList:
         companions: Companion shards of the selected features.
         cache: Folder and limit in bytes of the cache of remote shards.
         others: A sentence for each other recipe that holds some of the samples.
+        members: Byte ranges and frame times; None for a list without byte ranges.
 
     Example:
         >>> samples = sample_list(open_store("data"), "SELECT clip_id FROM clips")
@@ -142,7 +149,7 @@ class SampleList:
 
     url: str
     options: tuple[tuple[str, Any], ...]
-    columns: "SharedTable"
+    columns: SharedTable
     shards: tuple[Shard, ...]
     layouts: tuple[MemberLayout, ...]
     classes: int
@@ -152,6 +159,7 @@ class SampleList:
     companions: tuple[Shard, ...] = ()
     cache: tuple[str, int] | None = None
     others: tuple[str, ...] = ()
+    members: MemberIndex | None = None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -195,7 +203,7 @@ class SampleList:
 
     def has_numbers(self, name: str) -> bool:
         """Return whether there is a column of numbers without a null."""
-        return name in self._values
+        return name in self.columns.values
 
     def numbers(self, name: str) -> NDArray[Any]:
         """Return a numeric column without a copy; of a column of lists, all values in a row.
@@ -203,9 +211,9 @@ class SampleList:
         Raises:
             StoreError: If there is no such column, or it has nulls.
         """
-        if name not in self._values:
+        if name not in self.columns.values:
             raise StoreError(f"the sample list has no column of numbers {name!r} without nulls")
-        return self._values[name]
+        return self.columns.values[name]
 
     def feature_place(self, name: str, index: int) -> tuple[int, int, int, int]:
         """Return (number in `companions`, start, size, CRC-32 or -1) of a sample's feature."""
@@ -214,42 +222,14 @@ class SampleList:
 
     def list_starts(self, name: str) -> NDArray[np.int32]:
         """Return where each row's values start in `numbers(name)`, and where the last end."""
-        return self._starts[name]
-
-    @cached_property
-    def _values(self) -> dict[str, NDArray[Any]]:
-        found: dict[str, NDArray[Any]] = {}
-        for name in self.table.column_names:
-            column = self._chunk(name)
-            if pa.types.is_list(column.type):
-                found[name] = _numpy(column.values)
-            elif not pa.types.is_string(column.type) and column.null_count == 0:
-                found[name] = _numpy(column)
-        return found
+        return self.columns.starts[name]
 
     @cached_property
     def _feature_columns(self) -> dict[str, tuple[NDArray[Any], ...]]:
-        names = (name.removesuffix(" start") for name in self._values if name.endswith(" start"))
+        values = self.columns.values
+        names = (name.removesuffix(" start") for name in values if name.endswith(" start"))
         parts = ("shard", "start", "size", "crc32")
-        return {name: tuple(self._values[f"{name} {part}"] for part in parts) for name in names}
-
-    @cached_property
-    def _starts(self) -> dict[str, NDArray[np.int32]]:
-        chunks = {name: self._chunk(name) for name in self.table.column_names}
-        return {
-            name: _numpy(chunk.offsets)
-            for name, chunk in chunks.items()
-            if pa.types.is_list(chunk.type)
-        }
-
-    def _chunk(self, name: str) -> pa.Array:
-        """Return a column's only chunk (`SharedTable` combines them)."""
-        column = self.table.column(name)
-        return column.chunk(0) if column.num_chunks else column.combine_chunks()
-
-    def _list(self, name: str, index: int) -> NDArray[Any]:
-        starts = self._starts[name]
-        return self._values[name][starts[index] : starts[index + 1]]
+        return {name: tuple(values[f"{name} {part}"] for part in parts) for name in names}
 
     def sample(self, index: int) -> SampleRow:
         """Return the row of one sample.
@@ -257,27 +237,25 @@ class SampleList:
         Raises:
             StoreError: If the list was made without byte ranges.
         """
-        values = self._values
-        if "offsets" not in values:
+        if self.members is None:
             raise StoreError(
                 "this sample list has no byte ranges: make it without ranges=False to read from it"
             )
+        values = self.columns.values
         return SampleRow(
             index=index,
-            clip_id=self._chunk("clip_id")[index].as_py(),
-            shard=self.shards[values["shard"][index]],
-            layout=self.layouts[values["layout"][index]],
-            offsets=self._list("offsets", index),
-            sizes=self._list("sizes", index),
-            frame_count=int(values["frame_count"][index]),
-            frame_times=self._list("frame_times", index),
-            fbank_frames=int(values["fbank_frames"][index]),
-            crc32=int(values["crc32"][index]),
+            clip_id=self.columns.chunks["clip_id"][index].as_py(),
+            shard=self.shards[values["shard"].item(index)],
+            layout=self.layouts[values["layout"].item(index)],
+            frame_count=values["frame_count"].item(index),
+            fbank_frames=values["fbank_frames"].item(index),
+            crc32=values["crc32"].item(index),
+            members=self.members,
         )
 
     def label_ids(self, index: int) -> list[int]:
         """Return the label ids of one sample."""
-        return [int(label) for label in self._list("label_ids", index)]
+        return [int(label) for label in self.columns.list("label_ids", index)]
 
     def segments(self, index: int) -> Segments:
         """Return (label id, onset_s, offset_s) of each labelled segment of one sample.
@@ -285,13 +263,13 @@ class SampleList:
         Raises:
             StoreError: If the list was made without segments.
         """
-        if "segment_labels" not in self._values:
+        if "segment_labels" not in self.columns.values:
             raise StoreError(
                 "this sample list has no segments: make it by sample_list(…, segments='audio'), "
                 "'visual' or 'both'"
             )
         labels, onsets, offsets = (
-            self._list(f"segment_{name}", index).tolist()
+            self.columns.list(f"segment_{name}", index).tolist()
             for name in ("labels", "onsets", "offsets")
         )
         return list(zip(labels, onsets, offsets, strict=True))
@@ -302,12 +280,14 @@ class SampleList:
         Raises:
             StoreError: If the list was made without segments='apart'.
         """
-        if "segment_visual" not in self._values:
+        if "segment_visual" not in self.columns.values:
             raise StoreError(
                 "this sample list does not keep the segments of the two modalities apart: make it "
                 "by sample_list(…, segments='apart')"
             )
-        pairs = zip(self.segments(index), self._list("segment_visual", index).tolist(), strict=True)
+        pairs = zip(
+            self.segments(index), self.columns.list("segment_visual", index).tolist(), strict=True
+        )
         found: tuple[Segments, Segments] = ([], [])
         for segment, visual in pairs:
             found[visual].append(segment)
@@ -322,26 +302,18 @@ def _counted(count: int, name: str) -> str:
     return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
-def _numpy(array: pa.Array) -> NDArray[Any]:
-    """Return the buffer of an Arrow array of numbers; `to_numpy` would import pandas."""
-    dtype = np.dtype(array.type.to_pandas_dtype())
-    buffer = array.buffers()[1]
-    if buffer is None:
-        return np.zeros(0, dtype)
-    return np.frombuffer(buffer, dtype, len(array), offset=array.offset * dtype.itemsize)
-
-
 def fingerprint_of(table: pa.Table, shards: tuple[Shard, ...]) -> str:
     """Return the sha256 over a line per sample: clip_id, its shard's sha256, its weight if any."""
     digest = hashlib.sha256()
-    sha256 = pa.array([shard.sha256 for shard in shards], pa.string())
+    sha256 = strings_of([shard.sha256 for shard in shards])
+    space, end, nothing = strings_of([" ", "\n", ""])
     names = ["clip_id", "shard"] + (["weight"] if table["weight"].null_count == 0 else [])
     for batch in table.select(names).to_batches(max_chunksize=1 << 17):
         columns = [batch.column("clip_id"), sha256.take(batch.column("shard"))]
         if "weight" in names:
             columns.append(batch.column("weight").cast(pa.string()))
-        spaced = [part for column in columns for part in (column, " ")][:-1]
-        digest.update(_characters(pc.binary_join_element_wise(*spaced, "\n", "")))
+        spaced = [part for column in columns for part in (column, space)][:-1]
+        digest.update(_characters(pc.binary_join_element_wise(*spaced, end, nothing)))
     return digest.hexdigest()
 
 
@@ -350,48 +322,3 @@ def _characters(text: pa.Array) -> memoryview:
     _, offsets, content = text.buffers()
     start, stop = np.frombuffer(offsets, np.int32)[[text.offset, text.offset + len(text)]]
     return memoryview(content)[start:stop]
-
-
-class SharedTable:
-    """An immutable Arrow table that many processes map instead of copying it.
-
-    On Linux its file is anonymous memory, which the kernel frees however the process ends.
-    Elsewhere it is a temporary file, removed with the process that made it.
-    """
-
-    def __init__(self, table: pa.Table) -> None:
-        self.table = table.combine_chunks()
-        self._path: str | None = None
-
-    def _shared_path(self) -> str:
-        """Return the path where other processes find the table; write it on first use."""
-        if self._path is None:
-            path, remove = _new_file()
-            weakref.finalize(self, remove)
-            with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, self.table.schema) as writer:
-                writer.write_table(self.table)
-            self.table, self._path = _map(path), path  # frees the private copy
-        return self._path
-
-    def __reduce__(self) -> Any:
-        if self.table.nbytes < _SMALL_BYTES:
-            return SharedTable, (self.table,)
-        return _open, (self._shared_path(),)
-
-
-def _open(path: str) -> SharedTable:
-    return SharedTable(_map(path))
-
-
-def _map(path: str) -> pa.Table:
-    return pa.ipc.open_file(pa.memory_map(path)).read_all()
-
-
-def _new_file() -> tuple[str, Callable[[], None]]:
-    """Return a path for the table, and the function that removes it."""
-    if sys.platform == "linux":
-        handle = os.memfd_create("avstore-samples")
-        return f"/proc/{os.getpid()}/fd/{handle}", lambda: os.close(handle)
-    handle, path = tempfile.mkstemp(suffix=".arrow", prefix="avstore-")
-    os.close(handle)
-    return path, lambda: Path(path).unlink(missing_ok=True)
