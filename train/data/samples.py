@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from avstore.manifests.shard_reader import ByteRange, Reader, Shard, open_reader
 from avstore.manifests.store import StoreError
 from avstore.train.data.arrow_arrays import strings_of
+from avstore.train.data.list_sketch import outline_of
 from avstore.train.data.member_index import MemberIndex
 from avstore.train.data.shared_table import SharedTable
 
@@ -292,6 +293,11 @@ class SampleList:
         for segment, visual in pairs:
             found[visual].append(segment)
         return found
+
+    @cached_property
+    def outline(self) -> bytes:
+        """What a checkpoint keeps of the clips, a few kilobytes (`outline_of`)."""
+        return outline_of(self.columns.chunks["clip_id"])
 
     def __getstate__(self) -> dict[str, Any]:
         """Return only the fields: cached values are computed again where they are needed."""
