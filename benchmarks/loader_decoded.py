@@ -10,17 +10,15 @@ import numpy as np
 import simplejpeg
 import webdataset
 
-from avstore.train.data import BatchSpec, Loader, SampleList
+from avstore.train.data import Augment, BatchSpec, Loader, SampleList
 from avstore.train.data.transforms.features import load_npy
 from benchmarks.bare_loop import bare_loops
 from benchmarks.common import alternately, cpu_of, seconds
 
 # fbank as float32, normalised; and left as it is stored, for the device.
-FLOAT = BatchSpec(
-    batch_size=64, frames=1, frame_choice="random", image_size=None, noise=False, pixels="uint8"
-)
+FLOAT = BatchSpec(batch_size=64, frames=1, frame_choice="random", image_size=None, pixels="uint8")
 STORED = replace(FLOAT, fbank="device")
-TRAINING = BatchSpec(batch_size=64)
+TRAINING = BatchSpec(batch_size=64, augment=Augment(crop=True, noise=True))
 
 
 def decoded(samples: SampleList, shards: list[str]) -> dict[str, float]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from avstore.train.data import (
+    Augment,
     BatchSpec,
     ContinualPlan,
     Loader,
@@ -139,7 +140,9 @@ def cost(samples: SampleList, tasks: int, memory: int) -> dict[str, float]:
 
 def loaded(plan: ContinualPlan, steps: int = 6) -> float:
     """Return the rows a second that a loader delivers of the plan's last steps, in one process."""
-    loader = Loader(plan, BatchSpec(BATCH, frames=4, image_size=224))
+    loader = Loader(
+        plan, BatchSpec(BATCH, frames=4, image_size=224, augment=Augment(crop=True, noise=True))
+    )
     loader.step = len(plan) - steps - 1
     batches = iter(loader)
     next(batches)

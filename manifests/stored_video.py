@@ -1,8 +1,6 @@
 """Read pictures of a clip's stored video, by one range read of the groups that hold them."""
 
-import zlib
-from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +10,15 @@ from numpy.typing import NDArray
 from avstore.manifests.members import member_ranges
 from avstore.manifests.shard_reader import ReadError, Shard
 from avstore.manifests.store import StoreError
-from avstore.manifests.video_groups import decode_groups, group_range, group_sizes, rgb
+from avstore.manifests.video_record import StoredVideo
+from avstore.manifests.video_windows import decode_window, windows
 
 if TYPE_CHECKING:
     from avstore.manifests.library import OpenStore
 
 _ROWS = """
 SELECT h.recipe || '-' || left(h.fingerprint, 8) AS stage, s.members, s.offsets, s.sizes, s.shard,
-       s.video_frames, s.gop_frames, s.gop_offsets, s.gop_crc32, s.video_codec,
+       s.video_frames, s.video_rate, s.gop_frames, s.gop_offsets, s.gop_crc32, s.video_codec,
        coalesce(h.sha256, '') AS sha256, coalesce(h.bytes, 0) AS bytes
 FROM samples s JOIN shards h ON h.path = s.shard
 WHERE s.clip_id = $clip AND ($recipe IS NULL OR h.recipe = $recipe
@@ -40,35 +39,27 @@ def read_pictures(
             f"pictures [{first}, {first + count}) are not within the video of {clip_id}, which has "
             f"{last}"
         )
-    found = group_range(row["gop_offsets"], row["gop_frames"], first, count)
+    video = StoredVideo(
+        last,
+        row["video_rate"],
+        row["gop_frames"],
+        row["gop_offsets"],
+        row["gop_crc32"],
+        row["video_codec"],
+    )
+    (window,) = windows(video, range(first, first + count))
     shard = Shard(row["shard"], row["sha256"], row["bytes"])
     members = member_ranges(shard, clip_id, row["members"], row["offsets"], row["sizes"])
+    start = members["mp4"].offset + window.range.offset
     try:
-        content = store.reader.read(shard, members["mp4"].offset + found.offset, found.size)
-        sizes = group_sizes(row["gop_offsets"], found)
-        _check_groups(content, sizes, row["gop_crc32"], found.first_group)
-        skipped = first - found.first_group * row["gop_frames"]
-        frames = decode_groups(
-            content, sizes, row["video_codec"], skipped, count, row["gop_frames"]
-        )
-        return np.stack([rgb(frame) for frame in frames])
+        content = store.reader.read(shard, start, window.range.size)
+        return np.stack([pixels for _, pixels in decode_window(content, video, window)])
     except ReadError as error:
         raise StoreError(f"mp4 of {clip_id} in {shard.path}: {error}") from error
     except ValueError as error:
         raise StoreError(
             f"mp4 of {clip_id} in {shard.path}: {error}; run avstore verify"
         ) from error
-
-
-def _check_groups(
-    content: memoryview, sizes: Sequence[int], checksums: Sequence[int], first: int
-) -> None:
-    """Raise ValueError for a group with another CRC-32: codecs do not notice all damage."""
-    for number, (start, size) in enumerate(
-        zip(accumulate(sizes, initial=0), sizes, strict=False), start=first
-    ):
-        if zlib.crc32(content[start : start + size]) != checksums[number]:
-            raise ValueError(f"group {number} of its pictures has other CRC-32")
 
 
 def _row(store: "OpenStore", clip_id: str, recipe: str | None) -> Mapping[str, Any]:

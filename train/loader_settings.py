@@ -10,6 +10,7 @@ def augment(data: DataConfig) -> Augment:
     """Return the random augmentation of training."""
     return Augment(
         crop=data.crop,
+        noise=data.noise,
         roll=data.roll,
         freq_mask=data.freq_mask,
         time_mask=data.time_mask,

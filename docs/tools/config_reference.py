@@ -8,7 +8,7 @@ from avstore.pipelines.extract.recipe import Recipe
 from avstore.pipelines.fetch.source import FetchOptions
 from avstore.train.config import Config
 from avstore.train.data import BatchSpec, ErrorPolicy, Loader, PlanSpec
-from avstore.train.data.spec import Augment
+from avstore.train.data.random_spec import Augment
 from avstore.train.methods import METHODS, find_method
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
 from docs.tools.docstrings import (

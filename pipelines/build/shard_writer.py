@@ -18,9 +18,10 @@ from avstore.manifests.partials import JournalEntry
 from avstore.manifests.path_text import path_text
 from avstore.manifests.sidecar import write_sidecar
 from avstore.manifests.store import Store, committing, sidecar_of
+from avstore.manifests.video_record import StoredVideo
 from avstore.pipelines.build.partial_tar import open_partial
 from avstore.pipelines.build.shard_tar import ShardTar
-from avstore.pipelines.extract.records import ExtractionResult, StoredVideo
+from avstore.pipelines.extract.records import ExtractionResult
 
 _TIMES = tuple(field.name for field in sidecar.SCHEMA if pa.types.is_timestamp(field.type))
 # A shard is not continued with other versions of the libraries that decide its bytes.

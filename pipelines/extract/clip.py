@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avstore.manifests.verdicts import Verdict
+from avstore.manifests.video_record import StoredVideo
 from avstore.pipelines.extract.audio import Waveform, decode_audio, encode_flac
 from avstore.pipelines.extract.coverage import Coverage, coverage
 from avstore.pipelines.extract.cut_files import explained_by_cut
@@ -34,7 +35,6 @@ from avstore.pipelines.extract.records import (
     MediaFacts,
     Quality,
     Rejected,
-    StoredVideo,
 )
 from avstore.pipelines.extract.sampling import exact_seconds
 from avstore.pipelines.extract.validate import validate

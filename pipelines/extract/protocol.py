@@ -13,12 +13,12 @@ from typing import IO, Any
 import numpy as np
 
 from avstore.manifests.verdicts import Verdict
+from avstore.manifests.video_record import StoredVideo
 from avstore.pipelines.extract.foreign_audio import ForeignAudio
 from avstore.pipelines.extract.records import (
     ExtractionResult,
     MediaFacts,
     Quality,
-    StoredVideo,
 )
 
 MAX_HEADER = 1 << 26

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from avstore.manifests.verdicts import Verdict
+from avstore.manifests.video_record import StoredVideo
 
 
 class Rejected(Exception):  # noqa: N818 - a finding about a clip, not an error of the program
@@ -111,27 +112,6 @@ class Quality:
     loudest_dbfs: float | None = None
     largest_change: float | None = None
     brightest_luma: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredVideo:
-    """Describe the member `mp4`; fields are columns of table `samples`.
-
-    Attributes:
-        frames: Number of pictures.
-        rate: Pictures per second; the first is at 0.
-        gop_frames: Pictures of each group but the last, which may have fewer.
-        gop_offsets: Offset in the member of each group's first byte, and the last group's end.
-        gop_crc32: CRC-32 of each group's bytes.
-        codec: `av1` or `h264`.
-    """
-
-    frames: int
-    rate: float
-    gop_frames: int
-    gop_offsets: tuple[int, ...]
-    gop_crc32: tuple[int, ...]
-    codec: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,11 @@ from avstore.train.data.order import (
 )
 from avstore.train.data.plan import ContinualPlan, PlanSpec, compile_plan
 from avstore.train.data.query import sample_list
+from avstore.train.data.random_spec import Augment, Turns
 from avstore.train.data.raw import raw_samples
 from avstore.train.data.resume_check import ChangedDataError
 from avstore.train.data.samples import SampleList
-from avstore.train.data.spec import FBANK_STATISTICS, Augment, BatchSpec, ErrorPolicy, Turns
+from avstore.train.data.spec import FBANK_STATISTICS, BatchSpec, ErrorPolicy
 from avstore.train.data.statistics import fbank_statistics, known_statistics
 from avstore.train.data.steps import Steps, StepStream
 from avstore.train.data.workers import LoaderError, batches, stream

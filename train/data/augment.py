@@ -87,7 +87,7 @@ def _add_noise_and_roll(
     sample: DecodedSample, request: SampleRequest, spec: BatchSpec, out: OutputBuffers | None
 ) -> None:
     """Roll features; add noise to the fbank and roll it, or only choose how for the device."""
-    noisy = sample.fbank is not None and spec.noise and spec.augment.noise
+    noisy = sample.fbank is not None and spec.augment.noise
     rolled = bool(sample.features) and spec.augment.feature_roll > 0
     if not (noisy or rolled):
         return

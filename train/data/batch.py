@@ -1,6 +1,6 @@
 """Hold a batch: tensors, and which samples they come from."""
 
-from collections.abc import ItemsView, Iterator, KeysView, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,9 @@ from torch import Tensor
 from avstore.manifests.nearest import did_you_mean
 from avstore.manifests.shard_reader import BadSample
 from avstore.manifests.store import StoreError
+from avstore.train.data.batch_keys import ALIASES
 from avstore.train.data.device_transform import DamagedFrameError, DeviceFbank, DeviceFrames
 from avstore.train.data.transforms.frames import normalise
-
-# Other names of keys.
-_KEYS = {"frames": "video", "audio": "fbank"}
 
 
 def _no_integers() -> Tensor:
@@ -40,6 +38,7 @@ class Batch:
         step: Step of the order.
         epoch: Epoch.
         indices: int64 [B], into the sample list.
+        clips: Clips of each sample; they are rows one after the other (`by_sample`).
         origin: int16 [B], number of the source; in a plan 0 is the task and 1 the replay.
         padded: bool [B], True for rows that only fill up the batch.
         slots: int64 [B], in a plan the slot of its memory that a row of the task takes, or that a
@@ -60,6 +59,8 @@ class Batch:
         mask_unknown: int64 [B], pixels of AVSS's masks whose colour is not in its palette; they are
             background.
         features: Derived features, [B, …] by name.
+        extras: Columns of the query (`sample_list(columns=…)`), and what a transform added, by
+            name: tensors [B, …] of numbers, lists of anything else.
         mixed_with: Clip id of each row's mixup partner; None if it is not mixed.
         share: float32 [B], share of the row's own sample in the mixture.
         problems: Samples that were skipped or replaced.
@@ -77,7 +78,7 @@ class Batch:
         >>> list(batch), "waveform" in batch, batch.waveform
         (['video', 'fbank', 'labels', 'clip_ids'], False, None)
         >>> batch
-        Batch(4 clips, epoch 0, step 0: video float32 [4, 2, 3, 24, 24], fbank float32 [4, 1, 1024, 16], labels lists of ids)
+        Batch(4 clips, epoch 0, step 0: video float32 [4, 2, 3, 24, 24], fbank float32 [4, 1, 1024, 16], labels list)
     """  # noqa: E501 -- a representation is one line
 
     video: Tensor | None
@@ -87,6 +88,7 @@ class Batch:
     step: int
     epoch: int = 0
     indices: Tensor = field(default_factory=_no_integers)
+    clips: int = 1
     origin: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int16))
     padded: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     slots: Tensor = field(default_factory=_no_integers)
@@ -103,6 +105,7 @@ class Batch:
     mask_known: Tensor | None = None
     mask_unknown: Tensor | None = None
     features: dict[str, Tensor] = field(default_factory=dict)
+    extras: dict[str, Tensor | list[Any]] = field(default_factory=dict)
     mixed_with: list[str | None] = field(default_factory=list)
     share: Tensor = field(default_factory=lambda: torch.zeros(0))
     problems: tuple[BadSample, ...] = ()
@@ -131,7 +134,8 @@ class Batch:
             "mask_known": self.mask_known,
         }
         held = {name: value for name, value in read.items() if value is not None}
-        return {**held, **self.features, "labels": self.labels, "clip_ids": self.clip_ids}
+        more = {"labels": self.labels, "clip_ids": self.clip_ids}
+        return {**held, **self.features, **self.extras, **more}
 
     # Keys are iterated over by numbers, without `__iter__`: Lightning takes what has that for a
     # collection of tensors, and finds no batch size in it for `self.log`.
@@ -150,16 +154,16 @@ class Batch:
             return list(held)[name]
         if name not in self:
             known = ", ".join(held)
-            guess = did_you_mean(str(name), [*held, *_KEYS])
+            guess = did_you_mean(str(name), [*held, *ALIASES])
             raise KeyError(f"the batch holds no {name!r}{guess}; it holds {known}")
-        return held[_KEYS.get(name, name)]
+        return held[ALIASES.get(name, name)]
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and _KEYS.get(name, name) in self._held()
+        return isinstance(name, str) and ALIASES.get(name, name) in self._held()
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return what the batch holds under a key, or the default."""
-        return self._held().get(_KEYS.get(name, name), default)
+        return self._held().get(ALIASES.get(name, name), default)
 
     def keys(self) -> KeysView[str]:
         """Return the keys of what the batch holds."""
@@ -210,6 +214,21 @@ class Batch:
         longest = self.jpegs.frames if self.jpegs else self.frames.shape[1]
         return _length_mask(self.video_frames, longest)
 
+    def by_sample(self, values: Tensor) -> Tensor:
+        """Return values of each row [B, …] by sample, [samples, clips, …]; then, say, .mean(1).
+
+        Raises:
+            ValueError: If there are not as many values as rows, or rows of a sample are missing.
+        """
+        indices, clips = self.indices.tolist(), self.clips
+        groups = [indices[first : first + clips] for first in range(0, len(self), clips)]
+        if len(values) != len(self) or any(group != group[:1] * clips for group in groups):
+            raise ValueError(
+                f"{len(values)} values for {len(self)} rows of {clips} clips a sample: give a "
+                "value for each row of a batch with all clips of its samples"
+            )
+        return values.reshape(-1, clips, *values.shape[1:])
+
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on a device; decode and normalise there what the spec leaves to it.
 
@@ -221,7 +240,7 @@ class Batch:
             for name, value in vars(self).items()
             if isinstance(value, Tensor)
         }
-        features = {name: x.to(device, non_blocking=True) for name, x in self.features.items()}
+        named = self._named(lambda tensor: tensor.to(device, non_blocking=True))
         if self.jpegs:
             moved["video"] = self._decode(self.jpegs, device)
         if self.normalise_pixels:
@@ -229,7 +248,7 @@ class Batch:
         if self.device_fbank:
             moved["audio"] = self.device_fbank.apply(moved["audio"])
         finished = replace(self, jpegs=None, normalise_pixels=False, device_fbank=None)
-        return replace(finished, **moved, features=features)
+        return replace(finished, **moved, **named)
 
     def _decode(self, jpegs: DeviceFrames, device: torch.device | str) -> Tensor:
         try:
@@ -254,7 +273,7 @@ class Batch:
                 return value[index] if len(value) else value
             if isinstance(value, list):
                 return [value[number] for number in numbers] if value else value
-            return {name: x[index] for name, x in value.items()} if value else value
+            return {name: chosen(x) for name, x in value.items()} if value else value
 
         found = {name: chosen(getattr(self, name)) for name in _BY_ROW}
         return replace(self, **found)
@@ -266,8 +285,17 @@ class Batch:
             for name, value in vars(self).items()
             if isinstance(value, Tensor)
         }
-        features = {name: value.pin_memory() for name, value in self.features.items()}
-        return replace(self, **pinned, features=features)
+        return replace(self, **pinned, **self._named(lambda tensor: tensor.pin_memory()))
+
+    def _named(self, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        """Return features and extras with all their tensors changed."""
+        return {
+            field: {
+                name: change(value) if isinstance(value, Tensor) else value
+                for name, value in getattr(self, field).items()
+            }
+            for field in ("features", "extras")
+        }
 
 
 # Fields with an entry for each row.
@@ -275,7 +303,7 @@ _BY_ROW = (
     *("video", "audio", "labels", "clip_ids", "indices", "origin", "padded", "slots"),
     *("audio_frames", "audio_roll", "video_frames", "waveform", "masks", "mask_known"),
     *("frame_times", "frames_valid", "waveform_start", "waveform_samples"),
-    *("mask_unknown", "features", "mixed_with", "share"),
+    *("mask_unknown", "features", "extras", "mixed_with", "share"),
 )
 
 
@@ -290,27 +318,30 @@ def join(first: Batch, *others: Batch) -> Batch:
         >>> len(join(first, second))
         8
     """
-
-    def joined(name: str) -> Any:
-        values = [getattr(batch, name) for batch in (first, *others)]
-        if any(value is None for value in values):
-            return None
-        if isinstance(values[0], Tensor):
-            return torch.cat(values)
-        if isinstance(values[0], list):
-            return [row for value in values for row in value]
-        return {key: torch.cat([value[key] for value in values]) for key in values[0]}
-
     rates = sorted({b.sample_rate for b in (first, *others) if b.sample_rate is not None})
     if len(rates) > 1:
         raise StoreError(f"batches of the sampling rates {rates} Hz cannot be joined")
-    return replace(first, **{name: joined(name) for name in _BY_ROW}) if others else first
+    if not others:
+        return first
+    joined = {name: _joined([getattr(b, name) for b in (first, *others)]) for name in _BY_ROW}
+    return replace(first, **joined)
+
+
+def _joined(values: list[Any]) -> Any:
+    """Return the rows of one field of several batches; None if one has none."""
+    if any(value is None for value in values):
+        return None
+    if isinstance(values[0], Tensor):
+        return torch.cat(values)
+    if isinstance(values[0], list):
+        return [row for value in values for row in value]
+    return {key: _joined([value.get(key) for value in values]) for key in values[0]}
 
 
 def _kind(value: Any) -> str:
     """Return dtype and shape of a tensor; labels may be lists."""
     if not isinstance(value, Tensor):
-        return "lists of ids"
+        return "list"
     return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
 
 

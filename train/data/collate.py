@@ -14,6 +14,7 @@ from avstore.train.data.batch import Batch
 from avstore.train.data.buffers import BatchBuffer, recycled
 from avstore.train.data.decode import DecodedSample
 from avstore.train.data.device_transform import DeviceFbank, DeviceFrames
+from avstore.train.data.extras import extras_of, require_alike
 from avstore.train.data.order import Rows
 from avstore.train.data.samples import SampleList
 from avstore.train.data.spec import BatchSpec
@@ -21,6 +22,7 @@ from avstore.train.data.transforms import waveform
 from avstore.train.data.transforms.frames import normalise
 from avstore.train.data.transforms.labels import by_segment, multi_hot
 from avstore.train.data.transforms.masks import by_second
+from avstore.train.data.waveform_length import waveform_length
 
 
 def collate(
@@ -38,7 +40,7 @@ def collate(
     Args:
         samples: The list, for labels.
         rows: The samples' rows.
-        decoded: The samples, one for each row.
+        decoded: The samples, `spec.clips` for each row.
         spec: Settings.
         frames: Memory of the batch's frames.
         fbanks: Memory of the batch's fbanks.
@@ -48,36 +50,39 @@ def collate(
     Raises:
         StoreError: If the samples differ in shape, or have no such labels as the spec wants.
     """
+    require_alike(decoded)
     video, frame_counts, jpegs = _video(decoded, spec, frames)
-    found = [sample.fbank for sample in decoded if sample.fbank is not None]
-    masks, mask_known = _masks(decoded, spec) if "masks" in spec.read else (None, None)
+    masks, mask_known = _masks(decoded, spec)
+    waveforms = _waveforms(decoded, spec)
     return Batch(
         video=video,
-        audio=fbanks.stack(found)[:, None] if found else None,
+        audio=_fbanks(decoded, fbanks),
         labels=targets(samples, decoded, spec),
         clip_ids=[sample.clip_id for sample in decoded],
         step=rows.step,
         epoch=rows.epoch,
         indices=torch.tensor([sample.index for sample in decoded]),
-        origin=torch.from_numpy(rows.origin),
-        padded=torch.from_numpy(rows.padded),
-        slots=torch.from_numpy(rows.slots),
+        clips=spec.clips,
+        origin=_of_rows(rows.origin, spec),
+        padded=_of_rows(rows.padded, spec),
+        slots=_of_rows(rows.slots, spec),
         audio_frames=torch.tensor([sample.fbank_frames for sample in decoded]),
         audio_roll=torch.tensor([sample.choices.roll for sample in decoded]),
         video_frames=torch.tensor(frame_counts),
         frame_times=_by_frame([_times(sample) for sample in decoded], np.nan),
         frames_valid=_by_frame([_valid(sample) for sample in decoded], False),
         waveform_start=torch.tensor([_sound_start(sample) for sample in decoded]),
-        waveform=_waveforms(decoded, spec) if "waveform" in spec.read else None,
+        waveform=waveforms,
         waveform_samples=torch.tensor([_own_samples(sample, spec) for sample in decoded]),
-        sample_rate=_sample_rate(decoded) if "waveform" in spec.read else None,
+        sample_rate=None if waveforms is None else _sample_rate(decoded),
         masks=masks,
         mask_known=mask_known,
         mask_unknown=torch.tensor([sample.unknown_colours for sample in decoded]),
         features={
             name: _feature([sample.features[name] for sample in decoded], name, features[name])
-            for name in spec.features
+            for name in decoded[0].features
         },
+        extras=extras_of(samples, decoded),
         mixed_with=[sample.mixed_with[1] if sample.mixed_with else None for sample in decoded],
         share=torch.tensor([sample.share for sample in decoded]),
         problems=problems,
@@ -85,6 +90,11 @@ def collate(
         normalise_pixels=jpegs is not None or (video is not None and spec.pixels == "uint8"),
         device_fbank=_device_fbank(decoded, spec),
     )
+
+
+def _of_rows(values: NDArray[Any], spec: BatchSpec) -> Tensor:
+    """Return a value of each clip, given one of each sample."""
+    return torch.from_numpy(values if spec.clips == 1 else np.repeat(values, spec.clips))
 
 
 def _video(
@@ -96,9 +106,9 @@ def _video(
     frames = [sample.frames for sample in decoded if sample.frames is not None]
     if not frames:
         return None, [0] * len(decoded), None
-    counts = [len(one) for one in frames]
+    counts = [one.shape[-4] for one in frames]
     longest = max(counts)
-    if min(counts) < longest:  # pad clips that have fewer with zeros
+    if min(counts) < longest and frames[0].ndim == 4:  # pad clips that have fewer with zeros
         frames = [np.pad(x, ((0, longest - len(x)), *((0, 0),) * 3)) for x in frames]
         buffer = BatchBuffer(len(decoded), "frames")
     video = buffer.stack(frames).movedim(-1, -3)
@@ -150,25 +160,34 @@ def _device_fbank(decoded: Sequence[DecodedSample], spec: BatchSpec) -> DeviceFb
     return DeviceFbank.pack([sample.choices for sample in decoded], spec.mean, spec.std)
 
 
-def _waveforms(decoded: Sequence[DecodedSample], spec: BatchSpec) -> Tensor:
+def _fbanks(decoded: Sequence[DecodedSample], buffer: BatchBuffer) -> Tensor | None:
+    """Return the fbanks [B, 1, frames, mels]; those of a transform may have more dimensions."""
+    found = [sample.fbank for sample in decoded if sample.fbank is not None]
+    if not found:
+        return None
+    stacked = buffer.stack(found)
+    return stacked[:, None] if found[0].ndim == 2 else stacked
+
+
+def _waveforms(decoded: Sequence[DecodedSample], spec: BatchSpec) -> Tensor | None:
+    """Return the waveforms, cut or padded alike unless they were transformed; None if not read."""
+    if decoded[0].transformed:
+        found = [sample.waveform for sample in decoded if sample.waveform is not None]
+        return _stack(found, "waveform") if found else None
+    if "waveform" not in spec.read:
+        return None
     stored = [sample.waveform for sample in decoded if sample.waveform is not None]
-    length = max((_length(sample, spec) for sample in decoded), default=0)
+    length = max((waveform_length(sample, spec) for sample in decoded), default=0)
     return _stack([waveform.fit(one, length) for one in stored], "waveform")
 
 
 def _own_samples(sample: DecodedSample, spec: BatchSpec) -> int:
     """Return how many samples of the row's waveform are no padding."""
+    if sample.transformed:
+        return sample.own_samples
     if sample.waveform is None or "waveform" not in spec.read:
         return 0
-    return min(int(sample.waveform.shape[-1]), _length(sample, spec))
-
-
-def _length(sample: DecodedSample, spec: BatchSpec) -> int:
-    """Return the samples that a row's waveform is cut or padded to."""
-    sound = sample.chosen.sound if sample.chosen else None
-    if sound and not spec.waveform_samples:
-        return sound.length(sample.rate)
-    return spec.waveform_length(sample.rate)
+    return min(int(sample.waveform.shape[-1]), waveform_length(sample, spec))
 
 
 def _sample_rate(decoded: Sequence[DecodedSample]) -> int | None:
@@ -187,10 +206,19 @@ def _sample_rate(decoded: Sequence[DecodedSample]) -> int | None:
     return next(iter(found), None)
 
 
-def _masks(decoded: Sequence[DecodedSample], spec: BatchSpec) -> tuple[Tensor, Tensor]:
-    """Return the masks by second, and which seconds have one."""
+def _masks(
+    decoded: Sequence[DecodedSample], spec: BatchSpec
+) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    """Return the masks by second, and which seconds have one; None if not read."""
     size = spec.mask_size or spec.image_size or 0
-    stacked = [by_second(sample.masks, spec.segments, size) for sample in decoded]
+    if decoded[0].transformed:
+        stacked = [sample.mask_stack for sample in decoded if sample.mask_stack is not None]
+    elif "masks" in spec.read:
+        stacked = [by_second(sample.masks, spec.segments, size) for sample in decoded]
+    else:
+        stacked = []
+    if not stacked:
+        return None, None
     values, known = zip(*stacked, strict=True)
     return torch.from_numpy(np.stack(values)), torch.from_numpy(np.stack(known))
 

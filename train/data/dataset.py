@@ -29,7 +29,7 @@ class Dataset(data.Dataset[Mapping[str, Any]]):
 
     JPEGs are decoded and fbanks normalised here, whatever `decode` and `fbank` are; pixels='uint8'
     stays uint8. What chooses samples does not apply: `batch_size`, `shuffle`, `weighted`,
-    `drop_last`, `pad_last`, `turns`.
+    `drop_last`, `pad_last`, `turns`. Nor does `batch_transform`.
 
     A stock DataLoader stacks samples, if they are alike: choose labels='index' or 'multi_hot'.
 
@@ -81,6 +81,7 @@ class Dataset(data.Dataset[Mapping[str, Any]]):
             drop_last=False,
             pad_last=False,
             turns=None,
+            batch_transform=None,
             decode="worker",
             fbank="worker",
         )
@@ -109,8 +110,16 @@ class Dataset(data.Dataset[Mapping[str, Any]]):
 
 
 def _only_sample(batch: Batch) -> dict[str, Any]:
-    """Return what a batch of one sample holds, without the dimension of the batch."""
-    sample = {name: value[0] for name, value in batch.items() if name != "clip_ids"}
+    """Return what a batch of one sample holds, without the dimension of the batch.
+
+    Of several clips, arrays have a dimension of the clips.
+    """
+    one = batch.clips == 1
+    sample = {
+        name: value[0] if one or name == "labels" else value
+        for name, value in batch.items()
+        if name != "clip_ids"
+    }
     if not isinstance(batch.labels, torch.Tensor):
         sample["labels"] = torch.tensor(batch.labels[0], dtype=torch.int64)
     return {**sample, "clip_id": batch.clip_ids[0]}

@@ -1,5 +1,6 @@
 """Decode one sample: from the bytes of its members to arrays, before mixing and noise."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,9 +9,11 @@ from numpy.typing import NDArray
 
 from avstore.manifests.npy import load_npy
 from avstore.manifests.shard_reader import BadSample, BadSampleError
+from avstore.manifests.video_windows import decode_window
 from avstore.train.data.buffers import OutputBuffers
+from avstore.train.data.frame_request import ChosenFrames, VideoRequest
 from avstore.train.data.read import Contents
-from avstore.train.data.request import ChosenFrames, SampleRequest
+from avstore.train.data.request import SampleRequest
 from avstore.train.data.rng import Purpose
 from avstore.train.data.spec import BatchSpec
 from avstore.train.data.transforms import features, masks, waveform
@@ -22,7 +25,13 @@ from avstore.train.data.transforms.fbank import (
     mask_and_normalise,
     mask_choices,
 )
-from avstore.train.data.transforms.frames import Box, crop_box, decode_jpegs, frame_size
+from avstore.train.data.transforms.frames import (
+    Box,
+    crop_box,
+    decode_jpegs,
+    frame_size,
+    place_picture,
+)
 
 
 @dataclass
@@ -48,6 +57,11 @@ class DecodedSample:
         unknown_colours: Pixels of the masks that became background.
         mixed_with: (index, clip id) of the sample that it was mixed with.
         share: The sample's own share of the mixture.
+        transformed: Whether `BatchSpec.transform` was applied. Then the arrays have the shapes that
+            it gave them, and those below are set.
+        own_samples: Samples of `waveform` that are no padding.
+        mask_stack: Masks by second, and which seconds have one.
+        extras: What it added, and the columns of the query.
     """
 
     clip_id: str
@@ -68,6 +82,10 @@ class DecodedSample:
     unknown_colours: int = 0
     mixed_with: tuple[int, str] | None = None
     share: float = 1.0
+    transformed: bool = False
+    own_samples: int = 0
+    mask_stack: tuple[NDArray[Any], NDArray[np.bool_]] | None = None
+    extras: dict[str, Any] = field(default_factory=dict)
 
 
 def decode(
@@ -96,6 +114,9 @@ def decode(
             member = ", ".join(frame.name for frame in request.frames)
             jpegs = [members[frame.name] for frame in request.frames]
             _decode_frames(sample, jpegs, request, spec, out)
+        elif request.video:
+            member = request.video.ranges[0].name
+            _decode_video(sample, contents.groups, request.video, request, spec, out)
         for second, mask in request.masks:
             member = mask.name
             sample.masks[second], unknown = masks.decode(
@@ -125,7 +146,8 @@ def decode(
                 row = _decode_feature(members[member], feature.name, spec, out)
             sample.features[feature.name] = row
     except (ValueError, OSError) as error:
-        offset = request.members[0].offset if request.members else None
+        ranges = request.groups or request.members
+        offset = ranges[0].offset if ranges else None
         reason = f"cannot decode {member}: {error}"
         problem = BadSample(sample.clip_id, request.sample.shard.path, offset, reason)
         raise BadSampleError(problem) from error
@@ -139,16 +161,64 @@ def _decode_frames(
     spec: BatchSpec,
     out: OutputBuffers | None,
 ) -> None:
-    """Decode, crop and resize the frames, by one crop for all of them."""
-    size = spec.image_size
-    cropped = spec.random and spec.augment.crop and size
-    generator = request.random.generator(Purpose.CROP) if cropped else None
-    width, height = sample.frame_size = frame_size(jpegs[0])
-    sample.box = crop_box(width, height, size or min(width, height), generator)
+    """Decode, crop and resize JPEGs, by one crop for all of them."""
+    size = frame_size(jpegs[0])
     if spec.decode == "device":
+        _crop(sample, size, request, spec)
         sample.jpegs = jpegs
         return
-    shape = (len(jpegs), size or height, size or width, 3)
+    frames = _frames(sample, size, len(jpegs), request, spec, out)
+    decode_jpegs(jpegs, size, sample.box, frames, sample.normalised)
+
+
+def _decode_video(
+    sample: DecodedSample,
+    groups: Sequence[memoryview],
+    wanted: VideoRequest,
+    request: SampleRequest,
+    spec: BatchSpec,
+    out: OutputBuffers | None,
+) -> None:
+    """Decode, crop and resize pictures of a video, by one crop for all of them."""
+    if spec.decode == "device":
+        raise ValueError("decode='device' decodes JPEGs, not videos: use decode='worker'")
+    numbers = np.array(request.chosen.numbers if request.chosen else ())
+    pictures = (
+        picture
+        for content, window in zip(groups, wanted.windows, strict=True)
+        for picture in decode_window(content, wanted.video, window)
+    )
+    frames: NDArray[Any] | None = None
+    for number, pixels in pictures:
+        size = (pixels.shape[1], pixels.shape[0])
+        if frames is None:
+            frames = _frames(sample, size, len(numbers), request, spec, out)
+        rows = np.flatnonzero(numbers == number)
+        place_picture(pixels, size, sample.box, frames[rows[0]], sample.normalised)
+        frames[rows[1:]] = frames[rows[0]]
+
+
+def _crop(
+    sample: DecodedSample, size: tuple[int, int], request: SampleRequest, spec: BatchSpec
+) -> None:
+    """Set the sample's frame size, (width, height), and its crop."""
+    cropped = spec.random and spec.augment.crop and spec.image_size
+    generator = request.random.generator(Purpose.CROP) if cropped else None
+    sample.frame_size = size
+    sample.box = crop_box(*size, spec.image_size or min(size), generator)
+
+
+def _frames(
+    sample: DecodedSample,
+    size: tuple[int, int],
+    count: int,
+    request: SampleRequest,
+    spec: BatchSpec,
+    out: OutputBuffers | None,
+) -> NDArray[Any]:
+    """Choose the crop of `count` frames of a size, and return where to write them."""
+    _crop(sample, size, request, spec)
+    shape = (count, spec.image_size or size[1], spec.image_size or size[0], 3)
     # With 'all', clips have different numbers of frames, so they are stacked later.
     if out is None or spec.frame_choice == "all":
         sample.frames = np.empty(shape, np.uint8)
@@ -156,7 +226,7 @@ def _decode_frames(
         sample.normalised = spec.pixels == "float"
         dtype = np.float32 if sample.normalised else np.uint8
         sample.frames = out.frames.row(out.row, shape, dtype)
-    decode_jpegs(jpegs, (width, height), sample.box, sample.frames, sample.normalised)
+    return sample.frames
 
 
 def _decode_feature(
@@ -207,6 +277,6 @@ def set_fbank(
     if spec.fbank == "device":
         return
     # Noise is added on the way to the row, so that a noisy fbank stays in the scratch memory.
-    noisy = spec.random and spec.noise and augment.noise
+    noisy = spec.random and augment.noise
     row = out.fbanks.row(out.row, shape, np.float32) if out and not noisy else None
     sample.fbank = mask_and_normalise(sample.fbank, sample.choices, spec.mean, spec.std, row)

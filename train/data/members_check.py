@@ -5,15 +5,19 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from avstore.manifests.store import StoreError
+from avstore.train.data.frame_request import from_video
 from avstore.train.data.request import BASE_MEMBERS, WAVEFORM_SUFFIXES
 from avstore.train.data.samples import MemberLayout, SampleList
 from avstore.train.data.spec import BatchSpec
 from avstore.train.data.stages import warn_of_others
+from avstore.train.data.video_columns import SUFFIX
 
-_HAS: Mapping[str, Callable[[MemberLayout], bool]] = {
-    "frames": lambda layout: bool(layout.frames),
-    "fbank": lambda layout: "fbank.npy" in layout.slots,
-    "waveform": lambda layout: any(name in layout.slots for name in WAVEFORM_SUFFIXES),
+_HAS: Mapping[str, Callable[[MemberLayout, BatchSpec], bool]] = {
+    "frames": lambda layout, spec: (
+        SUFFIX in layout.slots if from_video(layout, spec) else bool(layout.frames)
+    ),
+    "fbank": lambda layout, _: "fbank.npy" in layout.slots,
+    "waveform": lambda layout, _: any(name in layout.slots for name in WAVEFORM_SUFFIXES),
 }
 
 
@@ -31,18 +35,32 @@ def require_members(samples: SampleList, spec: BatchSpec) -> None:
     _require_base(samples, spec, wanted)
     of_mixtures = spec.mixing and spec.augment.mixup_domain == "waveform"
     computed = {"fbank"} if of_mixtures and spec.augment.mixup == 1 else set[str]()
+    _require_jpegs(samples, spec)
     lacking = [
         name
         for name in wanted
-        if name in _HAS and name not in computed and not any(map(_HAS[name], samples.layouts))
+        if name in _HAS
+        and name not in computed
+        and not any(_HAS[name](layout, spec) for layout in samples.layouts)
     ]
     if lacking and samples.layouts:
         stages = ", ".join(sorted({stage for _, stage in samples.stages}))
-        held = ", ".join(_members(samples.layouts[0]))
+        held = ", ".join(_members(samples.layouts[0], spec))
         raise StoreError(
             f"no clip of the list has {', '.join(lacking)}: it was built by {stages}, which stores "
             f"{held}; build with a recipe that stores {', '.join(lacking)}, or read others with "
             "BatchSpec(read=…)"
+        )
+
+
+def _require_jpegs(samples: SampleList, spec: BatchSpec) -> None:
+    """Raise StoreError if the device is to decode the pictures of videos."""
+    if spec.decode != "device" or "frames" not in spec.read:
+        return
+    if any(from_video(layout, spec) for layout in samples.layouts if layout.names):
+        raise StoreError(
+            "decode='device' decodes JPEGs, and frames of the list are pictures of videos: use "
+            "decode='worker', or frame_source='frames' if the clips have both"
         )
 
 
@@ -60,9 +78,7 @@ def _require_base(samples: SampleList, spec: BatchSpec, wanted: list[str]) -> No
     )
 
 
-def _members(layout: MemberLayout) -> list[str]:
-    """Return what a layout holds, by the names of `BatchSpec.read`, or its suffixes."""
-    held = [name for name, has in _HAS.items() if has(layout)]
-    return [*held, *(["video (for OpenStore.pictures)"] if "mp4" in layout.slots else [])] or [
-        "nothing else"
-    ]
+def _members(layout: MemberLayout, spec: BatchSpec) -> list[str]:
+    """Return what a layout holds, by the names of `BatchSpec.read`."""
+    held = [name for name, has in _HAS.items() if has(layout, spec)]
+    return held or ["nothing else"]

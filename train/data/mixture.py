@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avstore.manifests.library import OpenStore
+from avstore.manifests.schema import sql_name
 from avstore.manifests.store import StoreError
 from avstore.train.data.order import Indices, Rows
 from avstore.train.data.query import sample_list
 from avstore.train.data.rng import Purpose, permutation, uniform, words
 from avstore.train.data.samples import SampleList
+from avstore.train.data.setting_checks import require_at_least
 from avstore.train.data.shared_table import SharedTable
-from avstore.train.data.spec import require_at_least
 
 # `Rows.origin` is an int16.
 _MAX_SOURCES = (1 << 15) - 1
@@ -74,7 +75,7 @@ def sources(
     """
     if not queries:
         raise StoreError("there is no query: give at least one")
-    parts, masks = _marked(list(queries.values()))
+    parts, masks = _marked(list(queries.values()), options.get("columns", ()))
     samples = sample_list(store, " UNION ALL ".join(parts), masks=masks, **options)
     bits = [samples.numbers(mask) for mask in masks]
     found = []
@@ -87,8 +88,11 @@ def sources(
     return replace(samples, columns=SharedTable(table)), tuple(found)
 
 
-def _marked(queries: list[str]) -> tuple[list[str], list[str]]:
-    """Return the queries, each with its own bit set in mask columns, and those columns' names."""
+def _marked(queries: list[str], kept: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the queries, each with its own bit set in mask columns, and those columns' names.
+
+    The columns `kept` of each query are kept.
+    """
     masks = [f"mask_{number}" for number in range(-(-len(queries) // _BITS))]
     marked = []
     for number, sql in enumerate(queries):
@@ -96,7 +100,8 @@ def _marked(queries: list[str]) -> tuple[list[str], list[str]]:
             1 << number % _BITS if mask == number // _BITS else 0 for mask in range(len(masks))
         ]
         columns = ", ".join(
-            f"{value}::UBIGINT AS {mask}" for value, mask in zip(values, masks, strict=True)
+            [f"{value}::UBIGINT AS {mask}" for value, mask in zip(values, masks, strict=True)]
+            + [sql_name(name) for name in kept]
         )
         marked.append(f"SELECT clip_id, {columns} FROM ({sql.strip().rstrip(';')}\n)")
     return marked, masks

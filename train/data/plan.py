@@ -19,7 +19,7 @@ from avstore.train.data.offers import Offers
 from avstore.train.data.order import Indices, Rows
 from avstore.train.data.reservoir import Reservoir
 from avstore.train.data.samples import SampleList
-from avstore.train.data.spec import require_at_least, require_choice
+from avstore.train.data.setting_checks import require_at_least, require_choice
 
 
 @dataclass(frozen=True)

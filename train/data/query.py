@@ -22,10 +22,13 @@ from avstore.train.data.feature_only import (
     find_feature_rows,
 )
 from avstore.train.data.member_packing import find_members
+from avstore.train.data.query_columns import selected_columns
+from avstore.train.data.query_rows import select_clips, short
 from avstore.train.data.row_table import last_of_each_clip, used_layouts, used_shards
 from avstore.train.data.samples import MemberLayout, SampleList, fingerprint_of
 from avstore.train.data.shared_table import SharedTable
 from avstore.train.data.stages import choose_stages, warn_of_others
+from avstore.train.data.video_columns import find_videos
 
 # Rows that DuckDB returns in one chunk: all of them.
 _ONE_BATCH = 1 << 30
@@ -75,6 +78,7 @@ def sample_list(
     segments: str | None = None,
     ranges: bool = True,
     masks: Sequence[str] = (),
+    columns: Sequence[str] = (),
     lacking: Literal["refuse", "leave_out"] = "refuse",
 ) -> SampleList:
     """Return the samples of the clips that a query selects, in order of clip_id.
@@ -93,6 +97,8 @@ def sample_list(
         ranges: Whether to find byte ranges; a list without them is light, and enough to plan with.
         masks: Columns of bits that the query returns; they are or-ed over each clip's rows and kept
             as columns of the list.
+        columns: Columns that the query returns, such as captions, for `Batch.extras`: one value for
+            each clip.
         lacking: 'refuse' a list of which some clips lack a feature, or 'leave_out' those clips;
             they are then among `SampleList.missing`.
 
@@ -112,28 +118,30 @@ def sample_list(
         >>> tuple(batch.features["toy-feature"].shape)
         (4, 3, 4)
     """
-    _check_arguments(store, features, segments, lacking)
-    features = tuple(dict.fromkeys(features))
+    _check_arguments(store, features, segments, lacking, columns)
+    features, kept = tuple(dict.fromkeys(features)), tuple(dict.fromkeys(columns))
     with store.connect() as con:
         try:
-            labels = "w" if _select_clips(con, sql, params, masks) else "c"
+            labels = "w" if select_clips(con, sql, params, masks, kept) else "c"
             stages, others = choose_stages(con, recipe or store.stage)
             if not features:
                 warn_of_others(others)
             con.execute(_SHARDS)
-            companions, columns, joins = _find_features(con, features)
+            companions, more, joins = _find_features(con, features)
             stored = find_feature_rows(con, features)
-            columns = "".join(f", w.{sql_name(mask)}" for mask in masks) + columns
+            more += selected_columns(kept)
+            more += "".join(f", w.{sql_name(mask)}" for mask in masks)
             layouts = _layouts(con, stored) if ranges else []
-            table = _rows(con, stored, layouts, segments, columns, joins, labels)
+            table = _rows(con, stored, layouts, segments, more, joins, labels)
             if not table.num_rows:
                 alone = describe_features(con, features)
                 raise StoreError(_describe_empty(con, sql, recipe or store.stage) + alone)
             if segments:
                 _check_segments(table, segments)
             table = _with_features(table, features, lacking)
-            table, shards, datasets = used_shards(con, table)
             table, layouts = used_layouts(table, layouts)
+            videos = find_videos(con, table, layouts)
+            table, shards, datasets = used_shards(con, table)
             members = None
             if ranges:
                 members = find_members(con, numbers_of(table["place"]))
@@ -151,75 +159,26 @@ def sample_list(
                 stages=tuple((name, stage) for name, stage in stages if name in datasets),
                 companions=companions,
                 others=others,
+                extras=kept,
+                videos=videos,
                 members=members,
             )
         except duckdb.Error as error:
             raise query_error(error) from error
 
 
-def _check_arguments(store: object, features: object, segments: str | None, lacking: str) -> None:
+def _check_arguments(
+    store: object, features: object, segments: str | None, lacking: str, columns: object
+) -> None:
     if lacking not in ("refuse", "leave_out"):
         raise ValueError(f"lacking={lacking!r} is not one of 'refuse', 'leave_out'")
     if segments not in (None, "audio", "visual", "both", "apart"):
         raise ValueError(f"segments={segments!r} is not one of 'audio', 'visual', 'both', 'apart'")
     if not isinstance(store, OpenStore):
         raise TypeError(f"sample_list takes a store, such as open_store('data'), not {store!r}")
-    if isinstance(features, str):
-        raise ValueError(f"features is a list of names, such as [{features!r}], not {features!r}")
-
-
-def _select_clips(
-    con: duckdb.DuckDBPyConnection, sql: str, params: Sequence[Any], masks: Sequence[str]
-) -> bool:
-    """Create table `wanted`: one row per clip of the query; weights of one clip add up.
-
-    Returns:
-        Whether it has the column label_ids.
-    """
-    selected = con.sql(sql, params=list(params))
-    if selected is None:
-        raise StoreError(f"the statement returns no rows; write a SELECT: {_short(sql)}")
-    if "clip_id" not in selected.columns:
-        raise StoreError(
-            f"the query returns the columns {', '.join(selected.columns)} and no column clip_id: "
-            f"{_short(sql)}"
-        )
-    weighted = "weight" in selected.columns
-    if weighted and (kind := selected.types[selected.columns.index("weight")]) == "VARCHAR":
-        raise StoreError(f"the query's weight is {kind}, no number: return weight::DOUBLE")
-    columns = ["sum(weight)::DOUBLE AS weight" if weighted else "NULL::DOUBLE AS weight"]
-    labelled = "label_ids" in selected.columns
-    if labelled:
-        columns += ["any_value(coalesce(label_ids::INTEGER[], [])) AS label_ids"]
-        columns += ["count(DISTINCT coalesce(label_ids::INTEGER[], [])) AS labellings"]
-    columns += [f"bit_or({sql_name(mask)}) AS {sql_name(mask)}" for mask in masks]
-    selected.query(
-        "selected",
-        f"CREATE TEMP TABLE wanted AS SELECT clip_id::VARCHAR AS clip_id, {', '.join(columns)} "
-        "FROM selected WHERE clip_id IS NOT NULL GROUP BY ALL",
-    )
-    if weighted:
-        bad = con.execute(
-            "SELECT clip_id, weight FROM wanted WHERE weight IS NULL OR weight < 0 "
-            "OR NOT isfinite(weight) LIMIT 1"
-        ).fetchone()
-        if bad:
-            raise StoreError(
-                f"the query gives {bad[0]} the weight {bad[1]}; weights are at least 0 and finite"
-            )
-    if labelled:
-        _require_one_labelling(con)
-    return labelled
-
-
-def _require_one_labelling(con: duckdb.DuckDBPyConnection) -> None:
-    """Raise StoreError if the query returns a clip twice, with different labels."""
-    several = con.execute("SELECT clip_id FROM wanted WHERE labellings > 1 LIMIT 1").fetchone()
-    if several:
-        raise StoreError(
-            f"the query returns {several[0]} with different label_ids; choose one label_set and "
-            "one modality"
-        )
+    for name, value in (("features", features), ("columns", columns)):
+        if isinstance(value, str):
+            raise ValueError(f"{name} is a list of names, such as [{value!r}], not {value!r}")
 
 
 def _find_features(
@@ -378,8 +337,4 @@ def _classes(con: duckdb.DuckDBPyConnection, datasets: list[str]) -> int:
 def _describe_empty(con: duckdb.DuckDBPyConnection, sql: str, recipe: str | None) -> str:
     (count,) = con.execute("SELECT count(*) FROM wanted").fetchall()[0]
     by = f" by recipe {recipe}" if recipe else ""
-    return f"none of the {count} clips that the query selects is stored{by}: {_short(sql)}"
-
-
-def _short(sql: str) -> str:
-    return " ".join(sql.split())[:200]
+    return f"none of the {count} clips that the query selects is stored{by}: {short(sql)}"

@@ -35,10 +35,12 @@ class Contents:
     Attributes:
         members: Contents of members by their names in the shards.
         rows: Features by name that were read into their rows of the batch, and are no members.
+        groups: The windows of the stored video.
     """
 
     members: Mapping[str, memoryview]
     rows: Mapping[str, NDArray[Any]]
+    groups: tuple[memoryview, ...] = ()
 
 
 def read(
@@ -63,7 +65,17 @@ def read(
             rows[feature.name] = row
         else:
             members |= _read_members(request, reader, (feature.member,), feature.crc32)
-    return Contents(members, rows)
+    groups = tuple(_read_group(request, reader, item) for item in request.groups)
+    return Contents(members, rows, groups)
+
+
+def _read_group(request: SampleRequest, reader: Reader, item: ByteRange) -> memoryview:
+    """Read a window of a video, without the member's tar header: its groups have checksums."""
+    try:
+        return reader.read(item.shard, item.offset, item.size)
+    except ReadError as error:
+        problem = BadSample(request.sample.clip_id, item.shard.path, item.offset, error.reason)
+        raise BadSampleError(problem) from error
 
 
 def _read_members(
@@ -136,4 +148,8 @@ def _spans(order: Order, rows: Rows, spec: BatchSpec, policy: ErrorPolicy) -> li
         for request in (*requests, *partners)
         for member in (*request.members, *(feature.member for feature in request.features))
     ]
-    return [Span(m.shard, m.offset - HEADER_BYTES, m.offset + m.size) for m in members]
+    groups = [item for request in (*requests, *partners) for item in request.groups]
+    return [
+        *(Span(m.shard, m.offset - HEADER_BYTES, m.offset + m.size) for m in members),
+        *(Span(g.shard, g.offset, g.offset + g.size) for g in groups),
+    ]

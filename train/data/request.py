@@ -3,22 +3,13 @@
 from dataclasses import dataclass, replace
 from functools import cache
 
-import numpy as np
-from numpy.typing import NDArray
-
 from avstore.manifests.shard_reader import BadSample, BadSampleError, ByteRange
 from avstore.manifests.store import StoreError
+from avstore.train.data.frame_request import ChosenFrames, VideoRequest, request_frames
 from avstore.train.data.order import Order, Rows, row_key
 from avstore.train.data.rng import Purpose, RandomKey
 from avstore.train.data.samples import SampleList, SampleRow
 from avstore.train.data.spec import BatchSpec, ErrorPolicy
-from avstore.train.data.transforms.clips import (
-    SoundWindow,
-    clip_frames,
-    sound_of,
-    valid_frames,
-)
-from avstore.train.data.transforms.frames import choose_frames
 
 # What `BatchSpec.read` can name beside derived features.
 BASE_MEMBERS = ("frames", "waveform", "fbank", "masks")
@@ -42,23 +33,6 @@ class FeatureRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class ChosenFrames:
-    """The frames that a request reads.
-
-    Attributes:
-        numbers: Their places among the stored frames.
-        times: Presentation time of each, in seconds, float32.
-        valid: Whether the clip has each, so that it repeats no other.
-        sound: The sound of the same seconds, for frame_choice='clip'.
-    """
-
-    numbers: tuple[int, ...]
-    times: NDArray[np.float32]
-    valid: tuple[bool, ...]
-    sound: SoundWindow | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class SampleRequest:
     """What to read of one sample, and the key of its random choices.
 
@@ -67,6 +41,7 @@ class SampleRequest:
         random: Key of the random choices.
         frames: Byte ranges of the chosen frames, in order of time.
         chosen: The chosen frames; None if none are read.
+        video: What to read of the stored video, if the frames are its pictures.
         fbank: Byte range of the fbank.
         waveform: Byte range of the waveform.
         masks: (second, byte range) of the masks.
@@ -87,34 +62,53 @@ class SampleRequest:
     features: tuple[FeatureRequest, ...]
     members: tuple[ByteRange, ...]
     crc32: int | None
-    chosen: "ChosenFrames | None" = None
+    chosen: ChosenFrames | None = None
+    video: VideoRequest | None = None
     mixing: bool = False
     partner: "SampleRequest | None" = None
     share: float = 1.0
+
+    @property
+    def groups(self) -> tuple[ByteRange, ...]:
+        """Byte ranges to read of the stored video."""
+        return self.video.ranges if self.video else ()
 
 
 def request_rows(
     order: Order, rows: Rows, spec: BatchSpec, policy: ErrorPolicy
 ) -> list[SampleRequest | BadSampleError]:
-    """Return the request of each row, or the error if its sample lacks what the spec reads."""
+    """Return the request of each clip of each row, or the error if it lacks what the spec reads."""
     return [
-        try_request(order, rows, row, index, spec, policy)
+        try_request(order, rows, row, index, spec, policy, clip)
         for row, index in enumerate(rows.indices.tolist())
+        for clip in range(spec.clips)
     ]
 
 
 def try_request(
-    order: Order, rows: Rows, row: int, index: int, spec: BatchSpec, policy: ErrorPolicy
+    order: Order,
+    rows: Rows,
+    row: int,
+    index: int,
+    spec: BatchSpec,
+    policy: ErrorPolicy,
+    clip: int = 0,
 ) -> SampleRequest | BadSampleError:
     """Return `request_sample`'s request, or the error that it raises."""
     try:
-        return request_sample(order, rows, row, index, spec, policy)
+        return request_sample(order, rows, row, index, spec, policy, clip)
     except BadSampleError as error:
         return error
 
 
 def request_sample(
-    order: Order, rows: Rows, row: int, index: int, spec: BatchSpec, policy: ErrorPolicy
+    order: Order,
+    rows: Rows,
+    row: int,
+    index: int,
+    spec: BatchSpec,
+    policy: ErrorPolicy,
+    clip: int = 0,
 ) -> SampleRequest:
     """Return what to read for a row, with its mixup partner if it has one.
 
@@ -125,21 +119,22 @@ def request_sample(
         index: The sample: the row's own, or one that replaces it.
         spec: Settings.
         policy: Its checksum is used.
+        clip: Number of the clip, of `spec.clips`.
 
     Raises:
         BadSampleError: If a sample lacks what the spec reads.
     """
-    samples, random = order.samples, row_key(order, rows, row)
+    samples, random = order.samples, row_key(order, rows, row).of_clip(clip)
     if not spec.mixing:
-        return _request(samples, index, spec, policy, random)
+        return _request(samples, index, spec, policy, random, clip)
     generator = random.generator(Purpose.MIXUP)
     if generator.random() >= spec.augment.mixup:
-        return replace(_request(samples, index, spec, policy, random), mixing=True)
-    own = _request(samples, index, spec, policy, random, mixed=True)
+        return replace(_request(samples, index, spec, policy, random, clip), mixing=True)
+    own = _request(samples, index, spec, policy, random, clip, mixed=True)
     pool = order.pool(rows, row)
     other = int(pool[generator.integers(len(pool))])
     share = float(generator.beta(spec.augment.mixup_beta, spec.augment.mixup_beta))
-    partner = _request(samples, other, spec, policy, random.partner(), mixed=True)
+    partner = _request(samples, other, spec, policy, random.partner(), clip, mixed=True)
     return replace(own, mixing=True, partner=partner, share=share)
 
 
@@ -149,6 +144,7 @@ def _request(
     spec: BatchSpec,
     policy: ErrorPolicy,
     random: RandomKey,
+    clip: int,
     mixed: bool = False,
 ) -> SampleRequest:
     sample = samples.sample(index)
@@ -157,8 +153,10 @@ def _request(
     mix_waveforms = mixed and spec.augment.mixup_domain == "waveform" and "fbank" in spec.read
     names = sample.layout.names
     try:
-        chosen = _choose_frames(sample, spec, random) if "frames" in spec.read else None
-        frames = tuple(sample.layout.frames[n] for n in chosen.numbers) if chosen else ()
+        of_frames = None
+        if "frames" in spec.read:
+            of_frames = request_frames(samples, sample, spec, random, clip)
+        frames = of_frames.jpegs if of_frames else ()
         fbank = ("fbank.npy",) if "fbank" in spec.read and not mix_waveforms else ()
         waveform = _waveform_name(sample) if mix_waveforms or "waveform" in spec.read else ()
         masks = tuple(n for n in names if n.startswith("mask_")) if "masks" in spec.read else ()
@@ -179,33 +177,9 @@ def _request(
         features=features,
         members=sample.byte_ranges(names) if checked else members,
         crc32=sample.crc32 if checked and sample.crc32 != _UNKNOWN_CRC else None,
-        chosen=chosen,
+        chosen=of_frames.chosen if of_frames else None,
+        video=of_frames.video if of_frames else None,
     )
-
-
-def _choose_frames(sample: SampleRow, spec: BatchSpec, random: RandomKey) -> ChosenFrames:
-    stored, times = len(sample.layout.frames), sample.frame_times
-    if len(times) != stored:  # imported clips have none
-        times = (np.arange(stored) * spec.seconds / max(stored, 1)).astype(np.float32)
-    drawn = random.generator(Purpose.FRAMES) if spec.random else None
-    if spec.chosen_frames == "clip" and stored:
-        numbers = clip_frames(stored, spec.frames, spec.frame_stride, times, spec.clip_start, drawn)
-        sound = sound_of(numbers, spec.frame_stride, times, spec.seconds, _offset(spec, random))
-    else:
-        numbers = choose_frames(
-            spec.chosen_frames, stored, spec.frames, spec.seconds, drawn, times, spec.frame_times
-        )
-        sound = None
-    wanted = spec.frame_times if spec.chosen_frames == "times" else ()
-    valid = valid_frames(numbers, times, wanted)
-    return ChosenFrames(tuple(numbers), times[numbers], tuple(valid), sound)
-
-
-def _offset(spec: BatchSpec, random: RandomKey) -> float:
-    """Return by how many seconds the sound of a clip is later than its frames."""
-    if not (spec.random and spec.sound_offset):
-        return 0.0
-    return float(random.generator(Purpose.SOUND).uniform(-spec.sound_offset, spec.sound_offset))
 
 
 def _waveform_name(sample: SampleRow) -> tuple[str]:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WORD = 1 << 64
-# Places of mixup partners: beyond those of any epoch.
+# Places of mixup partners, and of further clips of one row: beyond those of any epoch.
 _PARTNER_PLACES = 1 << 62
+_CLIP_PLACES = 1 << 48
 
 
 class Purpose(IntEnum):
@@ -34,6 +35,9 @@ class Purpose(IntEnum):
     WINDOW = 11
     MODALITY = 12
     SOUND = 13
+    TRANSFORM = 14
+    BATCH_TRANSFORM = 15
+    GROUP = 16
 
 
 def philox(seed: int, purpose: Purpose, epoch: int = 0, place: int = 0) -> np.random.Philox:
@@ -104,6 +108,12 @@ class RandomKey:
     def generator(self, purpose: Purpose) -> np.random.Generator:
         """Return the row's generator for a purpose (see `generator`)."""
         return generator(self.seed, purpose, self.epoch, self.place)
+
+    def of_clip(self, number: int) -> "RandomKey":
+        """Return the key of a clip of the row; the first has the row's own."""
+        if not number:
+            return self
+        return RandomKey(self.seed, self.epoch, self.place + number * _CLIP_PLACES)
 
     def partner(self) -> "RandomKey":
         """Return the key of the sample that the row is mixed with."""

@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from avstore.manifests.shard_reader import ByteRange, Reader, Shard, open_reader
 from avstore.manifests.store import StoreError
+from avstore.manifests.video_record import StoredVideo
 from avstore.train.data.arrow_arrays import strings_of
 from avstore.train.data.list_sketch import outline_of
 from avstore.train.data.member_index import MemberIndex
+from avstore.train.data.query_columns import PREFIX, value_at
 from avstore.train.data.shared_table import SharedTable
+from avstore.train.data.video_columns import video_at
 
 Segments = list[tuple[int, float, float]]
 """Label id, onset and offset in seconds of each labelled segment of a clip."""
@@ -133,6 +136,8 @@ class SampleList:
         companions: Companion shards of the selected features.
         cache: Folder and limit in bytes of the cache of remote shards.
         others: A sentence for each other recipe that holds some of the samples.
+        extras: Columns of the query that batches hold.
+        videos: Where the groups of stored videos are; None without videos.
         members: Byte ranges and frame times; None for a list without byte ranges.
 
     Example:
@@ -160,6 +165,8 @@ class SampleList:
     companions: tuple[Shard, ...] = ()
     cache: tuple[str, int] | None = None
     others: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+    videos: SharedTable | None = None
     members: MemberIndex | None = None
 
     def __len__(self) -> int:
@@ -172,6 +179,8 @@ class SampleList:
         parts.append(_counted(len(self.shards), "shard"))
         if self._feature_columns:
             parts.append(f"features {' '.join(self._feature_columns)}")
+        if self.extras:
+            parts.append(f"columns {' '.join(self.extras)}")
         if self.missing:
             parts.append(f"{_counted(len(self.missing), 'clip')} missing")
         return f"SampleList({', '.join(parts)})"
@@ -221,6 +230,14 @@ class SampleList:
         shard, start, size, crc32 = self._feature_columns[name]
         return shard.item(index), start.item(index), size.item(index), crc32.item(index)
 
+    def extra(self, name: str, index: int) -> Any:
+        """Return a sample's value of a column of `extras`: a Python object."""
+        return value_at(self.table, name, index)
+
+    def video(self, index: int) -> StoredVideo | None:
+        """Return a sample's stored video; None if it has none."""
+        return video_at(self.videos, index)
+
     def list_starts(self, name: str) -> NDArray[np.int32]:
         """Return where each row's values start in `numbers(name)`, and where the last end."""
         return self.columns.starts[name]
@@ -228,7 +245,8 @@ class SampleList:
     @cached_property
     def _feature_columns(self) -> dict[str, tuple[NDArray[Any], ...]]:
         values = self.columns.values
-        names = (name.removesuffix(" start") for name in values if name.endswith(" start"))
+        own = (name for name in values if not name.startswith(PREFIX))
+        names = (name.removesuffix(" start") for name in own if name.endswith(" start"))
         parts = ("shard", "start", "size", "crc32")
         return {name: tuple(values[f"{name} {part}"] for part in parts) for name in names}
 

@@ -36,7 +36,7 @@ class SharedTable:
         for name, column in self.chunks.items():
             if _is_list(column.type):
                 found[name] = numbers_of(column.values)
-            elif not pa.types.is_string(column.type) and column.null_count == 0:
+            elif _is_number(column.type) and column.null_count == 0:
                 found[name] = numbers_of(column)
         return found
 
@@ -75,8 +75,14 @@ class SharedTable:
         return _open, (self._shared_path(),)
 
 
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
 def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+    """Return whether it is a list of numbers."""
+    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return bool(listed) and _is_number(kind.value_type)
 
 
 def _open(path: str) -> SharedTable:

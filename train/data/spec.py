@@ -1,21 +1,27 @@
 """Settings of a batch and of its samples: plain frozen dataclasses, checked when they are made."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
-from typing import Literal, get_args
+from typing import Any, Literal
 
-from avstore.train.data.rng import Purpose, generator
+import numpy as np
 
+from avstore.train.data.portable import Portable
+from avstore.train.data.random_spec import NO_AUGMENT, Augment, Turns
+from avstore.train.data.setting_checks import require_at_least, require_choice
+
+FrameSource = Literal["frames", "video"]
 FrameChoice = Literal["window", "middle", "random", "segment", "even", "all", "times", "clip"]
 Shuffle = Literal["full", "block", "sequential", "listed"]
 Labels = Literal["ids", "index", "multi_hot", "segments", "segments_by_modality"]
 RunsOn = Literal["worker", "device"]
 Pixels = Literal["float", "uint8"]
-MixupDomain = Literal["waveform", "feature"]
 OnBad = Literal["raise", "skip", "replace"]
 Checksum = Literal["off", "sampled", "always"]
+
+SampleTransform = Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]]
+BatchTransform = Callable[[Any, Sequence[np.random.Generator]], Any]
 
 # Mean and standard deviation of the unnormalised fbank, from the released code of CAV-MAE and UAVM.
 FBANK_STATISTICS: Mapping[str, tuple[float, float]] = {
@@ -23,97 +29,13 @@ FBANK_STATISTICS: Mapping[str, tuple[float, float]] = {
     "audioset": (-4.2677, 4.5690),
 }
 
+MAX_CLIPS = 4096
+"""Most clips of one sample."""
+
 # What a base shard stores of a clip.
 STORED = ("frames", "fbank", "waveform", "masks")
 
 _FORMER_NAMES = {"video": "frames", "audio": "fbank"}
-
-
-def require_choice(settings: object, **choices: object) -> None:
-    """Raise ValueError for a value that is not one of its choices (None: not set)."""
-    for name, kind in choices.items():
-        value, known = getattr(settings, name), get_args(kind)
-        if value is not None and value not in known:
-            raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, known))}")
-
-
-def require_at_least(settings: object, least: int, *names: str) -> None:
-    """Raise ValueError for a value that is no integer of at least `least` (None: not set)."""
-    for name in names:
-        value = getattr(settings, name)
-        if value is not None and not (isinstance(value, Integral) and int(value) >= least):
-            raise ValueError(f"{name}={value!r} is not an integer of at least {least}")
-
-
-@dataclass(frozen=True, slots=True)
-class Augment:
-    """Random augmentation of training samples; `BatchSpec(random=False)` turns all of it off.
-
-    Attributes:
-        crop: STELLA's multi-scale corner crop, the same for all frames of a clip.
-        noise: Uniform noise of random strength up to 0.1 on the fbank, then a roll in time.
-        roll: Longest roll, in fbank frames; None for any length.
-        freq_mask: SpecAugment: longest frequency mask, in mel bins.
-        time_mask: SpecAugment: longest time mask, in fbank frames.
-        mixup: Probability of mixing a sample with another one of the list.
-        mixup_domain: Mix 'waveform's and compute the fbank of the mixture, or mix every 'feature'
-            that comes out.
-        mixup_beta: Both parameters of the Beta distribution of the sample's own share.
-        feature_roll: Longest roll of derived features in time, in rows, the same for all of a
-            sample (UAVM: 15).
-
-    Example:
-        >>> BatchSpec(4, augment=Augment(freq_mask=48, time_mask=192)).augment.crop
-        True
-    """
-
-    crop: bool = True
-    noise: bool = True
-    roll: int | None = None
-    freq_mask: int = 0
-    time_mask: int = 0
-    mixup: float = 0.0
-    mixup_domain: MixupDomain = "feature"
-    mixup_beta: float = 10.0
-    feature_roll: int = 0
-
-    def __post_init__(self) -> None:
-        require_choice(self, mixup_domain=MixupDomain)
-        if not 0 <= self.mixup <= 1:
-            raise ValueError(f"mixup={self.mixup!r} is not a probability in [0, 1]")
-        require_at_least(self, 0, "freq_mask", "time_mask", "feature_roll", "roll")
-        if not 0 < self.mixup_beta < math.inf:
-            raise ValueError(f"mixup_beta={self.mixup_beta!r} is not a positive finite number")
-
-
-@dataclass(frozen=True, slots=True)
-class Turns:
-    """Two derived features of which a step reads one, drawn a step (UAVM's modality).
-
-    What a step reads is a function of the seed and the step, the same on every rank.
-
-    Attributes:
-        features: The two.
-        share: Probability of the first.
-        seed: Seed in [0, 2^64).
-
-    Example:
-        >>> turns = Turns(("convnext-audio", "convnext-visual"), share=1.0, seed=0)
-        >>> turns.feature(step=3)
-        'convnext-audio'
-    """
-
-    features: tuple[str, str]
-    share: float = 0.5
-    seed: int = 0
-
-    def takes_first(self, step: int) -> bool:
-        """Return whether a step of the run, from 0, reads the first."""
-        return bool(generator(self.seed, Purpose.MODALITY, 0, step).random() < self.share)
-
-    def feature(self, step: int) -> str:
-        """Return the feature that a step of the run reads."""
-        return self.features[0 if self.takes_first(step) else 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +49,6 @@ class BatchSpec:
         fbank_frames: Length that the fbank is cut or padded to, in frames of 10 ms.
         seconds: Duration that the stored frames span.
         random: Training (shuffled, augmented) or evaluation (the list's order, nothing random).
-        noise: Whether `augment.noise` applies.
         mean: Mean of the unnormalised fbank.
         std: Standard deviation of the unnormalised fbank.
         drop_last: Leave out an epoch's last partial batch.
@@ -145,6 +66,14 @@ class BatchSpec:
         clip_start: For frame_choice='clip': seconds at which every clip begins.
         sound_offset: For frame_choice='clip': in training, the sound begins up to so many seconds
             before or after the frames, drawn uniformly (`Batch.waveform_start`).
+        sound_seconds: For frame_choice='clip': length of the sound, in which the frames lie (AVSA:
+            1.0 for frames of 0.5 s): at a random time of it in training, in its middle in
+            evaluation. None for the seconds of the frames.
+        clips: For frame_choice='clip': clips of each sample, each a row of the batch, one after
+            the other: drawn independently in training, spread evenly from start to end in
+            evaluation (`Batch.by_sample`).
+        frame_source: Where frames come from: the stored 'frames' (JPEGs), or pictures of the
+            stored 'video'. None for JPEGs where a clip has them, else its video.
         pixels: 'float' for float32 normalised by ImageNet's statistics; 'uint8' leaves that to
             `Batch.to`.
         fbank: 'worker' for a float32 fbank, masked, normalised, noisy and rolled; 'device' leaves
@@ -179,6 +108,12 @@ class BatchSpec:
         weighted: Draw with replacement by the list's weights, whatever `shuffle` is.
         augment: Augmentation of training samples.
         turns: Features of `read` of which each step reads one; None to read all at every step.
+        transform: Function of a sample, a dict of what was read, and of a random generator of the
+            row's own; it returns the dict with arrays changed, added or left out. Frames are
+            [T, height, width, 3] in [0, 255], fbank and waveform as in the batch, without its
+            dimension. What it adds is in `Batch.extras`.
+        batch_transform: Function of a Batch and of a list of generators, one for each row; it
+            returns a Batch.
 
     Example:
         >>> spec = BatchSpec(batch_size=4, frames=2, image_size=24, labels="multi_hot")
@@ -193,7 +128,6 @@ class BatchSpec:
     fbank_frames: int = 1024
     seconds: float = 10.0
     random: bool = True
-    noise: bool = True
     mean: float = FBANK_STATISTICS["vggsound"][0]
     std: float = FBANK_STATISTICS["vggsound"][1]
     drop_last: bool = False
@@ -203,6 +137,9 @@ class BatchSpec:
     frame_stride: int = 1
     clip_start: float | None = None
     sound_offset: float = 0.0
+    sound_seconds: float | None = None
+    clips: int = 1
+    frame_source: FrameSource | None = None
     pixels: Pixels = "float"
     fbank: RunsOn = "worker"
     decode: RunsOn = "worker"
@@ -222,12 +159,15 @@ class BatchSpec:
     shuffle: Shuffle | None = None
     block: int = 4096
     weighted: bool = False
-    augment: Augment = Augment()
+    augment: Augment = NO_AUGMENT
     turns: Turns | None = None
+    transform: SampleTransform | None = None
+    batch_transform: BatchTransform | None = None
 
     def __post_init__(self) -> None:
         require_choice(self, frame_choice=FrameChoice, shuffle=Shuffle, labels=Labels)
-        require_choice(self, pixels=Pixels, fbank=RunsOn, decode=RunsOn)
+        require_choice(self, pixels=Pixels, fbank=RunsOn, decode=RunsOn, frame_source=FrameSource)
+        require_at_least(self, 1, "clips")
         require_at_least(self, 1, "batch_size", "frames", "fbank_frames", "segments", "block")
         require_at_least(self, 1, "image_size", "waveform_samples", "feature_rows", "classes")
         require_at_least(self, 1, "mask_size", "channels", "sample_rate", "frame_stride")
@@ -250,7 +190,24 @@ class BatchSpec:
             raise ValueError(
                 f"frame_times={self.frame_times!r} is not a sequence of seconds, such as (2.5,)"
             )
+        self._check_transforms()
         self._check_combinations()
+
+    def _check_transforms(self) -> None:
+        """Raise ValueError for transforms that are none, or that something else excludes."""
+        for name in ("transform", "batch_transform"):
+            function = getattr(self, name)
+            if function is None:
+                continue
+            if not callable(function):
+                raise ValueError(f"{name}={function!r} is not a function")
+            if not isinstance(function, Portable):
+                object.__setattr__(self, name, Portable(function))
+        if self.transform and "device" in (self.decode, self.fbank):
+            raise ValueError(
+                "a transform is given decoded frames and finished fbanks: use it with "
+                "decode='worker' and fbank='worker'"
+            )
 
     def _check_combinations(self) -> None:
         """Raise ValueError for settings that exclude each other."""
@@ -283,6 +240,8 @@ class BatchSpec:
             "frame_stride": self.frame_stride != 1,
             "clip_start": self.clip_start is not None,
             "sound_offset": self.sound_offset != 0,
+            "sound_seconds": self.sound_seconds is not None,
+            "clips": self.clips != 1,
         }
         if self.frame_choice != "clip":
             if given := [name for name, value in settings.items() if value]:
@@ -294,6 +253,17 @@ class BatchSpec:
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{name}={value!r} is not a number of seconds of at least 0")
+        if self.sound_seconds is not None and not 0 < self.sound_seconds < math.inf:
+            raise ValueError(f"sound_seconds={self.sound_seconds!r} is not a positive number")
+        if self.sound_seconds is not None and self.sound_offset:
+            raise ValueError(
+                "sound_offset moves sound that is as long as the frames, and sound_seconds takes "
+                "longer sound around them: choose one of them"
+            )
+        if self.clips > MAX_CLIPS:
+            raise ValueError(f"clips={self.clips} are more than {MAX_CLIPS} of one sample")
+        if self.clips > 1 and self.clip_start is not None:
+            raise ValueError("clip_start is where the only clip of a sample begins: use clips=1")
 
     def at(self, step: int) -> "BatchSpec":
         """Return the settings of a step: with `turns`, they read one of its features."""

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,10 +20,12 @@ from avstore.train.data.batch import Batch
 from avstore.train.data.buffers import BatchBuffer, OutputBuffers
 from avstore.train.data.collate import collate
 from avstore.train.data.decode import DecodedSample, decode
+from avstore.train.data.hooks import transform_batch, transform_sample
 from avstore.train.data.order import Order, Rows, row_key
 from avstore.train.data.read import prefetch, read
 from avstore.train.data.request import SampleRequest, request_rows, try_request
 from avstore.train.data.rng import Purpose
+from avstore.train.data.samples import SampleList
 from avstore.train.data.spec import DEFAULT_POLICY, BatchSpec, ErrorPolicy
 
 T = TypeVar("T")
@@ -116,77 +118,107 @@ def load_batch(
     spec = spec.at(rows.step)
     # All requests come first: between the large copies of samples they take three times as long.
     requests = request_rows(order, rows, spec, policy)
-    frames, fbanks = BatchBuffer(len(rows), "frames"), BatchBuffer(len(rows), "fbanks")
-    features = {name: BatchBuffer(len(rows), name) for name in spec.features}
-    reader = order.samples.reader
+    clips, count = spec.clips, len(rows) * spec.clips
+    frames, fbanks = BatchBuffer(count, "frames"), BatchBuffer(count, "fbanks")
+    features = {name: BatchBuffer(count, name) for name in spec.features}
 
-    def load_row(row: int) -> tuple[DecodedSample | None, list[BadSample]]:
-        candidates = chain([requests[row]], _replacements(order, rows, row, spec, policy))
-        out = OutputBuffers(row, frames, fbanks, features)
-        return _first_readable(candidates, spec, policy, reader, out)
+    def load_row(row: int) -> tuple[list[DecodedSample], list[BadSample]]:
+        first = row * clips
+        own = requests[first : first + clips]
+        candidates = chain([own], _replacements(order, rows, row, spec, policy))
+        out = [OutputBuffers(first + clip, frames, fbanks, features) for clip in range(clips)]
+        return _first_readable(candidates, order.samples, spec, policy, out)
 
     loaded = list(_map_threads(load_row, len(rows), threads))
     problems = tuple(problem for _, found in loaded for problem in found)
-    kept = [row for row, (sample, _) in enumerate(loaded) if sample is not None]
+    kept = [row for row, (decoded, _) in enumerate(loaded) if decoded]
     if not kept:
         reasons = "; ".join(str(problem) for problem in problems[:3])
         raise BadSampleError(
             f"every sample of step {rows.step} is bad: {reasons}; a batch needs at least one "
             "readable sample; run avstore verify"
         )
-    samples = [sample for sample, _ in loaded if sample is not None]
+    samples = [sample for decoded, _ in loaded for sample in decoded]
     kept_rows = rows.take(np.array(kept))
-    return collate(order.samples, kept_rows, samples, spec, frames, fbanks, features, problems)
+    batch = collate(order.samples, kept_rows, samples, spec, frames, fbanks, features, problems)
+    return transform_batch(batch, order, kept_rows, spec) if spec.batch_transform else batch
 
 
 def _first_readable(
-    candidates: Iterable[SampleRequest | BadSampleError],
+    candidates: Iterable[Sequence[SampleRequest | BadSampleError]],
+    samples: SampleList,
     spec: BatchSpec,
     policy: ErrorPolicy,
-    reader: Reader,
-    out: OutputBuffers,
-) -> tuple[DecodedSample | None, list[BadSample]]:
-    """Return the first sample that can be loaded, as far as the policy tries; and the problems."""
+    out: Sequence[OutputBuffers],
+) -> tuple[list[DecodedSample], list[BadSample]]:
+    """Return the clips of the first sample that can be loaded, and the problems until then.
+
+    None are returned if the policy skips it.
+    """
     problems: list[BadSample] = []
-    for request in candidates:
+    for clips in candidates:
         try:
-            if isinstance(request, BadSampleError):
-                raise request
-            return load_sample(request, spec, reader, out), problems
+            return [
+                _load_clip(request, samples, spec, own)
+                for request, own in zip(clips, out, strict=True)
+            ], problems
         except BadSampleError as error:
             if policy.on_bad == "raise" or isinstance(error.problem, str):
                 raise
             problems.append(error.problem)
         if policy.on_bad == "skip":
-            return None, problems
+            return [], problems
     raise BadSampleError(
         f"no usable sample after {_MAX_TRIES} tries; the last: {problems[-1]}; run avstore verify"
     )
 
 
+def _load_clip(
+    request: SampleRequest | BadSampleError,
+    samples: SampleList,
+    spec: BatchSpec,
+    out: OutputBuffers,
+) -> DecodedSample:
+    """Return a clip of a sample. Raises BadSampleError if it cannot be loaded."""
+    if isinstance(request, BadSampleError):
+        raise request
+    return load_sample(request, samples, spec, samples.reader, out)
+
+
 def _replacements(
     order: Order, rows: Rows, row: int, spec: BatchSpec, policy: ErrorPolicy
-) -> Iterator[SampleRequest | BadSampleError]:
+) -> Iterator[list[SampleRequest | BadSampleError]]:
     """Draw samples to replace a bad one; nothing is drawn before the first is taken."""
     generator = row_key(order, rows, row).generator(Purpose.REPLACE)
     words = generator.bit_generator.random_raw(_MAX_TRIES - 1)
     pool = order.pool(rows, row)
     for word in words.tolist():
-        yield try_request(order, rows, row, int(pool[word % len(pool)]), spec, policy)
+        index = int(pool[word % len(pool)])
+        yield [
+            try_request(order, rows, row, index, spec, policy, clip) for clip in range(spec.clips)
+        ]
 
 
 def load_sample(
-    request: SampleRequest, spec: BatchSpec, reader: Reader, out: OutputBuffers | None = None
+    request: SampleRequest,
+    samples: SampleList,
+    spec: BatchSpec,
+    reader: Reader,
+    out: OutputBuffers | None = None,
 ) -> DecodedSample:
-    """Read, decode and augment one sample.
+    """Read, decode, augment and transform one sample.
 
     Raises:
         BadSampleError: If it, or the partner that it is mixed with, cannot be read or decoded.
     """
-    # What may be mixed is not written to the batch before it is.
-    sample = _read_and_decode(request, spec, reader, None if request.mixing else out)
+    # What may be mixed or transformed is not written to the batch before it is.
+    direct = None if spec.transform else out
+    sample = _read_and_decode(request, spec, reader, None if request.mixing else direct)
     partner = _read_and_decode(request.partner, spec, reader) if request.partner else None
-    return augment(sample, partner, request, spec, out)
+    sample = augment(sample, partner, request, spec, direct)
+    if not spec.transform:
+        return sample
+    return transform_sample(sample, request.random, spec, samples, out)
 
 
 def _read_and_decode(
@@ -197,7 +229,7 @@ def _read_and_decode(
     try:
         return decode(request, contents, spec, out)
     except BadSampleError:
-        if not invalidate(reader, request.members):
+        if not any([invalidate(reader, request.members), invalidate(reader, request.groups)]):
             raise
     contents = read(request, reader, out, spec)
     try:

@@ -19,10 +19,11 @@ from avstore.manifests.shard_reader import Shard
 from avstore.manifests.store import Store, StoreError
 from avstore.manifests.verify import verify, verify_store
 from avstore.manifests.video_groups import decode_groups, group_range, group_sizes
+from avstore.manifests.video_record import StoredVideo
 from avstore.pipelines.build.repair import repair_store
 from avstore.pipelines.build.shard_writer import ShardId, open_shard
 from avstore.pipelines.extract import protocol
-from avstore.pipelines.extract.records import ExtractionResult, Quality, StoredVideo
+from avstore.pipelines.extract.records import ExtractionResult, Quality
 from tests.manifests import synthetic
 from tests.manifests.test_video_groups import encode, moving
 

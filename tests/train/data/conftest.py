@@ -2,8 +2,10 @@
 
 import pytest
 
-from avstore.train.data import BatchSpec, open_store, sample_list
+from avstore.train.data import Augment, BatchSpec, open_store, sample_list
 from tests.train.data.store_factory import make_store
+
+STELLA = Augment(crop=True, noise=True)
 
 
 @pytest.fixture(scope="session")
@@ -19,4 +21,4 @@ def toy_list(toy_store):
 
 @pytest.fixture(scope="session")
 def toy_spec():
-    return BatchSpec(batch_size=4, frames=2, image_size=24, fbank_frames=48)
+    return BatchSpec(batch_size=4, frames=2, image_size=24, fbank_frames=48, augment=STELLA)

@@ -105,7 +105,7 @@ def test_a_batch_prints_as_one_line(first):
         "toy-feature float32 [4, 3, 4], labels float32 [4, 5])"
     )
     assert repr(first(read=("fbank",)).rows([0])) == (
-        "Batch(1 clip, epoch 0, step 0: fbank float32 [1, 1, 48, 16], labels lists of ids)"
+        "Batch(1 clip, epoch 0, step 0: fbank float32 [1, 1, 48, 16], labels list)"
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from avstore.manifests.store import StoreError
 from avstore.train.data import Augment, BatchSpec, Loader, open_store, sample_list
-from avstore.train.data.transforms.clips import clip_frames, sound_of, valid_frames
+from avstore.train.data.transforms.clips import Clip, clip_frames, sound_of, valid_frames
 from tests.train.data import store_factory as toy
 
 ALL = "SELECT clip_id FROM clips"
@@ -28,7 +28,7 @@ def short_clips(tmp_path_factory):
 
 def spec(**changes) -> BatchSpec:
     common = {"frames": 4, "image_size": 24, "fbank_frames": 20, "read": READ, "seconds": 0.5,
-              "frame_choice": "clip", "random": False, "noise": False}  # fmt: skip
+              "frame_choice": "clip", "random": False}  # fmt: skip
     return BatchSpec(CLIPS, **common | changes)
 
 
@@ -75,7 +75,7 @@ def test_frames_and_the_sound_of_the_same_seconds(short_clips, changes, first, s
 
 
 def test_random_clips_are_where_batches_say_and_the_same_in_worker_processes(short_clips):
-    drawn = spec(random=True, augment=Augment(crop=False, noise=False), sound_offset=0.1)
+    drawn = spec(random=True, sound_offset=0.1)
     batches = list(Loader(short_clips, drawn, seed=5))
     starts = set()
     for batch in batches:
@@ -141,7 +141,7 @@ def test_settings_that_exclude_each_other(settings, message):
 def test_places_of_any_clip(stored, frames, stride, seed, start):
     times = (np.arange(stored) * 0.125).astype(np.float32)
     for generator in (None, np.random.default_rng(seed)):
-        chosen = clip_frames(stored, frames, stride, times, start, generator)
+        chosen = clip_frames(Clip(frames, stride, start), times, generator)
         valid = valid_frames(chosen, times)
         assert len(chosen) == frames
         assert chosen == sorted(chosen)

@@ -60,7 +60,7 @@ def test_a_stock_dataloader_stacks_samples(toy_list, toy_spec, workers):
 
 
 def test_settings_that_choose_samples_or_a_device_do_not_apply(toy_list, toy_spec):
-    plain = Dataset(toy_list, replace(toy_spec, augment=Augment(crop=False, noise=False)))
+    plain = Dataset(toy_list, replace(toy_spec, augment=Augment()))
     others = {"decode": "device", "fbank": "device", "batch_size": 99, "drop_last": True}
     other = Dataset(toy_list, replace(plain.spec, weighted=True, **others))
     assert same(plain[4], other[4])

@@ -95,7 +95,7 @@ def test_any_flipped_bit_is_a_bad_sample_or_harmless_never_a_crash(toy_list, pla
     request = requested(toy_list, 5, spec)
     reader = Flipped(str(toy_list.url), sample.shard.path, at, 1 << bit)
     with suppress(BadSampleError):
-        load_sample(request, spec, reader)
+        load_sample(request, toy_list, spec, reader)
 
 
 class Flipped(LocalReader):

@@ -36,8 +36,9 @@ def drawn(seed=0):
 
 
 def first(samples, **options):
-    settings = {"batch_size": 23, "frames": 2, "image_size": 24, "fbank_frames": 48, **options}
-    return next(iter(Loader(samples, BatchSpec(**settings))))
+    settings = {"batch_size": 23, "frames": 2, "image_size": 24, "fbank_frames": 48}
+    random = {"augment": Augment(crop=True, noise=True)}
+    return next(iter(Loader(samples, BatchSpec(**settings | random | options))))
 
 
 def test_stellas_window_and_its_middle():
@@ -163,10 +164,10 @@ def test_derived_features_come_fitted(toy_store):
 
 
 def test_mixup_mixes_everything_by_one_share(toy_list):
-    augment = Augment(crop=False, noise=False, mixup=1.0)
+    augment = Augment(mixup=1.0)
     spec = {"labels": "multi_hot", "augment": augment, "fbank_frames": 40, "frame_choice": "even"}
     mixed = first(toy_list, **spec)
-    bare = first(toy_list, **spec | {"augment": Augment(crop=False, noise=False)})
+    bare = first(toy_list, **spec | {"augment": Augment()})
     plain = dict(zip(bare.clip_ids, zip(bare.audio, bare.labels, strict=True), strict=True))
     for row, clip in enumerate(mixed.clip_ids):
         share, other = mixed.share[row], mixed.mixed_with[row]
@@ -179,9 +180,18 @@ def test_mixup_mixes_everything_by_one_share(toy_list):
 def test_one_sample_is_the_same_in_any_batch_and_order(toy_list):
     """Random choices belong to the row's place: batch size and workers change nothing."""
     whole = first(toy_list)
-    parts = list(Loader(toy_list, BatchSpec(5, frames=2, image_size=24, fbank_frames=48)))
+    augment = Augment(crop=True, noise=True)
+    spec = BatchSpec(5, frames=2, image_size=24, fbank_frames=48, augment=augment)
+    parts = list(Loader(toy_list, spec))
     assert torch.equal(torch.cat([b.video for b in parts]), whole.video)
     assert torch.equal(torch.cat([b.audio for b in parts]), whole.audio)
+
+
+def test_nothing_is_augmented_that_was_not_asked_for(toy_list):
+    plain = first(toy_list, random=False, frame_choice="even", augment=Augment())
+    drawn = first(toy_list, shuffle="listed", frame_choice="even", augment=Augment())
+    assert torch.equal(plain.video, drawn.video)
+    assert torch.equal(plain.audio, drawn.audio)
 
 
 def test_decoding_on_the_device_is_decoding_in_the_worker(toy_list):

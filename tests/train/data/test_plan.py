@@ -114,7 +114,7 @@ def test_replay_draws_what_was_offered_with_the_keys_of_then(toy_store, settings
 
 def test_a_replayed_row_is_the_input_that_was_seen(toy_store, toy_spec):
     plan = plan_of(toy_store, epochs=2, batch_size=4, replay=4, memory=8, reservoirs=2)
-    spec = replace(toy_spec, noise=True, augment=Augment(mixup=0.5), labels="multi_hot")
+    spec = replace(toy_spec, augment=Augment(crop=True, noise=True, mixup=0.5), labels="multi_hot")
     seen, replayed = {}, 0
     for batch in Loader(plan, spec):
         rows = plan.rows(batch.step)

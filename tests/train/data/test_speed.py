@@ -20,12 +20,14 @@ from avstore.train.data.buffers import BatchBuffer, recycled
 from avstore.train.data.member_index import MemberIndex
 from avstore.train.data.rng import Purpose, generator, philox
 
-SPEC = {"batch_size": 5, "frames": 2, "image_size": 24, "fbank_frames": 48}
-MASKS = Augment(freq_mask=4, time_mask=20)
+SPEC = {"batch_size": 5, "frames": 2, "image_size": 24, "fbank_frames": 48,
+        "augment": Augment(crop=True, noise=True)}  # fmt: skip
+MASKS = Augment(crop=True, freq_mask=4, time_mask=20)
+NOISY_MASKS = replace(MASKS, noise=True)
 
 
 def whole(samples, threads=1, **options):
-    return list(Loader(samples, BatchSpec(**SPEC, **options), threads=threads))
+    return list(Loader(samples, BatchSpec(**SPEC | options), threads=threads))
 
 
 def same(one, other):
@@ -134,7 +136,7 @@ def misplaced(samples, clip_id):
 
 
 def test_fbanks_finished_on_the_device_are_the_workers(toy_list):
-    quiet = {"noise": False, "augment": MASKS}
+    quiet = {"augment": MASKS}
     same(whole(toy_list, **quiet), [b.to("cpu") for b in whole(toy_list, fbank="device", **quiet)])
     (left, *_) = whole(toy_list, fbank="device", random=False)
     assert left.audio.dtype == torch.float16
@@ -142,7 +144,7 @@ def test_fbanks_finished_on_the_device_are_the_workers(toy_list):
 
 @pytest.mark.parametrize("frames", [20, 41, 60])
 def test_fbanks_are_cut_or_padded_alike_by_worker_and_device(toy_list, frames):
-    options = {"noise": False, "random": False, "fbank_frames": frames}
+    options = {"random": False, "fbank_frames": frames}
     spec = BatchSpec(**SPEC | options)
     there = [b.to("cpu") for b in Loader(toy_list, BatchSpec(**SPEC | options, fbank="device"))]
     same(list(Loader(toy_list, spec)), there)
@@ -167,13 +169,15 @@ def test_a_damaged_fbank_is_named(toy_store, toy_list, tmp_path, at):
 
 
 def test_noise_on_the_device_has_the_workers_strength_and_roll(toy_list):
-    worker = whole(toy_list, augment=MASKS)
-    device = [b.to("cpu") for b in whole(toy_list, fbank="device", augment=MASKS)]
-    again = [b.to("cpu") for b in whole(toy_list, threads=2, fbank="device", augment=MASKS)]
+    worker = whole(toy_list, augment=NOISY_MASKS)
+    device = [b.to("cpu") for b in whole(toy_list, fbank="device", augment=NOISY_MASKS)]
+    again = [b.to("cpu") for b in whole(toy_list, threads=2, fbank="device", augment=NOISY_MASKS)]
     same(device, again)
     for a, b in zip(worker, device, strict=True):
         assert 0 < (a.audio - b.audio).abs().max() < 0.1
-    one = Loader(toy_list, BatchSpec(**SPEC | {"batch_size": 1}, fbank="device", augment=MASKS))
+    one = Loader(
+        toy_list, BatchSpec(**SPEC | {"batch_size": 1, "augment": NOISY_MASKS}, fbank="device")
+    )
     alone = torch.cat([batch.to("cpu").audio for batch in one])
     assert torch.equal(alone, torch.cat([batch.audio for batch in device]))
 

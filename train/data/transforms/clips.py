@@ -40,34 +40,106 @@ class SoundWindow:
         return values[tuple(index)]
 
 
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Which frames make up a clip.
+
+    Attributes:
+        frames: Number of frames.
+        stride: Steps from frame to frame.
+        start: Seconds at which it begins, at the frame that is on screen; None for a random place,
+            or an even one in evaluation.
+        number: Number of the clip, of `count` of one sample.
+        count: In evaluation they are spread evenly from the start to the end; a single one is in
+            the middle.
+    """
+
+    frames: int
+    stride: int
+    start: float | None = None
+    number: int = 0
+    count: int = 1
+
+    @property
+    def place(self) -> float:
+        """Where the clip begins in evaluation, as a part of the free room, from 0 to 1."""
+        return self.number / (self.count - 1) if self.count > 1 else 0.5
+
+
 def clip_frames(
-    stored: int,
-    frames: int,
-    stride: int,
-    times: NDArray[np.float32],
-    start: float | None,
-    generator: np.random.Generator | None,
+    clip: Clip, times: NDArray[np.float32], generator: np.random.Generator | None
 ) -> list[int]:
-    """Return the indices of `frames` frames, `stride` apart.
+    """Return the indices of a clip's frames.
 
     Args:
-        stored: Number of stored frames.
-        frames: Number of frames to take.
-        stride: Steps from frame to frame.
+        clip: The clip.
         times: Presentation time of each stored frame, in seconds.
-        start: Seconds at which to begin, at the frame that is on screen; None for a random place,
-            or the middle without a generator.
         generator: Random generator; None for evaluation.
 
     Returns:
-        Indices in order of time; where the clip is too short, its last frame repeats.
+        Indices in order of time; where the sample is too short, its last frame repeats.
     """
-    room = max(stored - (frames - 1) * stride, 1)
-    if start is not None:
-        first = max(int(np.searchsorted(times, np.float32(start) + 1e-4, "right")) - 1, 0)
+    room = _room(clip, times)
+    if clip.start is not None:
+        first = _on_screen(times, clip.start)
+    elif generator is None:
+        first = int((room - 1) * clip.place)
     else:
-        first = (room - 1) // 2 if generator is None else int(generator.integers(room))
-    return [min(first + k * stride, stored - 1) for k in range(frames)]
+        first = int(generator.integers(room))
+    return _from(clip, first, len(times))
+
+
+def clip_within_sound(
+    clip: Clip,
+    times: NDArray[np.float32],
+    seconds: float,
+    sound_seconds: float,
+    generator: np.random.Generator | None,
+) -> tuple[list[int], SoundWindow]:
+    """Return the indices of a clip's frames, and the longer window of sound that they lie in.
+
+    In training the sound begins at a uniformly random time, and the frames at a uniformly random
+    time within it (AVSA); in evaluation the sound is at the clip's even place, and the frames are
+    in its middle, as they are where `clip.start` is given.
+
+    Args:
+        clip: The clip.
+        times: Presentation time of each stored frame, in seconds.
+        seconds: Seconds that all frames span, where they are too few to tell.
+        sound_seconds: Length of the window of sound.
+        generator: Random generator; None for evaluation.
+    """
+    step = _step(times, seconds)
+    room = max(float(times[-1]) + step - sound_seconds, 0.0)
+    slack = max(sound_seconds - clip.frames * clip.stride * step, 0.0)
+    if clip.start is not None:
+        first = _on_screen(times, clip.start)
+        begin = min(max(float(times[first]) - slack / 2, 0.0), room)
+    else:
+        draws = (clip.place, 0.5) if generator is None else generator.random(2).tolist()
+        begin = draws[0] * room
+        later = int(np.searchsorted(times, np.float32(begin + draws[1] * slack - 1e-4)))
+        first = min(later, _room(clip, times) - 1)
+    return _from(clip, first, len(times)), SoundWindow(begin, sound_seconds)
+
+
+def _room(clip: Clip, times: NDArray[np.float32]) -> int:
+    """Return the number of places where a clip can begin, at least 1."""
+    return max(len(times) - (clip.frames - 1) * clip.stride, 1)
+
+
+def _on_screen(times: NDArray[np.float32], second: float) -> int:
+    """Return the index of the frame that is on screen at a time."""
+    return max(int(np.searchsorted(times, np.float32(second) + 1e-4, "right")) - 1, 0)
+
+
+def _from(clip: Clip, first: int, stored: int) -> list[int]:
+    return [min(first + k * clip.stride, stored - 1) for k in range(clip.frames)]
+
+
+def _step(times: NDArray[np.float32], seconds: float) -> float:
+    """Return the seconds from frame to frame."""
+    return float(np.median(np.diff(times))) if len(times) > 1 else seconds / max(len(times), 1)
 
 
 def valid_frames(
@@ -111,7 +183,7 @@ def sound_of(
         seconds: Seconds that all frames span, where they are too few to tell.
         offset: Seconds by which the sound is later than the frames; less at the clip's ends.
     """
-    step = float(np.median(np.diff(times))) if len(times) > 1 else seconds / max(len(times), 1)
+    step = _step(times, seconds)
     length = round(len(chosen) * stride * step, 4)
     last = max(float(times[-1]) + step - length, 0.0)
     return SoundWindow(min(max(float(times[chosen[0]]) + offset, 0.0), last), length)

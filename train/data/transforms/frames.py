@@ -172,17 +172,40 @@ def decode_jpegs(
     for row, jpeg in zip(out, jpegs, strict=True):
         target = row if whole and not normalised else None
         pixels = simplejpeg.decode_jpeg(jpeg, colorspace="RGB", buffer=target)
-        if not whole:
-            pixels = resize(pixels, box, out.shape[1])
-        elif pixels.shape != row.shape:
-            raise ValueError(
-                f"it has {pixels.shape[1]} x {pixels.shape[0]} pixels, and the clip's first frame "
-                f"{size[0]} x {size[1]}"
-            )
-        if normalised:
-            normalise_into(np.ascontiguousarray(pixels), row)
-        elif not whole:
-            row[:] = pixels
+        if target is None or pixels.shape != row.shape:
+            place_picture(pixels, size, box, row, normalised)
+
+
+def place_picture(
+    pixels: NDArray[np.uint8],
+    size: tuple[int, int],
+    box: Box,
+    row: NDArray[Any],
+    normalised: bool,
+) -> None:
+    """Crop a frame to the box and resize it to its place in the batch.
+
+    Args:
+        pixels: uint8 [height, width, 3].
+        size: (width, height) of the first frame.
+        box: Box in the frame.
+        row: uint8 or float32 [height, width, 3], to write to.
+        normalised: Whether `row` is float32, normalised by ImageNet's mean and deviation.
+
+    Raises:
+        ValueError: If the frame has another size than the first, and is not resized.
+    """
+    if box != (0, 0, *size) or row.shape[:2] != size[::-1]:
+        pixels = resize(pixels, box, row.shape[0])
+    elif pixels.shape != row.shape:
+        raise ValueError(
+            f"it has {pixels.shape[1]} x {pixels.shape[0]} pixels, and the clip's first frame "
+            f"{size[0]} x {size[1]}"
+        )
+    if normalised:
+        normalise_into(np.ascontiguousarray(pixels), row)
+    else:
+        row[:] = pixels
 
 
 def resize(pixels: NDArray[np.uint8], box: Box, size: int) -> NDArray[np.uint8]:

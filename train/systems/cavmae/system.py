@@ -25,7 +25,6 @@ def batch_spec(config: RunConfig, *, training: bool, **own: Any) -> BatchSpec:
         "fbank_frames": m.fbank_frames,
         "seconds": d.seconds,
         "random": training,
-        "noise": d.noise,
         "mean": d.mean,
         "std": d.std,
         "decode": d.finish,

@@ -18,7 +18,6 @@ def batch_spec(config: Config, *, training: bool) -> BatchSpec:
         random=training,
         read=("fbank",),
         fbank_frames=shape.fbank_frames,
-        noise=data.noise,
         mean=data.mean,
         std=data.std,
         fbank=data.finish,

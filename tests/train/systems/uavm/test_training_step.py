@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from avstore.train.classifier import row_losses
+from avstore.train.data import Augment, BatchSpec
 from avstore.train.data.augment import augment
 from avstore.train.data.decode import DecodedSample
 from avstore.train.data.request import SampleRequest
 from avstore.train.data.rng import RandomKey
-from avstore.train.data.spec import Augment, BatchSpec
 from avstore.train.data.transforms import features, labels
 from avstore.train.systems.uavm.model import UAVM
 from avstore.train.systems.uavm.model_config import Modality, UAVMConfig

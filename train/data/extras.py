@@ -1,0 +1,72 @@
+"""Collate what a batch holds beside stored members: columns of the query, and what was added."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avstore.manifests.store import StoreError
+from avstore.train.data.decode import DecodedSample
+from avstore.train.data.samples import SampleList
+
+
+def extras_of(
+    samples: SampleList, decoded: Sequence[DecodedSample]
+) -> dict[str, Tensor | list[Any]]:
+    """Return the extras of a batch by name.
+
+    Args:
+        samples: The list, with the query's columns.
+        decoded: The B samples.
+
+    Returns:
+        A tensor [B, …] of numbers and arrays; a list of anything else, or of numbers some of which
+        are NULL.
+
+    Raises:
+        StoreError: Arrays of one name differ in shape.
+    """
+    if decoded[0].transformed:
+        found = {name: [s.extras[name] for s in decoded] for name in decoded[0].extras}
+    else:
+        found = {name: [samples.extra(name, s.index) for s in decoded] for name in samples.extras}
+    return {name: _collated(name, values, decoded) for name, values in found.items()}
+
+
+def require_alike(decoded: Sequence[DecodedSample]) -> None:
+    """Raise StoreError if a transform returned other names for some samples than for the first."""
+    if not decoded[0].transformed:
+        return
+    first, held = decoded[0], _names(decoded[0])
+    for sample in decoded[1:]:
+        if (own := _names(sample)) != held:
+            raise StoreError(
+                f"the transform returned {', '.join(sorted(held))} for {first.clip_id} and "
+                f"{', '.join(sorted(own))} for {sample.clip_id}: samples of one batch must be alike"
+            )
+
+
+def _names(sample: DecodedSample) -> set[str]:
+    arrays = {
+        "frames": sample.frames,
+        "fbank": sample.fbank,
+        "waveform": sample.waveform,
+        "masks": sample.mask_stack,
+    }
+    held = {name for name, value in arrays.items() if value is not None}
+    return held | sample.features.keys() | sample.extras.keys()
+
+
+def _collated(name: str, values: list[Any], decoded: Sequence[DecodedSample]) -> Tensor | list[Any]:
+    if not all(isinstance(v, (bool, int, float, np.ndarray, np.generic, Tensor)) for v in values):
+        return values
+    arrays = [np.asarray(value) for value in values]
+    if any(array.dtype.kind not in "biuf" for array in arrays):
+        return values
+    shapes = {array.shape: sample.clip_id for array, sample in zip(arrays, decoded, strict=True)}
+    if len(shapes) > 1:
+        listed = " and ".join(f"{list(shape)} ({clip})" for shape, clip in shapes.items())
+        raise StoreError(f"{name!r} has the shapes {listed} in one batch: return arrays alike")
+    return torch.from_numpy(np.stack(arrays))
