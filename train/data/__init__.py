@@ -14,6 +14,7 @@ from avstore.manifests.library import OpenStore, open_store
 from avstore.manifests.shard_reader import BadSample, BadSampleError
 from avstore.train.data.batch import Batch, join
 from avstore.train.data.dataset import Dataset
+from avstore.train.data.group_order import GroupOrder
 from avstore.train.data.loader import Loader
 from avstore.train.data.mixture import Mixture, QuerySource, WeightPhase, sources
 from avstore.train.data.order import (
@@ -50,6 +51,7 @@ __all__ = [
     "Dataset",
     "EpochOrder",
     "ErrorPolicy",
+    "GroupOrder",
     "Loader",
     "LoaderError",
     "Mixture",
