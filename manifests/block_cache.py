@@ -1,19 +1,25 @@
 """Cache blocks of remote shards on the local disk, keyed by the shard's sha256.
 
 Any number of processes may share a folder, and any file in it may be deleted at any time: blocks
-are written by rename, their length is checked, and missing ones are fetched again. Threads of one
-process that need the same block at the same time fetch it once.
+are written by rename, end with their CRC-32, and are fetched again where they are missing or
+damaged. Threads of one process that need the same block at the same time fetch it once. A folder
+that takes no blocks (no rights, no space) is reported once, and the blocks are read without it.
 """
 
+import logging
 import os
 import threading
 import uuid
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 
+_LOG = logging.getLogger(__name__)
+
 BLOCK_BYTES = 1 << 20
+_CRC_BYTES = 4
 # The folder is scanned each time this share of the limit was written.
 _SCAN_SHARE = 0.05
 # Blocks are removed down to this share of the limit, least recently used first.
@@ -36,6 +42,7 @@ class BlockCache:
         self._written = limit_bytes  # scan the folder at the first write
         self._pending: dict[str, Future[bytes]] = {}
         self._lock = threading.Lock()
+        self._reported = False
 
     def read(
         self,
@@ -71,14 +78,11 @@ class BlockCache:
         at = start - blocks[0] * BLOCK_BYTES
         return whole[at : at + stop - start]
 
-    def drop(self, sha256: str, start: int, stop: int) -> bool:
-        """Remove the blocks of bytes [start, stop); return whether there were any."""
-        blocks = range(start // BLOCK_BYTES, (stop - 1) // BLOCK_BYTES + 1)
-        found = [path for path in (self._path(f"{sha256}-{n}") for n in blocks) if path.exists()]
-        for path in found:
+    def drop(self, sha256: str, start: int, stop: int) -> None:
+        """Remove the blocks of bytes [start, stop)."""
+        for block in range(start // BLOCK_BYTES, (stop - 1) // BLOCK_BYTES + 1):
             with suppress(OSError):
-                path.unlink()
-        return bool(found)
+                self._path(f"{sha256}-{block}").unlink()
 
     def _claim(
         self, names: dict[int, str]
@@ -123,9 +127,23 @@ class BlockCache:
         for block in run:
             at = block * BLOCK_BYTES - low
             found[block] = content[at : at + BLOCK_BYTES]
-            with suppress(OSError):  # a full disk must not stop the run
+            try:
                 self._keep(self._path(names[block]), found[block])
+            except OSError as error:  # a full disk must not stop the run
+                self._report(error)
         return found
+
+    def _report(self, error: OSError) -> None:
+        """Warn once that blocks cannot be kept, unless another process deleted the folder."""
+        if self._reported or isinstance(error, FileNotFoundError):
+            return
+        self._reported = True
+        _LOG.warning(
+            "the cache of remote shards in %s takes no blocks: %s; every read goes to the server "
+            "(choose another folder by AVSTORE_CACHE, or free space)",
+            self.folder,
+            error.strerror or error,
+        )
 
     def _path(self, name: str) -> Path:
         return self.folder / name[:2] / name
@@ -137,7 +155,9 @@ class BlockCache:
         path.parent.mkdir(parents=True, exist_ok=True)
         temp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
-            temp.write_bytes(content)
+            with temp.open("wb") as file:
+                file.write(content)
+                file.write(_crc(content))
             temp.replace(path)
         finally:
             temp.unlink(missing_ok=True)
@@ -166,13 +186,18 @@ def _length(block: int, end: int) -> int:
 
 
 def _load(path: Path, length: int) -> bytes | None:
-    """Return a block if its file is whole, and update its time of use."""
+    """Return a block if its file is whole and undamaged, and update its time of use."""
     with suppress(OSError):
-        content = path.read_bytes()
-        if len(content) == length:
+        file = path.read_bytes()
+        content = file[:-_CRC_BYTES]
+        if len(content) == length and file[-_CRC_BYTES:] == _crc(content):
             os.utime(path)
             return content
     return None
+
+
+def _crc(content: bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(_CRC_BYTES, "little")
 
 
 def _runs(blocks: list[int]) -> list[list[int]]:

@@ -55,7 +55,11 @@ def read_members(
     except ReadError:
         if not invalidate(reader, wanted):
             raise
+    try:
         return _read_checked(reader, wanted, crc32)
+    except ReadError:
+        invalidate(reader, wanted)  # a cache must not keep what failed a check
+        raise
 
 
 def read_many(

@@ -4,6 +4,7 @@ DuckDB needs a local disk. The sidecars and the ledger, which are small and do n
 written, are copied, and the manifest is updated from new ones; shards are read in place.
 """
 
+import errno
 import filecmp
 import hashlib
 import json
@@ -16,7 +17,7 @@ import fsspec
 
 from avstore.manifests import ledger, snapshots
 from avstore.manifests.catalogue import open_write
-from avstore.manifests.errors import is_client_error
+from avstore.manifests.errors import first_sentence, is_client_error, is_machine_error
 from avstore.manifests.ingest import commit_shards, ingest_features, refresh_status, transaction
 from avstore.manifests.lock import writing
 from avstore.manifests.names import check_relative
@@ -47,24 +48,38 @@ def mirror_store(url: str, cache: Path | None = None, **options: Any) -> tuple[S
     Raises:
         StoreError: There is no store at `url`, or it cannot be read or mirrored.
     """
+    folder = cache or cache_directory()
     try:
-        return _mirror(url, cache, options)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise StoreError(
-            f"{error.filename} cannot hold the mirrored manifest: {error.strerror}; choose another "
-            "cache folder (AVSTORE_CACHE)"
-        ) from error
+        return _mirror(url, folder, options)
     except Exception as error:
-        if not is_client_error(error):
+        if reason := _fault_of_folder(error, folder):
+            raise StoreError(
+                f"{reason[0]} cannot hold the mirrored manifest: {reason[1]}; choose another "
+                "cache folder (AVSTORE_CACHE)"
+            ) from error
+        if not is_client_error(error) and not isinstance(error, OSError):
             raise
         raise StoreError(
-            f"{url} cannot be read: {error}; check the address, the network and the credentials"
+            f"{url} cannot be read: {' '.join(str(error).split())}; check the address, the network "
+            "and the credentials"
         ) from error
 
 
-def _mirror(url: str, cache: Path | None, options: dict[str, Any]) -> tuple[Store, Any, str]:
+def _fault_of_folder(error: Exception, folder: Path) -> tuple[str, str] | None:
+    """Return the path and the reason of an error of the cache folder; None for other errors."""
+    if is_machine_error(error):
+        return str(folder), first_sentence(error)
+    if not isinstance(error, OSError):
+        return None
+    if error.filename and Path(os.fsdecode(error.filename)).is_relative_to(folder):
+        return os.fsdecode(error.filename), error.strerror or str(error)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+    return (str(folder), error.strerror or str(error)) if full else None
+
+
+def _mirror(url: str, cache: Path, options: dict[str, Any]) -> tuple[Store, Any, str]:
     fs, root = fsspec.core.url_to_fs(url, **options)
-    local = Store((cache or cache_directory()) / hashlib.sha256(url.encode()).hexdigest()[:16])
+    local = Store(cache / hashlib.sha256(url.encode()).hexdigest()[:16])
     local.root.mkdir(parents=True, exist_ok=True)
     with writing(local, wait_s=600):
         new, replaced = _fetch_new(fs, root, local)

@@ -6,7 +6,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-import fsspec
 from tenacity import (
     RetryError,
     Retrying,
@@ -17,6 +16,7 @@ from tenacity import (
 
 from avstore.manifests.block_cache import BlockCache
 from avstore.manifests.names import is_name, is_relative
+from avstore.manifests.ranged_get import get_range, open_file_system
 from avstore.manifests.shard_reader import ReadError, Shard, Span
 
 # A gap this small between two remote ranges costs less to read than another request.
@@ -34,7 +34,8 @@ class _TornError(OSError):
 class RemoteReader:
     """Reads ranges of remote objects; ranges inside `prefetching` spans are already on their way.
 
-    A broken connection, a timeout or a short response is retried with growing waits.
+    A broken connection, a timeout or a short response is retried with growing waits: here alone,
+    the clients do not. A missing object, a denied access or another range is not retried.
 
     Args:
         url: Root of the store, an fsspec URL.
@@ -46,7 +47,7 @@ class RemoteReader:
     chunk = PART_BYTES
 
     def __init__(self, url: str, options: dict[str, Any], cache: BlockCache | None = None) -> None:
-        self._fs, root = fsspec.core.url_to_fs(url, **options)
+        self._fs, root = open_file_system(url, options)
         self._root = root.rstrip("/")
         self._cache = cache
         self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="ranges")
@@ -90,14 +91,14 @@ class RemoteReader:
         """Drop cached bytes [start, stop); return whether a re-read may differ."""
         if not is_relative(shard.path):
             raise ReadError("the shard is outside of the store; run avstore verify")
-        # The digest names the blocks' files.
-        if self._cache is None or not is_name("sha256", shard.sha256):
-            return False
         with self._lock:
             self._prefetched = [
                 held for held in self._prefetched if held[0].shard.path != shard.path
             ]
-        return self._cache.drop(shard.sha256, start, stop)
+        # The digest names the blocks' files.
+        if self._cache is not None and is_name("sha256", shard.sha256):
+            self._cache.drop(shard.sha256, start, stop)
+        return True
 
     def _request(self, span: Span) -> list[Future[bytes]]:
         return [
@@ -127,14 +128,7 @@ class RemoteReader:
             ) from error
 
     def _fetch_once(self, shard: Shard, start: int, stop: int) -> bytes:
-        try:
-            content: bytes = self._fs.cat_file(f"{self._root}/{shard.path}", start=start, end=stop)
-        except FileNotFoundError as error:
-            raise ReadError(f"the shard does not exist: {error}; run avstore verify") from error
-        except (OSError, TimeoutError):
-            raise
-        except Exception as error:  # each protocol's client has its own errors
-            raise ConnectionError(f"{type(error).__name__}: {error}") from error
+        content = get_range(self._fs, f"{self._root}/{shard.path}", start, stop)
         if len(content) != stop - start:
             raise _TornError(f"received {len(content)} bytes instead of {stop - start}")
         return content

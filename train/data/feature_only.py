@@ -7,15 +7,14 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-_COLUMNS = (
-    "clip_id, shard, position, members, offsets, sizes, frame_count, frame_times, fbank_frames, "
-    "crc32"
-)
-_SAMPLES = f"(SELECT {_COLUMNS} FROM samples UNION ALL SELECT {_COLUMNS} FROM feature_only)"
+from avstore.train.data.member_packing import NO_PLACE
+
+_COLUMNS = "clip_id, shard, position, members, frame_count, fbank_frames, crc32"
+_STORED = f"SELECT {_COLUMNS}, rowid AS place FROM samples"
+_SAMPLES = f"({_STORED} UNION ALL SELECT {_COLUMNS}, {NO_PLACE} AS place FROM feature_only)"
 _ROWS = """
 CREATE TEMP TABLE feature_only AS
-SELECT w.clip_id, f0.shard, f0.position, '' AS members, []::BIGINT[] AS offsets,
-       []::INTEGER[] AS sizes, 0 AS frame_count, []::FLOAT[] AS frame_times, 0 AS fbank_frames,
+SELECT w.clip_id, f0.shard, f0.position, '' AS members, 0 AS frame_count, 0 AS fbank_frames,
        NULL::BIGINT AS crc32
 FROM wanted w {joins}
 WHERE w.clip_id NOT IN (SELECT clip_id FROM samples)
@@ -39,11 +38,11 @@ def find_feature_rows(con: duckdb.DuckDBPyConnection, features: Sequence[str]) -
     Their shard is that of the first feature. The tables feature_0, feature_1, … hold the features.
     """
     if not features:
-        return "samples"
+        return f"({_STORED})"
     joins = " ".join(f"JOIN feature_{n} f{n} USING (clip_id)" for n in range(len(features)))
     con.execute(_ROWS.format(joins=joins))
     if con.execute("SELECT count(*) FROM feature_only").fetchall() == [(0,)]:
-        return "samples"
+        return f"({_STORED})"
     con.execute(_SHARDS)
     return _SAMPLES
 

@@ -84,6 +84,7 @@ class Loader:
         self.pin_memory = pin_memory
         self.epoch = 0
         self._loops = 0
+        _ = samples.outline  # once, here, so that saving a state does not wait for it
 
     @property
     def epoch(self) -> int:

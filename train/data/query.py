@@ -14,14 +14,17 @@ from avstore.manifests.library import OpenStore
 from avstore.manifests.schema import sql_name
 from avstore.manifests.shard_reader import Shard
 from avstore.manifests.store import StoreError
+from avstore.train.data.arrow_arrays import array_of, numbers_of, strings_of
 from avstore.train.data.feature_only import (
     contents_digest,
     describe_features,
     feature_versions,
     find_feature_rows,
 )
+from avstore.train.data.member_packing import find_members
 from avstore.train.data.query_columns import selected_columns
 from avstore.train.data.query_rows import select_clips, short
+from avstore.train.data.row_table import last_of_each_clip, used_layouts, used_shards
 from avstore.train.data.samples import MemberLayout, SampleList, fingerprint_of
 from avstore.train.data.shared_table import SharedTable
 from avstore.train.data.stages import choose_stages, warn_of_others
@@ -41,14 +44,15 @@ SELECT w.clip_id, h.number AS shard, s.position, w.weight,
        coalesce(s.frame_count, 0) AS frame_count, coalesce(s.fbank_frames, 0) AS fbank_frames,
        {labels}.label_ids {columns}
 FROM wanted w
-JOIN {samples} s USING (clip_id)
+JOIN (SELECT * {layout} FROM {samples}) s USING (clip_id)
 JOIN clips c USING (clip_id)
 JOIN stage_shards h ON h.path = s.shard
 {joins}
 ORDER BY {order}
 """
-_RANGES = """, (list_position($layouts, s.members) - 1)::SMALLINT AS layout, s.offsets, s.sizes,
-    s.frame_times, coalesce(s.crc32, -1) AS crc32"""
+# Below the joins, where DuckDB computes it once for each distinct value of members.
+_LAYOUT = ", (list_position($layouts, members) - 1)::SMALLINT AS layout"
+_RANGES = ", s.layout, coalesce(s.crc32, -1) AS crc32, s.place"
 _SEGMENTS_OF = {"audio": "audio", "visual": "visual", "both": "audio-visual", "apart": "labelled"}
 _SEGMENT_ORDER = "ORDER BY label_id, onset_s, offset_s, visual"
 _SEGMENTS = f"""
@@ -135,8 +139,13 @@ def sample_list(
             if segments:
                 _check_segments(table, segments)
             table = _with_features(table, features, lacking)
+            table, layouts = used_layouts(table, layouts)
             videos = find_videos(con, table, layouts)
-            table, shards, datasets = _used_shards(con, table)
+            table, shards, datasets = used_shards(con, table)
+            members = None
+            if ranges:
+                members = find_members(con, numbers_of(table["place"]))
+                table = table.drop_columns(["place"])
             return SampleList(
                 url=store.url,
                 options=store.options,
@@ -152,6 +161,7 @@ def sample_list(
                 others=others,
                 extras=kept,
                 videos=videos,
+                members=members,
             )
         except duckdb.Error as error:
             raise query_error(error) from error
@@ -204,7 +214,8 @@ def _find_features(
             f" LEFT JOIN feature_{number} f{number} ON f{number}.clip_id = w.clip_id"
             f" LEFT JOIN companion_numbers n{number} ON n{number}.path = f{number}.shard"
         )
-    table = pa.table({"path": list(companions), "number": pa.array(companions.values(), "int32")})
+    numbers = array_of(np.arange(len(companions), dtype=np.int32))
+    table = pa.table({"path": strings_of(list(companions)), "number": numbers})
     con.register("companion_numbers", table)
     return tuple(Shard(path, "", 0) for path in companions), columns, joins
 
@@ -239,10 +250,10 @@ def _check_segments(table: pa.Table, segments: str) -> None:
 
 
 def _layouts(con: duckdb.DuckDBPyConnection, stored: str) -> list[str]:
-    """Return the distinct values of the column `members` of the table `stored`."""
+    """Return the distinct values of the column `members` of the stages' samples."""
     sql = (
-        f"SELECT DISTINCT members FROM {stored} WHERE clip_id IN (SELECT clip_id FROM wanted) "
-        "AND shard IN (SELECT path FROM stage_shards) ORDER BY members"
+        f"SELECT DISTINCT members FROM {stored} WHERE shard IN (SELECT path FROM stage_shards) "
+        "ORDER BY members"
     )
     return [row[0] for row in con.execute(sql).fetchall()]
 
@@ -269,44 +280,22 @@ def _rows(
             columns = ", g.segment_visual" + columns
     if layouts:
         values["layouts"], columns = layouts, _RANGES + columns
-    order = _order(con)
-    sql = _ROWS.format(samples=stored, columns=columns, joins=joins, order=order, labels=labels)
+    sql = _ROWS.format(
+        samples=stored,
+        layout=_LAYOUT if layouts else "",
+        columns=columns,
+        joins=joins,
+        order=_order(con),
+        labels=labels,
+    )
     table = con.sql(sql, params=values or None).to_arrow_table(batch_size=_ONE_BATCH)
-    return _last_of_each_clip(table)
+    return last_of_each_clip(table)
 
 
 def _order(con: duckdb.DuckDBPyConnection) -> str:
     """Return ORDER BY terms for clip_id, shard; key sorts the same in one dataset, and faster."""
     datasets = con.execute("SELECT DISTINCT dataset FROM stage_shards").fetchall()
     return "c.key, h.number" if len(datasets) == 1 else "w.clip_id, h.number"
-
-
-def _last_of_each_clip(table: pa.Table) -> pa.Table:
-    """Keep the last shard of a clip that is in several shards of its stage."""
-    ids = table["clip_id"].combine_chunks()
-    repeated = pc.equal(ids.slice(0, max(len(ids) - 1, 0)), ids.slice(1))
-    if not pc.any(repeated).as_py():
-        return table
-    last = np.append(~repeated.to_numpy(zero_copy_only=False), True)
-    return table.filter(pa.array(last))
-
-
-def _used_shards(
-    con: duckdb.DuckDBPyConnection, table: pa.Table
-) -> tuple[pa.Table, tuple[Shard, ...], list[str]]:
-    """Return the rows with shards renumbered from 0, these shards, and their datasets."""
-    numbers = table["shard"].to_numpy()
-    used = np.flatnonzero(np.bincount(numbers))
-    con.register("used", pa.table({"number": used}))
-    rows = con.execute(
-        "SELECT path, sha256, bytes, dataset FROM stage_shards WHERE number IN "
-        "(SELECT number FROM used) ORDER BY number"
-    ).fetchall()
-    new_numbers = np.zeros(used[-1] + 1, np.int32)
-    new_numbers[used] = np.arange(len(used), dtype=np.int32)
-    column = table.schema.get_field_index("shard")
-    table = table.set_column(column, "shard", pa.array(new_numbers[numbers]))
-    return table, tuple(Shard(*row[:3]) for row in rows), sorted({row[3] for row in rows})
 
 
 def _fingerprint(

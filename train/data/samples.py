@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from avstore.manifests.shard_reader import ByteRange, Reader, Shard, open_reader
 from avstore.manifests.store import StoreError
 from avstore.manifests.video_record import StoredVideo
+from avstore.train.data.arrow_arrays import strings_of
+from avstore.train.data.list_sketch import outline_of
+from avstore.train.data.member_index import MemberIndex
 from avstore.train.data.query_columns import PREFIX, value_at
 from avstore.train.data.shared_table import SharedTable
 from avstore.train.data.video_columns import video_at
@@ -44,7 +47,7 @@ class MemberLayout:
         return MemberLayout(names, slots, tuple(name for name in names if name.endswith(".jpg")))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SampleRow:
     """One row of a sample list.
 
@@ -53,24 +56,35 @@ class SampleRow:
         clip_id: `<dataset>/<key>`.
         shard: The shard that holds the sample.
         layout: Its members.
-        offsets: Offset of each member's content in the shard, in bytes.
-        sizes: Size of each member's content, in bytes.
         frame_count: Number of stored frames.
-        frame_times: Presentation time of each frame, in seconds.
         fbank_frames: Number of frames of the stored fbank.
         crc32: CRC-32 of all members' contents together; -1 if unknown.
+        members: Where the members of the list's samples are.
     """
 
     index: int
     clip_id: str
     shard: Shard
     layout: MemberLayout
-    offsets: NDArray[np.int64]
-    sizes: NDArray[np.int32]
     frame_count: int
-    frame_times: NDArray[np.float32]
     fbank_frames: int
     crc32: int
+    members: MemberIndex = field(repr=False)
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """Offset of each member's content in the shard, in bytes."""
+        return self.members.offsets(self.index, self.sizes)
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int32]:
+        """Size of each member's content, in bytes."""
+        return self.members.sizes(self.index)
+
+    @cached_property
+    def frame_times(self) -> NDArray[np.float32]:
+        """Presentation time of each frame, in seconds."""
+        return self.members.frame_times(self.index)
 
     @property
     def key(self) -> str:
@@ -89,7 +103,7 @@ class SampleRow:
                 f"{self.clip_id} has no member {suffix} in {self.shard.path} "
                 f"(it has {', '.join(self.layout.names[:4])} and {len(self.layout.frames)} frames)"
             )
-        return int(self.offsets[slot]), int(self.sizes[slot])
+        return self.offsets.item(slot), self.sizes.item(slot)
 
     def byte_ranges(self, suffixes: Iterable[str]) -> tuple[ByteRange, ...]:
         """Return the byte ranges of members.
@@ -110,9 +124,9 @@ class SampleList:
     Attributes:
         url: Root of the store: a folder or an fsspec URL.
         options: Options for fsspec.
-        columns: clip_id, shard (index in `shards`), layout (index in `layouts`), position, offsets,
-            sizes, frame_count, frame_times, fbank_frames, label_ids, crc32, weight (null without
-            weights); segments and features if they were selected.
+        columns: clip_id, shard (index in `shards`), layout (index in `layouts`), position,
+            frame_count, fbank_frames, label_ids, crc32, weight (null without weights); segments
+            and features if they were selected.
         shards: The shards that hold the samples.
         layouts: The distinct member layouts.
         classes: Size of the label vocabulary.
@@ -124,6 +138,7 @@ class SampleList:
         others: A sentence for each other recipe that holds some of the samples.
         extras: Columns of the query that batches hold.
         videos: Where the groups of stored videos are; None without videos.
+        members: Byte ranges and frame times; None for a list without byte ranges.
 
     Example:
         >>> samples = sample_list(open_store("data"), "SELECT clip_id FROM clips")
@@ -140,7 +155,7 @@ class SampleList:
 
     url: str
     options: tuple[tuple[str, Any], ...]
-    columns: "SharedTable"
+    columns: SharedTable
     shards: tuple[Shard, ...]
     layouts: tuple[MemberLayout, ...]
     classes: int
@@ -152,6 +167,7 @@ class SampleList:
     others: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
     videos: SharedTable | None = None
+    members: MemberIndex | None = None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -197,7 +213,7 @@ class SampleList:
 
     def has_numbers(self, name: str) -> bool:
         """Return whether there is a column of numbers without a null."""
-        return name in self._values
+        return name in self.columns.values
 
     def numbers(self, name: str) -> NDArray[Any]:
         """Return a numeric column without a copy; of a column of lists, all values in a row.
@@ -205,9 +221,9 @@ class SampleList:
         Raises:
             StoreError: If there is no such column, or it has nulls.
         """
-        if name not in self._values:
+        if name not in self.columns.values:
             raise StoreError(f"the sample list has no column of numbers {name!r} without nulls")
-        return self._values[name]
+        return self.columns.values[name]
 
     def feature_place(self, name: str, index: int) -> tuple[int, int, int, int]:
         """Return (number in `companions`, start, size, CRC-32 or -1) of a sample's feature."""
@@ -224,47 +240,15 @@ class SampleList:
 
     def list_starts(self, name: str) -> NDArray[np.int32]:
         """Return where each row's values start in `numbers(name)`, and where the last end."""
-        return self._starts[name]
-
-    @cached_property
-    def _values(self) -> dict[str, NDArray[Any]]:
-        found: dict[str, NDArray[Any]] = {}
-        for name in self._own_columns:
-            column = self._chunk(name)
-            if pa.types.is_list(column.type):
-                found[name] = _numpy(column.values)
-            elif not pa.types.is_string(column.type) and column.null_count == 0:
-                found[name] = _numpy(column)
-        return found
+        return self.columns.starts[name]
 
     @cached_property
     def _feature_columns(self) -> dict[str, tuple[NDArray[Any], ...]]:
-        names = (name.removesuffix(" start") for name in self._values if name.endswith(" start"))
+        values = self.columns.values
+        own = (name for name in values if not name.startswith(PREFIX))
+        names = (name.removesuffix(" start") for name in own if name.endswith(" start"))
         parts = ("shard", "start", "size", "crc32")
-        return {name: tuple(self._values[f"{name} {part}"] for part in parts) for name in names}
-
-    @cached_property
-    def _starts(self) -> dict[str, NDArray[np.int32]]:
-        chunks = {name: self._chunk(name) for name in self._own_columns}
-        return {
-            name: _numpy(chunk.offsets)
-            for name, chunk in chunks.items()
-            if pa.types.is_list(chunk.type)
-        }
-
-    @property
-    def _own_columns(self) -> list[str]:
-        """Names of the columns but those of the query."""
-        return [name for name in self.table.column_names if not name.startswith(PREFIX)]
-
-    def _chunk(self, name: str) -> pa.Array:
-        """Return a column's only chunk (`SharedTable` combines them)."""
-        column = self.table.column(name)
-        return column.chunk(0) if column.num_chunks else column.combine_chunks()
-
-    def _list(self, name: str, index: int) -> NDArray[Any]:
-        starts = self._starts[name]
-        return self._values[name][starts[index] : starts[index + 1]]
+        return {name: tuple(values[f"{name} {part}"] for part in parts) for name in names}
 
     def sample(self, index: int) -> SampleRow:
         """Return the row of one sample.
@@ -272,27 +256,25 @@ class SampleList:
         Raises:
             StoreError: If the list was made without byte ranges.
         """
-        values = self._values
-        if "offsets" not in values:
+        if self.members is None:
             raise StoreError(
                 "this sample list has no byte ranges: make it without ranges=False to read from it"
             )
+        values = self.columns.values
         return SampleRow(
             index=index,
-            clip_id=self._chunk("clip_id")[index].as_py(),
-            shard=self.shards[values["shard"][index]],
-            layout=self.layouts[values["layout"][index]],
-            offsets=self._list("offsets", index),
-            sizes=self._list("sizes", index),
-            frame_count=int(values["frame_count"][index]),
-            frame_times=self._list("frame_times", index),
-            fbank_frames=int(values["fbank_frames"][index]),
-            crc32=int(values["crc32"][index]),
+            clip_id=self.columns.chunks["clip_id"][index].as_py(),
+            shard=self.shards[values["shard"].item(index)],
+            layout=self.layouts[values["layout"].item(index)],
+            frame_count=values["frame_count"].item(index),
+            fbank_frames=values["fbank_frames"].item(index),
+            crc32=values["crc32"].item(index),
+            members=self.members,
         )
 
     def label_ids(self, index: int) -> list[int]:
         """Return the label ids of one sample."""
-        return [int(label) for label in self._list("label_ids", index)]
+        return [int(label) for label in self.columns.list("label_ids", index)]
 
     def segments(self, index: int) -> Segments:
         """Return (label id, onset_s, offset_s) of each labelled segment of one sample.
@@ -300,13 +282,13 @@ class SampleList:
         Raises:
             StoreError: If the list was made without segments.
         """
-        if "segment_labels" not in self._values:
+        if "segment_labels" not in self.columns.values:
             raise StoreError(
                 "this sample list has no segments: make it by sample_list(…, segments='audio'), "
                 "'visual' or 'both'"
             )
         labels, onsets, offsets = (
-            self._list(f"segment_{name}", index).tolist()
+            self.columns.list(f"segment_{name}", index).tolist()
             for name in ("labels", "onsets", "offsets")
         )
         return list(zip(labels, onsets, offsets, strict=True))
@@ -317,16 +299,23 @@ class SampleList:
         Raises:
             StoreError: If the list was made without segments='apart'.
         """
-        if "segment_visual" not in self._values:
+        if "segment_visual" not in self.columns.values:
             raise StoreError(
                 "this sample list does not keep the segments of the two modalities apart: make it "
                 "by sample_list(…, segments='apart')"
             )
-        pairs = zip(self.segments(index), self._list("segment_visual", index).tolist(), strict=True)
+        pairs = zip(
+            self.segments(index), self.columns.list("segment_visual", index).tolist(), strict=True
+        )
         found: tuple[Segments, Segments] = ([], [])
         for segment, visual in pairs:
             found[visual].append(segment)
         return found
+
+    @cached_property
+    def outline(self) -> bytes:
+        """What a checkpoint keeps of the clips, a few kilobytes (`outline_of`)."""
+        return outline_of(self.columns.chunks["clip_id"])
 
     def __getstate__(self) -> dict[str, Any]:
         """Return only the fields: cached values are computed again where they are needed."""
@@ -337,26 +326,18 @@ def _counted(count: int, name: str) -> str:
     return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
-def _numpy(array: pa.Array) -> NDArray[Any]:
-    """Return the buffer of an Arrow array of numbers; `to_numpy` would import pandas."""
-    dtype = np.dtype(array.type.to_pandas_dtype())
-    buffer = array.buffers()[1]
-    if buffer is None:
-        return np.zeros(0, dtype)
-    return np.frombuffer(buffer, dtype, len(array), offset=array.offset * dtype.itemsize)
-
-
 def fingerprint_of(table: pa.Table, shards: tuple[Shard, ...]) -> str:
     """Return the sha256 over a line per sample: clip_id, its shard's sha256, its weight if any."""
     digest = hashlib.sha256()
-    sha256 = pa.array([shard.sha256 for shard in shards], pa.string())
+    sha256 = strings_of([shard.sha256 for shard in shards])
+    space, end, nothing = strings_of([" ", "\n", ""])
     names = ["clip_id", "shard"] + (["weight"] if table["weight"].null_count == 0 else [])
     for batch in table.select(names).to_batches(max_chunksize=1 << 17):
         columns = [batch.column("clip_id"), sha256.take(batch.column("shard"))]
         if "weight" in names:
             columns.append(batch.column("weight").cast(pa.string()))
-        spaced = [part for column in columns for part in (column, " ")][:-1]
-        digest.update(_characters(pc.binary_join_element_wise(*spaced, "\n", "")))
+        spaced = [part for column in columns for part in (column, space)][:-1]
+        digest.update(_characters(pc.binary_join_element_wise(*spaced, end, nothing)))
     return digest.hexdigest()
 
 

@@ -231,7 +231,12 @@ def _read_and_decode(
     except BadSampleError:
         if not any([invalidate(reader, request.members), invalidate(reader, request.groups)]):
             raise
-    return decode(request, read(request, reader, out, spec), spec, out)
+    contents = read(request, reader, out, spec)
+    try:
+        return decode(request, contents, spec, out)
+    except BadSampleError:
+        invalidate(reader, request.members)  # a cache must not keep what does not decode
+        raise
 
 
 def default_threads(workers: int) -> int:

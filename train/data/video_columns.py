@@ -43,7 +43,7 @@ def video_at(videos: SharedTable | None, row: int) -> StoredVideo | None:
     """Return the video of a row of the list; None if it has none."""
     if videos is None:
         return None
-    rows = videos.numbers("row")
+    rows = videos.values["row"]
     place = int(np.searchsorted(rows, row))
     if place == len(rows) or rows[place] != row:
         return None

@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import random
+import resource
 import shutil
 import threading
 import time
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from avstore.manifests.block_cache import BLOCK_BYTES, BlockCache
 from avstore.manifests.remote_reader import PART_BYTES, RemoteReader, merged
 from avstore.manifests.shard_reader import Span
-from avstore.manifests.store import StoreError
+from avstore.manifests.store import StoreError, file_sha256
 from avstore.train.data import (
     BadSampleError,
     BatchSpec,
@@ -40,6 +41,8 @@ class Flaky(LocalFileSystem):
     protocol = "flaky"
     cachable = False
     share = 0.0
+    flips = 0  # answers that still come with a flipped bit in each of their bytes
+    denied = False
     requests = 0
     bytes = 0
 
@@ -51,7 +54,15 @@ class Flaky(LocalFileSystem):
             if random.random() < 0.5:
                 raise ConnectionResetError("reset by the test")
             return content[:-1]
+        if Flaky.flips:
+            Flaky.flips -= 1
+            return bytes(byte ^ 1 for byte in content)
         return content
+
+    def get_file(self, *args, **kwargs):
+        if Flaky.denied:
+            raise PermissionError("Access\nDenied")  # as s3fs says it: without a file
+        return super().get_file(*args, **kwargs)
 
     @classmethod
     def _strip_protocol(cls, path):
@@ -64,6 +75,7 @@ fsspec.register_implementation("flaky", Flaky, clobber=True)
 @pytest.fixture(autouse=True)
 def _steady():
     Flaky.share, Flaky.requests, Flaky.bytes = 0.0, 0, 0
+    Flaky.flips, Flaky.denied = 0, False
     random.seed(1)
 
 
@@ -208,6 +220,53 @@ def test_wrong_blocks_of_the_cache_are_fetched_anew(toy_store, toy_list, tmp_pat
     before = Flaky.requests
     same_batches(store, toy_list)
     assert Flaky.requests <= before + 2
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 64 << 20])
+def test_a_damaged_answer_is_fetched_once_more(toy_store, toy_list, tmp_path, cache_bytes):
+    store = elsewhere(toy_store, tmp_path, cache_bytes=cache_bytes)
+    Flaky.flips = 3
+    same_batches(store, toy_list)
+    assert not Flaky.flips
+    assert_undamaged(toy_store, tmp_path)
+
+
+def test_no_damaged_block_survives_in_the_cache(toy_store, toy_list, tmp_path):
+    store = elsewhere(toy_store, tmp_path, cache_bytes=64 << 20)
+    samples = sample_list(store, "SELECT clip_id FROM clips")
+    Flaky.flips = 1 << 30
+    for read in ("frames", "fbank"):
+        with pytest.raises(BadSampleError):
+            list(Loader(samples, BatchSpec(4, frames=2, image_size=24, read=(read,))))
+    Flaky.flips = 0
+    same_batches(store, toy_list)
+    assert_undamaged(toy_store, tmp_path)
+
+
+def assert_undamaged(toy_store, tmp_path):
+    """The blocks of the cache are those of the shards, each with its checksum after it."""
+    shards = {file_sha256(path): path for path in toy_store.root.rglob("*.tar")}
+    for path in (tmp_path / "cache/blocks").rglob("*-*"):
+        content = shards[path.name.split("-")[0]].read_bytes()
+        assert path.read_bytes()[:-4] == content[:BLOCK_BYTES]
+
+
+def test_a_denied_mirror_is_said_in_one_line(toy_store, tmp_path):
+    Flaky.denied = True
+    with pytest.raises(StoreError, match="cannot be read: Access Denied; check the addr") as error:
+        elsewhere(toy_store, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_full_mirror_is_said_in_one_line(toy_store, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(StoreError, match="cannot hold the mirrored manifest: ") as error:
+            elsewhere(toy_store, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(error.value)
 
 
 def test_a_cache_that_cannot_be_a_folder_is_said(toy_store, tmp_path):

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,8 +17,8 @@ from avstore.manifests.shard_reader import BadSampleError
 from avstore.manifests.store import StoreError
 from avstore.train.data import Augment, BatchSpec, ErrorPolicy, Loader, open_store, sample_list
 from avstore.train.data.buffers import BatchBuffer, recycled
+from avstore.train.data.member_index import MemberIndex
 from avstore.train.data.rng import Purpose, generator, philox
-from avstore.train.data.shared_table import SharedTable
 
 SPEC = {"batch_size": 5, "frames": 2, "image_size": 24, "fbank_frames": 48,
         "augment": Augment(crop=True, noise=True)}  # fmt: skip
@@ -129,13 +128,11 @@ def test_a_skipped_row_leaves_no_gap_and_no_rest(toy_list):
 
 def misplaced(samples, clip_id):
     """The list with one clip's members said to lie a byte further on."""
-    table, row = samples.table, samples.clip_ids.index(clip_id)
-    offsets = table["offsets"].to_pylist()
-    offsets[row] = [at + 1 for at in offsets[row]]
-    column = table.schema.get_field_index("offsets")
-    field = table.schema.field(column)
-    changed = table.set_column(column, field, pa.array(offsets, field.type))
-    return replace(samples, columns=SharedTable(changed))
+    members = samples.members
+    first = members.columns.values["first"].copy()
+    first[samples.clip_ids.index(clip_id)] += 1
+    values = members.columns.values | {"first": first}
+    return replace(samples, members=MemberIndex.of(values, members.packings))
 
 
 def test_fbanks_finished_on_the_device_are_the_workers(toy_list):
