@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from avstore.manifests.video_record import StoredVideo
+from avstore.train.data.arrow_arrays import array_of
 from avstore.train.data.shared_table import SharedTable
 
 SUFFIX = "mp4"
@@ -32,7 +33,7 @@ def find_videos(
     """
     if not any(SUFFIX in members.split() for members in layouts):
         return None
-    rows = table.select(["clip_id", "shard"]).append_column("row", pa.array(np.arange(len(table))))
+    rows = table.select(["clip_id", "shard"]).append_column("row", array_of(np.arange(len(table))))
     con.register("list_rows", rows)
     found = con.sql(_FIND).to_arrow_table()
     con.unregister("list_rows")
