@@ -10,6 +10,7 @@ from docs.tools.docstrings import cell, summary, table
 
 PACKAGES = {
     "avstore.train.data": "reference/train_data.md",
+    "avstore.train.data.spatial": "reference/spatial.md",
     "avstore.manifests": "reference/manifests.md",
 }
 """Package -> its page under docs/."""

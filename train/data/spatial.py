@@ -15,6 +15,8 @@ from avstore.manifests.store import StoreError
 from avstore.train.data.transforms.ambisonics import direction, rotate, to_front, yaw
 from avstore.train.data.transforms.equirectangular import View, take, view_map
 
+__all__ = ["Chain", "Misalign", "SphericalViews"]
+
 _MAX_DRAWS = 100
 
 
