@@ -20,7 +20,7 @@ from rich.console import Console
 
 from avstore.train import checkpoint, dist
 from avstore.train.config import RunConfig
-from avstore.train.data import Batch, ContinualPlan, Loader, batches
+from avstore.train.data import Batch, ContinualPlan, Loader
 from avstore.train.data.resume_check import SampleListRecord
 from avstore.train.errors import UserError
 from avstore.train.interrupts import Interrupted, SignalHandler
@@ -156,7 +156,7 @@ class TrainingLoop:
         name = self.names[self.task]
         own = [task.train for task in self.stream.tasks if name in (task.name, "joint")]
         for samples in own:
-            for batch in batches(samples, spec, seed=0, epoch=0, workers=self.config.data.workers):
+            for batch in Loader(samples, spec, workers=self.config.data.workers):
                 yield batch.to(self.stepper.device)
 
     def train_on(self, batch: Batch, display: Display) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from avstore.train.data import Batch, BatchSpec, batches
+from avstore.train.data import Batch, BatchSpec, Loader
 from avstore.train.objective import Objective, Scores
 from avstore.train.tasks import Stream
 
@@ -37,7 +37,7 @@ class Scoring:
         for task in self.stream.tasks:
             if not len(task.evaluation):  # no clip of it has a label of the label set
                 continue
-            for batch in batches(task.evaluation, spec, seed=0, epoch=0, workers=self.workers):
+            for batch in Loader(task.evaluation, spec, workers=self.workers):
                 new = [row for row, clip in enumerate(batch.clip_ids) if clip not in seen]
                 seen.update(batch.clip_ids)
                 if new:

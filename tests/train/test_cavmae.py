@@ -20,7 +20,7 @@ from avstore.train import evaluate
 from avstore.train import run as train_run
 from avstore.train.averaging import WeightAverage
 from avstore.train.config import load_config
-from avstore.train.data import Batch, BatchSpec, batches, open_store
+from avstore.train.data import Batch, BatchSpec, Loader, open_store
 from avstore.train.data.transforms.frames import choose_frames
 from avstore.train.experiment import batch_spec
 from avstore.train.scoring import Scoring
@@ -149,7 +149,7 @@ def test_the_batches_are_as_released(two_task_store: Path) -> None:
     assert (augment.mixup, augment.mixup_domain, augment.mixup_beta) == (0.5, "waveform", 10.0)
     assert (augment.crop, augment.freq_mask, augment.time_mask) == (False, 48, 192)
     assert (task.config.data.balanced, spec.smoothing, spec.classes) == (True, 0.1, 309)
-    (batch,) = batches(samples, replace(spec, batch_size=6), seed=0, epoch=0)
+    (batch,) = Loader(samples, replace(spec, batch_size=6))
     targets = task.targets(batch)
     assert torch.allclose(targets.sum(1), torch.full((6,), 0.9 + 0.1 * 308 / 309), atol=1e-3)
     assert any(pair is not None for pair in batch.mixed_with)

@@ -21,7 +21,7 @@ from avstore.pipelines.extract.recipe import load_recipe
 from avstore.train import evaluate
 from avstore.train.batch_show import batch_samples
 from avstore.train.config import DataConfig
-from avstore.train.data import batches, open_store, sample_list
+from avstore.train.data import Loader, open_store, sample_list
 from avstore.train.systems.cavmae.downstream.config import load_downstream
 from avstore.train.systems.cavmae.downstream.data import load_data
 from avstore.train.systems.cavmae.downstream.segment import Segmentation
@@ -312,7 +312,7 @@ def test_masks_from_the_shards_are_those_of_the_files(avs_store: Path) -> None:
     data = load_data(store, "avs", Segmentation.roles)
     task = Segmentation(CAVMAE(SMALL), config.model_copy(update={"model": SMALL}), data)
     spec = replace(task.spec(training=False), batch_size=2)
-    (batch,) = batches(samples, spec, seed=0, epoch=0)
+    (batch,) = Loader(samples, spec)
     masks, known = task.truth(batch)
     folder = avs_store.parent / "s4_data/gt_masks/test/helicopter"
     for row, clip_id in enumerate(batch.clip_ids):

@@ -11,7 +11,7 @@ from avstore.datasets.registry import get
 from avstore.pipelines.build.driver import BuildOptions, build
 from avstore.pipelines.extract.recipe import load_recipe
 from avstore.train.config import load_config
-from avstore.train.data import batches, open_store, sample_list
+from avstore.train.data import Loader, open_store, sample_list
 from avstore.train.evaluation.retrieval import retrieval
 from avstore.train.experiment import batch_spec, build_stepper
 from avstore.train.methods import find_method
@@ -48,7 +48,7 @@ def test_real_clips_are_overfitted(real_store: Path, name: str) -> None:
     found = find_method(name)
     stepper = build_stepper(config, found, found.Options(), torch.device("cpu"))
     spec = batch_spec(config, training=False)
-    (batch,) = batches(samples, spec, seed=0, epoch=0)
+    (batch,) = Loader(samples, spec)
     history = [stepper.step(batch, number) for number in range(150)]
     assert sum(history[-1].values()) < 0.8 * sum(history[0].values())
     stepper.method.eval()

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from avstore.train import run as train_run
-from avstore.train.data import BatchSpec, batches, open_store, sample_list, steps_per_epoch
+from avstore.train.data import BatchSpec, open_store, sample_list, steps_per_epoch
 from avstore.train.step import Stepper
 from tests.conftest import REPO
+from tests.train.passes import one_pass
 
 SMALL = ["width=32", "depth=1", "decoder_width=16", "decoder_heads=2", "image_size=32", "heads=2"]
 
@@ -75,16 +76,16 @@ def test_the_device_may_finish_the_batches(two_task_store: Path, tmp_path: Path)
 def test_batches_are_the_same_for_any_split_into_ranks(two_task_store: Path) -> None:
     samples = sample_list(open_store(two_task_store), "SELECT clip_id FROM trainable")
     spec = BatchSpec(batch_size=4, image_size=32, fbank_frames=256)
-    whole = list(batches(samples, spec, seed=3, epoch=1))
+    whole = one_pass(samples, spec, 1, seed=3)
     assert len(whole) == steps_per_epoch(samples, spec) == 3
     assert sorted(c for b in whole for c in b.clip_ids) == samples.clip_ids
-    parts = [list(batches(samples, spec, seed=3, epoch=1, rank=r, world_size=2)) for r in (0, 1)]
+    parts = [one_pass(samples, spec, 1, seed=3, rank=r, world_size=2) for r in (0, 1)]
     for step, batch in enumerate(whole):
         for rank in (0, 1):
             assert parts[rank][step].clip_ids == batch.clip_ids[rank::2]
             assert torch.equal(parts[rank][step].video, batch.video[rank::2])
             assert torch.equal(parts[rank][step].audio, batch.audio[rank::2])
-    rest = list(batches(samples, spec, seed=3, epoch=1, start_step=1, workers=1))
+    rest = one_pass(samples, spec, 1, 1, seed=3, workers=1)
     assert [b.clip_ids for b in rest] == [b.clip_ids for b in whole[1:]]
     assert torch.equal(rest[0].video, whole[1].video)
 

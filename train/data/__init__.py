@@ -33,8 +33,8 @@ from avstore.train.data.resume_check import ChangedDataError
 from avstore.train.data.samples import SampleList
 from avstore.train.data.spec import FBANK_STATISTICS, BatchSpec, ErrorPolicy
 from avstore.train.data.statistics import fbank_statistics, known_statistics
-from avstore.train.data.steps import Steps, StepStream
-from avstore.train.data.workers import LoaderError, batches, stream
+from avstore.train.data.steps import Steps
+from avstore.train.data.worker_pool import LoaderError
 
 if TYPE_CHECKING:
     from avstore.train.data.data_module import DataModule as DataModule
@@ -61,11 +61,9 @@ __all__ = [
     "QuerySource",
     "Rows",
     "SampleList",
-    "StepStream",
     "Steps",
     "Turns",
     "WeightPhase",
-    "batches",
     "class_balanced",
     "compile_plan",
     "fbank_statistics",
@@ -76,7 +74,6 @@ __all__ = [
     "sample_list",
     "sources",
     "steps_per_epoch",
-    "stream",
     "with_weights",
 ]
 

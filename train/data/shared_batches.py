@@ -6,16 +6,18 @@ named again once nobody holds an array of it.
 """
 
 import io
-import logging
+import mmap
+import os
 import pickle
-import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from avstore.train.data.batch import Batch
@@ -25,10 +27,6 @@ from avstore.train.data.buffers import Arena, aligned
 _LARGE_BYTES = 32_768
 # Later batches may be a little larger than the first: their clips have more frames.
 _SPARE = 1.1
-_SHARED_MEMORY = Path("/dev/shm")
-# Share of the free memory that slots may take: others need some too.
-_USABLE = 0.8
-_LOG = logging.getLogger("avstore")
 
 
 @dataclass(frozen=True)
@@ -36,51 +34,54 @@ class PackedBatch:
     """A batch on its way.
 
     Attributes:
-        content: The batch, pickled, with references in place of its large tensors.
+        content: The batch, pickled, with references in place of the tensors in the slot.
         slot: Slot that holds large tensors; None if none was given.
-        others: Large tensors that are not in the slot.
+        fits: Whether the slot, if one was given, holds all large tensors.
     """
 
     content: bytes
     slot: int | None
-    others: tuple[Tensor, ...]
+    fits: bool
 
 
-def make_slots(batch: Batch, count: int) -> tuple[Tensor, ...]:
-    """Return shared memory for `count` batches such as this one, uint8 [bytes] each.
+def anonymous_file(size: int) -> int:
+    """Return the handle of a file in memory, which the kernel frees however its users end.
 
-    Fewer, with a warning, if the machine has too little; none if the batch has no large tensor.
+    It is not in /dev/shm, of which Docker gives 64 MB. Elsewhere than on Linux it is a file of the
+    disk without a name.
     """
+    if sys.platform == "linux":
+        handle = os.memfd_create("avstore-batches")
+    else:
+        with tempfile.TemporaryFile() as file:
+            handle = os.dup(file.fileno())
+    os.ftruncate(handle, size)
+    return handle
+
+
+def map_memory(handle: int, size: int) -> NDArray[np.uint8]:
+    """Return the content of a file, uint8 [size], that other processes see; close the handle."""
+    try:
+        return np.frombuffer(mmap.mmap(handle, size), np.uint8)
+    finally:
+        os.close(handle)
+
+
+def bytes_of(batch: Batch) -> int:
+    """Return how large a slot must be for batches such as this one; 0 if it has no large tensor."""
     sizes: list[int] = []
-    _Pickler(lambda tensor: sizes.append(aligned(tensor.nbytes))).dumps(batch)
-    if not sizes:
+
+    def add(tensor: Tensor) -> tuple[()]:
+        sizes.append(aligned(tensor.nbytes))
         return ()
-    size = int(sum(sizes) * _SPARE)
-    return tuple(_shared(size) for _ in range(_room(size, count)))
+
+    _Pickler(add).dumps(batch)
+    return int(sum(sizes) * _SPARE)
 
 
-def _room(size: int, count: int) -> int:
-    """Return how many slots fit: a process that writes beyond the memory that there is dies."""
-    if not _SHARED_MEMORY.is_dir():
-        return count
-    free = shutil.disk_usage(_SHARED_MEMORY).free
-    fitting = int(free * _USABLE) // size
-    if fitting < count:
-        _LOG.warning(
-            "%s has %.1f MB free, and loader processes can use %.1f MB: batches are copied, which "
-            "costs more; allow more shared memory (docker run --shm-size=8g), or use fewer workers",
-            *(_SHARED_MEMORY, free / 1e6, count * size / 1e6 / _USABLE),
-        )
-    return min(count, fitting)
-
-
-def _shared(size: int) -> Tensor:
-    tensor = torch.empty(size, dtype=torch.uint8)
-    tensor.share_memory_()  # type: ignore[no-untyped-call]
-    return tensor
-
-
-def pack(load: Callable[[], Batch], slots: Sequence[Tensor], slot: int | None) -> PackedBatch:
+def pack(
+    load: Callable[[], Batch], slots: Sequence[NDArray[np.uint8]], slot: int | None
+) -> PackedBatch:
     """Load a batch into a slot; for workers.
 
     Args:
@@ -88,37 +89,46 @@ def pack(load: Callable[[], Batch], slots: Sequence[Tensor], slot: int | None) -
         slots: The slots.
         slot: Number of the slot to use; None for none.
     """
-    others: list[Tensor] = []
-
-    def by_value(tensor: Tensor) -> tuple[str, int]:
-        others.append(tensor)
-        return "other", len(others) - 1
-
     if slot is None:
-        return PackedBatch(_Pickler(by_value).dumps(load()), None, tuple(others))
-    arena = Arena(slots[slot].numpy())
+        return PackedBatch(_Pickler(_by_value).dumps(load()), None, fits=True)
+    arena = Arena(slots[slot])
     with arena.used():
         batch = load()
+    outside: list[Tensor] = []
 
     def refer(tensor: Tensor) -> tuple[Any, ...]:
         if (place := arena.place_of(tensor)) is None:
-            return by_value(tensor)
+            outside.append(tensor)
+            return _by_value(tensor)
         return "slot", place, tensor.dtype, tensor.shape, tensor.stride()
 
-    return PackedBatch(_Pickler(refer).dumps(batch), slot, tuple(others))
+    content = _Pickler(refer).dumps(batch)
+    return PackedBatch(content, slot, fits=not outside)
 
 
-class SlotUse:
-    """Which slots are free; for the receiving process.
+def _by_value(tensor: Tensor) -> tuple[str, NDArray[Any]]:
+    return "value", tensor.numpy()
+
+
+class Slots:
+    """Memory for batches, and which of it is free; for the receiving process.
 
     Args:
-        slots: The slots.
+        count: Number of slots.
+        size: Bytes of each.
+
+    Attributes:
+        count: Number of slots.
+        size: Bytes of each.
+        handles: Their files, until `close_handles`.
     """
 
-    def __init__(self, slots: Sequence[Tensor]) -> None:
-        self._arrays = [slot.numpy() for slot in slots]
+    def __init__(self, count: int, size: int) -> None:
+        self.count, self.size = count, size
+        self.handles = [anonymous_file(size) for _ in range(count)]
+        self._arrays = [map_memory(os.dup(handle), size) for handle in self.handles]
         self._under_way: set[int] = set()
-        self._idle = [self._references(number) for number in range(len(slots))]
+        self._idle = [self._references(number) for number in range(count)]
 
     def _references(self, number: int) -> int:
         return sys.getrefcount(self._arrays[number])
@@ -134,11 +144,7 @@ class SlotUse:
     def unpack(self, packed: PackedBatch) -> Batch:
         """Return the batch. Its large tensors hold the slot."""
 
-        def load(reference: tuple[Any, ...]) -> Tensor:
-            if reference[0] == "other":
-                other: Tensor = packed.others[reference[1]]
-                return other
-            _, place, dtype, shape, stride = reference
+        def load(place: int, dtype: torch.dtype, shape: Any, stride: Any) -> Tensor:
             extent = 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
             array = self._arrays[packed.slot or 0][place : place + extent * dtype.itemsize]
             values: Tensor = torch.from_numpy(array).view(dtype)
@@ -149,6 +155,16 @@ class SlotUse:
             self._under_way.discard(packed.slot)
         return batch
 
+    def give_back_all(self) -> None:
+        """Free the slots of batches that nobody waits for."""
+        self._under_way.clear()
+
+    def close_handles(self) -> None:
+        """Close the files; the memory stays as long as somebody maps it."""
+        for handle in self.handles:
+            os.close(handle)
+        self.handles = []
+
 
 class _Pickler(pickle.Pickler):
     """Pickles tensors: large ones as references, others as arrays.
@@ -157,7 +173,7 @@ class _Pickler(pickle.Pickler):
         refer: Returns the reference of a large tensor.
     """
 
-    def __init__(self, refer: Callable[[Tensor], Any]) -> None:
+    def __init__(self, refer: Callable[[Tensor], tuple[Any, ...]]) -> None:
         self._buffer = io.BytesIO()
         super().__init__(self._buffer, pickle.HIGHEST_PROTOCOL)
         self._refer = refer
@@ -165,7 +181,7 @@ class _Pickler(pickle.Pickler):
     def persistent_id(self, value: Any) -> Any:
         if not isinstance(value, Tensor):
             return None
-        return self._refer(value) if value.nbytes >= _LARGE_BYTES else ("small", value.numpy())
+        return self._refer(value) if value.nbytes >= _LARGE_BYTES else _by_value(value)
 
     def dumps(self, batch: Batch) -> bytes:
         self.dump(batch)
@@ -173,10 +189,10 @@ class _Pickler(pickle.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, content: bytes, load: Callable[[tuple[Any, ...]], Tensor]) -> None:
+    def __init__(self, content: bytes, load: Callable[..., Tensor]) -> None:
         super().__init__(io.BytesIO(content))
         self._load = load
 
-    def persistent_load(self, reference: Any) -> Tensor:
+    def persistent_load(self, reference: tuple[Any, ...]) -> Tensor:
         kind, *rest = reference
-        return torch.from_numpy(rest[0]) if kind == "small" else self._load(reference)
+        return torch.from_numpy(rest[0]) if kind == "value" else self._load(*rest)

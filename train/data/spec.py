@@ -78,8 +78,9 @@ class BatchSpec:
             `Batch.to`.
         fbank: 'worker' for a float32 fbank, masked, normalised, noisy and rolled; 'device' leaves
             it as stored (float16) for `Batch.to`, which does the same by the same choices, with
-            other noise.
-        decode: 'worker' to decode JPEGs in the worker, 'device' in `Batch.to` (nvJPEG on a GPU).
+            other noise (experimental: not run on a GPU).
+        decode: 'worker' to decode JPEGs in the worker, 'device' in `Batch.to` (nvJPEG on a GPU;
+            experimental: not run on a GPU).
         read: What to read: 'frames', 'fbank', 'waveform', 'masks' (AVSBench's, of the first
             `segments` seconds), and derived features by the names given to `sample_list`. The
             former names 'video' (frames) and 'audio' (fbank) still work.

@@ -7,14 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from torch.utils.data import Dataset, IterableDataset, get_worker_info
+from torch.utils.data import Dataset
 
 from avstore.manifests.members import invalidate
 from avstore.manifests.shard_reader import BadSample, BadSampleError, Reader
-from avstore.manifests.store import StoreError
 from avstore.train.data.augment import augment
 from avstore.train.data.batch import Batch
 from avstore.train.data.buffers import BatchBuffer, OutputBuffers
@@ -40,7 +39,8 @@ _MAX_THREADS = 4
 class Steps(Dataset[Batch]):
     """The batches of an order for one rank, as a map-style dataset: item i is step i.
 
-    It works in a stock DataLoader with batch_size=None. A batch with fewer rows than there are
+    It works in a stock DataLoader with batch_size=None, from any step on (sampler=range(start,
+    len(steps))), and in torchdata's StatefulDataLoader. A batch with fewer rows than there are
     ranks is filled up with repeated rows, marked in `Batch.padded`, so that all ranks take equally
     many steps.
 
@@ -65,6 +65,8 @@ class Steps(Dataset[Batch]):
         >>> from torch.utils.data import DataLoader
         >>> [batch.step for batch in DataLoader(steps, batch_size=None)]
         [0, 1, 2, 3, 4, 5]
+        >>> [batch.step for batch in DataLoader(steps, batch_size=None, sampler=range(4, 6))]
+        [4, 5]
     """
 
     order: Order
@@ -258,59 +260,3 @@ def _map_threads(function: Callable[[int], T], count: int, threads: int) -> Iter
 def _thread_pool(threads: int, process: int) -> ThreadPoolExecutor:
     """Return this process's pool: a forked process has none of its parent's threads."""
     return ThreadPoolExecutor(threads, thread_name_prefix="samples")
-
-
-class StepStream(IterableDataset[Batch]):
-    """Steps as an IterableDataset, for a stock DataLoader with batch_size=None, or one like it.
-
-    A DataLoader takes batches from its workers in turn, so they come in the order of the steps for
-    any number of workers. `state_dict` and `load_state_dict` hold the state of one process, as
-    torchdata's StatefulDataLoader expects; it resumes with as many workers as before. `Loader`
-    resumes with any number.
-
-    Args:
-        steps: The steps.
-        start: First step.
-
-    Example:
-        >>> spec = BatchSpec(batch_size=4, frames=1, image_size=24)
-        >>> stream = StepStream(Steps(EpochOrder(samples, spec, seed=0), spec), start=4)
-        >>> [batch.step for batch in stream]
-        [4, 5]
-    """
-
-    def __init__(self, steps: Steps, start: int = 0) -> None:
-        self.steps = steps
-        self.start = start
-        self._next: int | None = None
-        self._loaded: int | None = None
-
-    def __len__(self) -> int:
-        return max(len(self.steps) - self.start, 0)
-
-    def __iter__(self) -> Iterator[Batch]:
-        info = get_worker_info()
-        first, stride = (self.start + info.id, info.num_workers) if info else (self.start, 1)
-        if self._loaded is not None:
-            first, self._loaded = self._loaded, None
-        for step in range(first, len(self.steps), stride):
-            self._next = step + stride
-            yield self.steps[step]
-        self._next = None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return this process's state: its next step."""
-        following = self._next if self._loaded is None else self._loaded
-        return {"next": following, "fingerprint": self.steps.order.samples.fingerprint}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state.
-
-        Raises:
-            StoreError: If the state is of other samples.
-        """
-        if state["fingerprint"] != self.steps.order.samples.fingerprint:
-            raise StoreError(
-                "the state is of another list of samples; Loader.load_state_dict names the changes"
-            )
-        self._loaded = state["next"]

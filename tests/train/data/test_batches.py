@@ -12,13 +12,13 @@ from avstore.train.data import (
     BatchSpec,
     Loader,
     PlanSpec,
-    batches,
     compile_plan,
     open_store,
     sample_list,
     steps_per_epoch,
 )
 from tests.train.data import store_factory as toy
+from tests.train.passes import one_pass
 
 
 def same(a, b):
@@ -69,7 +69,7 @@ def test_a_sample_is_what_is_stored(toy_list):
         batch_size=23, frames=8, image_size=None, fbank_frames=42, random=False,
         frame_choice="all", mean=0.0, std=1.0, pixels="uint8",
     )  # fmt: skip
-    (batch,) = batches(toy_list, spec, seed=0, epoch=0)
+    (batch,) = Loader(toy_list, spec)
     for row, clip_id in enumerate(batch.clip_ids):
         number = int(clip_id[-6:])
         stored = simplejpeg.decode_jpeg(toy.frame(number, 3, shape.size))
@@ -83,11 +83,11 @@ def test_a_sample_is_what_is_stored(toy_list):
 
 
 def test_any_world_size_gives_the_same_global_batches(toy_list, toy_spec):
-    whole = list(batches(toy_list, toy_spec, seed=3, epoch=1))
+    whole = one_pass(toy_list, toy_spec, 1, seed=3)
     assert len(whole) == steps_per_epoch(toy_list, toy_spec) == 6
     for world_size in (2, 3):
         ranks = [
-            list(batches(toy_list, toy_spec, seed=3, epoch=1, rank=r, world_size=world_size))
+            one_pass(toy_list, toy_spec, 1, seed=3, rank=r, world_size=world_size)
             for r in range(world_size)
         ]
         for step, batch in enumerate(whole):
@@ -98,8 +98,8 @@ def test_any_world_size_gives_the_same_global_batches(toy_list, toy_spec):
 
 
 def test_workers_change_nothing(toy_list, toy_spec):
-    whole = list(batches(toy_list, toy_spec, seed=3, epoch=1))
-    rest = list(batches(toy_list, toy_spec, seed=3, epoch=1, start_step=2, workers=2))
+    whole = one_pass(toy_list, toy_spec, 1, seed=3)
+    rest = one_pass(toy_list, toy_spec, 1, 2, seed=3, workers=2)
     assert len(rest) == 4
     assert all(same(a, b) for a, b in zip(whole[2:], rest, strict=True))
 
@@ -107,7 +107,7 @@ def test_workers_change_nothing(toy_list, toy_spec):
 def test_the_end_of_an_epoch(toy_list):
     def last(**options):
         spec = BatchSpec(batch_size=4, frames=1, image_size=8, fbank_frames=8, **options)
-        return list(batches(toy_list, spec, seed=0, epoch=0))
+        return list(Loader(toy_list, spec))
 
     assert [len(b) for b in last()] == [4, 4, 4, 4, 4, 3]
     assert [len(b) for b in last(drop_last=True)] == [4] * 5
@@ -162,9 +162,7 @@ def test_batches_smaller_than_the_world_are_refused(toy_list, toy_spec):
 
 def test_epochs_and_seeds_differ_and_evaluation_does_not(toy_list, toy_spec):
     def ids(spec, seed, epoch):
-        return [
-            clip for b in batches(toy_list, spec, seed=seed, epoch=epoch) for clip in b.clip_ids
-        ]
+        return [clip for b in one_pass(toy_list, spec, epoch, seed=seed) for clip in b.clip_ids]
 
     assert ids(toy_spec, 0, 0) != ids(toy_spec, 0, 1) != ids(toy_spec, 1, 0)
     assert sorted(ids(toy_spec, 0, 1)) == toy_list.clip_ids

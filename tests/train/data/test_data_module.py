@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from avstore.train.data import Loader, batches
+from avstore.train.data import Loader
+from tests.train.passes import one_pass
 
 lightning = pytest.importorskip("lightning")
 
@@ -56,7 +57,7 @@ def trainer(folder, **options):
 
 
 def epoch(samples, spec, number):
-    return [b.clip_ids for b in batches(samples, spec, seed=3, epoch=number)]
+    return [b.clip_ids for b in one_pass(samples, spec, number, seed=3)]
 
 
 def test_a_run_goes_on_within_an_epoch(toy_list, toy_spec, tmp_path):

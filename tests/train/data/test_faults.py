@@ -1,11 +1,8 @@
 """Damage, loss and change under a running epoch: a clear error or the stated policy, never less."""
 
 import io
-import os
 import shutil
-import signal
 from contextlib import suppress
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -22,18 +19,16 @@ from avstore.train.data import (
     BatchSpec,
     EpochOrder,
     ErrorPolicy,
-    LoaderError,
-    Steps,
-    batches,
+    Loader,
     open_store,
     raw_samples,
     sample_list,
-    stream,
 )
 from avstore.train.data.request import request_sample
 from avstore.train.data.steps import load_sample
 from avstore.train.data.transforms import fbank, features, masks
 from tests.train.data import store_factory as toy
+from tests.train.passes import one_pass
 
 
 @pytest.fixture
@@ -58,7 +53,7 @@ RAISE = ErrorPolicy()
 
 def run(samples, policy=RAISE, workers=0, **options):
     spec = BatchSpec(batch_size=4, frames=2, image_size=16, fbank_frames=48, **options)
-    return list(batches(samples, spec, seed=0, epoch=0, workers=workers, policy=policy))
+    return list(Loader(samples, spec, workers=workers, policy=policy))
 
 
 def test_a_flipped_byte_is_found_by_the_checksum_and_named(broken):
@@ -200,7 +195,7 @@ def test_sampled_checksums_find_it_within_some_epochs(broken):
     found = [
         problem
         for epoch in range(30)
-        for batch in batches(samples, spec, seed=0, epoch=epoch, policy=policy)
+        for batch in one_pass(samples, spec, epoch, policy=policy)
         for problem in batch.problems
     ]
     assert {problem.clip_id for problem in found} == {samples.sample(7).clip_id}
@@ -256,7 +251,7 @@ def test_nothing_but_bad_samples_is_an_error_whatever_the_policy(broken):
 def test_a_store_rebuilt_under_a_running_epoch_is_noticed(broken, tmp_path):
     store, samples = broken
     spec = BatchSpec(batch_size=4, frames=2, image_size=16, fbank_frames=48)
-    running = batches(samples, spec, seed=0, epoch=0)
+    running = iter(Loader(samples, spec))
     next(running)
     other = toy.make_store(tmp_path / "other", toy.Shape(frames=6))
     shutil.rmtree(store.root / "shards")
@@ -281,44 +276,6 @@ def test_a_repaired_shard_is_read_anew_by_the_same_process(broken):
     again.replace(path)
     for workers in (0, 2):
         assert sum(len(b) for b in run(samples, always, workers)) == 23
-
-
-@dataclass(frozen=True)
-class Deadly:
-    """An order of which no worker process survives one step."""
-
-    inner: EpochOrder
-    step: int
-    main: int
-
-    def __len__(self):
-        return len(self.inner)
-
-    @property
-    def samples(self):
-        return self.inner.samples
-
-    @property
-    def seed(self):
-        return self.inner.seed
-
-    def rows(self, step):
-        if step == self.step and os.getpid() != self.main:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.inner.rows(step)
-
-    def pool(self, rows, at):
-        return self.inner.pool(rows, at)
-
-
-def test_a_killed_worker_is_an_error_and_no_hang(toy_list):
-    spec = BatchSpec(batch_size=4, frames=1, image_size=16, fbank_frames=8)
-    order = Deadly(EpochOrder(toy_list, spec, 0, 0), 3, os.getpid())
-    running = stream(Steps(order, spec), workers=2)
-    taken = [next(running)]
-    with pytest.raises(LoaderError, match="the run can go on from this step"):
-        taken.extend(running)
-    assert [b.step for b in taken] == list(range(len(taken)))
 
 
 def test_a_frame_that_the_device_cannot_decode_is_named(broken):

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from avstore.train.data import EpochOrder, Loader, Steps, StepStream, batches
+from avstore.train.data import EpochOrder, Loader, Steps
+from tests.train.passes import one_pass
 
 
 @pytest.fixture
@@ -19,17 +20,14 @@ def steps(toy_list, toy_spec):
 
 @pytest.fixture
 def expected(toy_list, toy_spec):
-    return [b.clip_ids for b in batches(toy_list, toy_spec, seed=3, epoch=0)]
+    return [b.clip_ids for b in Loader(toy_list, toy_spec, seed=3)]
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
-def test_stock_dataloader_over_map_and_stream(steps, expected, workers):
+def test_a_stock_dataloader_begins_at_any_step(steps, expected, workers):
     kwargs = {"batch_size": None, "num_workers": workers}
     assert [b.clip_ids for b in DataLoader(steps, **kwargs)] == expected
-    assert [b.clip_ids for b in DataLoader(StepStream(steps), **kwargs)] == expected
-    rest = DataLoader(StepStream(steps, start=2), **kwargs)
-    assert [b.clip_ids for b in rest] == expected[2:]
-    left = DataLoader(StepStream(steps), **kwargs)
+    left = DataLoader(steps, **kwargs)
     assert next(iter(left)).clip_ids == expected[0]
     assert [b.clip_ids for b in left] == expected
     sampler = DataLoader(steps, sampler=range(4, 6), **kwargs)
@@ -41,7 +39,7 @@ def test_torchdatas_stateful_dataloader(steps, expected, workers):
     stateful = pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader
 
     def loader():
-        return stateful(StepStream(steps), batch_size=None, num_workers=workers)
+        return stateful(steps, batch_size=None, num_workers=workers)
 
     first = loader()
     taken = []
@@ -107,7 +105,7 @@ def test_lightning_trains_from_it_and_keeps_its_state(toy_list, toy_spec, expect
 
     first = fit(4)
     second = fit(8, resume=tmp_path / "last.ckpt")
-    later = [b.clip_ids for b in batches(toy_list, toy_spec, seed=3, epoch=1)]
+    later = [b.clip_ids for b in one_pass(toy_list, toy_spec, 1, seed=3)]
     assert first + second == expected + later[:2]
 
 

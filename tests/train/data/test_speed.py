@@ -5,7 +5,6 @@ import time
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -84,14 +83,6 @@ def test_memory_of_workers_is_shared_and_used_again(toy_list):
     spec = BatchSpec(**SPEC | {"batch_size": 2, "image_size": 128, "fbank_frames": 512})
     places = {batch.video.data_ptr() for batch in Loader(toy_list, spec, workers=1)}
     assert len(places) <= 6 < len(toy_list) // 2, "one of this process, five shared ones"
-
-
-@pytest.mark.parametrize("free", [0, 3_000_000])
-def test_too_little_shared_memory_is_said_and_changes_no_batch(toy_list, monkeypatch, caplog, free):
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
-    spec = BatchSpec(**SPEC | {"image_size": 128, "fbank_frames": 512})
-    same(list(Loader(toy_list, spec, workers=2)), list(Loader(toy_list, spec)))
-    assert "/dev/shm has" in caplog.text
 
 
 def test_memory_that_nobody_holds_is_used_again():

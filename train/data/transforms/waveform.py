@@ -22,9 +22,9 @@ def decode(content: memoryview, channels: int = 1) -> tuple[NDArray[np.float32],
         ValueError: If it cannot be decoded, or has another number of channels.
     """
     values, rate = decode_stored_audio(content, channels)
-    if np.issubdtype(values.dtype, np.integer):
-        values = values.astype(np.float32) / (1 << (8 * values.dtype.itemsize - 1))
     waveform = values.astype(np.float32, copy=False)
+    if np.issubdtype(values.dtype, np.integer):
+        waveform /= 1 << (8 * values.dtype.itemsize - 1)
     return waveform[0] if channels == 1 else np.ascontiguousarray(waveform), rate
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avstore.train.data import Batch, SampleList, batches
+from avstore.train.data import Batch, Loader, SampleList
 from avstore.train.experiment import batch_spec, build_objective
 from avstore.train.objective import eval_mode
 from avstore.train.systems.uavm.figures.layer_scores import attention_difference, attention_profile
@@ -78,9 +78,8 @@ def represent(
     if reading.published:
         spec = replace(spec, feature_norm=False)
     found = Representations()
-    workers = reading.workers
     with torch.no_grad(), eval_mode(objective):
-        for batch in batches(samples, spec, seed=0, epoch=0, workers=workers):
+        for batch in Loader(samples, spec, workers=reading.workers):
             traces = _traces(objective, batch.to(reading.device), reading.maps)
             if not found.profiles:
                 found.profiles = {view: _profile(t) for view, t in traces.items()}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from avstore.pipelines.cli.app import main
 from avstore.train import reproduce_uavm, run
-from avstore.train.data import batches, open_store, sample_list
+from avstore.train.data import Loader, open_store, sample_list
 from avstore.train.experiment import batch_spec, build_objective
 from avstore.train.systems.uavm.figures.measure import MissingError, retrieval_list
 from avstore.train.systems.uavm.figures.representations import Reading, represent
@@ -238,7 +238,7 @@ def test_layers_are_the_model_s(runs: Path, tmp_path: Path) -> None:
     spec = batch_spec(trained.config, training=False)
     difference: list[Tensor] = []
     with torch.no_grad():
-        for batch in batches(samples, spec, seed=0, epoch=0):
+        for batch in Loader(samples, spec):
             audio, video = objective.features(batch)
             sides = {"audio": objective.model.trace(audio=audio, maps="used"),
                      "video": objective.model.trace(video=video, maps="used")}  # fmt: skip
