@@ -19,7 +19,7 @@ from avstore.train.data.order import Rows
 from avstore.train.data.samples import SampleList
 from avstore.train.data.spec import BatchSpec
 from avstore.train.data.transforms import waveform
-from avstore.train.data.transforms.frames import normalise
+from avstore.train.data.transforms.frames import normalise, normalise_into
 from avstore.train.data.transforms.labels import by_segment, multi_hot
 from avstore.train.data.transforms.masks import by_second
 from avstore.train.data.waveform_length import waveform_length
@@ -108,12 +108,22 @@ def _video(
         return None, [0] * len(decoded), None
     counts = [one.shape[-4] for one in frames]
     longest = max(counts)
-    if min(counts) < longest and frames[0].ndim == 4:  # pad clips that have fewer with zeros
-        frames = [np.pad(x, ((0, longest - len(x)), *((0, 0),) * 3)) for x in frames]
+    if min(counts) < longest and frames[0].ndim == 4:
+        frames = [_with_black_frames(one, longest, decoded[0].normalised) for one in frames]
         buffer = BatchBuffer(len(decoded), "frames")
     video = buffer.stack(frames).movedim(-1, -3)
     finished = spec.pixels == "uint8" or decoded[0].normalised
     return video if finished else normalise(video), counts, None
+
+
+def _with_black_frames(frames: NDArray[Any], count: int, normalised: bool) -> NDArray[Any]:
+    """Return frames [T, height, width, 3], padded with black ones to `count`."""
+    padded = np.zeros((count, *frames.shape[1:]), frames.dtype)
+    padded[: len(frames)] = frames
+    if normalised and len(frames) < count:
+        normalise_into(np.zeros(frames.shape[1:], np.uint8), padded[len(frames)])
+        padded[len(frames) + 1 :] = padded[len(frames)]
+    return padded
 
 
 def _times(sample: DecodedSample) -> NDArray[np.float32]:

@@ -219,8 +219,7 @@ def _frames(
     """Choose the crop of `count` frames of a size, and return where to write them."""
     _crop(sample, size, request, spec)
     shape = (count, spec.image_size or size[1], spec.image_size or size[0], 3)
-    # With 'all', clips have different numbers of frames, so they are stacked later.
-    if out is None or spec.frame_choice == "all":
+    if out is None:
         sample.frames = np.empty(shape, np.uint8)
     else:
         sample.normalised = spec.pixels == "float"

@@ -93,7 +93,7 @@ def make_store(root: Path, shape: Shape = Shape(), feature: str | None = "toy-fe
     store = Store(root)
     root.mkdir(parents=True, exist_ok=True)
     with open_write(store) as writer:
-        _annotate(writer, store, shape)
+        annotate(writer, store, shape)
         sidecars = [
             write_shard(
                 store, number, range(start, min(start + shape.per_shard, shape.clips)), shape
@@ -109,7 +109,8 @@ def make_store(root: Path, shape: Shape = Shape(), feature: str | None = "toy-fe
     return root
 
 
-def _annotate(writer, store: Store, shape: Shape) -> None:
+def annotate(writer, store: Store, shape: Shape) -> None:
+    """Publish all clips, and one more."""
     rows = [
         {
             "clip_id": clip_id(n),

@@ -8,9 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avstore.manifests.store import StoreError
-from avstore.train.data import Augment, BatchSpec, Loader, open_store, sample_list
+from avstore.manifests.catalogue import open_write
+from avstore.manifests.ingest import commit_shards
+from avstore.manifests.store import Store, StoreError
+from avstore.train.data import Augment, BatchSpec, Dataset, Loader, open_store, sample_list
 from avstore.train.data.transforms.clips import Clip, clip_frames, sound_of, valid_frames
+from avstore.train.data.transforms.frames import normalise
 from tests.train.data import store_factory as toy
 
 ALL = "SELECT clip_id FROM clips"
@@ -108,12 +111,34 @@ def test_frames_that_a_clip_does_not_have_are_marked(short_clips):
     assert wanted.frames_valid.tolist() == [[True, True, False]] * CLIPS
 
 
-def test_padding_of_clips_with_fewer_frames_has_no_time(tmp_path):
+@pytest.fixture(scope="module")
+def two_lengths(tmp_path_factory):
+    """Two clips of three frames and two of five."""
+    store = Store(tmp_path_factory.mktemp("lengths"))
+    with open_write(store) as writer:
+        toy.annotate(writer, store, toy.Shape(clips=4))
+        sidecars = [
+            toy.write_shard(store, number, range(2 * number, 2 * number + 2), toy.Shape(frames=n))
+            for number, n in enumerate((3, 5))
+        ]
+        commit_shards(writer.con, sidecars)
+        writer.publish()
+    return sample_list(open_store(store.root), ALL)
+
+
+@pytest.mark.parametrize("pixels", ["float", "uint8"])
+def test_clips_with_fewer_frames_are_padded_with_black_ones(two_lengths, pixels):
     """With 'all', clips have different numbers of frames."""
-    few = toy.make_store(tmp_path / "few", toy.Shape(clips=2, frames=3))
-    batch = next(iter(Loader(sample_list(open_store(few), ALL), spec(frame_choice="all"))))
-    assert batch.frame_times.shape == batch.frames_valid.shape == (2, 3)
-    assert batch.frames_valid.all()
+    loader = Loader(two_lengths, spec(frame_choice="all", pixels=pixels))
+    (batch,) = loader
+    assert sorted(batch.video_frames.tolist()) == [3, 3, 5, 5]
+    assert torch.equal(batch.frames_valid, batch.video_mask)
+    assert torch.equal(batch.frame_times.isnan(), ~batch.video_mask)
+    black = normalise(torch.zeros(3, 1, 1)) if pixels == "float" else torch.zeros(3, 1, 1)
+    assert (batch.video[~batch.video_mask] == black).all()
+    for row, count in enumerate(batch.video_frames.tolist()):
+        sample = Dataset(two_lengths, loader.spec)[row]["video"]
+        assert torch.equal(batch.video[row, :count], sample)
 
 
 @pytest.mark.parametrize(
