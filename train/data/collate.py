@@ -188,7 +188,10 @@ def _waveforms(decoded: Sequence[DecodedSample], spec: BatchSpec) -> Tensor | No
         return None
     stored = [sample.waveform for sample in decoded if sample.waveform is not None]
     length = max((waveform_length(sample, spec) for sample in decoded), default=0)
-    return _stack([waveform.fit(one, length) for one in stored], "waveform")
+    out = recycled((len(stored), *stored[0].shape[:-1], length), np.float32)
+    for row, one in zip(out, stored, strict=True):
+        waveform.fit(one, length, row)
+    return torch.from_numpy(out)
 
 
 def _own_samples(sample: DecodedSample, spec: BatchSpec) -> int:

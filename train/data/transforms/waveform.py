@@ -38,12 +38,16 @@ def resample(waveform: NDArray[np.float32], rate: int, wanted: int) -> NDArray[n
     return np.ascontiguousarray(resampled, np.float32)
 
 
-def fit(waveform: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
-    """Cut a waveform [..., n] to `samples`, or pad it with zeros."""
-    fitted = np.zeros((*waveform.shape[:-1], samples), np.float32)
+def fit(
+    waveform: NDArray[np.float32], samples: int, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Cut a waveform [..., n] to `samples`, or pad it with zeros; in `out`, if it is given."""
+    if out is None:
+        out = np.empty((*waveform.shape[:-1], samples), np.float32)
     kept = min(samples, waveform.shape[-1])
-    fitted[..., :kept] = waveform[..., :kept]
-    return fitted
+    out[..., :kept] = waveform[..., :kept]
+    out[..., kept:] = 0
+    return out
 
 
 def remove_mean(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
