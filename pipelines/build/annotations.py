@@ -15,7 +15,23 @@ from avstore.manifests.ingest import refresh_status, transaction
 from avstore.manifests.path_text import path_text
 from avstore.manifests.store import Store, StoreError
 from avstore.manifests.tasks import create_task_view, register_stream
+from avstore.pipelines.build.annotation_files import RECORD
 from avstore.pipelines.build.task_streams import load_stream, one_task_stream
+
+_LISTS = {".csv", ".tsv", ".txt", ".json", ".h5", ".gz"}  # suffixes of published annotation files
+
+
+def annotation_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the annotation files of paths: a folder gives those in it, sorted by name.
+
+    A folder without any is returned itself.
+    """
+    return [file for path in paths for file in _files_at(path)]
+
+
+def _files_at(path: Path) -> list[Path]:
+    found = path.iterdir() if path.is_dir() else ()
+    return sorted(each for each in found if each.suffix in _LISTS and each.name != RECORD) or [path]
 
 
 def files_sha256(paths: Sequence[Path]) -> str:
@@ -25,7 +41,7 @@ def files_sha256(paths: Sequence[Path]) -> str:
         AnnotationError: A file cannot be read.
     """
     digest = hashlib.sha256()
-    for path in paths:
+    for path in annotation_files(paths):
         try:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         except OSError as error:
@@ -43,7 +59,7 @@ def read_annotations(spec: DatasetSpec, paths: Sequence[Path]) -> AnnotationSet:
         AnnotationError: A file cannot be read or has no usable row.
     """
     sha256 = files_sha256(paths)
-    parsed: Annotations = spec.parse(paths)
+    parsed: Annotations = spec.parse(annotation_files(paths))
     clips = parsed.table
     if clips is None:
         clips = clips_table([{"clip_id": clip.clip_id, **asdict(clip)} for clip in parsed.clips])

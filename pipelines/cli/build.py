@@ -45,7 +45,9 @@ def run(
     ] = None,
     annotations: Annotated[
         list[str] | None,
-        typer.Option(help="Published annotation files, separated by commas (repeatable)."),
+        typer.Option(
+            help="Published annotation files or their folder, separated by commas (repeatable)."
+        ),
     ] = None,
     recipe: Annotated[
         str | None,

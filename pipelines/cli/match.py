@@ -40,7 +40,8 @@ def run(
     annotations: Annotated[
         list[str] | None,
         typer.Option(
-            help="Annotation files, separated by commas (default: those fetched to the store)."
+            help="Annotation files or their folder, separated by commas (default: those fetched "
+            "to the store)."
         ),
     ] = None,
     names: NamesOption = None,
@@ -85,6 +86,7 @@ def _clips(
 
     from avstore.datasets import registry
     from avstore.manifests.store import Store, StoreError
+    from avstore.pipelines.build.annotations import annotation_files
     from avstore.pipelines.build.own_data import OwnOptions
     from avstore.pipelines.cli.build import annotation_paths
     from avstore.pipelines.cli.own_data import is_own_data, own_inputs
@@ -93,7 +95,8 @@ def _clips(
         spec = registry.get(dataset)
         if source is None:
             raise StoreError("the videos are missing; add --source /path/to/videos")
-        return spec, source, spec.parse(annotation_paths(annotations) or _fetched(spec, store))
+        files = annotation_files(annotation_paths(annotations))
+        return spec, source, spec.parse(files or _fetched(spec, store))
     if annotations:
         raise StoreError(f"{dataset} is the list of the clips; --annotations is not needed")
     with TemporaryDirectory() as folder:  # match leaves no trace in the store

@@ -14,6 +14,7 @@ import pytest
 from avstore import __version__
 from avstore.manifests import commands, terminal
 from avstore.manifests.store import Store
+from avstore.pipelines.build.annotations import annotation_files
 from avstore.pipelines.cli.app import COMMANDS, load_command, main
 from avstore.pipelines.cli.build import annotation_paths
 from avstore.pipelines.cli.tables import print_table
@@ -217,6 +218,18 @@ def test_an_annotation_file_may_have_a_comma(tmp_path: Path) -> None:
     odd = tmp_path / "a,b.csv"
     odd.write_text("")
     assert annotation_paths([str(odd), "c.csv, d.csv"]) == (odd, Path("c.csv"), Path("d.csv"))
+
+
+def test_a_folder_gives_its_annotation_files(tmp_path: Path) -> None:
+    for name in ("b.txt", "a.csv", "sources.json", "README.md"):
+        (tmp_path / "lists" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "lists" / name).write_text("")
+    (tmp_path / "none").mkdir()
+    given = annotation_paths([f"{tmp_path}/lists,{tmp_path}/none", "c.csv"])
+    found = annotation_files(given)
+    names = [str(path.relative_to(tmp_path)) for path in found[:-1]]
+    assert names == ["lists/a.csv", "lists/b.txt", "none"]
+    assert found[-1] == Path("c.csv")
 
 
 def test_tables_are_never_cut(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
