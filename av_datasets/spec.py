@@ -181,6 +181,8 @@ class DatasetSpec:
         shard_clips: The default number of clips per shard.
         streams: The task streams shipped for the dataset.
         label_sets: Further label sets that its annotation files may hold.
+        ytdlp_format: yt-dlp's format selection for its videos; '' for the usual one, which is in
+            `pipelines/fetch/source.py`.
         own_data: For a user's own data, what the ledger keeps to build it again without the list:
             `source` and `list`. None for a published dataset.
     """
@@ -199,6 +201,7 @@ class DatasetSpec:
     shard_clips: int = 256
     streams: tuple[str, ...] = ()
     label_sets: tuple[str, ...] = ()
+    ytdlp_format: str = ""
     own_data: Mapping[str, Any] | None = None
 
 

@@ -6,7 +6,7 @@ The driver is the only process that writes to the manifest.
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -179,9 +179,10 @@ class _Driver:
             bad_rows = self.begin()
             accounts = check_accounts(self.writer.con, self.spec.name)
             return BuildResult(self.stage, accounts, 0, bad_rows, [])
+        fetch = self.options.fetch
         source = open_source(
             self.options.source,
-            self.options.fetch,
+            replace(fetch, format=fetch.format or self.spec.ytdlp_format),
             self.store.raw(self.spec.name),
             listed=self.spec.own_data is not None,
         )

@@ -106,7 +106,7 @@ class FetchOptions:
         timeout_s: Seconds after which one attempt is killed.
         max_bytes: Largest accepted file of one clip. A download is stopped there.
         min_free_bytes: Free disk space in bytes below which fetching stops.
-        format: yt-dlp's format selection.
+        format: yt-dlp's format selection; '' for the dataset's own, or else at most 360 lines.
         cookies_file: Path of a cookies.txt file for yt-dlp.
         cookies_browser: Browser whose cookies yt-dlp reads (`firefox`, `chrome:Profile 1`).
         proxy: Proxy URL for yt-dlp.
@@ -133,7 +133,7 @@ class FetchOptions:
     timeout_s: float = 300.0
     max_bytes: int = 4 << 30
     min_free_bytes: int = 1 << 30
-    format: str = DEFAULT_FORMAT
+    format: str = ""
     cookies_file: str | None = None
     cookies_browser: str | None = None
     proxy: str | None = None

@@ -21,7 +21,7 @@ import imageio_ffmpeg
 
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.fetch.error_classification import TOO_LARGE, AttemptError, classify
-from avstore.pipelines.fetch.source import FetchOptions
+from avstore.pipelines.fetch.source import DEFAULT_FORMAT, FetchOptions
 
 #: Importing yt-dlp takes a second, and much longer on a busy machine.
 _START_TIMEOUT_S = 120.0
@@ -216,7 +216,7 @@ class _YtDlpProcess:
 def ytdlp_options(options: FetchOptions) -> dict[str, Any]:
     """Return the options of `yt_dlp.YoutubeDL`; FFmpeg is the one from the wheel."""
     named = {
-        "format": options.format,
+        "format": options.format or DEFAULT_FORMAT,
         "cookiefile": options.cookies_file,
         "cookies_browser": options.cookies_browser,
         "max_filesize": options.max_bytes,
