@@ -2,7 +2,7 @@
 
 from avstore.datasets import registry
 from avstore.pipelines.build.task_streams import load_stream
-from avstore.pipelines.interchange.data_card import page
+from avstore.pipelines.interchange.data_card import clip_length, page
 from docs.tools.docstrings import cell, table
 
 
@@ -16,9 +16,8 @@ def dataset_table() -> str:
     rows = []
     for name in registry.own_names():
         spec = registry.get(name)
-        classes, seconds = f"{len(spec.vocabulary())}", f"{spec.clip_seconds:g} s"
-        link = f"[{name}](datasets/{name}.md)"
-        rows.append((link, cell(spec.title), classes, seconds, f"`{spec.recipe}`"))
+        link, classes = f"[{name}](datasets/{name}.md)", f"{len(spec.vocabulary())}"
+        rows.append((link, cell(spec.title), classes, clip_length(spec), f"`{spec.recipe}`"))
     return "\n".join(table(("dataset", "title", "classes", "clip", "recipe"), rows))
 
 

@@ -30,7 +30,7 @@ def page(spec: DatasetSpec, counts: Mapping[str, Mapping[str, int]] | None = Non
     lines = [f"# {spec.title}", "", _joined(title), "", _paragraphs(body), ""]
     lines += ["| | |", "|---|---|", f"| name | `{spec.name}` |", f"| version | {spec.version} |"]
     lines += [f"| licence | {spec.licence} |", f"| homepage | {spec.homepage} |"]
-    lines += [f"| classes | {len(labels)} |", f"| clip | {_length(spec)} |"]
+    lines += [f"| classes | {len(labels)} |", f"| clip | {clip_length(spec)} |"]
     lines += [f"| recipe | `{spec.recipe}` |"]
     streams = spec.streams if spec.own_data is None else (spec.name,)
     lines += [f"| task streams | {', '.join(f'`{name}`' for name in streams) or 'none'} |"]
@@ -48,7 +48,8 @@ def page(spec: DatasetSpec, counts: Mapping[str, Mapping[str, int]] | None = Non
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _length(spec: DatasetSpec) -> str:
+def clip_length(spec: DatasetSpec) -> str:
+    """Return the length of a dataset's clips, for people."""
     return f"{spec.clip_seconds:g} s" if spec.clip_seconds else "of any length"
 
 
