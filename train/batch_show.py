@@ -128,7 +128,8 @@ def _samples(plan: ContinualPlan, spec: BatchSpec, step: int) -> list[dict[str, 
     out = []
     for at, index in enumerate(rows.indices.tolist()):
         request = request_sample(plan, rows, at, index, spec, DEFAULT_POLICY)
-        items = (*request.members, *(feature.member for feature in request.features))
+        features = (feature.member for feature in request.features)
+        items = (*request.members, *request.groups, *features)
         by_shard: dict[str, list[ByteRange]] = {}
         for item in items:
             by_shard.setdefault(item.shard.path, []).append(item)

@@ -108,12 +108,23 @@ def _video(
         return None, [0] * len(decoded), None
     counts = [one.shape[-4] for one in frames]
     longest = max(counts)
+    _require_frame_times(decoded, counts)
     if min(counts) < longest and frames[0].ndim == 4:
         frames = [_with_black_frames(one, longest, decoded[0].normalised) for one in frames]
         buffer = BatchBuffer(len(decoded), "frames")
     video = buffer.stack(frames).movedim(-1, -3)
     finished = spec.pixels == "uint8" or decoded[0].normalised
     return video if finished else normalise(video), counts, None
+
+
+def _require_frame_times(decoded: Sequence[DecodedSample], counts: Sequence[int]) -> None:
+    """Raise StoreError if a transform took other numbers of frames of some samples."""
+    if len(set(counts)) > 1 and any(s.chosen and not len(s.chosen.times) for s in decoded):
+        pairs = {count: s.clip_id for count, s in zip(counts, decoded, strict=True)}
+        listed = " and ".join(f"{count} frames ({clip})" for count, clip in pairs.items())
+        raise StoreError(
+            f"the transform returned {listed} in one batch: let it return as many of each"
+        )
 
 
 def _with_black_frames(frames: NDArray[Any], count: int, normalised: bool) -> NDArray[Any]:
@@ -216,7 +227,7 @@ def _sample_rate(decoded: Sequence[DecodedSample]) -> int | None:
             f"the clips of a batch have several sampling rates: {listed}; set sample_rate to "
             "resample them, or read one recipe at a time (recipe=)"
         )
-    return next(iter(found), None)
+    return next(iter(found), 0) or None
 
 
 def _masks(

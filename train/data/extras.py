@@ -9,6 +9,7 @@ from torch import Tensor
 
 from avstore.manifests.store import StoreError
 from avstore.train.data.decode import DecodedSample
+from avstore.train.data.query_columns import has_nulls
 from avstore.train.data.samples import SampleList
 
 
@@ -22,17 +23,23 @@ def extras_of(
         decoded: The B samples.
 
     Returns:
-        A tensor [B, …] of numbers and arrays; a list of anything else, or of numbers some of which
-        are NULL.
+        A tensor [B, …] of numbers and arrays; a list of anything else, and of a column that has
+        NULLs anywhere in the list.
 
     Raises:
-        StoreError: Arrays of one name differ in shape.
+        StoreError: Values of one name differ in kind, or arrays in shape.
     """
     if decoded[0].transformed:
         found = {name: [s.extras[name] for s in decoded] for name in decoded[0].extras}
     else:
         found = {name: [samples.extra(name, s.index) for s in decoded] for name in samples.extras}
-    return {name: _collated(name, values, decoded) for name, values in found.items()}
+    listed = {name for name in found if name in samples.extras and has_nulls(samples.table, name)}
+    return {
+        name: values
+        if name in listed and not any(isinstance(value, np.ndarray) for value in values)
+        else _collated(name, values, decoded)
+        for name, values in found.items()
+    }
 
 
 def require_alike(decoded: Sequence[DecodedSample]) -> None:
@@ -59,12 +66,24 @@ def _names(sample: DecodedSample) -> set[str]:
     return held | sample.features.keys() | sample.extras.keys()
 
 
+def _kind(value: Any) -> str:
+    """Return the dtype of a number or an array; "list" for what is listed as it is."""
+    if not isinstance(value, (bool, int, float, np.ndarray, np.generic)):
+        return "list"
+    array = np.asarray(value)
+    return str(array.dtype) if array.dtype.kind in "biuf" else "list"
+
+
 def _collated(name: str, values: list[Any], decoded: Sequence[DecodedSample]) -> Tensor | list[Any]:
-    if not all(isinstance(v, (bool, int, float, np.ndarray, np.generic, Tensor)) for v in values):
+    kinds = {_kind(value): sample.clip_id for value, sample in zip(values, decoded, strict=True)}
+    if len(kinds) > 1:
+        listed = " and ".join(f"{kind} ({clip})" for kind, clip in kinds.items())
+        raise StoreError(
+            f"{name!r} is {listed} in one batch: let the transform return one kind for all samples"
+        )
+    if kinds.keys() == {"list"}:
         return values
     arrays = [np.asarray(value) for value in values]
-    if any(array.dtype.kind not in "biuf" for array in arrays):
-        return values
     shapes = {array.shape: sample.clip_id for array, sample in zip(arrays, decoded, strict=True)}
     if len(shapes) > 1:
         listed = " and ".join(f"{list(shape)} ({clip})" for shape, clip in shapes.items())

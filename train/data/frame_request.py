@@ -9,6 +9,7 @@ from avstore.manifests.shard_reader import ByteRange
 from avstore.manifests.store import StoreError
 from avstore.manifests.video_record import StoredVideo
 from avstore.manifests.video_windows import Window, windows
+from avstore.train.data.frame_steps import folder_of
 from avstore.train.data.rng import Purpose, RandomKey
 from avstore.train.data.samples import MemberLayout, SampleList, SampleRow
 from avstore.train.data.spec import BatchSpec
@@ -91,7 +92,7 @@ def request_frames(
         stored, times = len(sample.layout.frames), sample.frame_times
         if len(times) != stored:  # imported clips have none
             times = (np.arange(stored) * spec.seconds / max(stored, 1)).astype(np.float32)
-        chosen = _choose(stored, times, spec, random, clip)
+        chosen = _choose(stored, times, _step(samples, sample, spec), spec, random, clip)
         return FrameRequest(chosen, tuple(sample.layout.frames[n] for n in chosen.numbers))
     video = samples.video(sample.index)
     if video is None:
@@ -100,7 +101,7 @@ def request_frames(
             f"its video has {what}: read frames of clips that a recipe with [video] stored"
         )
     times = (np.arange(video.frames) / video.rate).astype(np.float32)
-    chosen = _choose(video.frames, times, spec, random, clip)
+    chosen = _choose(video.frames, times, 1 / video.rate, spec, random, clip)
     found = windows(video, chosen.numbers)
     start, _ = sample.range(SUFFIX)
     name = f"{sample.key}.{SUFFIX}"
@@ -117,8 +118,21 @@ def from_video(layout: MemberLayout, spec: BatchSpec) -> bool:
     return spec.frame_source == "video"
 
 
+def _step(samples: SampleList, sample: SampleRow, spec: BatchSpec) -> float:
+    """Return the seconds from frame to frame."""
+    stored = len(sample.layout.frames)
+    if spec.chosen_frames != "clip" or len(sample.frame_times) != stored:
+        return spec.seconds / max(stored, 1)
+    return samples.frame_steps.get(folder_of(sample.shard), spec.seconds / max(stored, 1))
+
+
 def _choose(
-    stored: int, times: NDArray[np.float32], spec: BatchSpec, random: RandomKey, clip: int
+    stored: int,
+    times: NDArray[np.float32],
+    step: float,
+    spec: BatchSpec,
+    random: RandomKey,
+    clip: int,
 ) -> ChosenFrames:
     drawn = random.generator(Purpose.FRAMES) if spec.random else None
     sound = None
@@ -126,11 +140,9 @@ def _choose(
         wanted = Clip(spec.frames, spec.frame_stride, spec.clip_start, clip, spec.clips)
         if spec.sound_seconds is None:
             numbers = clip_frames(wanted, times, drawn)
-            sound = sound_of(numbers, wanted.stride, times, spec.seconds, _offset(spec, random))
+            sound = sound_of(numbers, wanted.stride, times, step, _offset(spec, random))
         else:
-            numbers, sound = clip_within_sound(
-                wanted, times, spec.seconds, spec.sound_seconds, drawn
-            )
+            numbers, sound = clip_within_sound(wanted, times, step, spec.sound_seconds, drawn)
     else:
         numbers = choose_frames(
             spec.chosen_frames, stored, spec.frames, spec.seconds, drawn, times, spec.frame_times

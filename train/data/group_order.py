@@ -6,6 +6,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -134,6 +135,11 @@ class GroupOrder:
             raise StoreError(
                 f"{column.null_count} of {len(self.samples)} clips have no {self.by}, such as "
                 f"{self.samples.clip_ids[first]}: leave them out of the query"
+            )
+        if not (pa.types.is_string(column.type) or pa.types.is_integer(column.type)):
+            raise StoreError(
+                f"the column {self.by!r} is {column.type}: name groups by text or whole numbers, "
+                f"such as {self.by}::VARCHAR"
             )
         encoded = pc.dictionary_encode(column)
         rank = np.argsort(np.argsort(np.array(encoded.dictionary.to_pylist())))

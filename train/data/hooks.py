@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from avstore.manifests.store import StoreError
 from avstore.train.data.batch import Batch
@@ -47,6 +48,8 @@ def transform_sample(
     given = _sample_of(sample, spec, samples)
     try:
         found = _call(spec.transform, dict(given), random.generator(Purpose.TRANSFORM))
+    except StopIteration as error:  # it would end the loop over the rows
+        raise RuntimeError(f"the transform of {sample.clip_id} raised StopIteration") from error
     except Exception as error:
         error.add_note(f"in the transform of {sample.clip_id}")
         raise
@@ -76,12 +79,21 @@ def transform_batch(batch: Batch, order: Order, rows: Rows, spec: BatchSpec) -> 
         np.random.Generator(philox(key.seed, Purpose.BATCH_TRANSFORM, key.epoch, key.place))
         for key in keys
     ]
-    found = _call(spec.batch_transform, batch, generators)
+    try:
+        found = _call(spec.batch_transform, batch, generators)
+    except StopIteration as error:
+        raise RuntimeError("batch_transform raised StopIteration") from error
     if not isinstance(found, Batch) or len(found) != len(batch):
         raise StoreError(
             f"batch_transform returned {_kind(found)} for a batch of {len(batch)} rows: return a "
             "Batch of as many, such as by dataclasses.replace(batch, …)"
         )
+    for name, value in found.items():
+        if len(value) != len(batch):
+            raise StoreError(
+                f"batch_transform returned {len(value)} rows of {name!r} for a batch of "
+                f"{len(batch)} rows: return as many"
+            )
     return found
 
 
@@ -109,7 +121,7 @@ def _sample_of(sample: DecodedSample, spec: BatchSpec, samples: SampleList) -> d
     return given | {
         "clip_id": sample.clip_id,
         "labels": samples.label_ids(sample.index),
-        "frame_times": sample.chosen.times if sample.chosen else np.zeros(0, np.float32),
+        "frame_times": sample.chosen.times.copy() if sample.chosen else np.zeros(0),
         "waveform_start": sound.start if sound else 0.0,
         "sample_rate": sample.rate,
     }
@@ -146,15 +158,23 @@ def _take(
     masks = _array(found.pop("masks", None), "masks", sample.clip_id)
     if sample.mask_stack is not None:
         sample.mask_stack = None if masks is None else (masks, sample.mask_stack[1])
-    sample.features = {name: np.asarray(found.pop(name)) for name in spec.features if name in found}
-    sample.extras = found
+    sample.features = {
+        name: _numpy(found.pop(name), name, sample.clip_id)
+        for name in spec.features
+        if name in found
+    }
+    sample.extras = {
+        name: _numpy(value, name, sample.clip_id) if isinstance(value, Tensor) else value
+        for name, value in found.items()
+    }
     if sample.frames is not None:
         _check_frames(sample.frames, sample.clip_id)
         if sample.chosen and sample.frames.shape[-4] != len(sample.chosen.times):
             times = np.zeros(0, np.float32)  # unknown: the transform took other frames
             sample.chosen = ChosenFrames((), times, (), sample.chosen.sound)
     if sample.fbank is not None and sample.fbank is not given.get("fbank"):
-        sample.fbank_frames = min(sample.fbank_frames or len(sample.fbank), len(sample.fbank))
+        frames = sample.fbank.shape[-2] if sample.fbank.ndim > 1 else 0
+        sample.fbank_frames = min(sample.fbank_frames or frames, frames)
     before = given.get("waveform")
     if sample.waveform is not None and (
         before is None or sample.waveform.shape[-1] != before.shape[-1]
@@ -165,12 +185,23 @@ def _take(
 def _array(value: Any, name: str, clip_id: str) -> NDArray[Any] | None:
     if value is None:
         return None
-    array = np.asarray(value)
+    array = _numpy(value, name, clip_id)
     if array.dtype.kind not in "biuf" or not array.ndim:
         raise StoreError(
             f"the transform returned {name} for {clip_id} that are no array of numbers"
         )
     return array
+
+
+def _numpy(value: Any, name: str, clip_id: str) -> NDArray[Any]:
+    """Return an array, also of a tensor."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise StoreError(
+            f"the transform returned {name} for {clip_id} that NumPy does not take ({error}): "
+            "return an array, or a tensor by x.detach().float().numpy()"
+        ) from error
 
 
 def _check_frames(frames: NDArray[Any], clip_id: str) -> None:

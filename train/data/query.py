@@ -177,7 +177,7 @@ def _check_arguments(
     if not isinstance(store, OpenStore):
         raise TypeError(f"sample_list takes a store, such as open_store('data'), not {store!r}")
     for name, value in (("features", features), ("columns", columns)):
-        if isinstance(value, str):
+        if isinstance(value, str) or not isinstance(value, Sequence):
             raise ValueError(f"{name} is a list of names, such as [{value!r}], not {value!r}")
 
 

@@ -37,6 +37,11 @@ def wanted_columns(selected: duckdb.DuckDBPyRelation, columns: Sequence[str]) ->
                 f"the query returns no column {name!r}{did_you_mean(name, found)}: it returns "
                 f"{', '.join(found) or 'only ' + ', '.join(types)}"
             )
+        if sum(other.lower() == name.lower() for other in selected.columns) > 1:
+            raise StoreError(
+                f"the query returns several columns {name!r} (capitals do not count): name them "
+                "differently"
+            )
         if name in RESERVED:
             raise StoreError(
                 f"a batch has a key {name!r} of its own: let the query return the column {name!r} "
@@ -66,12 +71,21 @@ def selected_columns(columns: Sequence[str]) -> str:
     return "".join(f", w.{sql_name(name)} AS {sql_name(PREFIX + name)}" for name in columns)
 
 
+def has_nulls(table: pa.Table, name: str) -> bool:
+    """Return whether a column has a NULL."""
+    return bool(table.column(PREFIX + name).null_count)
+
+
 def value_at(table: pa.Table, name: str, index: int) -> Any:
     """Return a clip's value of a column: a Python object."""
     return table.column(PREFIX + name)[index].as_py()
 
 
 def _cast(kind: str) -> str:
+    if kind.endswith("]"):
+        return ""
     if kind.startswith("DECIMAL"):
         return "::DOUBLE"
+    if kind in ("BIT", "BIGNUM", "VARINT"):
+        return "::VARCHAR"
     return "::BIGINT" if kind in ("HUGEINT", "UHUGEINT", "UBIGINT") else ""

@@ -15,6 +15,7 @@ from avstore.manifests.shard_reader import ByteRange, Reader, Shard, open_reader
 from avstore.manifests.store import StoreError
 from avstore.manifests.video_record import StoredVideo
 from avstore.train.data.arrow_arrays import strings_of
+from avstore.train.data.frame_steps import frame_steps
 from avstore.train.data.list_sketch import outline_of
 from avstore.train.data.member_index import MemberIndex
 from avstore.train.data.query_columns import PREFIX, value_at
@@ -233,6 +234,13 @@ class SampleList:
     def extra(self, name: str, index: int) -> Any:
         """Return a sample's value of a column of `extras`: a Python object."""
         return value_at(self.table, name, index)
+
+    @cached_property
+    def frame_steps(self) -> Mapping[str, float]:
+        """Seconds from frame to frame, by folder of shards."""
+        if self.members is None:
+            return {}
+        return frame_steps(self.members, self.numbers("shard"), self.shards)
 
     def video(self, index: int) -> StoredVideo | None:
         """Return a sample's stored video; None if it has none."""

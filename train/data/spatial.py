@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from avstore.manifests.store import StoreError
+from avstore.train.data.setting_checks import require_at_least
 from avstore.train.data.transforms.ambisonics import direction, rotate, to_front, yaw
 from avstore.train.data.transforms.equirectangular import View, take, view_map
 
@@ -59,9 +60,9 @@ class SphericalViews:
     published: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("views", "size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not at least 1")
+        require_at_least(self, 1, "views", "size")
+        if not 0 < self.seconds < math.inf:
+            raise ValueError(f"seconds={self.seconds!r} is not a positive number")
         for name, most in (("centre_y", 1.0), ("width", 0.5), ("aspect", math.inf)):
             low, high = getattr(self, name)
             if not 0 <= low <= high <= most or (name != "centre_y" and low <= 0):
@@ -145,6 +146,10 @@ class Chain:
     """
 
     transforms: tuple[Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]], ...]
+
+    def __post_init__(self) -> None:
+        if callable(self.transforms) or not all(map(callable, self.transforms)):
+            raise ValueError(f"transforms={self.transforms!r} is no tuple of transforms")
 
     def __call__(self, sample: dict[str, Any], generator: np.random.Generator) -> Mapping[str, Any]:
         """Return the sample after all of them."""

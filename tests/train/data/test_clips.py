@@ -1,8 +1,10 @@
 """Clips of consecutive frames with their sound; frames and rates that clips do not have."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,9 +12,16 @@ from hypothesis import strategies as st
 
 from avstore.manifests.catalogue import open_write
 from avstore.manifests.ingest import commit_shards
+from avstore.manifests.sidecar import write_sidecar
 from avstore.manifests.store import Store, StoreError
 from avstore.train.data import Augment, BatchSpec, Dataset, Loader, open_store, sample_list
-from avstore.train.data.transforms.clips import Clip, clip_frames, sound_of, valid_frames
+from avstore.train.data.transforms.clips import (
+    Clip,
+    SoundWindow,
+    clip_frames,
+    sound_of,
+    valid_frames,
+)
 from avstore.train.data.transforms.frames import normalise
 from tests.train.data import store_factory as toy
 
@@ -100,6 +109,41 @@ def test_random_clips_are_where_batches_say_and_the_same_in_worker_processes(sho
             assert torch.equal(getattr(one, name), getattr(two, name)), name
 
 
+@pytest.mark.parametrize("changes", [{"clip_start": 0.4}, {"frames": 4, "frame_stride": 3}])
+def test_sound_that_ends_after_the_clip_begins_with_the_frames(short_clips, changes):
+    batch = next(iter(Loader(short_clips, spec(**changes))))
+    torch.testing.assert_close(batch.waveform_start, batch.frame_times[:, 0])
+    kept = batch.waveform_samples.tolist()
+    assert max(kept) < batch.waveform.shape[1]
+    for clip_id, waveform, start, own in zip(
+        batch.clip_ids, batch.waveform, batch.waveform_start.tolist(), kept, strict=True
+    ):
+        begin = round(start * 16000)
+        np.testing.assert_array_equal(waveform[:own], wave(clip_id)[begin : begin + own])
+        assert not waveform[own:].any()
+
+
+def test_the_length_of_sound_does_not_depend_on_the_times_of_pictures(tmp_path):
+    """Frames at 8 a second are those of a source of 29.97: they are 0.117 or 0.133 s apart."""
+    store = Store(tmp_path)
+    shape = toy.Shape(clips=6, frames=32, seconds=4.0)
+    with open_write(store) as writer:
+        toy.annotate(writer, store, shape)
+        sidecars = [toy.write_shard(store, n, range(2 * n, 2 * n + 2), shape) for n in range(3)]
+        for number, path in enumerate(sidecars):
+            times = np.floor((np.arange(32) / 8 + 0.01 * number) * 29.97) / 29.97
+            rows = pq.read_table(path).to_pylist()
+            write_sidecar(path, [row | {"frame_times": times.tolist()} for row in rows])
+        commit_shards(writer.con, sidecars)
+        writer.publish()
+    samples = sample_list(open_store(tmp_path), ALL)
+    loader = Loader(samples, spec(frames=4, seconds=4.0, random=True))
+    for batch in loader:
+        assert batch.waveform.shape[1] == 8000
+    several = Loader(samples, replace(spec(frames=4, seconds=4.0), batch_size=1))
+    assert {batch.waveform.shape[1] for batch in several} == {8000}
+
+
 def test_frames_that_a_clip_does_not_have_are_marked(short_clips):
     batch = next(iter(Loader(short_clips, spec(frames=16))))
     assert batch.frames_valid.tolist() == [[True] * 10 + [False] * 6] * CLIPS
@@ -176,10 +220,12 @@ def test_places_of_any_clip(stored, frames, stride, seed, start):
         if start is None and stored >= (frames - 1) * stride + 1:
             assert all(valid)
             assert all(b - a == stride for a, b in itertools.pairwise(chosen))
-        sound = sound_of(chosen, stride, times, 10.0, 0.3)
-        assert sound.start >= 0
-        if frames * stride <= stored and stored > 1:
-            assert sound.start + sound.seconds <= stored * 0.125 + 1e-3
+        begin, length = times[chosen[0]], frames * stride * 0.125
+        assert sound_of(chosen, stride, times, 0.125) == SoundWindow(begin, length)
+        later = sound_of(chosen, stride, times, 0.125, 0.3).start
+        assert begin <= later <= begin + 0.3 + 1e-6
+        assert later + length <= max(stored * 0.125, begin + length) + 1e-3
+        assert 0 <= sound_of(chosen, stride, times, 0.125, -0.3).start <= begin
 
 
 @pytest.fixture(scope="module")

@@ -90,5 +90,8 @@ def test_groups_that_cannot_be(toy_store, grouped):
     )
     with pytest.raises(StoreError, match="5 of 23 clips have no s, such as toy/k"):
         GroupOrder(nameless, "s", 4, 0)
+    listed = sample_list(toy_store, "SELECT clip_id, [1, 2] AS g FROM clips", columns=["g"])
+    with pytest.raises(StoreError, match="name groups by text or whole numbers"):
+        GroupOrder(listed, "g", 4, 0)
     with pytest.raises(ValueError, match="repeats=0"):
         GroupOrder(grouped, "source", 4, 0, repeats=0)

@@ -167,6 +167,10 @@ def failing(sample, generator):
         (lambda s, g: {**s, "fbank": "x"}, "fbank for toy/k.*no array of numbers"),
         (lambda s, g: {**s, s["clip_id"]: 1}, "must be alike"),
         (lambda s, g: {**s, "x": np.zeros(len(s["labels"]))}, "'x' has the shapes"),
+        (lambda s, g: {**s, "x": 1 if len(s["labels"]) > 1 else 0.5}, "'x' is .*return one kind"),
+        (lambda s, g: {**s, "x": 1 if len(s["labels"]) > 1 else None}, "'x' is .*return one kind"),
+        (lambda s, g: {**s, "x": torch.ones(2, dtype=torch.bfloat16)}, "x for toy/k.*NumPy"),
+        (lambda s, g: {**s, "frames": s["frames"][: len(s["labels"])]}, "as many of each"),
     ],
 )
 def test_what_is_no_sample_is_one_line(toy_list, function, words):
@@ -181,10 +185,64 @@ def test_an_error_of_a_transform_names_the_clip(toy_list):
     assert "in the transform of toy/k" in caught.value.__notes__[0]
 
 
-@pytest.mark.parametrize("result", [lambda b, g: None, lambda b, g: b.rows(slice(1))])
-def test_a_batch_transform_returns_a_batch(toy_list, result):
-    with pytest.raises(StoreError, match="return a Batch of as many"):
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (lambda b, g: None, "return a Batch of as many"),
+        (lambda b, g: b.rows(slice(1)), "return a Batch of as many"),
+        (lambda b, g: replace(b, video=b.video[:2]), "2 rows of 'video' for a batch of 4"),
+    ],
+)
+def test_a_batch_transform_returns_a_batch(toy_list, result, words):
+    with pytest.raises(StoreError, match=words):
         list(Loader(toy_list, spec(batch_transform=result)))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("which", ["transform", "batch_transform"])
+def test_no_row_is_lost_when_a_transform_stops_an_iteration(toy_list, threads, which):
+    stopping = spec(**{which: lambda sample, generators: next(iter(()))})
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        list(Loader(toy_list, stopping, threads=threads))
+
+
+def test_fbanks_of_several_views_keep_their_frames(toy_list):
+    plain = next(iter(Loader(toy_list, spec())))
+    several = spec(transform=lambda s, _: {**s, "fbank": np.stack([s["fbank"]] * 3)})
+    batch = next(iter(Loader(toy_list, several)))
+    assert batch.fbank.shape == (4, 3, 48, 16)
+    assert torch.equal(batch.audio_frames, plain.audio_frames)
+
+
+def test_times_are_not_changed_in_place(toy_list):
+    def late(sample, generator):
+        sample["frame_times"] += 100
+        return sample
+
+    batch = next(iter(Loader(toy_list, spec(transform=late))))
+    assert batch.frame_times.max() < 10
+
+
+def test_a_transform_may_take_other_frames(toy_list):
+    chosen = spec(transform=lambda s, _: {**s, "frames": s["frames"][:1]})
+    batch = next(iter(Loader(toy_list, chosen)))
+    assert batch.video.shape[1] == 1
+    assert batch.frame_times.shape == batch.frames_valid.shape == (4, 0)
+
+
+def test_sound_that_a_transform_makes_has_no_rate(toy_list):
+    def noise(sample, generator):
+        return {**sample, "waveform": generator.random(100, np.float32)}
+
+    batch = next(iter(Loader(toy_list, spec(transform=noise))))
+    assert batch.waveform.shape == (4, 100)
+    assert batch.sample_rate is None
+
+
+def test_whether_a_column_is_a_list_does_not_depend_on_the_batch(captioned):
+    for batch in Loader(captioned, spec(1)):
+        assert isinstance(batch["known"], list)
+        assert isinstance(batch["total"], torch.Tensor)
 
 
 def test_transforms_that_cannot_be():
@@ -240,6 +298,7 @@ def test_columns_of_a_mixture(toy_store):
         ("SELECT clip_id, split AS word FROM clips", ["wort"], r"'wort' \(did you mean 'word'\?\)"),
         ("SELECT clip_id FROM clips", ["x"], "it returns only clip_id"),
         ("SELECT clip_id, split AS labels FROM clips", ["labels"], "under another name"),
+        ('SELECT clip_id, key AS "A", 1 AS a FROM clips', ["a"], "several columns 'a'"),
         (
             "SELECT clip_id, unnest(['a', 'b']) AS word FROM clips",
             ["word"],
@@ -252,9 +311,16 @@ def test_columns_that_cannot_be(toy_store, sql, columns, words):
         sample_list(toy_store, sql, columns=columns)
 
 
-def test_a_string_is_no_list_of_columns(toy_store):
+@pytest.mark.parametrize("columns", ["caption", None])
+def test_what_is_no_list_of_columns(toy_store, columns):
     with pytest.raises(ValueError, match="columns is a list of names"):
-        sample_list(toy_store, CAPTIONED, columns="caption")
+        sample_list(toy_store, CAPTIONED, columns=columns)
+
+
+def test_numbers_within_lists_stay_as_they_are(toy_store):
+    sql = "SELECT clip_id, [1.5, 2.5] AS pair FROM clips"
+    batch = next(iter(Loader(sample_list(toy_store, sql, columns=["pair"]), spec())))
+    assert [[float(x) for x in pair] for pair in batch["pair"]] == [[1.5, 2.5]] * 4
 
 
 def test_no_column_can_hide_what_a_batch_has():

@@ -184,6 +184,9 @@ def test_what_cannot_be_turned_is_one_line(scenes, toy_list):
     ("make", "words"),
     [
         (lambda: SphericalViews(views=0), "views=0"),
+        (lambda: SphericalViews(views=1.5), "views=1.5"),
+        (lambda: SphericalViews(seconds=0.0), "seconds=0.0"),
+        (lambda: Chain(Misalign()), "no tuple of transforms"),
         (lambda: SphericalViews(width=(0.3, 0.2)), r"width=\(0.3, 0.2\)"),
         (lambda: SphericalViews(centre_y=(0.2, 1.2)), "centre_y"),
         (lambda: Misalign(1.5), "probability=1.5"),

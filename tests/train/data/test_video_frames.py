@@ -240,21 +240,25 @@ def test_longer_sound_around_the_frames(videos):
     count=st.integers(1, 4),
 )
 def test_frames_lie_within_their_sound(stored, frames, stride, seconds, start, seed, count):
-    times = (np.arange(stored) / 16).astype(np.float32)
+    times, step = (np.arange(stored) / 16).astype(np.float32), 1 / 16
+    length = frames * stride * step
     for number in range(count):
         generator = None if seed is None else np.random.default_rng(seed)
         clip = Clip(frames, stride, start, number, count)
-        chosen, sound = clip_within_sound(clip, times, 10.0, seconds, generator)
+        if seconds < length - step:
+            with pytest.raises(ValueError, match="is shorter than"):
+                clip_within_sound(clip, times, step, seconds, generator)
+            continue
+        chosen, sound = clip_within_sound(clip, times, step, seconds, generator)
         assert len(chosen) == frames
         assert all(0 <= b - a <= stride for a, b in itertools.pairwise(chosen))
         assert 0 <= chosen[0] <= chosen[-1] < stored
         assert sound.start >= 0
-        length = frames * stride / 16
-        if seconds <= stored / 16 if stored > 1 else False:
-            assert sound.start + sound.seconds <= stored / 16 + 1e-4
+        if seconds <= stored * step:
+            assert sound.start + sound.seconds <= stored * step + 1e-4
             if start is None and length <= seconds:
                 assert times[chosen[0]] >= sound.start - 1e-3
-                assert times[chosen[0]] + length <= sound.start + seconds + stride / 16 + 1e-3
+                assert times[chosen[0]] + length <= sound.start + seconds + 1e-3
 
 
 @given(st.lists(st.integers(0, PICTURES - 1), max_size=9), st.integers(1, 9))

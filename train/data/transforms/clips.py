@@ -92,7 +92,7 @@ def clip_frames(
 def clip_within_sound(
     clip: Clip,
     times: NDArray[np.float32],
-    seconds: float,
+    step: float,
     sound_seconds: float,
     generator: np.random.Generator | None,
 ) -> tuple[list[int], SoundWindow]:
@@ -105,13 +105,21 @@ def clip_within_sound(
     Args:
         clip: The clip.
         times: Presentation time of each stored frame, in seconds.
-        seconds: Seconds that all frames span, where they are too few to tell.
+        step: Seconds from frame to frame.
         sound_seconds: Length of the window of sound.
         generator: Random generator; None for evaluation.
+
+    Raises:
+        ValueError: If the sound is shorter than the frames.
     """
-    step = _step(times, seconds)
+    length = clip.frames * clip.stride * step
+    if sound_seconds < length - step:
+        raise ValueError(
+            f"sound_seconds={sound_seconds} is shorter than {clip.frames} frames, which last "
+            f"{length:.3g} s"
+        )
     room = max(float(times[-1]) + step - sound_seconds, 0.0)
-    slack = max(sound_seconds - clip.frames * clip.stride * step, 0.0)
+    slack = max(sound_seconds - length, 0.0)
     if clip.start is not None:
         first = _on_screen(times, clip.start)
         begin = min(max(float(times[first]) - slack / 2, 0.0), room)
@@ -120,6 +128,8 @@ def clip_within_sound(
         begin = draws[0] * room
         later = int(np.searchsorted(times, np.float32(begin + draws[1] * slack - 1e-4)))
         first = min(later, _room(clip, times) - 1)
+        # Frames are at the times of pictures: the sound follows, so that they do not end after it.
+        begin = max(begin, min(float(times[first]) + length - sound_seconds, room))
     return _from(clip, first, len(times)), SoundWindow(begin, sound_seconds)
 
 
@@ -135,11 +145,6 @@ def _on_screen(times: NDArray[np.float32], second: float) -> int:
 
 def _from(clip: Clip, first: int, stored: int) -> list[int]:
     return [min(first + k * clip.stride, stored - 1) for k in range(clip.frames)]
-
-
-def _step(times: NDArray[np.float32], seconds: float) -> float:
-    """Return the seconds from frame to frame."""
-    return float(np.median(np.diff(times))) if len(times) > 1 else seconds / max(len(times), 1)
 
 
 def valid_frames(
@@ -171,19 +176,20 @@ def sound_of(
     chosen: Sequence[int],
     stride: int,
     times: NDArray[np.float32],
-    seconds: float,
+    step: float,
     offset: float = 0.0,
 ) -> SoundWindow:
-    """Return the sound of chosen frames: as long as they are shown, within the clip.
+    """Return the sound of chosen frames: as long as they are shown, from the first one on.
+
+    It may end after the clip; what is missing there is padding.
 
     Args:
         chosen: Indices of the frames.
         stride: Steps from frame to frame.
         times: Presentation time of each stored frame, in seconds.
-        seconds: Seconds that all frames span, where they are too few to tell.
+        step: Seconds from frame to frame.
         offset: Seconds by which the sound is later than the frames; less at the clip's ends.
     """
-    step = _step(times, seconds)
-    length = round(len(chosen) * stride * step, 4)
-    last = max(float(times[-1]) + step - length, 0.0)
-    return SoundWindow(min(max(float(times[chosen[0]]) + offset, 0.0), last), length)
+    length, begin = len(chosen) * stride * step, float(times[chosen[0]])
+    latest = max(float(times[-1]) + step - length, begin)
+    return SoundWindow(min(max(begin + offset, 0.0), latest), length)
