@@ -130,7 +130,7 @@ def _add_video(videos: _Videos, entry: dict[str, Any]) -> None:
     category, start, end = (entry.get(key) for key in ("category", "start time", "end time"))
     if category is not None and not (isinstance(category, int) and 0 <= category < 20):
         raise RowError(f"category {category!r} is not a number from 0 to 19")
-    if start is not None and not _is_span(start, end):
+    if (start, end) != (None, None) and not _is_span(start, end):
         raise RowError(
             f"start time {start!r} and end time {end!r} are not 0 <= start < end in seconds"
         )
