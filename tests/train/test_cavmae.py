@@ -139,7 +139,7 @@ def test_finetuning_from_it_gives_an_accuracy(
 def test_the_batches_are_as_released(two_task_store: Path) -> None:
     """Whole frames, any one of ten; in finetuning mixed, weighted and smoothed."""
     spec = batch_spec(load_config("cavmae", {}, []), training=True)
-    assert (spec.frames, spec.frame_choice, spec.augment.crop, spec.noise) == (
+    assert (spec.frames, spec.frame_choice, spec.augment.crop, spec.augment.noise) == (
         1, "random", False, True,
     )  # fmt: skip
     assert batch_spec(load_config("cavmae", {}, []), training=False).frame_choice is None
