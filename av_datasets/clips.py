@@ -8,7 +8,7 @@ from typing import Any, overload
 
 import pyarrow as pa
 
-from avstore.datasets.lines import Line, require_usable
+from avstore.datasets.lines import Line, usable_rows
 from avstore.datasets.spec import BadRow, Clip
 
 _FIELDS = tuple(each.name for each in fields(Clip))
@@ -47,17 +47,11 @@ class MergedClips:
         Raises:
             AnnotationError: The file has no usable row.
         """
-        usable = 0
-        for row in rows:
-            if isinstance(row, BadRow):
-                self.bad_rows.append(row)
-                continue
-            usable += 1
+        for row in usable_rows(path, rows, self.bad_rows, expected):
             clip, line = row
             first = self._clips.setdefault(clip.key, row)
             if first is not row and (reason := _conflict(clip, line, first)):
                 self.bad_rows.append(line.bad(reason))
-        require_usable(path, usable, self.bad_rows, expected)
 
 
 def _conflict(clip: Clip, line: Line, first: tuple[Clip, Line]) -> str | None:

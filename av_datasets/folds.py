@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from avstore.datasets.lines import Line, require_usable
+from avstore.datasets.lines import Line, usable_rows
 from avstore.datasets.spec import BadRow, Clip
 
 UNASSIGNED = "unassigned"
@@ -63,14 +63,8 @@ class FoldedClips:
         Raises:
             AnnotationError: The file has no usable row.
         """
-        usable = 0
-        for parsed in rows:
-            if isinstance(parsed, BadRow):
-                self.bad_rows.append(parsed)
-                continue
-            usable += 1
+        for parsed in usable_rows(path, rows, self.bad_rows, expected):
             self._add(*parsed)
-        require_usable(path, usable, self.bad_rows, expected)
 
     def _add(self, row: FoldRow, line: Line) -> None:
         key = row.clip.key

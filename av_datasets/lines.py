@@ -5,7 +5,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -230,6 +230,30 @@ def require_paths(paths: Sequence[Path], expected: str) -> None:
     """Raise AnnotationError if no file is given."""
     if not paths:
         raise AnnotationError(f"no annotation file given; expected {expected}")
+
+
+def usable_rows(
+    path: Path, rows: Iterable[T | BadRow], bad: list[BadRow], expected: str
+) -> Iterator[T]:
+    """Yield the usable rows of a file, and add the others to `bad`.
+
+    Args:
+        path: The file.
+        rows: Its parsed rows.
+        bad: The bad rows so far.
+        expected: The format that the file should have.
+
+    Raises:
+        AnnotationError: The file has no usable row.
+    """
+    usable = 0
+    for row in rows:
+        if isinstance(row, BadRow):
+            bad.append(row)
+            continue
+        usable += 1
+        yield row
+    require_usable(path, usable, bad, expected)
 
 
 def require_usable(path: Path, usable: int, bad: Sequence[BadRow], expected: str) -> None:
