@@ -34,7 +34,7 @@ class Job:
     waveform: bool = False
 
     def suffixes(self) -> list[str]:
-        """Return the members to read; frames are drawn anew by each call."""
+        """Return the members to read; each call draws other frames."""
         first = random.randrange(FRAMES - self.frames + 1)
         drawn = range(first, first + self.frames)
         if not self.consecutive:

@@ -1,6 +1,6 @@
 """Apply a user's functions to samples and batches, with random generators of the rows' own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from avstore.train.data.frame_request import ChosenFrames
 from avstore.train.data.order import Order, Rows, row_key
 from avstore.train.data.rng import Purpose, RandomKey, philox
 from avstore.train.data.samples import SampleList
-from avstore.train.data.spec import BatchSpec
+from avstore.train.data.spec import BatchSpec, BatchTransform, SampleTransform
 from avstore.train.data.transforms.frames import normalise_into
 from avstore.train.data.transforms.masks import by_second
 from avstore.train.data.transforms.waveform import fit
@@ -27,6 +27,7 @@ _ARRAYS = {"frames", "fbank", "waveform"}
 
 
 def transform_sample(
+    transform: SampleTransform,
     sample: DecodedSample,
     random: RandomKey,
     spec: BatchSpec,
@@ -36,6 +37,7 @@ def transform_sample(
     """Apply `BatchSpec.transform` to a decoded sample; change the sample in place.
 
     Args:
+        transform: The function.
         sample: The sample, mixed and noisy if it is to be; frames not yet normalised.
         random: Key of the row's random choices.
         spec: Settings.
@@ -47,7 +49,7 @@ def transform_sample(
     """
     given = _sample_of(sample, spec, samples)
     try:
-        found = _call(spec.transform, dict(given), random.generator(Purpose.TRANSFORM))
+        found = transform(dict(given), random.generator(Purpose.TRANSFORM))
     except StopIteration as error:  # it would end the loop over the rows
         raise RuntimeError(f"the transform of {sample.clip_id} raised StopIteration") from error
     except Exception as error:
@@ -61,10 +63,13 @@ def transform_sample(
     return sample
 
 
-def transform_batch(batch: Batch, order: Order, rows: Rows, spec: BatchSpec) -> Batch:
+def transform_batch(
+    transform: BatchTransform, batch: Batch, order: Order, rows: Rows, spec: BatchSpec
+) -> Batch:
     """Apply `BatchSpec.batch_transform` to a batch.
 
     Args:
+        transform: The function.
         batch: The batch.
         order: The order of its rows.
         rows: Its rows, one for each sample.
@@ -80,7 +85,7 @@ def transform_batch(batch: Batch, order: Order, rows: Rows, spec: BatchSpec) -> 
         for key in keys
     ]
     try:
-        found = _call(spec.batch_transform, batch, generators)
+        found: object = transform(batch, generators)
     except StopIteration as error:
         raise RuntimeError("batch_transform raised StopIteration") from error
     if not isinstance(found, Batch) or len(found) != len(batch):
@@ -97,10 +102,6 @@ def transform_batch(batch: Batch, order: Order, rows: Rows, spec: BatchSpec) -> 
     return found
 
 
-def _call(function: Callable[..., Any] | None, *arguments: Any) -> Any:
-    return function(*arguments) if function else arguments[0]
-
-
 def _sample_of(sample: DecodedSample, spec: BatchSpec, samples: SampleList) -> dict[str, Any]:
     """Return the dict that a transform is given."""
     given: dict[str, Any] = {}
@@ -109,8 +110,9 @@ def _sample_of(sample: DecodedSample, spec: BatchSpec, samples: SampleList) -> d
     if sample.fbank is not None:
         given["fbank"] = sample.fbank
     if sample.waveform is not None and "waveform" in spec.read:
-        sample.own_samples = min(sample.waveform.shape[-1], waveform_length(sample, spec))
-        given["waveform"] = fit(sample.waveform, waveform_length(sample, spec))
+        length = waveform_length(sample, spec)
+        sample.own_samples = min(sample.waveform.shape[-1], length)
+        given["waveform"] = fit(sample.waveform, length)
     if "masks" in spec.read:
         size = spec.mask_size or spec.image_size or 0
         sample.mask_stack = by_second(sample.masks, spec.segments, size)

@@ -143,7 +143,9 @@ def load_batch(
     samples = [sample for decoded, _ in loaded for sample in decoded]
     kept_rows = rows.take(np.array(kept))
     batch = collate(order.samples, kept_rows, samples, spec, frames, fbanks, features, problems)
-    return transform_batch(batch, order, kept_rows, spec) if spec.batch_transform else batch
+    if not spec.batch_transform:
+        return batch
+    return transform_batch(spec.batch_transform, batch, order, kept_rows, spec)
 
 
 def _first_readable(
@@ -220,7 +222,7 @@ def load_sample(
     sample = augment(sample, partner, request, spec, direct)
     if not spec.transform:
         return sample
-    return transform_sample(sample, request.random, spec, samples, out)
+    return transform_sample(spec.transform, sample, request.random, spec, samples, out)
 
 
 def _read_and_decode(
