@@ -42,6 +42,10 @@ PUBLISHED: dict[str, dict[str, tuple[str, Any]]] = {
         "GPUs": ("model.negatives", "published"),
     },
     "uavm": {"idle": ("optim.zero_gradients", True)},
+    "avsa": {
+        "D1": ("objective.geometry", "published"),
+        "D2": ("objective.distance", 0.0),
+    },
     "convnext": {"warm-up": ("optim.published_warmup", True)},
 }
 PUBLISHED_OPTIONS: dict[str, tuple[str, Any]] = {

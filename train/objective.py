@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
@@ -40,10 +41,13 @@ class Objective(nn.Module):
     Attributes:
         specs: What the loader must deliver in evaluation, and in training.
         idle: Whether a step may leave parameters without gradient.
+        diagnostics: What the last forward pass found beside its loss, by name, each [], without
+            gradient: it is recorded and not trained.
     """
 
     specs: tuple[BatchSpec, BatchSpec]
     idle: bool = False
+    diagnostics: Mapping[str, Tensor] = MappingProxyType({})
 
     def spec(self, *, training: bool) -> BatchSpec:
         """Return what the loader must deliver."""

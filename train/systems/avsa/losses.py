@@ -34,8 +34,8 @@ class Candidates:
         each = F.cross_entropy(logits.flatten(0, 1), right.flatten(), reduction="none")
         return each.view(len(logits), views).mean(1)
 
-    def rates(self) -> dict[str, Tensor]:
-        """Return how often the right view wins, by diagnostic, in percent [].
+    def wins(self) -> dict[str, Tensor]:
+        """Return whether the right view wins, by diagnostic, bool [B, V].
 
         `avc`: Over the same view of all other clips.
         `avsa`: Over the other views of its clip. As published a tie counts, so that sound which
@@ -45,12 +45,11 @@ class Candidates:
         right = self.own.diagonal(dim1=1, dim2=2)[..., None]
         views = self.own.shape[1]
         other = ~torch.eye(views, dtype=torch.bool, device=right.device)
-        wins = {
+        return {
             "avc": (right > self.others).all(-1),
             "avsa": (right >= self.own).all(-1),
             "avsa_strict": ((right > self.own) | ~other).all(-1),
         }
-        return {name: 100 * won.float().mean() for name, won in wins.items()}
 
 
 def alignment(predicted: Tensor, target: Tensor, temperature: float) -> Candidates:

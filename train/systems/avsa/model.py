@@ -1,7 +1,9 @@
 """AVSA's networks: two encoders, two predictors, and the projections that are compared."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
+import torch
 from torch import Tensor, nn
 
 from avstore.train.systems.avsa.encoders import AudioEncoder, VideoEncoder
@@ -24,6 +26,24 @@ class Compared:
     audio: Tensor
     predicted_video: Tensor | None = None
     predicted_audio: Tensor | None = None
+
+    def to(self, device: str) -> "Compared":
+        """Return the same on a device."""
+        return self._each(lambda own: own.to(device))
+
+    def rows(self, rows: Tensor) -> "Compared":
+        """Return some clips."""
+        return self._each(lambda own: own[rows])
+
+    @classmethod
+    def cat(cls, parts: "Sequence[Compared]") -> "Compared":
+        """Return the clips of all parts."""
+        names = [name.name for name in fields(cls) if getattr(parts[0], name.name) is not None]
+        return cls(**{name: torch.cat([getattr(own, name) for own in parts]) for name in names})
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Compared":
+        own = {name.name: getattr(self, name.name) for name in fields(self)}
+        return Compared(**{name: None if x is None else change(x) for name, x in own.items()})
 
 
 class AlignmentNet(nn.Module):

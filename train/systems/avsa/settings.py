@@ -1,0 +1,50 @@
+"""Settings of AVSA's objectives: the section `objective` of their configs."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ViewSettings(BaseModel):
+    """How a clip is seen: views of its panorama, each with the sound turned to it.
+
+    Attributes:
+        views: Views of a clip.
+        size: Their side, in pixels.
+        frames: Pictures of a view, one after the other as stored: 16 a second by recipe avsa.
+        sound_seconds: Length of the sound, in which the pictures lie.
+        distance: Least distance of the centres of two views; the panorama is 2 wide and 1 high. The
+            released code means 0.2 and never enforces it (0).
+        geometry: Rotations and sampling as they are meant ("strict"), or as the released code has
+            them ("published").
+        flip: Whether training mirrors half of the views.
+        jitter: Whether training changes the colours of views.
+        volume: Whether training changes the loudness of views, by up to a tenth.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    views: int = Field(default=4, ge=1)
+    size: int = Field(default=112, ge=16)
+    frames: int = Field(default=8, ge=1)
+    sound_seconds: float = Field(default=1.0, gt=0)
+    distance: float = Field(default=0.2, ge=0)
+    geometry: Literal["strict", "published"] = "strict"
+    flip: bool = True
+    jitter: bool = True
+    volume: bool = True
+
+
+class AVSASettings(ViewSettings):
+    """What a step of AVSA sees and minimises.
+
+    Attributes:
+        temperature: By which scores are divided.
+        gallery: Clips among which the right one is looked for, in evaluation.
+        control: Whether final scores have those of sound that is turned by a random yaw as well.
+            They are chance if, and only if, views were told apart by the direction of sound.
+    """
+
+    temperature: float = Field(default=0.07, gt=0)
+    gallery: int = Field(default=28, ge=2)
+    control: bool = False
