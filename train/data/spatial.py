@@ -5,7 +5,7 @@ its views are made of them.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,8 +81,12 @@ class SphericalViews:
 
     def __call__(self, sample: dict[str, Any], generator: np.random.Generator) -> Mapping[str, Any]:
         """Return the sample with its views."""
-        frames = _required(sample, "frames", "SphericalViews")
-        drawn = self.draw(generator)
+        _required(sample, "frames", "SphericalViews")
+        return self.cut(sample, self.draw(generator))
+
+    def cut(self, sample: dict[str, Any], drawn: Sequence[View]) -> dict[str, Any]:
+        """Return the sample with views that were drawn."""
+        frames = sample["frames"]
         height, width = frames.shape[1:3]
         maps = [view_map(view, self.size, width, height, self.published) for view in drawn]
         sample["frames"] = np.stack([take(frames, where) for where in maps])
