@@ -43,3 +43,13 @@ class AVSAConfig(BaseModel):
     def width(self) -> int:
         """Width of an embedding."""
         return self.widths[-1]
+
+
+class ActionConfig(AVSAConfig):
+    """The video encoder with a classifier; of the rest it has nothing.
+
+    Attributes:
+        classes: Number of classes.
+    """
+
+    classes: int = Field(default=101, ge=2)
