@@ -70,7 +70,7 @@ class AlignmentNet(nn.Module):
         names = ["video", "audio"]
         self.audio_predictor: Predictor | None = None
         self.video_predictor: Predictor | None = None
-        if config.predictors != "none":
+        if config.predictors != "off":
             self.audio_predictor, self.video_predictor = Predictor(config), Predictor(config)
             names += ["predicted_video", "predicted_audio"]
         self.heads = nn.ModuleDict(

@@ -81,9 +81,9 @@ class PairObjective(Objective):
         width = model.config.width
         self.dropout = nn.Dropout(settings.dropout)
         self.head = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, 2))
-        if settings.context == "audio" and model.audio_predictor is None:
+        if settings.predicted and model.audio_predictor is None:
             raise UserError(
-                "objective.context = audio needs predictors; set model.predictors=context"
+                "objective.predicted = true needs predictors; set model.predictors=context"
             )
 
     def train(self, mode: bool = True) -> "PairObjective":
@@ -125,7 +125,7 @@ class PairObjective(Objective):
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return what the head sees of pictures and of sound, [B, V, D]."""
         video, audio = self.model.embed(pictures(batch), sounds(batch))
-        if self.settings.context == "audio" and self.model.audio_predictor is not None:
+        if self.settings.predicted and self.model.audio_predictor is not None:
             video = self.model.audio_predictor(video)
         return video, audio
 
@@ -188,7 +188,7 @@ class PairObjective(Objective):
         Raises:
             UserError: The file does not fit.
         """
-        load_backbone(self.model, path, context=self.settings.context != "none")
+        load_backbone(self.model, path, context=self.settings.predicted)
         state = read_weights(path)
         head = {k.removeprefix("head."): v for k, v in state.items() if k.startswith("head.")}
         if head:

@@ -78,13 +78,13 @@ class PairSettings(ViewSettings):
     Attributes:
         pairs: Sound of the own clip from that of another ("clips", AVC-Bin), or sound that is
             turned by a random yaw from sound that is not ("yaw", AVSA-Bin).
-        context: Whether the head sees the pictures of a view ("none"), or in their place the sound
-            that the pictures of all views predict ("audio").
+        predicted: Whether the head sees, in place of a view's pictures, the sound that the pictures
+            of all views predict.
         windows: Windows of a clip that are scored.
         dropout: Before the head's first layer; as released, it is never on.
     """
 
     pairs: Literal["clips", "yaw"] = "clips"
-    context: Literal["none", "audio"] = "none"
+    predicted: bool = False
     windows: int = Field(default=1, ge=1)
     dropout: float = Field(default=0.5, ge=0, lt=1)

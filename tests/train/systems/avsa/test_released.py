@@ -45,21 +45,21 @@ def test_embeddings_of_released_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("predictors", "criterion"), [("context", "avsa"), ("alone", "alone"), ("none", "avc")]
+    ("predictors", "criterion"), [("context", "avsa"), ("alone", "alone"), ("off", "avc")]
 )
 def test_losses_and_diagnostics_of_released_weights(
     tmp_path: Path, predictors: str, criterion: str
 ) -> None:
     model = loaded(tmp_path, predictors, criterion)
     video, audio = embeddings()
-    if predictors == "none":
+    if predictors == "off":
         video, audio = video[:, :1], audio[:, :1]
     with torch.no_grad():
         found = directions(model.compare(video, audio), TEMPERATURE)
     losses = {name: float(own.loss.mean()) for name, own in found.items()}
     numbers = NUMBERS[criterion]
     assert sum(losses.values()) / 2 == pytest.approx(numbers["loss"], rel=1e-5)
-    if predictors == "none":
+    if predictors == "off":
         return
     for name, own in found.items():
         assert losses[name] == pytest.approx(numbers[f"Loss/{name.upper()}"], rel=1e-5)
@@ -100,7 +100,7 @@ def test_a_run_continues_from_its_own_weights(tmp_path: Path) -> None:
 def test_context_needs_weights_with_predictors(tmp_path: Path) -> None:
     path = checkpoint(tmp_path / "avc.pth.tar", "avc")
     model = AlignmentNet(AVSAConfig())
-    with pytest.raises(UserError, match=r"has no predictors, and objective.context needs them"):
+    with pytest.raises(UserError, match=r"has other predictors than these settings need, or none"):
         load_backbone(model, path, context=True)
     load_backbone(model, path, context=False)
 
