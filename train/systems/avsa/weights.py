@@ -80,8 +80,8 @@ def load_backbone(model: AlignmentNet, path: Path, *, context: bool) -> None:
     state, own = read_weights(path), model.state_dict()
     if context and _predictors(state) != _predictors(own):
         raise UserError(
-            f"{path} has other predictors than these settings need, or none; give weights of alignment, of "
-            "a run of config avsa"
+            f"{path} has other predictors than these settings need, or none; give weights "
+            "of alignment, of a run of config avsa"
         )
     whole = _predictors(state) == _predictors(own)
     parts = (*_ENCODERS, "audio_predictor.", "video_predictor.") if whole else _ENCODERS
