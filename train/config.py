@@ -46,6 +46,11 @@ PUBLISHED: dict[str, dict[str, tuple[str, Any]]] = {
         "D1": ("objective.geometry", "published"),
         "D2": ("objective.distance", 0.0),
     },
+    "avsa_pairs": {
+        "D1": ("objective.geometry", "published"),
+        "D2": ("objective.distance", 0.0),
+        "head": ("objective.dropout", 0.0),
+    },
     "convnext": {"warm-up": ("optim.published_warmup", True)},
 }
 PUBLISHED_OPTIONS: dict[str, tuple[str, Any]] = {

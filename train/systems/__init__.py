@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from avstore.datasets.references import load_object
 from avstore.manifests.nearest import did_you_mean
 from avstore.train.errors import UserError
-from avstore.train.systems.avsa.model_config import AVSAConfig
-from avstore.train.systems.avsa.settings import AVSASettings
+from avstore.train.systems.avsa.model_config import ActionConfig, AVSAConfig
+from avstore.train.systems.avsa.settings import ActionSettings, AVSASettings, PairSettings
 from avstore.train.systems.cavmae.model_config import ModelConfig
 from avstore.train.systems.convnext.model_config import ConvNextConfig
 from avstore.train.systems.convnext.settings import ConvNextSettings
@@ -85,6 +85,20 @@ SYSTEMS: Mapping[str, System] = {
         "avstore.train.systems.avsa.system",
         roles=("eval", "retrieval"),
         unused=_NO_VIEWS_INPUT,
+    ),
+    "avsa_pairs": System(
+        AVSAConfig,
+        PairSettings,
+        "avstore.train.systems.avsa.pairs",
+        roles=("eval", "retrieval"),
+        unused=_NO_VIEWS_INPUT,
+    ),
+    "avsa_action": System(
+        ActionConfig,
+        ActionSettings,
+        "avstore.train.systems.avsa.action",
+        roles=("eval", "retrieval"),
+        unused=(*_NO_VIEWS_INPUT, "seconds"),
     ),
     "cavmae": System(
         ModelConfig,

@@ -21,8 +21,6 @@ from avstore.train.systems.avsa.settings import ViewSettings
 RATE = 24_000
 """Samples a second of the sound."""
 
-_JITTER = ("brightness", "contrast", "saturation", "hue")
-
 
 def view_spec(
     config: RunConfig, settings: ViewSettings, *, training: bool, turned: float = 0.0
@@ -38,11 +36,15 @@ def view_spec(
         turned: Share of the clips whose sound is turned by a random yaw.
     """
     s = settings
-    published = s.geometry == "published"
-    steps = [SphericalViews(s.views, s.size, distance=s.distance, seconds=config.data.seconds)]
-    steps[0] = replace(steps[0], published=published)
-    before = [Misalign(turned)] if turned else []
-    after = [augmentation(s)] if training else []
+    views = SphericalViews(
+        s.views,
+        s.size,
+        distance=s.distance,
+        seconds=config.data.seconds,
+        published=s.geometry == "published",
+    )
+    before = (Misalign(turned),) if turned else ()
+    after = (augmentation(s),) if training else ()
     return BatchSpec(
         batch_size=config.batch_size if training else config.eval_batch,
         frames=s.frames,
@@ -54,7 +56,7 @@ def view_spec(
         read=("frames", "waveform"),
         sample_rate=RATE,
         channels=CHANNELS,
-        transform=Chain((*before, *steps, *after)),
+        transform=Chain((*before, views, *after)),
     )
 
 
@@ -66,7 +68,9 @@ def augmentation(settings: ViewSettings) -> AugmentViews:
         found = replace(found, flip=0.0)
     if not s.volume:
         found = replace(found, volume=0.0)
-    return found if s.jitter else replace(found, **dict.fromkeys(_JITTER, 0.0))
+    if not s.jitter:
+        found = replace(found, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
+    return found
 
 
 def pictures(batch: Batch) -> Tensor:
@@ -85,4 +89,6 @@ def pictures(batch: Batch) -> Tensor:
 
 def sounds(batch: Batch) -> Tensor:
     """Return the spectra of a batch's views [B, V, 4, frames, 128]."""
+    if batch.waveform is None:
+        raise TypeError("load the batch with 'waveform' in read")
     return spectra(batch.waveform, batch.sample_rate)

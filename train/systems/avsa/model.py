@@ -42,8 +42,13 @@ class Compared:
         return cls(**{name: torch.cat([getattr(own, name) for own in parts]) for name in names})
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Compared":
-        own = {name.name: getattr(self, name.name) for name in fields(self)}
-        return Compared(**{name: None if x is None else change(x) for name, x in own.items()})
+        video, audio = self.predicted_video, self.predicted_audio
+        return Compared(
+            change(self.video),
+            change(self.audio),
+            None if video is None else change(video),
+            None if audio is None else change(audio),
+        )
 
 
 class AlignmentNet(nn.Module):
@@ -65,7 +70,7 @@ class AlignmentNet(nn.Module):
         names = ["video", "audio"]
         self.audio_predictor: Predictor | None = None
         self.video_predictor: Predictor | None = None
-        if config.predictors != "none":
+        if config.predictors != "off":
             self.audio_predictor, self.video_predictor = Predictor(config), Predictor(config)
             names += ["predicted_video", "predicted_audio"]
         self.heads = nn.ModuleDict(
@@ -84,12 +89,12 @@ class AlignmentNet(nn.Module):
     def embed_video(self, frames: Tensor) -> Tensor:
         """Return embeddings [B, V, D] of pictures [B, V, T, 3, S, S]."""
         found: Tensor = self.video(frames.flatten(0, 1).transpose(1, 2))
-        return found.unflatten(0, frames.shape[:2])
+        return found.view(*frames.shape[:2], -1)
 
     def embed_audio(self, spectra: Tensor) -> Tensor:
         """Return embeddings [B, V, D] of spectra [B, V, 4, frames, mels]."""
         found: Tensor = self.audio(spectra.flatten(0, 1))
-        return found.unflatten(0, spectra.shape[:2])
+        return found.view(*spectra.shape[:2], -1)
 
     def forward(self, frames: Tensor, spectra: Tensor) -> Compared:
         """Return what is compared, of the inputs of `embed`."""

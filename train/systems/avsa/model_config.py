@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 CHANNELS = 4
 """Channels of ambisonic sound: W, Y, Z, X."""
 
-Predictors = Literal["none", "context", "alone"]
+Predictors = Literal["off", "context", "alone"]
 
 
 class AVSAConfig(BaseModel):
@@ -20,7 +20,7 @@ class AVSAConfig(BaseModel):
         widths: Channels of the four stages of each encoder; the last is the width of an embedding.
         blocks: Blocks of each stage of the video encoder.
         predictors: What predicts a view's sound from its pictures and back: nothing, which is
-            audio-visual correspondence of clips ("none"); a transformer over all views of a clip
+            audio-visual correspondence of clips ("off"); a transformer over all views of a clip
             ("context"); or layers that see one view ("alone").
         depth: Layers of each predictor.
         expansion: Hidden width of a layer's feed-forward network, in widths of an embedding.
@@ -43,3 +43,13 @@ class AVSAConfig(BaseModel):
     def width(self) -> int:
         """Width of an embedding."""
         return self.widths[-1]
+
+
+class ActionConfig(AVSAConfig):
+    """The video encoder with a classifier; of the rest it has nothing.
+
+    Attributes:
+        classes: Number of classes.
+    """
+
+    classes: int = Field(default=101, ge=2)

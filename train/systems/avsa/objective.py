@@ -10,7 +10,7 @@ from torch import Tensor
 
 from avstore.train import dist
 from avstore.train.data import Batch, BatchSpec
-from avstore.train.objective import Objective, Output, Scores, eval_mode
+from avstore.train.objective import Objective, Output, Scores, eval_mode, rows_of
 from avstore.train.systems.avsa.inputs import pictures, sounds
 from avstore.train.systems.avsa.losses import directions
 from avstore.train.systems.avsa.model import AlignmentNet, Compared
@@ -85,11 +85,9 @@ class AVSAObjective(Objective):
                 parts.append(self.compare(batch).to("cpu"))
                 clip_ids += batch.clip_ids
         found = Compared.cat(parts)
-        place = {clip_id: row for row, clip_id in enumerate(clip_ids)}
-        rows = {name: [place[clip_id] for clip_id in ids] for name, ids in groups.items()}
         return {
             name: self._rates(found.rows(torch.tensor(own)))
-            for name, own in {**rows, "all": list(range(len(clip_ids)))}.items()
+            for name, own in rows_of(clip_ids, groups).items()
         }
 
     def final_scores(

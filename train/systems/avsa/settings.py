@@ -48,3 +48,43 @@ class AVSASettings(ViewSettings):
     temperature: float = Field(default=0.07, gt=0)
     gallery: int = Field(default=28, ge=2)
     control: bool = False
+
+
+class ActionSettings(BaseModel):
+    """How action recognition sees a video.
+
+    Attributes:
+        size: Side of the pictures, in pixels.
+        shorter: Shorter side of pictures before the middle is cut out, in evaluation.
+        frames: Pictures of a clip, one after the other as stored: 16 a second by recipe action.
+        windows: Clips of a video that final scores see, from its start to its end.
+        dropout: Before the last layer.
+        flip: Whether training mirrors half of the clips.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: int = Field(default=112, ge=16)
+    shorter: int = Field(default=128, ge=16)
+    frames: int = Field(default=8, ge=1)
+    windows: int = Field(default=25, ge=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    flip: bool = True
+
+
+class PairSettings(ViewSettings):
+    """What a head on frozen encoders tells apart, AVC-Bin and AVSA-Bin.
+
+    Attributes:
+        pairs: Sound of the own clip from that of another ("clips", AVC-Bin), or sound that is
+            turned by a random yaw from sound that is not ("yaw", AVSA-Bin).
+        predicted: Whether the head sees, in place of a view's pictures, the sound that the pictures
+            of all views predict.
+        windows: Windows of a clip that are scored.
+        dropout: Before the head's first layer; as released, it is never on.
+    """
+
+    pairs: Literal["clips", "yaw"] = "clips"
+    predicted: bool = False
+    windows: int = Field(default=1, ge=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)

@@ -67,7 +67,7 @@ def load_weights(model: AlignmentNet, path: Path) -> None:
 
 
 def load_backbone(model: AlignmentNet, path: Path, *, context: bool) -> None:
-    """Load the encoders of a file, and its predictors, for an evaluation.
+    """Load the encoders of a file, and predictors if it has the model's, for an evaluation.
 
     Args:
         model: The networks.
@@ -78,12 +78,13 @@ def load_backbone(model: AlignmentNet, path: Path, *, context: bool) -> None:
         UserError: The file is damaged, or does not fit, or has no predictors and they are needed.
     """
     state, own = read_weights(path), model.state_dict()
-    if context and not _predictors(state):
+    if context and _predictors(state) != _predictors(own):
         raise UserError(
-            f"{path} has no predictors, and objective.context needs them; give weights of "
-            "alignment (config avsa), or set objective.context=none"
+            f"{path} has other predictors than these settings need, or none; give weights "
+            "of alignment, of a run of config avsa"
         )
-    parts = (*_ENCODERS, "audio_predictor.", "video_predictor.") if context else _ENCODERS
+    whole = _predictors(state) == _predictors(own)
+    parts = (*_ENCODERS, "audio_predictor.", "video_predictor.") if whole else _ENCODERS
     found = {name: value for name, value in state.items() if name.startswith(parts)}
     kept = {name: value for name, value in own.items() if not name.startswith(parts)}
     fit_state_dict(model, {**kept, **found}, path)
