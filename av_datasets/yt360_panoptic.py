@@ -1,8 +1,7 @@
 """Classes of YT-360's segmentation: the panoptic classes of COCO, things and merged stuff.
 
 Source: pedro-morgado/AVSpatialAlignment at 817a8cf (its lists of names and of evaluated classes).
-Labels 0 to 79 are things; 80 is the stuff class "things", which stands for all of them; 81 to 133
-are stuff.
+Labels 0 to 79 are things; 80 is the stuff class "things", for any of them; 81 to 133 are stuff.
 """
 
 import csv
