@@ -51,6 +51,12 @@ PUBLISHED: dict[str, dict[str, tuple[str, Any]]] = {
         "D2": ("objective.distance", 0.0),
         "head": ("objective.dropout", 0.0),
     },
+    "avsa_segmentation": {
+        "D1": ("objective.geometry", "published"),
+        "D2": ("objective.distance", 0.0),
+        "D7": ("objective.augmented_test", True),
+        "backbone": ("objective.backbone", "published"),
+    },
     "convnext": {"warm-up": ("optim.published_warmup", True)},
 }
 PUBLISHED_OPTIONS: dict[str, tuple[str, Any]] = {

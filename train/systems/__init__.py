@@ -17,7 +17,12 @@ from avstore.datasets.references import load_object
 from avstore.manifests.nearest import did_you_mean
 from avstore.train.errors import UserError
 from avstore.train.systems.avsa.model_config import ActionConfig, AVSAConfig
-from avstore.train.systems.avsa.settings import ActionSettings, AVSASettings, PairSettings
+from avstore.train.systems.avsa.settings import (
+    ActionSettings,
+    AVSASettings,
+    PairSettings,
+    SegmentationSettings,
+)
 from avstore.train.systems.cavmae.model_config import ModelConfig
 from avstore.train.systems.convnext.model_config import ConvNextConfig
 from avstore.train.systems.convnext.settings import ConvNextSettings
@@ -90,6 +95,13 @@ SYSTEMS: Mapping[str, System] = {
         AVSAConfig,
         PairSettings,
         "avstore.train.systems.avsa.pairs",
+        roles=("eval", "retrieval"),
+        unused=_NO_VIEWS_INPUT,
+    ),
+    "avsa_segmentation": System(
+        AVSAConfig,
+        SegmentationSettings,
+        "avstore.train.systems.avsa.segmentation",
         roles=("eval", "retrieval"),
         unused=_NO_VIEWS_INPUT,
     ),

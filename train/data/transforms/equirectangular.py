@@ -79,7 +79,8 @@ def nearest(
     # The released code turns the panorama, by whole pixels, and rounds thereafter.
     across = np.rint(columns) + turn if published else np.rint(columns + turn)
     down = np.clip(np.rint(rows), 0, height - 1)
-    return (down * width + across % width).astype(np.int64).reshape(size, size)
+    places: NDArray[np.int64] = (down * width + across % width).astype(np.int64)
+    return places.reshape(size, size)
 
 
 def take(frames: NDArray[np.uint8], where: ViewMap) -> NDArray[np.uint8]:

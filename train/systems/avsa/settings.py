@@ -88,3 +88,26 @@ class PairSettings(ViewSettings):
     predicted: bool = False
     windows: int = Field(default=1, ge=1)
     dropout: float = Field(default=0.5, ge=0, lt=1)
+
+
+class SegmentationSettings(ViewSettings):
+    """What a head on frozen encoders knows of the views whose pixels it labels.
+
+    Attributes:
+        labels: The feature of packed label maps.
+        context: What it knows beside a view's pictures: nothing ("off"), its sound ("sound"), or
+            also the sound and the pictures that all views predict ("all").
+        backbone: Whether the networks stay in evaluation mode in training ("frozen"), or are in
+            training mode without being trained ("published").
+        augmented_test: Whether views are mirrored and their colours and volume changed in
+            evaluation too, as released.
+        windows: Windows of a clip that are scored.
+        scored_clips: Windows of a batch of the published scores, which are means over batches.
+    """
+
+    labels: str = "segmentation"
+    context: Literal["off", "sound", "all"] = "all"
+    backbone: Literal["frozen", "published"] = "frozen"
+    augmented_test: bool = False
+    windows: int = Field(default=1, ge=1)
+    scored_clips: int = Field(default=20, ge=1)
