@@ -38,7 +38,7 @@ def print_built(
 def _print_next(
     spec: DatasetSpec, store: Store, options: "BuildOptions", training: str | None, out: Console
 ) -> None:
-    from avstore.datasets.sample import SAMPLE
+    from avstore.datasets.sample import SAMPLES
 
     out.print("\nNext:")
     out.print(f"  {commands.avstore('sql', _COVERAGE, store=store.root)}")
@@ -49,9 +49,10 @@ def _print_next(
         out.print(f"  {training}")
     else:
         out.print("No stored clip is in the split train, so there is nothing to train on yet.")
-    if spec is SAMPLE:
+    sample = SAMPLES.get(spec.name)
+    if sample and spec is sample.spec:
         out.print("This was the embedded sample. To build the real dataset, in another folder:")
-        place, videos, rows = "/path/to/store", "/path/to/videos", "/path/to/vggsound.csv"
+        place, videos, rows = "/path/to/store", "/path/to/videos", sample.lists
         out.print(f"  {commands.build(spec.name, place, videos, rows)}")
         out.print(f"  {commands.build(spec.name, place, 'youtube', rows)}")
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avstore.datasets.ambisonics import CHANNELS, direction
 from avstore.manifests.store import StoreError
 from avstore.train.data.setting_checks import require_at_least
-from avstore.train.data.transforms.ambisonics import CHANNELS, direction, rotate, to_front, yaw
+from avstore.train.data.transforms.ambisonics import rotate, to_front, yaw
 from avstore.train.data.transforms.colour import draw_jitter, jitter_colours
 from avstore.train.data.transforms.equirectangular import View, take, view_map
 from avstore.train.data.transforms.log_mel import log_mel, spectra

@@ -25,7 +25,7 @@ RATE = 24_000
 def view_spec(
     config: RunConfig, settings: ViewSettings, *, training: bool, turned: float = 0.0
 ) -> BatchSpec:
-    """Return what the loader must deliver: views of a random window; in evaluation, of the middle.
+    """Return what the loader must deliver: views of a random window; in evaluation, of `windows`.
 
     Views are random in evaluation too, and the same each time.
 
@@ -52,6 +52,7 @@ def view_spec(
         seconds=config.data.seconds,
         random=training,
         frame_choice="clip",
+        clips=1 if training else s.windows,
         sound_seconds=s.sound_seconds,
         read=("frames", "waveform"),
         sample_rate=RATE,

@@ -76,7 +76,7 @@ class AVSAObjective(Objective):
         """Return how often the right clip and the right view win, in percent, by group.
 
         A group's clips are compared in galleries of `gallery` clips, in a random order that is
-        always the same.
+        always the same, each window of theirs for itself.
         """
         parts: list[Compared] = []
         clip_ids: list[str] = []
@@ -85,9 +85,10 @@ class AVSAObjective(Objective):
                 parts.append(self.compare(batch).to("cpu"))
                 clip_ids += batch.clip_ids
         found = Compared.cat(parts)
+        windows = self.settings.windows
         return {
-            name: self._rates(found.rows(torch.tensor(own)))
-            for name, own in rows_of(clip_ids, groups).items()
+            name: self._rates([found.rows(torch.tensor(own) * windows + w) for w in range(windows)])
+            for name, own in rows_of(clip_ids[::windows], groups).items()
         }
 
     def final_scores(
@@ -102,15 +103,20 @@ class AVSAObjective(Objective):
                 found[name] |= {metric + _CONTROL: value for metric, value in own.items()}
         return found
 
-    def _rates(self, compared: Compared) -> dict[str, float]:
-        """Return how often the right one wins, in percent, over all galleries and directions."""
+    def _rates(self, compared: Sequence[Compared]) -> dict[str, float]:
+        """Return how often the right one wins, in percent, over all galleries and directions.
+
+        Args:
+            compared: Projections of each window.
+        """
         won: dict[str, list[Tensor]] = {}
-        for gallery, count in galleries(len(compared.video), self.settings.gallery):
-            with dist.alone():
-                found = directions(compared.rows(gallery), self.settings.temperature)
-            for own in found.values():
-                for metric, wins in own.wins().items():
-                    won.setdefault(metric, []).append(wins[:count].flatten())
+        for window in compared:
+            for gallery, count in galleries(len(window.video), self.settings.gallery):
+                with dist.alone():
+                    found = directions(window.rows(gallery), self.settings.temperature)
+                for own in found.values():
+                    for metric, wins in own.wins().items():
+                        won.setdefault(metric, []).append(wins[:count].flatten())
         rates = {name: 100 * float(torch.cat(all_).float().mean()) for name, all_ in won.items()}
         return {f"{metric}_acc": value for metric, value in rates.items()}
 

@@ -4,7 +4,7 @@ The sound is of another clip (AVC-Bin), or turned about the vertical axis (AVSA-
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ _LEAST_CLIPS = 2
 def batch_spec(config: Config, *, training: bool) -> BatchSpec:
     """Return what the loader must deliver: views, for AVSA-Bin with the sound of half turned."""
     _, own = sections(config, AVSAConfig, PairSettings)
-    spec = view_spec(config, own, training=training, turned=0.5 if own.pairs == "yaw" else 0.0)
-    return spec if training else replace(spec, clips=own.windows)
+    turned = 0.5 if own.pairs == "yaw" else 0.0
+    return view_spec(config, own, training=training, turned=turned)
 
 
 def build(config: Config, training: BatchSpec, evaluation: BatchSpec) -> "PairObjective":

@@ -20,6 +20,7 @@ class ViewSettings(BaseModel):
         flip: Whether training mirrors half of the views.
         jitter: Whether training changes the colours of views.
         volume: Whether training changes the loudness of views, by up to a tenth.
+        windows: Windows of a clip that are scored, from its start to its end; of one, its middle.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,6 +34,7 @@ class ViewSettings(BaseModel):
     flip: bool = True
     jitter: bool = True
     volume: bool = True
+    windows: int = Field(default=1, ge=1)
 
 
 class AVSASettings(ViewSettings):
@@ -80,13 +82,11 @@ class PairSettings(ViewSettings):
             turned by a random yaw from sound that is not ("yaw", AVSA-Bin).
         predicted: Whether the head sees, in place of a view's pictures, the sound that the pictures
             of all views predict.
-        windows: Windows of a clip that are scored.
         dropout: Before the head's first layer; as released, it is never on.
     """
 
     pairs: Literal["clips", "yaw"] = "clips"
     predicted: bool = False
-    windows: int = Field(default=1, ge=1)
     dropout: float = Field(default=0.5, ge=0, lt=1)
 
 

@@ -117,3 +117,27 @@ def test_a_tensor_without_a_place_is_refused_by_name(tmp_path: Path) -> None:
     model = AlignmentNet(AVSAConfig(stem=4, widths=(4, 4, 8, 8)))
     with pytest.raises(UserError, match=r"without a place in the model: video_model\.conv9x"):
         load_weights(model, tmp_path / "x.pt")
+
+
+def test_a_training_step_has_the_loss_and_gradients_of_the_released_classes(
+    tmp_path: Path,
+) -> None:
+    model = AlignmentNet(AVSAConfig(dropout=0.0))
+    load_weights(model, checkpoint(tmp_path / "checkpoint.pth.tar", "avsa"))
+    pictures, spectra = views()
+    found = directions(model(pictures.transpose(2, 3), spectra), TEMPERATURE)
+    loss = sum(own.loss.mean() for own in found.values()) / 2
+    loss.backward()
+    parts = {
+        "video": [model.video],
+        "audio": [model.audio],
+        "predictors": [model.audio_predictor, model.video_predictor],
+        "heads": [model.heads],
+    }
+    norms = {
+        name: float(sum(p.grad.square().sum() for m in own for p in m.parameters()).sqrt())
+        for name, own in parts.items()
+    }
+    expected = dict(NUMBERS["training"])
+    assert float(loss.detach()) == pytest.approx(expected.pop("loss"), rel=1e-5)
+    assert norms == pytest.approx(expected, rel=1e-4)
