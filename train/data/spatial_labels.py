@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avstore.datasets.ambisonics import CHANNELS
 from avstore.manifests.label_maps import IGNORED, LabelMaps
 from avstore.manifests.store import StoreError
 from avstore.train.data.spatial import SphericalViews
-from avstore.train.data.transforms.ambisonics import CHANNELS
 from avstore.train.data.transforms.equirectangular import View, nearest
 
 __all__ = ["LabelAtEnd", "LabelledViews", "MirrorPanorama"]

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avstore.datasets.ambisonics import direction, encode
 from avstore.manifests.label_maps import pack_maps
 from avstore.manifests.store import StoreError
 from avstore.train.data.spatial import Chain, SphericalViews
 from avstore.train.data.spatial_labels import LabelAtEnd, LabelledViews, MirrorPanorama
-from avstore.train.data.transforms.ambisonics import direction, encode, rotate, to_front
+from avstore.train.data.transforms.ambisonics import rotate, to_front
 from avstore.train.data.transforms.equirectangular import View, nearest, take, view_map
 from tests.train.systems.avsa.released_segmentation import NUMBERS, label_map
 

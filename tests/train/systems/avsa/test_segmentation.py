@@ -1,20 +1,23 @@
 """AVSA's segmentation: loss and settings of the objective, and runs over a store of panoramas."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from avstore.datasets.yt360_panoptic import panoptic_classes
 from avstore.train.config import Config, load_config
+from avstore.train.data import Loader, open_store, sample_list
 from avstore.train.errors import UserError
 from avstore.train.experiment import batch_spec, build_objective
 from avstore.train.systems.avsa.model import AlignmentNet
 from avstore.train.systems.avsa.model_config import AVSAConfig
 from avstore.train.systems.avsa.segmentation import SegmentationObjective
 from avstore.train.systems.avsa.settings import SegmentationSettings
-from tests.train.systems.avsa.labelled import labelled_store
+from tests.train.systems.avsa.labelled import CAR, SKY, labelled_store
 from tests.train.systems.avsa.released_segmentation import NUMBERS, scored_batches
 from tests.train.systems.avsa.test_runs import NETS, go, scores
 from tests.train.test_resume import Killed, dying_before, numbers
@@ -34,6 +37,25 @@ def pretrained(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "avsa"
     assert go(store, out, "avsa", *OWN, "objective.gallery=4") == 0
     return out / "task-01.pt"
+
+
+def test_labels_in_a_batch_are_where_their_things_are(store: Path) -> None:
+    config = load_config("avsa_segm", {}, ["batch_size=12", "data.seconds=2.0"])
+    samples = sample_list(
+        open_store(store),
+        "SELECT clip_id FROM stored_clips WHERE split = 'train'",
+        features=["segmentation"],
+    )
+    (batch,) = Loader(samples, replace(batch_spec(config, training=True), pixels="uint8"), seed=2)
+    labels, last = batch["label_map"], batch.video[:, :, -1].float().mean(2)
+    assert labels.dtype == torch.uint8
+    assert labels.shape == (12, 4, 112, 112)
+    car, sky = panoptic_classes().evaluated.index(CAR), panoptic_classes().evaluated.index(SKY)
+    assert set(labels.unique().tolist()) == {car, sky}
+    # The squares move by a column or a few until the time of the map.
+    agree = ((last > 85) == (labels == car)).float().mean()
+    assert agree > 0.97
+    assert 0.02 < (labels == car).float().mean() < 0.4
 
 
 @pytest.mark.parametrize("config", CONFIGS)
