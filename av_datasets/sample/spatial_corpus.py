@@ -44,6 +44,7 @@ SPATIAL_SAMPLE = replace(
     parse=_parse,
     clip_seconds=panorama.SECONDS,
     recipe="avsa_tiny",
+    training="avsa_tiny",
     shard_clips=32,
 )
 

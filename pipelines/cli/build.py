@@ -116,7 +116,8 @@ def run(
     arguments = _arguments(
         dataset,
         [
-            ("--source", source and _absolute(source)),
+            # The sample needs no name, and a folder may be called so.
+            ("--source", None if embedded else source and _absolute(source)),
             ("--annotations", ",".join(str(path.absolute()) for path in files)),
             ("--recipe", recipe and _absolute(recipe)),
             ("--shard-clips", shard_clips),

@@ -71,7 +71,8 @@ def training_command(
     from avstore.manifests.filled_streams import trainable_stream
 
     stream = trainable_stream(con, spec.streams, spec.name)
-    return stream and commands.train(store.shards, "--stream", stream, *words)
+    config = ("--config", spec.training) if spec.training else ()
+    return stream and commands.train(store.shards, *config, "--stream", stream, *words)
 
 
 def match_command(spec: DatasetSpec, options: "BuildOptions") -> str | None:

@@ -1,10 +1,12 @@
 """The embedded samples as a person builds them, and what each dataset says of its own."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from avstore import BatchSpec, Loader, open_store, sample_list
+from avstore.pipelines.cli.embedded_sample import is_embedded
 from avstore.train.data.spatial import SphericalViews, spectra
 from tests.pipelines.cli.test_build import ask, avstore
 
@@ -55,6 +57,29 @@ def test_a_second_run_finds_nothing_to_do_and_the_dataset_does_not_replace_it(bu
     done = avstore("build", "yt360", "--store", store, "--source", "youtube", check=False)
     assert done.returncode == 2
     assert "holds the embedded sample, and yt360 itself would replace it" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("dataset", "source", "lists", "embedded"),
+    [
+        ("vggsound", None, (), True),
+        ("vggsound", "sample", (), True),
+        ("yt360", "sample", (), True),
+        ("yt360", "./sample", (), False),
+        ("yt360", "sample", (Path("segments.txt"),), False),  # a folder of that name
+        ("llp", "sample", (), False),
+        ("vggsound", "youtube", (), False),
+    ],
+)
+def test_what_names_the_sample(dataset, source, lists, embedded):
+    assert is_embedded(dataset, source, lists) == embedded
+
+
+@pytest.mark.slow
+def test_the_command_that_repairs_names_no_source(built):
+    """In a folder that has one of the name, `--source sample` would be recorded as its path."""
+    ((config,), *_) = ask(built[0], "SELECT config FROM runs ORDER BY started_at")
+    assert json.loads(config)["arguments"] == ["build", "yt360"]
 
 
 def test_a_dataset_without_a_sample_says_so(tmp_path):
