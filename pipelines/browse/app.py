@@ -1,6 +1,7 @@
 """The pages by address."""
 
 import io
+import logging
 from typing import Any
 from urllib.parse import unquote
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -31,6 +33,7 @@ from avstore.pipelines.browse.selection import PAGE_CLIPS, SORTS, Selection, par
 from avstore.pipelines.browse.session import Session
 from avstore.pipelines.browse.training import RunLibrary
 
+_LOG = logging.getLogger("avstore")
 _OPEN = ("dataset", "status", "split", "label")  # facets that are open at first
 
 
@@ -100,7 +103,7 @@ class _Pages:
     def overview(self, _: Request) -> Response:
         """Show the store as a whole."""
         with self._session.using() as snapshot:
-            return self._page(
+            page = self._page(
                 "overview.html",
                 section="/",
                 datasets=overview.datasets(snapshot),
@@ -108,6 +111,16 @@ class _Pages:
                 failures=overview.failures_by_day(snapshot),
                 live=live_state(self._session.store.paths),
             )
+        page.background = BackgroundTask(self._prepare)
+        return page
+
+    def _prepare(self) -> None:
+        """Fill the tables of facets, which takes seconds for millions of clips."""
+        try:
+            with self._session.using() as snapshot:
+                snapshot.facts.prepare()
+        except StoreError:
+            _LOG.debug("the facets could not be prepared", exc_info=True)  # the clips page says it
 
     def live(self, _: Request) -> Response:
         """Show the running build alone; the overview loads it again and again."""

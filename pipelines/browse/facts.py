@@ -43,16 +43,18 @@ MEASURES = {
     "repeated_frames": ("repeated frames", "frames"),
     "decode_errors": ("decode errors", "errors"),
 }
-RELATION = """clips c
-JOIN status t USING (clip_id)
-LEFT JOIN stages g ON g.stage = t.stage AND g.dataset = c.dataset
-LEFT JOIN quality q ON q.clip_id = c.clip_id AND q.fingerprint = g.fingerprint
-LEFT JOIN samples s ON s.clip_id = c.clip_id AND s.fingerprint = g.fingerprint
-WHERE (t.stage <> 'fetch' OR c.dataset NOT IN (SELECT dataset FROM stages))"""
-"""The clips once per recipe (as the view clip_status), with what is measured of them."""
+_RELATION = """{0}clips c
+JOIN {0}status t USING (clip_id)
+LEFT JOIN {0}stages g ON g.stage = t.stage AND g.dataset = c.dataset
+LEFT JOIN {0}quality q ON q.clip_id = c.clip_id AND q.fingerprint = g.fingerprint
+LEFT JOIN {0}samples s ON s.clip_id = c.clip_id AND s.fingerprint = g.fingerprint
+WHERE (t.stage <> 'fetch' OR c.dataset NOT IN (SELECT dataset FROM {0}stages))"""
+# The clips once per recipe (as the view clip_status), with what is measured of them.
 
-_PART = 1 << 18  # clips that are joined at a time
+_PART = 3 << 17  # clips that are joined at a time
 _LONGEST_S = 30.0  # a query that takes longer is interrupted
+# Beyond its memory DuckDB would write to the disk, which a guarded connection forbids.
+_SPILLING = "LocalFileSystem has been disabled"
 _CHOSEN = 4  # results of searches that are kept
 
 
@@ -79,6 +81,7 @@ class Facts:
         """Fill the tables, once."""
         with self._lock:
             if not self._ready:
+                self._drop()  # what is left of a call that failed
                 self._fill()
                 self._ready = True
 
@@ -130,7 +133,9 @@ class Facts:
             raise StoreError(
                 f"the query took longer than {_LONGEST_S:.0f} s; narrow it, or use avstore sql"
             ) from error
-        except duckdb.OutOfMemoryException as error:
+        except (duckdb.OutOfMemoryException, duckdb.PermissionException) as error:
+            if isinstance(error, duckdb.PermissionException) and _SPILLING not in str(error):
+                raise query_error(error) from error
             raise StoreError(
                 "the query needs more memory than avstore browse may use; narrow it, give "
                 "--memory, or use avstore sql"
@@ -140,20 +145,59 @@ class Facts:
         finally:
             timer.cancel()
 
+    def _drop(self) -> None:
+        """Drop the tables. No transaction does: it would keep the memory of dropped parts."""
+        for table in (
+            "facts",
+            "fact_labels",
+            *(f"part_{t}" for t in (*_PARTS, "ids", "clips", "stages")),
+        ):
+            self._con.execute(f"DROP TABLE IF EXISTS {sql_name(table)}")
+        for name in (*KINDS, "label", "fingerprint"):
+            self._con.execute(f"DROP TYPE IF EXISTS {sql_name('kind_' + name)}")
+
     def _fill(self) -> None:
         for name, table in KINDS.items():
             self._create_type(name, f"SELECT DISTINCT {sql_name(name)} AS v FROM {table}")
         self._create_type("label", "SELECT DISTINCT unnest(labels) AS v FROM clips")
-        self._con.execute(f"CREATE TEMP TABLE facts AS {_FACTS} LIMIT 0")
-        for start in range(0, self._clips(), _PART):
-            self._con.execute(
-                f"INSERT INTO facts {_FACTS} "
-                f"AND c.rowid >= {int(start)} AND c.rowid < {int(start + _PART)}"
-            )
+        self._create_type("fingerprint", "SELECT fingerprint AS v FROM stages")
+        self._con.execute(
+            "CREATE TEMP TABLE part_stages AS SELECT stage::kind_stage AS stage, "
+            "dataset::kind_dataset AS dataset, fingerprint::kind_fingerprint AS fingerprint "
+            "FROM stages WHERE dataset IN (SELECT dataset FROM clips) "
+            "AND stage IN (SELECT stage FROM status)"
+        )
+        for start in range(0, self._clips() or 1, _PART):
+            self._take_part(start)
+            into = "INSERT INTO facts" if start else "CREATE TEMP TABLE facts AS"
+            self._con.execute(f"{into} {_FACTS}")
+        for table in (*_PARTS, "ids", "clips", "stages"):
+            self._con.execute(f"DROP TABLE {sql_name('part_' + table)}")
         self._con.execute(
             "CREATE TEMP TABLE fact_labels AS "
             "SELECT rowid::UINTEGER AS clip, unnest(labels)::kind_label AS label FROM clips"
         )
+
+    def _take_part(self, start: int) -> None:
+        """Copy the rows of some clips, with numbers in place of texts.
+
+        Joins of whole tables by clip id would need a gigabyte.
+        """
+        where = f"WHERE rowid >= {int(start)} AND rowid < {int(start + _PART)}"
+        self._con.execute(
+            "CREATE OR REPLACE TEMP TABLE part_ids AS "
+            f"SELECT clip_id, rowid AS number FROM clips {where}"
+        )
+        self._con.execute(
+            "CREATE OR REPLACE TEMP TABLE part_clips AS "
+            f"SELECT rowid AS clip_id, {_kinds('clips')} FROM clips {where}"
+        )
+        for table, columns in _PARTS.items():
+            part = sql_name("part_" + table)
+            self._con.execute(
+                f"CREATE OR REPLACE TEMP TABLE {part} AS SELECT i.number AS clip_id, {columns} "
+                f"FROM {table} t JOIN part_ids i ON i.clip_id = t.clip_id"
+            )
 
     def _create_type(self, name: str, values: str) -> None:
         # Dictionaries: a text takes one to four bytes a clip. A type needs at least one value.
@@ -172,19 +216,29 @@ def _column(name: str) -> str:
     return f"{'s' if name == 'duration_s' else 'q'}.{sql_name(name)}"
 
 
-_FACTS = "SELECT c.rowid::UINTEGER AS clip, s.rowid::UINTEGER AS sample, c.position, "
-_FACTS += ", ".join(
-    f"{'c' if table == 'clips' else 't'}.{name}::kind_{name} AS {name}"
-    for name, table in KINDS.items()
-)
-_FACTS += ", " + ", ".join(f"{_column(name)}::FLOAT AS {name}" for name in MEASURES)
-_FACTS += " FROM " + RELATION
+def _kinds(source: str) -> str:
+    """Return the columns of a table that are short texts, as numbers of their values."""
+    return ", ".join(f"{n}::kind_{n} AS {n}" for n, table in KINDS.items() if table == source)
+
+
+_FINGERPRINT = "TRY_CAST(fingerprint AS kind_fingerprint) AS fingerprint, "
+_PARTS = {
+    "status": _kinds("status"),
+    "quality": _FINGERPRINT
+    + ", ".join(f"{name}::FLOAT AS {name}" for name in MEASURES if name != "duration_s"),
+    "samples": _FINGERPRINT + "t.rowid AS sample, duration_s::FLOAT AS duration_s",
+}
+"""Tables that a part has the rows of, beside clips, with their columns."""
+_FACTS = "SELECT c.clip_id::UINTEGER AS clip, s.sample::UINTEGER AS sample, "
+_FACTS += ", ".join(f"{'c' if table == 'clips' else 't'}.{name}" for name, table in KINDS.items())
+_FACTS += ", " + ", ".join(_column(name) for name in MEASURES)
+_FACTS += " FROM " + _RELATION.format("part_")
 
 MANIFEST_SELECT = (
     "SELECT DISTINCT clip_id FROM (\n    SELECT c.*, t.stage, t.status, t.verdict, "
     + ", ".join(_column(name) for name in MEASURES)
     + "\n    FROM "
-    + RELATION.replace("\n", "\n    ")
+    + _RELATION.format("").replace("\n", "\n    ")
     + "\n)"
 )
 """The same rows as a query of the manifest, to be continued by WHERE."""

@@ -76,12 +76,17 @@ def filmstrip(snapshot: Snapshot, layout: Layout) -> bytes:
 
 def spectrogram(snapshot: Snapshot, layout: Layout) -> bytes:
     """Return a PNG of the log-mel spectrogram: a column a frame, high frequencies on top."""
+    return _png(colours(log_mel_values(snapshot, layout).T[::-1]))
+
+
+def log_mel_values(snapshot: Snapshot, layout: Layout) -> NDArray[np.float32]:
+    """Return the log-mel spectrogram, [frames, mels], scaled from 0 to 1."""
     values = _fbank(snapshot, layout)
     if not values.size:
         raise DamagedError("the sound is empty")
     low, high = np.percentile(values, (2, 99.8))
     scaled = np.clip((values - low) / max(float(high - low), 1e-6), 0, 1)
-    return _png(colours(scaled.T[::-1]))
+    return np.asarray(scaled, np.float32)
 
 
 def _fbank(snapshot: Snapshot, layout: Layout) -> NDArray[np.float32]:

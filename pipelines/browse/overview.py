@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from avstore.manifests.account import Account, accounts
+from avstore.manifests.account import Account
 from avstore.manifests.task_report import TaskReport, report_stream
 from avstore.manifests.verdicts import STATUSES
 from avstore.pipelines.browse.facts import Row
@@ -42,8 +42,7 @@ def summaries(snapshot: Snapshot, dataset: str | None = None) -> list[Summary]:
     """Return the summary of each dataset and stage."""
     key = ("summaries", dataset)
     if key not in snapshot.kept:
-        with snapshot.store.connect() as con:
-            found = accounts(con, dataset)
+        found = [Account(**row) for row in snapshot.query(_ACCOUNTS, {"dataset": dataset}).rows()]
         hours = {
             (row["dataset"], row["stage"]): row["hours"] for row in snapshot.query(_HOURS).rows()
         }
@@ -72,7 +71,18 @@ def _parts(counts: Mapping[str, Any], total: int) -> list[Part]:
     return [part for part in parts if part.clips]
 
 
-# The name of a dataset is the beginning of its clips' ids, so that clips need not be joined.
+# The name of a dataset is the beginning of its clips' ids, so that clips need not be joined, as
+# they are by the view account: of two million clips, that takes half a second and 300 MB.
+_ACCOUNTS = """
+SELECT split_part(clip_id, '/', 1) AS dataset, stage, count(*) AS wanted,
+       count(*) FILTER (status = 'stored') AS stored,
+       count(*) FILTER (status = 'rejected') AS rejected, count(*) FILTER (status = 'gone') AS gone,
+       count(*) FILTER (status = 'absent') AS absent,
+       count(*) FILTER (status = 'retryable') AS retryable,
+       count(*) FILTER (status = 'pending') AS pending
+FROM status WHERE $dataset IS NULL OR starts_with(clip_id, $dataset || '/')
+GROUP BY ALL ORDER BY ALL
+"""
 _REASONS = """
 SELECT * FROM (
     SELECT split_part(clip_id, '/', 1) AS dataset, stage, status, verdict AS reason,

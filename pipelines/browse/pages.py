@@ -13,6 +13,7 @@ from avstore.manifests.redact import redact
 
 _PACKAGE = "avstore.pipelines.browse"
 STATIC = {"app.css": "text/css", "app.js": "text/javascript", "player.js": "text/javascript",
+          "tables.js": "text/javascript",
           "icon.svg": "image/svg+xml"}  # fmt: skip
 """Files that pages load, with their types."""
 

@@ -1,7 +1,6 @@
 """Serve the pages on this machine until Ctrl-C."""
 
 import contextlib
-import logging
 import socket
 import threading
 import webbrowser
@@ -14,8 +13,6 @@ from avstore.pipelines.browse.access import Access
 from avstore.pipelines.browse.app import create_app
 from avstore.pipelines.browse.session import Session
 from avstore.pipelines.browse.training import RunLibrary
-
-_LOG = logging.getLogger("avstore")
 
 
 def listen(port: int) -> socket.socket:
@@ -64,19 +61,9 @@ def serve(
         ws="none",
         timeout_graceful_shutdown=2,
     )
-    threading.Thread(target=_prepare, args=(session,), daemon=True).start()
     announce(access.address)
     if open_browser:
         threading.Thread(target=webbrowser.open, args=(access.address,), daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])
     session.close()
-
-
-def _prepare(session: Session) -> None:
-    """Fill the tables of facets before they are asked for."""
-    try:
-        with session.using() as snapshot:
-            snapshot.facts.prepare()
-    except Exception as error:  # the first page says so too
-        _LOG.warning("the facets could not be prepared: %s", error)

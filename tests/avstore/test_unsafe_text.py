@@ -52,9 +52,13 @@ ALLOWED: dict[str, set[str]] = {
     # Conditions of a checked selection, quoted names and numbers, and the user's checked query.
     "pipelines/browse/facts.py": {
         "', '.join((_column(name) for name in MEASURES))",
+        "_kinds('clips')",
+        "columns",
         "condition",
+        "part",
         "table",
         "values",
+        "where",
     },
     "pipelines/browse/gallery.py": {
         "_order(selection.sort)",
