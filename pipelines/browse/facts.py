@@ -51,7 +51,7 @@ LEFT JOIN {0}samples s ON s.clip_id = c.clip_id AND s.fingerprint = g.fingerprin
 WHERE (t.stage <> 'fetch' OR c.dataset NOT IN (SELECT dataset FROM {0}stages))"""
 # The clips once per recipe (as the view clip_status), with what is measured of them.
 
-_PART = 3 << 17  # clips that are joined at a time
+_PART = 1 << 18  # clips that are joined at a time
 _LONGEST_S = 30.0  # a query that takes longer is interrupted
 # Beyond its memory DuckDB would write to the disk, which a guarded connection forbids.
 _SPILLING = "LocalFileSystem has been disabled"

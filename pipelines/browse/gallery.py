@@ -42,13 +42,24 @@ def gallery(snapshot: Snapshot, selection: Selection) -> GalleryPage:
     (total,) = facts.rows(
         f"SELECT count(*) AS n, coalesce(sum(duration_s), 0) AS s FROM facts WHERE {where}"
     )
-    chosen = facts.rows(
-        "SELECT clip, sample, stage::VARCHAR AS stage, status::VARCHAR AS status, "
-        f"verdict::VARCHAR AS verdict, duration_s FROM facts WHERE {where} "
+    # Sorting numbers of rows alone: rows of millions of clips would need the memory of all facets.
+    order = facts.rows(
+        f"SELECT rowid AS fact FROM facts WHERE {where} "
         f"ORDER BY {_order(selection.sort)} LIMIT {int(PAGE_CLIPS)} "
         f"OFFSET {int((selection.page - 1) * PAGE_CLIPS)}"
     )
+    numbers = [row["fact"] for row in order]
+    found = facts.rows(_OF_PAGE, [numbers])
+    by_number = {row.pop("fact"): row for row in found}
+    chosen = [by_number[number] for number in numbers]
     return GalleryPage(total["n"], total["s"], _described(snapshot, chosen))
+
+
+_OF_PAGE = """
+SELECT rowid AS fact, clip, sample, stage::VARCHAR AS stage, status::VARCHAR AS status,
+       verdict::VARCHAR AS verdict, duration_s
+FROM facts WHERE rowid IN (SELECT unnest(?::BIGINT[]))
+"""
 
 
 def where_of(snapshot: Snapshot, selection: Selection) -> str:
@@ -87,7 +98,7 @@ def table_of(snapshot: Snapshot, sql: str) -> tuple[list[str], list[list[Any]], 
 
 def _order(sort: str) -> str:
     """Return the order of a page; the clip's number makes it complete."""
-    stored = "status::VARCHAR <> 'stored'"
+    stored = "status <> 'stored'"
     name = sort.removeprefix("-")
     if name == "random":
         return f"{stored}, hash(clip), clip"
@@ -132,6 +143,8 @@ def value_counts(snapshot: Snapshot, selection: Selection, facet: str) -> list[R
     """
     where = where_of(snapshot, selection.without(facet))
     sql = {"label": _LABELS, "task": _TASKS}.get(facet)
+    if facet == "label" and where == "true":  # every clip has a row: nothing to compare
+        sql = "SELECT label::VARCHAR AS value, count(*) AS clips FROM fact_labels GROUP BY 1"
     if sql is None:
         name = sql_name(facet)
         sql = f"SELECT {name}::VARCHAR AS value, count(*) AS clips FROM facts WHERE $ GROUP BY 1"

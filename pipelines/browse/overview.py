@@ -113,15 +113,12 @@ def failures_by_day(snapshot: Snapshot) -> list[Row]:
 
 
 def coverage(snapshot: Snapshot) -> list[Row]:
-    """Return classes with wanted and stored clips, those that lost the largest share first.
-
-    A clip of several recipes counts as stored if one of them stored it.
-    """
+    """Return classes by recipe with wanted and stored clips, the largest loss first."""
     if "coverage" not in snapshot.kept:
         snapshot.kept["coverage"] = snapshot.facts.rows(
-            "SELECT f.dataset::VARCHAR AS dataset, l.label::VARCHAR AS label, "
-            "count(DISTINCT f.clip) AS wanted, "
-            "count(DISTINCT f.clip) FILTER (f.status = 'stored') AS stored "
+            "SELECT f.dataset::VARCHAR AS dataset, f.stage::VARCHAR AS stage, "
+            "l.label::VARCHAR AS label, count(*) AS wanted, "
+            "count(*) FILTER (f.status = 'stored') AS stored "
             "FROM fact_labels l JOIN facts f ON f.clip = l.clip GROUP BY ALL "
             "ORDER BY stored / wanted, wanted DESC, label"
         )

@@ -29,7 +29,7 @@ def run(
     ] = None,
     memory: Annotated[
         int, typer.Option(min=100, help="Memory for queries of the manifest, in MB.")
-    ] = 400,
+    ] = 350,
     cache: Annotated[
         int, typer.Option(min=0, help="Cache of a remote store's shards on disk, in MB.")
     ] = 2000,
