@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 UV_LOCK := $(VENV)/uv.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock test test-fast lint typecheck check docs tour bench reproduce-sample reproduce-uavm uavm-vggsound valor-llp clean
+.PHONY: help setup lock test test-fast lint typecheck check docs tour bench reproduce-sample reproduce-uavm reproduce-avsa uavm-vggsound valor-llp clean
 
 help: ## list the targets
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -79,6 +79,12 @@ reproduce-uavm: $(READY) ## train small UAVM models on the embedded sample and d
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive \
 	    $(BIN)/python train/reproduce_uavm.py --shards "$$STORE" $(ARGS)
 	@$(BIN)/avstore figures uavm runs/uavm --per-class 2 --output runs/uavm/figures
+
+reproduce-avsa: STORE := runs/avsa-store
+reproduce-avsa: $(READY) ## train a small AVSA on the spatial sample and check its scores (5 minutes)
+	@$(BIN)/avstore build yt360 --source sample --store "$$STORE"
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive \
+	    $(BIN)/python train/reproduce_avsa.py --shards "$$STORE" $(ARGS)
 
 # An import that could not use some arrays (exit code 1) has said so, and the rest is trained on.
 uavm-vggsound: STORE := uavm-features

@@ -125,5 +125,6 @@ HMDB51 = DatasetSpec(
     media_names=media_names,
     clip_seconds=0.0,
     recipe="action",
+    training="avsa_hmdb51",
     streams=("hmdb51-fold1", "hmdb51-fold2", "hmdb51-fold3"),
 )

@@ -183,6 +183,7 @@ class DatasetSpec:
         label_sets: Further label sets that its annotation files may hold.
         ytdlp_format: yt-dlp's format selection for its videos; '' for the usual one, which is in
             `pipelines/fetch/source.py`.
+        training: The training config that commands to copy name; '' for the default one.
         own_data: For a user's own data, what the ledger keeps to build it again without the list:
             `source` and `list`. None for a published dataset.
     """
@@ -202,6 +203,7 @@ class DatasetSpec:
     streams: tuple[str, ...] = ()
     label_sets: tuple[str, ...] = ()
     ytdlp_format: str = ""
+    training: str = ""
     own_data: Mapping[str, Any] | None = None
 
 

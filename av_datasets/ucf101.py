@@ -153,5 +153,6 @@ UCF101 = DatasetSpec(
     media_names=media_names,
     clip_seconds=0.0,
     recipe="action",
+    training="avsa_ucf101",
     streams=("ucf101-fold1", "ucf101-fold2", "ucf101-fold3", "ucf101-10"),
 )

@@ -176,4 +176,5 @@ YT360 = DatasetSpec(
     recipe="avsa",
     streams=("yt360",),
     ytdlp_format=FORMAT,
+    training="avsa_avc",
 )

@@ -1,7 +1,7 @@
-"""Generate task streams from parameters: class-incremental and domain-incremental."""
+"""Generate task streams from parameters: by class, by domain, by groups of source videos."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from avstore.manifests.streams import StreamError, StreamSpec, from_table
@@ -21,6 +21,7 @@ SELECT clip_id FROM stored_clips
 WHERE {where} AND split IN $eval_splits AND verdict IS DISTINCT FROM 'silent'
 """
 _CLASSES = "dataset = $dataset AND list_has_any(label_ids, $classes)"
+_VIDEOS = "dataset = $dataset AND source_id IN (SELECT unnest($videos))"
 _EXCLUSIVE = " AND NOT list_has_any(label_ids, $other_classes)"
 _CAP = """QUALIFY row_number() OVER (PARTITION BY label_ids[1] ORDER BY position)
   <= $train_clips_per_class
@@ -92,6 +93,26 @@ def domain_incremental(
     tasks = [{"task": domain, "domain": domain} for domain in domains]
     own = {} if dataset is None else {"dataset": dataset}
     return _stream(name, where, tasks, {**own, **parameters})
+
+
+def video_groups(
+    name: str, groups: Mapping[str, Sequence[str]], dataset: str, **parameters: Any
+) -> StreamSpec:
+    """Return a stream with one task per group of source videos, in the given order.
+
+    Args:
+        name: Name of the stream.
+        groups: The ids of the source videos (`source_id`) of each group, by its name.
+        dataset: Dataset of the clips.
+        parameters: `train_clips_per_class`, `retrieval_clips_per_class`.
+
+    Raises:
+        StreamError: There is no group.
+    """
+    if not groups:
+        raise StreamError(f"stream {name!r}: there is no group of videos; give at least one")
+    tasks = [{"task": group, "videos": [*videos]} for group, videos in groups.items()]
+    return _stream(name, _VIDEOS, tasks, {"dataset": dataset, **parameters})
 
 
 def _stream(

@@ -242,7 +242,7 @@ CREATE TABLE IF NOT EXISTS feature_problems (
     clip_id VARCHAR,                -- the array's clip; NULL: of no published clip
     source VARCHAR NOT NULL,        -- name of the archive or folder
     member VARCHAR NOT NULL,        -- path of the array in it
-    reason VARCHAR NOT NULL,        -- extra | ambiguous | truncated | damaged | pickled | no_array | wrong_shape | wrong_dtype | not_finite | refused | differs
+    reason VARCHAR NOT NULL,        -- extra | ambiguous | truncated | damaged | pickled | no_array | wrong_shape | wrong_dtype | not_finite | refused | differs | unknown_class | missing_maps (stored without them)
     detail VARCHAR                  -- what was found, for people
 );
 

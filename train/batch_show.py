@@ -26,7 +26,7 @@ from avstore.train.errors import UserError
 from avstore.train.experiment import batch_spec, wanted_of
 from avstore.train.methods import find_method
 from avstore.train.runs import RECORD
-from avstore.train.systems.cavmae.downstream import TASKS, DownstreamConfig, load_data
+from avstore.train.systems.cavmae.downstream import TASKS, DownstreamConfig, data_of
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.tasks import load_tasks, training_parts
 
@@ -103,7 +103,8 @@ def _run(
     spec = batch_spec(config, training=True)
     stream = load_tasks(store, config.stream, wanted_of(config))
     joint = find_method(config.method).union_of_tasks
-    parts = training_parts(store, stream, together=joint, features=spec.features)
+    videos = config.data.shuffle == "videos"
+    parts = training_parts(store, stream, together=joint, features=spec.features, videos=videos)
     return spec, *parts
 
 
@@ -113,10 +114,7 @@ def _evaluation(
     """Return what a run of train/evaluate.py loads."""
     config = DownstreamConfig.model_validate(table)
     task = TASKS[config.task]
-    validate = config.select_on == "val"
-    data = load_data(
-        store, config.stream, task.roles, task.segments, config.labels, validate=validate
-    )
+    data = data_of(config, store)
     with torch.device("meta"):  # no weights are needed
         objective = task(CAVMAE(config.model), config, data)
     return objective.spec(training=True), data.train, data.parts

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from avstore.train.data import Batch, SampleList
 from avstore.train.errors import UserError
 from avstore.train.evaluation.classification import classification_by_view
-from avstore.train.objective import Objective, Output, Scores, eval_mode
+from avstore.train.objective import Objective, Output, Scores, eval_mode, rows_of
 from avstore.train.systems.uavm.settings import Loss
 from avstore.train.task_matrix import Measure
 
@@ -117,11 +117,9 @@ def group_scores(
         clip_ids: Clip id of each row.
         groups: Clip ids by the name of a group.
     """
-    place = {clip_id: row for row, clip_id in enumerate(clip_ids)}
-    rows = {name: [place[clip_id] for clip_id in ids] for name, ids in groups.items()}
     found = {
         name: classification_by_view({view: x[own] for view, x in views.items()}, targets[own])
-        for name, own in {**rows, "all": list(range(len(clip_ids)))}.items()
+        for name, own in rows_of(clip_ids, groups).items()
     }
     metrics = dict.fromkeys(metric for scores in found.values() for metric in scores)
     return {name: {**dict.fromkeys(metrics, nan), **own} for name, own in found.items()}

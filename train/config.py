@@ -30,6 +30,9 @@ CONFIGS = Path(__file__).parent / "configs"
 
 _LEAST_WARMUP_BATCH = 10
 
+# Of every system that sees views of panoramas.
+_VIEWS = {"D1": ("objective.geometry", "published"), "D2": ("objective.distance", 0.0)}
+
 # What `fidelity = "published"` sets, by the system and the row of the table in docs/published.md,
 # and options of the methods that have them. A key that the configuration or the command line sets
 # keeps its value.
@@ -42,6 +45,13 @@ PUBLISHED: dict[str, dict[str, tuple[str, Any]]] = {
         "GPUs": ("model.negatives", "published"),
     },
     "uavm": {"idle": ("optim.zero_gradients", True)},
+    "avsa": _VIEWS,
+    "avsa_pairs": {**_VIEWS, "head": ("objective.dropout", 0.0)},
+    "avsa_segmentation": {
+        **_VIEWS,
+        "D7": ("objective.augmented_test", True),
+        "backbone": ("objective.backbone", "published"),
+    },
     "convnext": {"warm-up": ("optim.published_warmup", True)},
 }
 PUBLISHED_OPTIONS: dict[str, tuple[str, Any]] = {

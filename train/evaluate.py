@@ -68,7 +68,7 @@ from avstore.train.systems.cavmae.downstream import (
     Downstream,
     DownstreamConfig,
     DownstreamData,
-    load_data,
+    data_of,
     load_downstream,
 )
 from avstore.train.systems.cavmae.downstream.config import downstream_names, init_path
@@ -221,16 +221,8 @@ def load_clips(
     config: DownstreamConfig, store: OpenStore, args: argparse.Namespace
 ) -> DownstreamData:
     """Return the clips to train on and to score."""
-    task = TASKS[config.task]
-    return load_data(
-        store,
-        config.stream,
-        task.roles,
-        task.segments,
-        config.labels,
-        validate=config.select_on == "val",
-        command=("--config", args.config, *(("--init", args.init) if args.init else ())),
-    )
+    init = ("--init", args.init) if args.init else ()
+    return data_of(config, store, ("--config", args.config, *init))
 
 
 def build(config: DownstreamConfig, data: DownstreamData) -> Objective:

@@ -22,7 +22,7 @@ from avstore.train.data import (
 )
 from avstore.train.errors import UserError
 from avstore.train.initial_weights import load_initial
-from avstore.train.loader_settings import refuse_unused
+from avstore.train.loader_settings import arrangement, refuse_unused
 from avstore.train.methods import Method, Options, ReplayMethod, Setup
 from avstore.train.methods.base import RESERVOIRS, Memory
 from avstore.train.objective import Objective
@@ -163,8 +163,9 @@ def make_plan(
         memory=memory.rows,
         reservoirs=memory.reservoirs,
         drop_last=config.data.drop_last,
-        shuffle="balanced" if config.data.balanced else config.data.shuffle,
+        shuffle=arrangement(config.data),
         block=config.data.block,
+        passes=config.data.video_passes,
     )
     return ContinualPlan(samples, tasks, spec, config.seed)
 

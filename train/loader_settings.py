@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from avstore.train.data import Augment, ErrorPolicy
+from avstore.train.data.arrangement import Arrangement
 from avstore.train.sections import DataConfig
 
 
@@ -19,6 +20,13 @@ def augment(data: DataConfig) -> Augment:
         mixup_beta=data.mixup_beta,
         feature_roll=data.feature_roll,
     )
+
+
+def arrangement(data: DataConfig) -> Arrangement:
+    """Return the order of training."""
+    if data.balanced:
+        return "balanced"
+    return "groups" if data.shuffle == "videos" else data.shuffle
 
 
 def refuse_unused(data: DataConfig, unused: Iterable[str], what: str) -> None:

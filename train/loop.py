@@ -170,6 +170,7 @@ class TrainingLoop:
         losses = self.stepper.step(batch, self.steps)
         self.steps += 1
         losses["loss"] = sum(losses.values())
+        losses |= self.stepper.diagnostics
         self.rows += [self.row(None, name, value) for name, value in losses.items()]
         self.tracker.log(losses, self.steps)
         where = f"{self.names[self.task]} {epoch + 1}/{c.epochs}"

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from avstore.train.data import Batch, BatchSpec, SampleList
@@ -40,10 +42,13 @@ class Objective(nn.Module):
     Attributes:
         specs: What the loader must deliver in evaluation, and in training.
         idle: Whether a step may leave parameters without gradient.
+        diagnostics: What the last forward pass found beside its loss, by name, each [], without
+            gradient: it is recorded and not trained.
     """
 
     specs: tuple[BatchSpec, BatchSpec]
     idle: bool = False
+    diagnostics: Mapping[str, Tensor] = MappingProxyType({})
 
     def spec(self, *, training: bool) -> BatchSpec:
         """Return what the loader must deliver."""
@@ -138,3 +143,22 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module.train(was_training)
+
+
+def rows_of(clip_ids: Sequence[str], groups: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
+    """Return the rows of each group's clips, and of "all"."""
+    place = {clip_id: row for row, clip_id in enumerate(clip_ids)}
+    rows = {name: [place[clip_id] for clip_id in ids] for name, ids in groups.items()}
+    return {**rows, "all": list(range(len(clip_ids)))}
+
+
+def gathered(
+    batches: Iterable[Batch], score: Callable[[Batch], tuple[Tensor, ...]]
+) -> tuple[list[str], list[Tensor]]:
+    """Return the clip ids of some batches, and what each gives, on the CPU, one after another."""
+    clip_ids: list[str] = []
+    found: list[tuple[Tensor, ...]] = []
+    for batch in batches:
+        found.append(tuple(part.cpu() for part in score(batch)))
+        clip_ids += batch.clip_ids
+    return clip_ids, [torch.cat(parts) for parts in zip(*found, strict=True)]

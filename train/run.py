@@ -131,6 +131,7 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
         together=method_class.union_of_tasks,
         features=wanted.train_features,
         segments=wanted.train_segments,
+        videos=config.data.shuffle == "videos",
     )
     check_split(config)
     check_selection(config, len(tasks))

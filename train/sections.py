@@ -30,8 +30,11 @@ class DataConfig(Section):
             of each equal "segment", or the middles of "even" parts.
         statistics: Name of a published preset or of what `avstore stats` has kept; replaces `mean`
             and `std`.
-        shuffle: Order of training: a "full" permutation, one within "block"s of stored clips, for
-            stores in a bucket, or "sequential", as stored.
+        shuffle: Order of training: a "full" permutation; one within "block"s of stored clips, for
+            stores in a bucket; "sequential", as stored; or a random clip of each of all "videos"
+            that clips are cut from, in turn.
+        video_passes: With shuffle = "videos", an epoch takes each video so many times the mean
+            number of clips of a video, rounded down.
         block: Clips that shuffle = "block" permutes at a time.
         balanced: Whether training draws clips with replacement, by class-balancing weights.
         on_bad: Whether a clip that cannot be read ends the run ("raise") or is replaced by another
@@ -62,7 +65,8 @@ class DataConfig(Section):
         "window"
     )
     statistics: str | None = None
-    shuffle: Annotated[Literal["full", "block", "sequential"], AddedWith("full")] = "full"
+    shuffle: Annotated[Literal["full", "block", "sequential", "videos"], AddedWith("full")] = "full"
+    video_passes: Annotated[int, AddedWith(1), Field(ge=1)] = 1
     block: Annotated[int, AddedWith(4096), Field(ge=1)] = 4096
     balanced: Annotated[bool, AddedWith(False)] = False
     on_bad: Annotated[Literal["raise", "replace"], AddedWith("raise")] = "raise"

@@ -1,7 +1,7 @@
 """One optimiser step: seed, forward, backward, update."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class Stepper:
         optimizer: Over the method's parameters.
         config: The run's configuration.
         device: Where batches are moved.
+        diagnostics: What the objective found in the last step beside its losses, by name.
     """
 
     method: Method
@@ -40,6 +41,7 @@ class Stepper:
     optimizer: torch.optim.Optimizer
     config: RunConfig
     device: torch.device
+    diagnostics: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.scaler = GradScaler(self.device.type, enabled=self.config.precision == "fp16")
@@ -53,26 +55,26 @@ class Stepper:
             number: Number of the step in the run, from 0, which seeds it.
 
         Returns:
-            Losses by name, mean over rows and processes.
+            Losses by name, mean over rows and processes; `diagnostics` are means likewise.
         """
         seed_everything(self.config.seed, number)
         self.method.train()
         parts = list(self._parts(batch.to(self.device)))
         rows = sum(len(own) for own, _ in parts)
         self.optimizer.zero_grad(set_to_none=not self.config.optim.zero_gradients)
-        total: dict[str, Tensor] = {}
+        total, beside = Sums(self.device), Sums(self.device)
         for place, (own, past) in enumerate(parts):
             share = len(own) / rows
-            losses = self._backward(own, past, share, last=place == len(parts) - 1)
-            for name, value in losses.items():
-                total[name] = total.get(name, torch.zeros((), device=self.device)) + share * value
+            total.add(self._backward(own, past, share, last=place == len(parts) - 1), share)
+            beside.add(self.method.objective.diagnostics, share)
         if (limit := self.config.optim.clip_grad) is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.method.parameters(), limit)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.method.after_step()
-        return {name: float(dist.mean(value)) for name, value in total.items()}
+        self.diagnostics = beside.over_processes()
+        return total.over_processes()
 
     def _parts(self, batch: Batch) -> Iterator[tuple[Batch, Batch | None]]:
         """Yield the task's rows, `micro_batch` at a time, with their share of the replayed ones."""
@@ -123,3 +125,20 @@ class Stepper:
 
 def _detached(losses: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in losses.items()}
+
+
+class Sums:
+    """Sums of scalars by name, on a device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._zero = torch.zeros((), device=device)
+        self._values: dict[str, Tensor] = {}
+
+    def add(self, values: Mapping[str, Tensor], share: float) -> None:
+        """Add a share of each value."""
+        for name, value in values.items():
+            self._values[name] = self._values.get(name, self._zero) + share * value
+
+    def over_processes(self) -> dict[str, float]:
+        """Return the sums, mean over processes."""
+        return {name: float(dist.mean(value)) for name, value in self._values.items()}

@@ -313,6 +313,7 @@ def training_parts(
     together: bool = False,
     features: Sequence[str] = (),
     segments: str | None = None,
+    videos: bool = False,
 ) -> tuple[SampleList, tuple[QuerySource, ...]]:
     """Return the training clips of a stream in one list, and the part of each task.
 
@@ -322,6 +323,7 @@ def training_parts(
         together: Whether all clips are one task, named "joint".
         features: Derived features; clips that lack one are left out.
         segments: Modality of the segment labels, as `sample_list` takes it.
+        videos: Whether to keep which video a clip is cut from, as the column source_id.
     """
     if not _is_registered(store, stream.name):
         queries = {stream.name: one_task_queries(stream.name)["train"]}
@@ -333,7 +335,14 @@ def training_parts(
         }
     if together:
         queries = {"joint": " UNION ALL ".join(f"({sql})" for sql in queries.values())}
-    return sources(store, queries, features=features, segments=segments, lacking="leave_out")
+    columns = ("source_id",) if videos else ()
+    if videos:
+        queries = {
+            name: f"SELECT clip_id, clips.source_id FROM ({sql}\n) JOIN clips USING (clip_id)"
+            for name, sql in queries.items()
+        }
+    wanted = {"features": features, "segments": segments, "columns": columns}
+    return sources(store, queries, lacking="leave_out", **wanted)
 
 
 def _is_registered(store: OpenStore, stream: str) -> bool:

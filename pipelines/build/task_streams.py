@@ -1,5 +1,6 @@
 """Load task streams: shipped ones by name, TOML files, and streams generated from parameters."""
 
+import csv
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from avstore.datasets import registry
 from avstore.manifests.filled_streams import one_task_queries
 from avstore.manifests.foreign_files import read_toml
-from avstore.manifests.generated_streams import class_incremental, domain_incremental
+from avstore.manifests.generated_streams import class_incremental, domain_incremental, video_groups
 from avstore.manifests.store import Store
 from avstore.manifests.streams import StreamError, StreamSpec, TaskSpec, check_table, from_table
 
@@ -39,7 +40,8 @@ def load_stream(name: str | Path, /, *, store: Store | None = None, **overrides:
     table = {**_table(str(name)), **overrides}
     check_table(table, f"stream {str(name)!r}")
     if generate := table.get("generate"):
-        stream = _generated(str(table["name"]), generate, store)
+        folder = Path(name).parent
+        stream = _generated(str(table["name"]), generate, store, folder)
         return replace(stream, title=str(table.get("title", stream.title)))
     tasks = table.get("tasks", [])
     if any("from" in task for task in tasks):
@@ -80,7 +82,9 @@ def _table(name: str, depth: int = 0) -> dict[str, Any]:
     return {**_table(base, depth + 1), **table}
 
 
-def _generated(name: str, parameters: dict[str, Any], store: Store | None) -> StreamSpec:
+def _generated(
+    name: str, parameters: dict[str, Any], store: Store | None, folder: Path
+) -> StreamSpec:
     parameters = dict(parameters)
     kind = parameters.pop("kind", None)
     try:
@@ -89,11 +93,42 @@ def _generated(name: str, parameters: dict[str, Any], store: Store | None) -> St
             return class_incremental(name, label_ids=ids, **parameters)
         if kind == "domain-incremental":
             return domain_incremental(name, **parameters)
+        if kind == "video-groups":
+            groups = read_groups(folder / str(parameters.pop("table")))
+            return video_groups(name, groups, **parameters)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise StreamError(f"stream {name!r}: [generate] has a wrong key: {error}") from error
     raise StreamError(
-        f"stream {name!r}: kind={kind!r} is not one of 'class-incremental', 'domain-incremental'"
+        f"stream {name!r}: kind={kind!r} is not one of 'class-incremental', 'domain-incremental', "
+        "'video-groups'"
     )
+
+
+def read_groups(path: Path) -> dict[str, list[str]]:
+    """Return the source videos of each group, in order of the groups' names.
+
+    Args:
+        path: A CSV with the columns `source_id` and `group`.
+
+    Raises:
+        StreamError: The file cannot be read, lacks a column or a value, or names a video twice.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise StreamError(f"{path} cannot be read as CSV: {error}") from error
+    groups: dict[str, list[str]] = {}
+    seen: dict[str, int] = {}
+    for line, row in enumerate(rows, start=2):
+        video, group = row.get("source_id"), row.get("group")
+        if not video or not group:
+            raise StreamError(f"{path}, line {line}: a row needs source_id and group")
+        if video in seen:
+            raise StreamError(f"{path}, line {line}: {video!r} is in line {seen[video]} too")
+        seen[video] = line
+        groups.setdefault(group, []).append(video)
+    return {group: groups[group] for group in sorted(groups)}
 
 
 def _label_ids(dataset: str, store: Store | None) -> list[int]:

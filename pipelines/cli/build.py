@@ -11,11 +11,11 @@ import typer
 from rich.console import Console
 
 from avstore.datasets.spec import AnnotationError, DatasetSpec
-from avstore.manifests import commands
 from avstore.manifests.path_text import text_path
 from avstore.manifests.store import Store, StoreError
 from avstore.manifests.terminal import console
 from avstore.pipelines.cli.completion import recipe_names
+from avstore.pipelines.cli.embedded_sample import is_embedded, make_inputs, require_same_origin
 from avstore.pipelines.cli.options import (
     DEFAULT_STORE,
     DatasetOrListArgument,
@@ -40,7 +40,8 @@ def run(
     source: Annotated[
         str | None,
         typer.Option(
-            help="Videos: folder, archive, address, or 'youtube' (default: the embedded sample)."
+            help="Videos: folder, archive, address, 'youtube', or 'sample' (default: the embedded "
+            "sample of VGGSound or YT-360)."
         ),
     ] = None,
     annotations: Annotated[
@@ -110,12 +111,13 @@ def run(
             "--annotations-only looks for no clip; leave out --source, --names, --limit and "
             "--fetch-option"
         )
-    embedded = source is None and not files and not annotations_only
-    _require_same_origin(dataset, embedded, Store(store))
+    embedded = not annotations_only and is_embedded(dataset, source, files)
+    require_same_origin(dataset, embedded, Store(store))
     arguments = _arguments(
         dataset,
         [
-            ("--source", source and _absolute(source)),
+            # The sample needs no name, and a folder may be called so.
+            ("--source", None if embedded else source and _absolute(source)),
             ("--annotations", ",".join(str(path.absolute()) for path in files)),
             ("--recipe", recipe and _absolute(recipe)),
             ("--shard-clips", shard_clips),
@@ -168,25 +170,6 @@ def _absolute(name: str) -> str:
     return str(Path(name).absolute()) if os.path.exists(name) else name
 
 
-def _require_same_origin(dataset: str, embedded: bool, store: Store) -> None:
-    """Refuse to replace the embedded sample by the dataset of its name, or the reverse."""
-    from avstore.datasets.sample import SAMPLE
-    from avstore.manifests.catalogue import reading
-
-    if dataset != SAMPLE.name or not store.manifest.is_file():
-        return
-    with reading(store) as con:
-        rows = con.execute("SELECT version FROM datasets WHERE name = ?", [dataset]).fetchall()
-    names = {True: "the embedded sample", False: f"{dataset} itself"}
-    for (version,) in rows:
-        held = version == SAMPLE.version
-        if held != embedded:
-            raise StoreError(
-                f"{store.root} holds {names[held]}, and {names[embedded]} would replace it; "
-                "choose another folder (STORE=DIR, or --store DIR)"
-            )
-
-
 def annotation_paths(annotations: list[str] | None) -> tuple[Path, ...]:
     """Return the files of the option --annotations: repeated, or separated by commas."""
     listed = [part for value in annotations or [] for part in split_paths(value)]
@@ -219,7 +202,6 @@ def _inputs(
     out: Console,
 ) -> tuple[DatasetSpec, str, tuple[Path, ...]]:
     """Return the dataset, its media and its annotation files; without any, the embedded sample."""
-    from avstore.datasets.sample import SAMPLE
     from avstore.pipelines.cli.own_data import find_spec, is_own_data, own_inputs
 
     if is_own_data(dataset):
@@ -235,14 +217,8 @@ def _inputs(
     spec = find_spec(dataset, Store(store))
     if spec.own_data is not None and not files:
         return spec, source or text_path(str(spec.own_data["source"])), ()
-    if source is None and not files:
-        if dataset != SAMPLE.name:
-            example = commands.build(dataset, store, "/path/to/videos", "/path/to/annotations")
-            raise StoreError(
-                f"{dataset} has no embedded sample; give its videos and its annotation files "
-                f"(described by {commands.avstore('datasets', 'card', dataset)}): {example}"
-            )
-        return _sample(store, wait, out)
+    if is_embedded(dataset, source, files):
+        return make_inputs(dataset, store, wait, out)
     if source is None:
         raise StoreError(
             "annotation files are given, but no videos; add SOURCE=/path/to/videos "
@@ -270,31 +246,3 @@ def _published_files(spec: DatasetSpec, store: Path, out: Console) -> tuple[Path
         ) from error
     out.print(f"annotations: {len(fetched)} published files in {folder}")
     return tuple(file.path for file in fetched)
-
-
-def _sample(store: Path, wait: float, out: Console) -> tuple[DatasetSpec, str, tuple[Path, ...]]:
-    """Write the embedded sample, unless it is present."""
-    from avstore.datasets.sample import SAMPLE, make_sample
-    from avstore.pipelines.build.preparing import preparing
-
-    folder = store / "sample"
-    done = 0
-    with (
-        preparing(store, SAMPLE.name, wait, partial(bar, out)) as shown,
-        shown("sample", 100, "percent") as advance,
-    ):
-
-        def progress(written: int, total: int) -> None:
-            nonlocal done
-            percent = 100 * written // total
-            advance(percent - done)
-            done = percent
-
-        try:
-            paths = make_sample(folder, progress)
-        except OSError as error:
-            raise StoreError(
-                f"the embedded sample cannot be written to {folder}: {error.strerror or error}; "
-                "choose another folder (STORE=DIR, or --store DIR)"
-            ) from error
-    return SAMPLE, str(paths.videos), (paths.csv,)

@@ -11,6 +11,7 @@ import typer
 from avstore.manifests.store import Store, StoreError, find_store
 from avstore.manifests.terminal import console
 from avstore.pipelines.cli.features_build import build_features
+from avstore.pipelines.cli.features_cluster import cluster_features
 from avstore.pipelines.cli.features_import import import_features
 from avstore.pipelines.cli.features_labels import report_labels
 from avstore.pipelines.cli.options import (
@@ -175,6 +176,10 @@ app.command("build", epilog="Example: avstore features build --for valor")(build
 app.command("labels", epilog="Example: avstore features labels --split train --output labels.csv")(
     report_labels
 )
+app.command(
+    "cluster",
+    epilog="Example: avstore features cluster clip-vitl14 --dataset yt360 --output groups.csv",
+)(cluster_features)
 app.command(
     "import",
     epilog="Example: avstore features import convnext-audio a_feat.zip --dataset vggsound",

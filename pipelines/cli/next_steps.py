@@ -38,7 +38,7 @@ def print_built(
 def _print_next(
     spec: DatasetSpec, store: Store, options: "BuildOptions", training: str | None, out: Console
 ) -> None:
-    from avstore.datasets.sample import SAMPLE
+    from avstore.datasets.sample import SAMPLES
 
     out.print("\nNext:")
     out.print(f"  {commands.avstore('sql', _COVERAGE, store=store.root)}")
@@ -49,9 +49,10 @@ def _print_next(
         out.print(f"  {training}")
     else:
         out.print("No stored clip is in the split train, so there is nothing to train on yet.")
-    if spec is SAMPLE:
+    sample = SAMPLES.get(spec.name)
+    if sample and spec is sample.spec:
         out.print("This was the embedded sample. To build the real dataset, in another folder:")
-        place, videos, rows = "/path/to/store", "/path/to/videos", "/path/to/vggsound.csv"
+        place, videos, rows = "/path/to/store", "/path/to/videos", sample.lists
         out.print(f"  {commands.build(spec.name, place, videos, rows)}")
         out.print(f"  {commands.build(spec.name, place, 'youtube', rows)}")
 
@@ -70,7 +71,8 @@ def training_command(
     from avstore.manifests.filled_streams import trainable_stream
 
     stream = trainable_stream(con, spec.streams, spec.name)
-    return stream and commands.train(store.shards, "--stream", stream, *words)
+    config = ("--config", spec.training) if spec.training else ()
+    return stream and commands.train(store.shards, *config, "--stream", stream, *words)
 
 
 def match_command(spec: DatasetSpec, options: "BuildOptions") -> str | None:

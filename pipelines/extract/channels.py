@@ -4,6 +4,7 @@ Ambisonic sound must never be converted between layouts of loudspeakers: libswre
 its channels. So channels are taken by their place, and only `stereo` mixes.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,10 @@ QUIET = 1e-3
 
 QUIET_LSB = 1.0
 """RMS, in steps of 16 bits, that rounding alone may give."""
+
+MOST_OVER_W = 2.0
+"""Most that the RMS of Y, Z or X is above W's. It is 1 in SN3D and 1.73 in N3D, if sources are
+independent; also noise of a microphone's capsules, such as wind, gives about 1.73."""
 
 AUDIBLE_LSB = 32.768
 """-60 dB of full scale, in steps of 16 bits. The order of quieter clips cannot be judged."""
@@ -204,8 +209,11 @@ def one_channel(samples: NDArray[np.int16]) -> NDArray[np.int16]:
 def require_ambisonic(samples: NDArray[np.int16]) -> None:
     """Reject mono sound that is declared as ambisonic, and channels in another order.
 
-    Sound from one direction has Y² + Z² + X² = W² (SN3D), so real sound has neither all four
-    channels equal, nor W alone, nor no W. A clip below -60 dB of full scale passes.
+    Sound from one direction has Y² + Z² + X² = W² (SN3D), and energies of independent sources add.
+    So real sound has neither all four channels equal, nor W alone, nor a channel much louder than
+    W: that channel is W, and the order another. An order that has W first, such as W, X, Y, Z, has
+    the same energies and passes, and so does one whose first channel has a quarter of W's energy. A
+    clip below -60 dB of full scale passes.
 
     Args:
         samples: W, Y, Z, X, (4, samples), 16 bits.
@@ -223,6 +231,14 @@ def require_ambisonic(samples: NDArray[np.int16]) -> None:
     levels_text = f"RMS in steps of 16 bits: {shown}"
     if levels[0] <= limit:
         detail = f"W is silent and other channels are not: wrong order ({levels_text})"
+        raise Rejected(Verdict.WRONG_CHANNELS, f"layout = 'foa': {detail}")
+    if levels[1:].max() > MOST_OVER_W * levels[0]:
+        over = 20 * math.log10(levels[1:].max() / levels[0])
+        most = 20 * math.log10(MOST_OVER_W)
+        louder = (
+            f"{'YZX'[levels[1:].argmax()]} is {over:.1f} dB louder than W (limit {most:.0f} dB)"
+        )
+        detail = f"{louder}: wrong order ({levels_text})"
         raise Rejected(Verdict.WRONG_CHANNELS, f"layout = 'foa': {detail}")
     if levels[1:].max() <= limit:
         detail = f"Y, Z and X are silent: mono declared as ambisonic ({levels_text})"

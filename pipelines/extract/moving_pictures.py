@@ -9,7 +9,11 @@ from typing import Any
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.colour import Plane, Planes
 from avstore.pipelines.extract.jpeg import Resizer, orientation
-from avstore.pipelines.extract.projection import Projector, check_projection
+from avstore.pipelines.extract.projection import (
+    Projector,
+    check_declaration,
+    check_projection,
+)
 from avstore.pipelines.extract.recipe_sections import VideoSettings
 from avstore.pipelines.extract.records import Rejected
 from avstore.pipelines.extract.stored_frames import LUMA_STEP
@@ -77,11 +81,12 @@ class MovingPictures:
         return self._encoder.finish()
 
     def _check_projection(self, frame: Any) -> None:
-        """Raise Rejected unless a picture has the size of the recipe's source projection."""
+        """Raise Rejected unless a picture has the recipe's source projection, by size and file."""
         height = frame.height // (2 if self._settings.source_stereo == "top_bottom" else 1)
         size = (round(frame.width * self._aspect), height)
         width, height = size if orientation(frame)[0] % 2 == 0 else size[::-1]
         check_projection(width, height, self._settings)
+        check_declaration(frame, self._settings)
 
     def _add(self, planes: Planes, repeat: int) -> None:
         luma = planes[0]

@@ -1,5 +1,6 @@
 """Bring pictures of 360 degrees to the equirectangular projection."""
 
+import sys
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +14,11 @@ from avstore.pipelines.extract.records import Rejected
 
 _TOLERANCE = Fraction(1, 100)
 _V360_INPUT = {"eac": "eac", "cubemap": "c3x2"}  # FFmpeg's names; both have 3 x 2 faces
+# FFmpeg's `enum AVSphericalProjection`, of the files' own metadata.
+_DECLARED = (
+    *("equirectangular", "cubemap", "tiled equirectangular", "half equirectangular"),
+    *("rectilinear", "fisheye", "parametric immersive"),
+)
 _MAX_STEP = 2
 """Source pixels from sample to sample of the projection: as many as bilinear sampling averages."""
 
@@ -36,6 +42,30 @@ def check_projection(width: int, height: int, settings: VideoSettings) -> None:
         needed = "not 2:1, as equirectangular ones are" if is_double else "2:1"
         wanted = f"source_projection = '{source}' needs pictures that are {needed}"
         raise Rejected(Verdict.WRONG_PROJECTION, f"picture of {width} x {height} ({wanted})")
+
+
+def check_declaration(frame: av.VideoFrame, settings: VideoSettings) -> None:
+    """Raise if a file declares that its pictures have another projection than the recipe's source.
+
+    Most files declare none, YouTube's and cut ones among them, and pass. `rectilinear` are flat
+    pictures, `half equirectangular` those of 180 degrees; side by side, they are 2:1 as well.
+
+    Args:
+        frame: A decoded picture.
+        settings: The recipe's video settings.
+
+    Raises:
+        Rejected: `wrong_projection`.
+    """
+    data = frame.side_data.get("SPHERICAL")
+    if settings.projection == "flat" or data is None:
+        return
+    number = int.from_bytes(bytes(data)[:4], sys.byteorder)
+    declared = _DECLARED[number] if number < len(_DECLARED) else f"unknown ({number})"
+    source = settings.source_projection
+    if declared != ("equirectangular" if source == "equirectangular" else "cubemap"):
+        detail = f"the file declares {declared} pictures (source_projection = '{source}')"
+        raise Rejected(Verdict.WRONG_PROJECTION, detail)
 
 
 class Projector:

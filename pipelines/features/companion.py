@@ -20,6 +20,7 @@ from avstore.manifests.partials import JournalEntry
 from avstore.manifests.sealed import read_parquet, tar_facts, write_parquet
 from avstore.manifests.shard_reader import LocalReader, Reader, Shard
 from avstore.manifests.store import Store, StoreError, sidecar_of
+from avstore.manifests.video_record import StoredVideo
 from avstore.pipelines.build.partial_tar import open_partial
 from avstore.pipelines.build.shard_tar import ShardTar
 from avstore.pipelines.features.batching import run_in_batches
@@ -49,6 +50,8 @@ COMPANION_SCHEMA = pa.schema(
 base_sha256 is that of the base shard; labels_sha256 that of the labels the value depends on.
 """
 
+# In the order of StoredVideo.
+_VIDEO = ("video_frames", "video_rate", "gop_frames", "gop_offsets", "gop_crc32", "video_codec")
 _DECODE_THREADS = 4  # threads that read and decode clips before the model needs them
 
 
@@ -117,7 +120,7 @@ def compute_companion(
     sidecar = sidecar_of(job.path)
     extractor, batch = loaded_model(job.key)
     try:
-        with _open_clips(job) as clips:
+        with _open_clips(job, "video" in extractor.reads) as clips:
             _write(job, extractor, batch, clips, on_clip)
     except StoreError as error:
         return FeatureJobResult(job.path, sidecar, 0, str(error))
@@ -125,20 +128,25 @@ def compute_companion(
 
 
 @contextmanager
-def _open_clips(job: FeatureJob) -> Iterator[list[StoredClip]]:
-    """Yield the job's clips in the shard's order, with the base shard open."""
+def _open_clips(job: FeatureJob, videos: bool) -> Iterator[list[StoredClip]]:
+    """Yield the job's clips in the shard's order, with the base shard open.
+
+    videos: Whether the extractor reads stored videos.
+    """
     if job.base is None:
         yield [StoredClip(clip_id, text=text) for clip_id, text in (job.texts or {}).items()]
         return
     # Use a reader of this job alone: the shard may be rebuilt under its path later.
     with closing(LocalReader(str(job.store))) as reader:
-        yield [_stored(job, row, reader) for row in _base_rows(job)]
+        yield [_stored(job, row, reader) for row in _base_rows(job, videos)]
 
 
-def _base_rows(job: FeatureJob) -> list[dict[str, Any]]:
+def _base_rows(job: FeatureJob, videos: bool) -> list[dict[str, Any]]:
     """Return the base sidecar's rows of stored clips, in the shard's order."""
     path = sidecar_file(Store(job.store), job.base)
     columns = ["clip_id", "stored", "position", "members", "offsets", "sizes", "duration_s"]
+    if videos:
+        columns += _VIDEO
     rows = read_parquet(path, columns).to_pylist()
     return sorted((row for row in rows if row["stored"]), key=lambda row: row["position"])
 
@@ -152,7 +160,15 @@ def _stored(job: FeatureJob, row: Mapping[str, Any], reader: Reader) -> StoredCl
         member_ranges(shard, clip_id, row["members"], row["offsets"], row["sizes"]),
         row["duration_s"] or 0.0,
         None if job.labels is None else tuple(job.labels.get(clip_id, ())),
+        video=_video_of(row),
     )
+
+
+def _video_of(row: Mapping[str, Any]) -> StoredVideo | None:
+    """Return the stored video of a sidecar's row; None without one, or if none is read."""
+    if row.get("gop_offsets") is None:
+        return None
+    return StoredVideo(*(row[name] for name in _VIDEO))
 
 
 def _write(

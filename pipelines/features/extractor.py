@@ -27,8 +27,8 @@ class Extractor(Protocol):
     Attributes:
         name: Name of the feature, as in file names: lower case, digits and '-'.
         version: Raise it whenever the code gives other values.
-        reads: Which of 'frames', 'waveform', 'fbank', 'labels' of a clip it reads; ('text',) alone
-            makes it a feature of the dataset's labels instead of its clips.
+        reads: Which of 'frames', 'video', 'waveform', 'fbank', 'labels' of a clip it reads;
+            ('text',) alone makes it a feature of the dataset's labels instead of its clips.
         libraries: Packages whose versions change the values.
         weights: The official source of its weights; None for an extractor without weights.
         batch_size: Default number of items per batch.

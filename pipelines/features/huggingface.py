@@ -1,4 +1,4 @@
-"""Load CLIP and CLAP of Hugging Face transformers from a folder, a file, or a random seed.
+"""Load models of Hugging Face transformers from a folder, a file, or a random seed.
 
 Checkpoints of laion-clap have the same values as transformers' ClapModel under other names, with
 query, key and value in one tensor; `rename_laion_tensors` converts them.
@@ -52,7 +52,7 @@ def transformers() -> Any:
         import transformers as library  # noqa: PLC0415 -- optional and heavy
     except ImportError as error:
         raise WeightsError(
-            f"CLIP and CLAP need transformers; to install it, run {commands.pip('features')}"
+            f"this feature needs transformers; to install it, run {commands.pip('features')}"
         ) from error
     return library
 
@@ -133,11 +133,43 @@ def clap_config(model: str) -> dict[str, Any]:
     return {"audio_config": fused, "text_config": {}, "projection_dim": 512}
 
 
+def panoptic_config(model: str) -> dict[str, Any]:
+    """Return the settings of Mask2FormerConfig for COCO's 133 panoptic classes.
+
+    Args:
+        model: `swin-tiny` (facebook/mask2former-swin-tiny-coco-panoptic), or `tiny` for trials.
+
+    Raises:
+        WeightsError: Another model.
+    """
+    stages = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
+    if model == "tiny":
+        swin = {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], **stages}
+        widths = ("feature_size", "mask_feature_size", "hidden_dim", "encoder_feedforward_dim")
+        return {
+            "backbone_config": {"model_type": "swin", "window_size": 4, **swin},
+            **dict.fromkeys((*widths, "dim_feedforward"), 32),
+            **{"num_attention_heads": 2, "encoder_layers": 1, "decoder_layers": 2},
+            **{"num_queries": 5, "num_labels": 133},
+        }
+    if model != "swin-tiny":
+        raise WeightsError(
+            f"model={model!r} is not a Mask2Former model; use swin-tiny, or tiny for trials; "
+            "--weights FOLDER takes other sizes"
+        )
+    swin = {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24], **stages}
+    return {
+        "backbone_config": {"model_type": "swin", "window_size": 7, **swin},
+        "num_labels": 133,
+    }
+
+
 def load_model(kind: str, settings: dict[str, Any], weights: Weights) -> Any:
     """Load a model on the CPU in float32.
 
     Args:
-        kind: `CLIPModel` or `ClapModel`.
+        kind: `CLIPModel`, `ClapModel`, `Mask2FormerForUniversalSegmentation` or
+            `MaskFormerForInstanceSegmentation`.
         settings: Size of the model, for random weights and checkpoint files.
         weights: Random, a checkpoint file, or a folder with a model as `save_pretrained` writes
             it or with one checkpoint (and a tokenizer).
@@ -153,7 +185,8 @@ def load_model(kind: str, settings: dict[str, Any], weights: Weights) -> Any:
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(f"{weights.path} does not hold a {kind}: {error}") from error
     with seeded(weights.seed):
-        model = maker(getattr(library, kind.replace("Model", "Config"))(**settings))
+        config = re.sub(r"(Model|For[A-Z]\w+)$", "Config", kind)
+        model = maker(getattr(library, config)(**settings))
     if weights.path:
         state = read_state(_checkpoint(weights.local))
         load_state(model, rename_laion_tensors(state) if kind == "ClapModel" else state)

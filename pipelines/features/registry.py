@@ -25,6 +25,7 @@ _OWN = {
     "convnext-audio": "convnext:ConvNextAudio",
     "valor-clip-labels": "valor:ValorClipLabels",
     "valor-clap-labels": "valor:ValorClapLabels",
+    "segmentation": "panoptic:PanopticLabels",
 }
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 

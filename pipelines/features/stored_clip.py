@@ -16,9 +16,18 @@ from avstore.manifests.npy import load_npy
 from avstore.manifests.shard_reader import ByteRange, Reader, ReadError
 from avstore.manifests.store import StoreError
 from avstore.manifests.stored_audio import decode_stored_audio
+from avstore.manifests.video_record import StoredVideo
+from avstore.manifests.video_windows import Window, decode_window, windows
 
-READ_LIBRARIES = {"frames": ("simplejpeg",), "waveform": ("av", "soxr"), "fbank": ("numpy",)}
+READ_LIBRARIES = {
+    "frames": ("simplejpeg",),
+    "video": ("av",),
+    "waveform": ("av", "soxr"),
+    "fbank": ("numpy",),
+}
 """The packages that decode what an extractor reads."""
+
+_VIDEO = "mp4"
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class StoredClip:
         ranges: Its members' byte ranges by suffix, in the shard's order.
         duration_s: Length of the clip in seconds.
         labels: The clip's labels, if the extractor reads them.
+        video: Its stored video, if the extractor reads it and the clip has one.
         text: The label, for features of a vocabulary.
     """
 
@@ -40,6 +50,7 @@ class StoredClip:
     duration_s: float = 0.0
     labels: tuple[str, ...] | None = None
     text: str = ""
+    video: StoredVideo | None = None
     _seen: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
@@ -70,6 +81,38 @@ class StoredClip:
         """
         last = len(self.frame_names) - 1
         return self.frames([int(i) for i in np.rint(np.linspace(0, max(last, 0), count))])
+
+    @property
+    def video_seconds(self) -> float:
+        """Return the length of the stored video.
+
+        Raises:
+            StoreError: The clip has no stored video.
+        """
+        video = self._stored_video()
+        return video.frames / video.rate
+
+    def pictures(self, times: Sequence[float]) -> list[NDArray[np.uint8]]:
+        """Decode pictures of the stored video to uint8 RGB, (height, width, 3) each.
+
+        Args:
+            times: In seconds from the clip's start, in order; each gets the picture shown then,
+                and one after the video's end its last one.
+
+        Raises:
+            StoreError: The clip has no stored video.
+        """
+        video = self._stored_video()
+        # 1e-6: a time that is a picture's own may come out just below it.
+        numbers = [min(int(time * video.rate + 1e-6), video.frames - 1) for time in times]
+        content = memoryview(self._read(_VIDEO))
+        with self._decoding(_VIDEO):
+            found = dict(
+                picture
+                for window in windows(video, numbers)
+                for picture in decode_window(content[_span(window)], video, window)
+            )
+        return [found[number] for number in numbers]
 
     def waveform(self, rate: int | None = None, channels: int = 1) -> NDArray[np.float32]:
         """Decode the waveform, float32 in [-1, 1].
@@ -121,6 +164,11 @@ class StoredClip:
         """Free the contents that were read."""
         self._seen.clear()
 
+    def _stored_video(self) -> StoredVideo:
+        if self.video is None:
+            raise self._lacks("video")
+        return self.video
+
     def _read(self, suffix: str) -> bytes:
         if suffix not in self._seen:
             if self.reader is None:
@@ -148,6 +196,11 @@ class StoredClip:
     def _lacks(self, what: str) -> StoreError:
         has = ", ".join(self.ranges) or "nothing"
         return StoreError(f"{self.clip_id} has no {what} in its shard; it has {has}")
+
+
+def _span(window: Window) -> slice:
+    """Return where the groups of a window are in its video."""
+    return slice(window.range.offset, window.range.offset + window.range.size)
 
 
 def labels_sha256(labels: Sequence[str]) -> str:

@@ -61,12 +61,16 @@ class ArrayFile:
         size: Its size in bytes.
         crc32: Of its content, if the archive states it.
         read: Returns its content; BadValueError if it cannot be read.
+        whole: Whether it is a folder, whose files `read` makes one array of.
+        gaps: What such a folder lacks, though it can be read.
     """
 
     path: str
     size: int
     crc32: int | None
     read: Callable[[], bytes]
+    whole: bool = False
+    gaps: str | None = None
 
     @property
     def folder(self) -> str:
@@ -76,7 +80,12 @@ class ArrayFile:
     @property
     def is_array(self) -> bool:
         """Whether its name is that of an array."""
-        return self.path.lower().endswith(ARRAY_SUFFIXES)
+        return self.whole or self.path.lower().endswith(ARRAY_SUFFIXES)
+
+    @property
+    def array_path(self) -> str:
+        """Its path, with the suffix that a folder lacks."""
+        return f"{self.path}{ARRAY_SUFFIXES[0]}" if self.whole else self.path
 
 
 @dataclass(frozen=True)
@@ -88,12 +97,14 @@ class ArraySource:
         folder: The folder; None for an archive.
         archive: The archive; None for a folder.
         scratch: Where an archive is copied whose server serves no ranges.
+        suffixes: Suffixes of the files to read of a folder.
     """
 
     place: str
     folder: Path | None = None
     archive: Archive | None = None
     scratch: Path = Path()
+    suffixes: tuple[str, ...] = ARRAY_SUFFIXES
 
     @property
     def name(self) -> str:
@@ -115,7 +126,8 @@ class ArraySource:
             SourceError: It cannot be read.
         """
         if self.folder is not None:
-            yield OpenArrays(_folder_files(self.folder), None, None, _THREADS)
+            files = _folder_files(self.folder, self.suffixes)
+            yield OpenArrays(files, None, None, _THREADS)
             return
         if self.archive is None:
             raise SourceError(f"{self.place} is neither a folder nor an archive")
@@ -197,26 +209,29 @@ def _batches(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[lis
         yield batch
 
 
-def open_sources(text: str, scratch: Path) -> list[ArraySource]:
+def open_sources(
+    text: str, scratch: Path, suffixes: tuple[str, ...] = ARRAY_SUFFIXES
+) -> list[ArraySource]:
     """Return the folder or archives that a SOURCE names.
 
     Args:
         text: A folder of arrays or of archives, an archive, a part of one, or an address of one.
         scratch: Where an archive is copied whose server serves no ranges.
+        suffixes: Suffixes of the files to read.
 
     Raises:
-        SourceError: There is no such source, or it has neither arrays nor archives.
+        SourceError: There is no such source, or it has neither such files nor archives.
     """
     remote = "://" in text
     path = Path(text).expanduser().absolute()
     if not remote and path.is_dir():
-        if any(_arrays_in(path)):
-            return [ArraySource(str(path), folder=path)]
+        if any(_files_in(path, suffixes)):
+            return [ArraySource(str(path), folder=path, suffixes=suffixes)]
         files = [open_location(str(file), {}) for file in sorted(path.iterdir()) if file.is_file()]
         archives = group_archives([file for file in files if is_archive_name(file.name)])
         if not archives:
             raise SourceError(
-                f"{path} has neither arrays (.npy, .npz) nor archives; check the source"
+                f"{path} has neither {', '.join(suffixes)} nor archives; check the source"
             )
     else:
         if not remote and not path.is_file():
@@ -302,14 +317,14 @@ def _reader(member: ArchiveMember) -> Callable[[], bytes]:
     return read
 
 
-def _arrays_in(folder: Path) -> Iterator[Path]:
+def _files_in(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     for root, folders, names in os.walk(folder):
         folders.sort()
-        yield from (Path(root, x) for x in sorted(names) if x.lower().endswith(ARRAY_SUFFIXES))
+        yield from (Path(root, x) for x in sorted(names) if x.lower().endswith(suffixes))
 
 
-def _folder_files(folder: Path) -> Iterator[ArrayFile]:
-    for path in _arrays_in(folder):
+def _folder_files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[ArrayFile]:
+    for path in _files_in(folder, suffixes):
         relative = path.relative_to(folder).as_posix()
         try:
             size = path.stat().st_size

@@ -23,6 +23,10 @@ from avstore.pipelines.interchange.feature_values import (
     check_value,
     read_value,
 )
+from avstore.pipelines.interchange.label_folders import (
+    has_label_maps,
+    require_label_maps,
+)
 
 
 @dataclass
@@ -81,6 +85,7 @@ class ClipArrays:
         self, dataset: str, feature: str, requests: Sequence[MediaRequest], names: str | None
     ) -> None:
         self._dataset, self._feature = dataset, feature
+        self._has_maps = has_label_maps(feature)
         self._is_published = declared_values(feature) is not None
         self._matcher = FileMatcher(requests, names, _stems)
 
@@ -95,7 +100,7 @@ class ClipArrays:
         """Yield the values to store, in the order of the files; count the others."""
         for candidate, found in map_in_order(
             self._candidates(opened, counts, stored, advance),
-            lambda each: _load(each, spec),
+            lambda each: _load(each, spec, self._has_maps),
             opened.threads,
             lambda each: each.file.size,
         ):
@@ -105,6 +110,7 @@ class ClipArrays:
                 reason, detail = loaded.reason, loaded.detail
                 counts.problems.append(self._problem(file, counts, reason, detail, clip_id))
                 continue
+            self._note_gaps(file, counts, clip_id)
             if loaded.value is None:
                 counts.known += 1
                 advance(1, kept=True)
@@ -130,6 +136,7 @@ class ClipArrays:
                 continue
             known = stored.get(request.clip_id)
             if known and known == (file.size, file.crc32):
+                self._note_gaps(file, counts, request.clip_id)
                 counts.known += 1
                 advance(1, kept=True)
                 continue
@@ -143,7 +150,7 @@ class ClipArrays:
         if other := self._other_feature(file, counts.within):
             counts.other_features[other] = counts.other_features.get(other, 0) + 1
             return None
-        decision = self._matcher.decide(file.path)
+        decision = self._matcher.decide(file.array_path)
         matches = decision.matches or decision.rejected
         if len(matches) == 1 and not decision.rejected:
             return matches[0].request
@@ -157,6 +164,11 @@ class ClipArrays:
         names = [layout.feature for layout in layouts_of_folder(file.folder, within)]
         own = not names or not self._is_published or self._feature in names
         return "" if own else " or ".join(names)
+
+    def _note_gaps(self, file: ArrayFile, counts: SourceCounts, clip_id: str) -> None:
+        """List what a clip's value lacks."""
+        if file.gaps:
+            counts.problems.append(self._problem(file, counts, "missing_maps", file.gaps, clip_id))
 
     def _problem(
         self,
@@ -182,19 +194,22 @@ def _stems(name: str) -> tuple[str, ...]:
     return (stem,) if extension_rank(stem) is None else (stem, stem.rpartition(".")[0])
 
 
-def _load(candidate: _Candidate, spec: ValueSpec) -> _Loaded | BadValueError:
+def _load(candidate: _Candidate, spec: ValueSpec, maps: bool) -> _Loaded | BadValueError:
     """Read and check a candidate; it may run in a thread."""
     file = candidate.file
     try:
         content = file.read()
         crc32 = zlib.crc32(content) if file.crc32 is None else file.crc32
+        size = file.size if file.whole else len(content)
         if candidate.known:
-            return _Loaded((len(content), crc32), None)
-        value = read_value(file.path, content, crc32)
+            return _Loaded((size, crc32), None)
+        value = read_value(file.array_path, content, None if file.whole else crc32)
         check_value(value, spec)
+        if maps:
+            require_label_maps(value.array)
     except BadValueError as error:
         return error
-    return _Loaded((len(content), crc32), value)
+    return _Loaded((size, crc32), value)
 
 
 def _compared(

@@ -37,10 +37,12 @@ from avstore.pipelines.interchange.feature_layouts import (
 from avstore.pipelines.interchange.feature_lineage import FeatureAccount
 from avstore.pipelines.interchange.feature_shards import FeatureShards
 from avstore.pipelines.interchange.feature_values import (
+    ARRAY_SUFFIXES,
     BadValueError,
     most_common_values,
     read_value,
 )
+from avstore.pipelines.interchange.label_folders import SUFFIXES, has_label_maps, joined
 
 SHARD_CLIPS = 1000
 _PEEKED_ARRAYS = 64
@@ -113,7 +115,8 @@ def import_feature(
     """
     check_feature_name(options.feature)
     scratch = store.root / "raw" / spec.name / f".features-{options.feature}"
-    sources = [each for text in options.sources for each in open_sources(text, scratch)]
+    suffixes = SUFFIXES if has_label_maps(options.feature) else ARRAY_SUFFIXES
+    sources = [each for text in options.sources for each in open_sources(text, scratch, suffixes)]
     store.root.mkdir(parents=True, exist_ok=True)
     config: dict[str, object] = {
         "dataset": spec.name,
@@ -189,6 +192,8 @@ class _Import:
             try:
                 with source.open() as opened:
                     size = opened.bytes
+                    if has_label_maps(name):
+                        opened.files = joined(opened.files, at_once=not opened.threads)
                     for value in self._arrays.values(opened, counts, spec, stored, advance):
                         shards.add(value)
                         if self._commit(shards.finished()):
@@ -284,4 +289,7 @@ def _nothing(place: str, counts: SourceCounts, dataset: str) -> SourceError:
             f"none of the {count} arrays in {place} belongs to a clip of {dataset}, such as "
             f"{member}; say how they are named with --names, such as '{{key}}'"
         )
-    return SourceError(f"{place} has no array (.npy, .npz) of a clip; check the source")
+    return SourceError(
+        f"{place} has no array of a clip (.npy, .npz, or for label maps a folder <clip> with "
+        "things-0000.png and stuff-0000.png); check the source"
+    )

@@ -28,7 +28,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SamplePaths:
 
 
 def test_rows_are_vggsound_with_every_class_in_both_splits(made: SamplePaths) -> None:
-    found = SAMPLE.parse([made.csv])
+    found = SAMPLE.parse(made.annotations)
     assert not found.bad_rows
     good = {clip.file for clip in sample_clips() if clip.defect is None}
     clips = [c for c in found.clips if {f"{c.key}.mp4", f"{c.key}.webm"} & good]
@@ -75,10 +75,10 @@ def test_some_clips_are_webm() -> None:
 
 
 def test_rerun_after_a_kill_completes_with_the_same_bytes(made: SamplePaths) -> None:
-    folder = made.csv.parent
+    folder = made.videos.parent
     before = hashes(folder)
     seen: list[tuple[int, int]] = []
-    made.csv.unlink()
+    made.annotations[0].unlink()
     removed = [path for path in sorted(made.videos.iterdir()) if path.suffix == ".webm"][:2]
     removed += sorted(made.videos.glob("*.mp4"))[:2]
     for path in removed:
@@ -91,6 +91,6 @@ def test_rerun_after_a_kill_completes_with_the_same_bytes(made: SamplePaths) -> 
 
 
 def test_complete_sample_is_left_alone(made: SamplePaths) -> None:
-    before = {path: path.stat().st_mtime_ns for path in made.csv.parent.rglob("*")}
-    make_sample(made.csv.parent)
-    assert {path: path.stat().st_mtime_ns for path in made.csv.parent.rglob("*")} == before
+    before = {path: path.stat().st_mtime_ns for path in made.videos.parent.rglob("*")}
+    make_sample(made.videos.parent)
+    assert {path: path.stat().st_mtime_ns for path in made.videos.parent.rglob("*")} == before

@@ -9,29 +9,41 @@ from typing import Literal
 import numpy as np
 
 from avstore.manifests.store import StoreError
+from avstore.train.data.groups import Grouping
 from avstore.train.data.order import Indices, balanced_weights
 from avstore.train.data.samples import SampleList
 from avstore.train.data.shuffle import shuffled, uniform_at
 
-Arrangement = Literal["full", "block", "sequential", "balanced"]
+Arrangement = Literal["full", "block", "sequential", "balanced", "groups"]
 # Indices into the list at some places of some epochs: f(places, epochs), int64 [N] each.
 Chosen = Callable[[Indices, Indices], Indices]
 
 
-def arrange(samples: SampleList, own: Indices, kind: Arrangement, block: int, seed: int) -> Chosen:
+def arrange(
+    samples: SampleList,
+    own: Indices,
+    kind: Arrangement,
+    block: int,
+    seed: int,
+    grouping: Grouping | None = None,
+) -> Chosen:
     """Return what finds a task's clips by place and epoch.
 
     Args:
         samples: The list.
         own: The task's indices into it.
         kind: A "full" permutation; shards in random order, permuted within windows of `block` clips
-            ("block"); as stored ("sequential"); or draws by class-balancing weights ("balanced").
+            ("block"); as stored ("sequential"); draws by class-balancing weights ("balanced"); or
+            random clips of all "groups" in turn.
         block: Clips of a window.
         seed: Seed in [0, 2^64).
+        grouping: The groups, for "groups".
 
     Raises:
         StoreError: Draws are to be balanced, and no clip has a label.
     """
+    if grouping is not None:
+        return _Grouped(grouping, seed)
     if kind == "full":
         return lambda places, epochs: own[shuffled(places, len(own), seed, epochs)]
     if kind == "balanced":
@@ -40,6 +52,19 @@ def arrange(samples: SampleList, own: Indices, kind: Arrangement, block: int, se
     if kind == "sequential":
         return lambda places, _epochs: stored[places]
     return _Blocks(samples, stored, block, seed)
+
+
+class _Grouped:
+    """Permutations of the groups, one behind the other, and a random clip of each."""
+
+    def __init__(self, of: Grouping, seed: int) -> None:
+        self._of, self._seed = of, seed
+
+    def __call__(self, places: Indices, epochs: Indices) -> Indices:
+        groups, repeats = self._of.groups, self._of.repeats
+        laps = epochs * repeats + places // len(groups)
+        chosen = shuffled(places % len(groups), len(groups), self._seed, laps)
+        return groups.draw(chosen, uniform_at(places, self._seed, epochs))
 
 
 def _stored(samples: SampleList, own: Indices) -> Indices:

@@ -6,14 +6,10 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from avstore.manifests.nearest import did_you_mean
-from avstore.manifests.store import StoreError
+from avstore.train.data.groups import Groups, groups_of, require_column
 from avstore.train.data.order import Indices, Rows
-from avstore.train.data.query_columns import PREFIX
 from avstore.train.data.rng import Purpose, uniform, words
 from avstore.train.data.samples import SampleList
 from avstore.train.data.setting_checks import require_at_least
@@ -62,12 +58,7 @@ class GroupOrder:
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "batch_size", "epochs", "repeats")
-        if self.by not in self.samples.extras:
-            guess = did_you_mean(self.by, self.samples.extras)
-            raise StoreError(
-                f"the list keeps no column {self.by!r}{guess}: let the query return it, and make "
-                f"the list with sample_list(…, columns=[{self.by!r}])"
-            )
+        require_column(self.samples, self.by)
         if not len(self):
             raise ValueError(
                 f"batch_size={self.batch_size} with drop_last leaves no batch of {self.repeats} x "
@@ -80,7 +71,7 @@ class GroupOrder:
     @property
     def groups(self) -> int:
         """Number of groups."""
-        return len(self._sizes)
+        return len(self._groups)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -93,7 +84,7 @@ class GroupOrder:
         """sha256 over all that the order depends on: samples, groups and settings."""
         settings = (self.by, self.batch_size, self.seed, self.epochs, self.repeats, self.drop_last)
         digest = hashlib.sha256(f"{self.samples.fingerprint} {settings}".encode())
-        digest.update(self._members.tobytes() + self._sizes.tobytes())
+        digest.update(self._groups.members.tobytes() + self._groups.sizes.tobytes())
         return digest.hexdigest()
 
     def rows(self, step: int) -> Rows:
@@ -110,11 +101,10 @@ class GroupOrder:
         laps = epoch * self.repeats + places // self.groups
         group = shuffled(places % self.groups, self.groups, self.seed, laps)
         draws = _draws(count, self.seed, epoch)[places]
-        within = (draws * self._sizes[group]).astype(np.int64)
         return Rows(
             step,
             epoch,
-            self._members[self._starts[group] + within],
+            self._groups.draw(group, draws),
             places,
             np.zeros(len(places), np.int16),
             np.zeros(len(places), np.bool_),
@@ -127,39 +117,8 @@ class GroupOrder:
         return self.samples.all_indices
 
     @cached_property
-    def _group_of(self) -> NDArray[np.int64]:
-        """The group of each sample, in order of its name."""
-        column = self.samples.table.column(PREFIX + self.by).combine_chunks()
-        if column.null_count:
-            first = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-            raise StoreError(
-                f"{column.null_count} of {len(self.samples)} clips have no {self.by}, such as "
-                f"{self.samples.clip_ids[first]}: leave them out of the query"
-            )
-        if not (pa.types.is_string(column.type) or pa.types.is_integer(column.type)):
-            raise StoreError(
-                f"the column {self.by!r} is {column.type}: name groups by text or whole numbers, "
-                f"such as {self.by}::VARCHAR"
-            )
-        encoded = pc.dictionary_encode(column)
-        rank = np.argsort(np.argsort(np.array(encoded.dictionary.to_pylist())))
-        found: NDArray[np.int64] = rank[encoded.indices.to_numpy(zero_copy_only=False)]
-        return found
-
-    @cached_property
-    def _sizes(self) -> NDArray[np.int64]:
-        """Number of clips of each group."""
-        return np.bincount(self._group_of).astype(np.int64)
-
-    @cached_property
-    def _starts(self) -> NDArray[np.int64]:
-        """Where each group begins in `_members`."""
-        return np.cumsum(self._sizes) - self._sizes
-
-    @cached_property
-    def _members(self) -> Indices:
-        """Indices of the samples, group by group."""
-        return np.argsort(self._group_of, kind="stable")
+    def _groups(self) -> Groups:
+        return groups_of(self.samples, self.by, self.samples.all_indices)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: self.__dict__[name] for name in self.__dataclass_fields__}

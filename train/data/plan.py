@@ -14,6 +14,7 @@ from avstore.manifests.library import OpenStore
 from avstore.manifests.store import StoreError
 from avstore.manifests.streams import sql_literal
 from avstore.train.data.arrangement import Arrangement, Chosen, arrange
+from avstore.train.data.groups import Grouping, grouping
 from avstore.train.data.mixture import QuerySource, sources
 from avstore.train.data.offers import Offers
 from avstore.train.data.order import Indices, Rows
@@ -37,9 +38,13 @@ class PlanSpec:
         drop_last: Leave out a task's last partial batch, unless it is the only one; otherwise it is
             short.
         shuffle: Order of a task's clips in an epoch: a "full" permutation; shards in random order,
-            permuted within windows of `block` clips ("block"); as stored ("sequential"); or as many
-            draws with replacement by class-balancing weights ("balanced").
+            permuted within windows of `block` clips ("block"); as stored ("sequential"); as many
+            draws with replacement by class-balancing weights ("balanced"); or random clips of all
+            "groups" in turn, as `GroupOrder` draws them.
         block: Clips of a window of shuffle="block".
+        by: Column of the list that names a clip's group, for shuffle="groups".
+        passes: Length of an epoch of shuffle="groups": each group comes so many times the mean size
+            of a group, rounded down.
 
     Example:
         >>> PlanSpec(batch_size=8, epochs=10, replay=4, memory=20).drop_last
@@ -54,9 +59,11 @@ class PlanSpec:
     drop_last: bool = False
     shuffle: Arrangement = "full"
     block: int = 4096
+    by: str = "source_id"
+    passes: int = 1
 
     def __post_init__(self) -> None:
-        require_at_least(self, 1, "batch_size", "epochs", "reservoirs", "block")
+        require_at_least(self, 1, "batch_size", "epochs", "reservoirs", "block", "passes")
         require_choice(self, shuffle=Arrangement)
         require_at_least(self, 0, "replay", "memory")
         if (self.replay > 0) != (self.memory > 0):
@@ -135,7 +142,10 @@ class ContinualPlan:
     def fingerprint(self) -> str:
         """sha256 over all that the plan depends on: samples, tasks, settings, seed."""
         digest = hashlib.sha256(self.samples.fingerprint.encode())
-        digest.update(json.dumps([asdict(self.spec), self.seed], sort_keys=True).encode())
+        settings = asdict(self.spec)
+        if self.spec.shuffle != "groups":  # as before there were groups
+            del settings["by"], settings["passes"]
+        digest.update(json.dumps([settings, self.seed], sort_keys=True).encode())
         for task in self.tasks:
             digest.update(f"\n{task.name} {len(task)}\n".encode() + task.indices.tobytes())
         return digest.hexdigest()
@@ -171,7 +181,7 @@ class ContinualPlan:
             self._samples(epochs, places),
             places,
             np.repeat(np.array([0, 1], np.int16), [own, len(drawn)]),
-            np.append(places[:own] >= len(self.tasks[at.task]), np.zeros(len(drawn), np.bool_)),
+            np.append(places[:own] >= self._lengths[at.task], np.zeros(len(drawn), np.bool_)),
             epochs,
             np.append(taken, drawn),
         )
@@ -194,7 +204,7 @@ class ContinualPlan:
 
     def steps_per_epoch(self, task: int) -> int:
         """Return the steps of one epoch of a task."""
-        return -(-self._rows(self.tasks[task]) // self.spec.batch_size)
+        return -(-self._rows(task) // self.spec.batch_size)
 
     def first_step(self, task: int, epoch: int) -> int:
         """Return the first step of an epoch of a task, or of what follows its last one."""
@@ -202,9 +212,9 @@ class ContinualPlan:
             return len(self)
         return int(self.boundaries[task]) + epoch * self.steps_per_epoch(task)
 
-    def _rows(self, task: QuerySource) -> int:
+    def _rows(self, task: int) -> int:
         """Return the rows of one epoch of a task."""
-        size, length = self.spec.batch_size, len(task)
+        size, length = self.spec.batch_size, self._lengths[task]
         if self.spec.drop_last and length >= size:
             return length - length % size
         return -(-length // self.spec.reservoirs) * self.spec.reservoirs
@@ -215,7 +225,7 @@ class ContinualPlan:
         tasks = epochs // self.spec.epochs
         for number in np.unique(tasks):
             own = tasks == number
-            found[own] = self._arranged[number](places[own] % len(self.tasks[number]), epochs[own])
+            found[own] = self._arranged[number](places[own] % self._lengths[number], epochs[own])
         return found
 
     @cached_property
@@ -223,9 +233,23 @@ class ContinualPlan:
         """What finds each task's clips by place and epoch."""
         s = self.spec
         return [
-            arrange(self.samples, task.indices, s.shuffle, s.block, self.seed)
-            for task in self.tasks
+            arrange(self.samples, task.indices, s.shuffle, s.block, self.seed, groups)
+            for task, groups in zip(self.tasks, self._groupings, strict=True)
         ]
+
+    @cached_property
+    def _groupings(self) -> list[Grouping | None]:
+        """The groups of each task, where its order has them."""
+        s = self.spec
+        if s.shuffle != "groups":
+            return [None] * len(self.tasks)
+        return [grouping(self.samples, task.indices, s.by, s.passes) for task in self.tasks]
+
+    @cached_property
+    def _lengths(self) -> list[int]:
+        """The rows of one epoch of each task, before they are filled up or left out."""
+        both = zip(self.tasks, self._groupings, strict=True)
+        return [len(groups or task) for task, groups in both]
 
     def _key(self, reservoir: int, items: Indices) -> tuple[Indices, Indices]:
         """Return the epochs of the run and the places of a reservoir's items."""
@@ -242,7 +266,7 @@ class ContinualPlan:
 
     def _places(self, at: PlanPosition) -> Indices:
         """Return the places of a step, with repeated rows until every reservoir gets as many."""
-        size, rows = self.spec.batch_size, self._rows(self.tasks[at.task])
+        size, rows = self.spec.batch_size, self._rows(at.task)
         return np.arange(at.step * size, min((at.step + 1) * size, rows))
 
     def _taken(self, at: PlanPosition, rows: int) -> Indices:
@@ -286,7 +310,7 @@ class ContinualPlan:
     @cached_property
     def _offers(self) -> Offers:
         s = self.spec
-        rows = [self._rows(task) for task in self.tasks]
+        rows = [self._rows(number) for number in range(len(self.tasks))]
         return Offers(rows, s.batch_size, s.epochs, s.reservoirs)
 
     @cached_property

@@ -5,18 +5,30 @@ its views are made of them.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from avstore.datasets.ambisonics import CHANNELS, direction
 from avstore.manifests.store import StoreError
 from avstore.train.data.setting_checks import require_at_least
-from avstore.train.data.transforms.ambisonics import direction, rotate, to_front, yaw
+from avstore.train.data.transforms.ambisonics import rotate, to_front, yaw
+from avstore.train.data.transforms.colour import draw_jitter, jitter_colours
 from avstore.train.data.transforms.equirectangular import View, take, view_map
+from avstore.train.data.transforms.log_mel import log_mel, spectra
 
-__all__ = ["Chain", "Misalign", "SphericalViews"]
+__all__ = [
+    "AugmentViews",
+    "Chain",
+    "Misalign",
+    "SphericalViews",
+    "jitter_colours",
+    "log_mel",
+    "spectra",
+]
 
 _MAX_DRAWS = 100
 
@@ -70,8 +82,12 @@ class SphericalViews:
 
     def __call__(self, sample: dict[str, Any], generator: np.random.Generator) -> Mapping[str, Any]:
         """Return the sample with its views."""
-        frames = _required(sample, "frames", "SphericalViews")
-        drawn = self.draw(generator)
+        _required(sample, "frames", "SphericalViews")
+        return self.cut(sample, self.draw(generator))
+
+    def cut(self, sample: dict[str, Any], drawn: Sequence[View]) -> dict[str, Any]:
+        """Return the sample with views that were drawn."""
+        frames = sample["frames"]
         height, width = frames.shape[1:3]
         maps = [view_map(view, self.size, width, height, self.published) for view in drawn]
         sample["frames"] = np.stack([take(frames, where) for where in maps])
@@ -132,6 +148,84 @@ class Misalign:
         if turned:
             sample["waveform"] = rotate(waveform, yaw(angle))
         return {**sample, "aligned": not turned, "yaw": np.float32(angle)}
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentViews:
+    """Mirror and dim views at random: each view by draws of its own, all its frames alike.
+
+    It mirrors frames [views, T, height, width, 3] and scales waveforms [views, 4, n] here, and adds
+    `jitter`, float32 [views, 4], and `jitter_order`, int64 [views, 4], with which
+    `jitter_colours` changes the colours of a batch on its device. Frames without views, and sound
+    of one channel, are taken as well. Use it after `SphericalViews`, in training only.
+
+    Attributes:
+        flip: Probability that a view is mirrored, left to right; its sound is as well (Y).
+        volume: Largest part by which its sound is louder or softer, then clipped to [-1, 1].
+        brightness: Largest change of the factor of brightness, around 1.
+        contrast: Likewise of contrast.
+        saturation: Likewise of saturation.
+        hue: Largest turn of the hue, as part of the colour circle.
+        published: Mirror pictures only, as the released code.
+
+    Raises:
+        ValueError: If a setting is invalid.
+
+    Example:
+        >>> training = Chain((SphericalViews(views=4), AugmentViews()))
+    """
+
+    flip: float = 0.5
+    volume: float = 0.1
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.2
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        limits = {"flip": 1.0, "volume": 1.0, "hue": 0.5}
+        for name in ("flip", "volume", "brightness", "contrast", "saturation", "hue"):
+            value, most = getattr(self, name), limits.get(name, math.inf)
+            if not 0 <= value <= most or value == math.inf:
+                raise ValueError(f"{name}={value!r} is not in [0, {most:g}]")
+
+    def __call__(self, sample: dict[str, Any], generator: np.random.Generator) -> Mapping[str, Any]:
+        """Return the sample with its views mirrored and dimmed, and the draws of their colours."""
+        frames = _required(sample, "frames", "AugmentViews")
+        views = frames.shape[:-4]
+        count = math.prod(views)
+        mirrored = np.empty(count, bool)
+        gains = np.empty(count, np.float32)
+        factors, orders = np.empty((count, 4), np.float32), np.empty((count, 4), np.int64)
+        strengths = (self.brightness, self.contrast, self.saturation, self.hue)
+        for view in range(count):
+            mirrored[view] = generator.random() < self.flip
+            gains[view] = generator.uniform(1 - self.volume, 1 + self.volume)
+            factors[view], orders[view] = draw_jitter(strengths, generator)
+        mirrored, gains = mirrored.reshape(views), gains.reshape(views)
+        across = mirrored[..., None, None, None, None]
+        sample["frames"] = np.where(across, frames[..., ::-1, :], frames)
+        if "waveform" in sample:
+            sample["waveform"] = self._sound(sample["waveform"], mirrored, gains)
+        sample["jitter"] = factors.reshape(*views, 4)
+        sample["jitter_order"] = orders.reshape(*views, 4)
+        return sample
+
+    def _sound(
+        self,
+        waveform: NDArray[np.floating],
+        mirrored: NDArray[np.bool_],
+        gains: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """Return the waveform [*views, n] or [*views, channels, n], mirrored and dimmed."""
+        weights = gains[..., None]
+        if waveform.ndim > gains.ndim + 1:
+            weights = np.repeat(weights, waveform.shape[-2], axis=-1)[..., None]
+            if waveform.shape[-2] == CHANNELS and not self.published:
+                weights[..., 1, 0] *= np.where(mirrored, -1, 1)
+        changed: NDArray[np.float32] = np.clip(waveform * weights, -1, 1, dtype=np.float32)
+        return changed
 
 
 @dataclass(frozen=True, slots=True)

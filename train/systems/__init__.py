@@ -16,6 +16,13 @@ from pydantic import BaseModel
 from avstore.datasets.references import load_object
 from avstore.manifests.nearest import did_you_mean
 from avstore.train.errors import UserError
+from avstore.train.systems.avsa.model_config import ActionConfig, AVSAConfig
+from avstore.train.systems.avsa.settings import (
+    ActionSettings,
+    AVSASettings,
+    PairSettings,
+    SegmentationSettings,
+)
 from avstore.train.systems.cavmae.model_config import ModelConfig
 from avstore.train.systems.convnext.model_config import ConvNextConfig
 from avstore.train.systems.convnext.settings import ConvNextSettings
@@ -69,7 +76,42 @@ _NO_VALOR_INPUT = (
     *("feature_roll", "feature_norm"),
 )
 
+# Input is as the published networks see it: views of panoramas with their sound.
+_NO_VIEWS_INPUT = (
+    *("finish", "noise", "mean", "std", "crop", "frame_choice", "statistics", "freq_mask"),
+    *("time_mask", "mixup", "mixup_domain", "mixup_beta", "smoothing", "roll", "feature_roll"),
+    "feature_norm",
+)
+
 SYSTEMS: Mapping[str, System] = {
+    "avsa": System(
+        AVSAConfig,
+        AVSASettings,
+        "avstore.train.systems.avsa.system",
+        roles=("eval", "retrieval"),
+        unused=_NO_VIEWS_INPUT,
+    ),
+    "avsa_pairs": System(
+        AVSAConfig,
+        PairSettings,
+        "avstore.train.systems.avsa.pairs",
+        roles=("eval", "retrieval"),
+        unused=_NO_VIEWS_INPUT,
+    ),
+    "avsa_segmentation": System(
+        AVSAConfig,
+        SegmentationSettings,
+        "avstore.train.systems.avsa.segmentation",
+        roles=("eval", "retrieval"),
+        unused=_NO_VIEWS_INPUT,
+    ),
+    "avsa_action": System(
+        ActionConfig,
+        ActionSettings,
+        "avstore.train.systems.avsa.action",
+        roles=("eval", "retrieval"),
+        unused=(*_NO_VIEWS_INPUT, "seconds"),
+    ),
     "cavmae": System(
         ModelConfig,
         NoSettings,

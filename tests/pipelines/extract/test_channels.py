@@ -7,11 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from avstore.datasets.ambisonics import encode
 from avstore.manifests.verdicts import Verdict
 from avstore.pipelines.extract.audio import encode_flac
+from avstore.pipelines.extract.channels import require_ambisonic
 from avstore.pipelines.extract.fbank import log_mel
 from avstore.pipelines.extract.recipe import parse_recipe
+from avstore.pipelines.extract.records import Rejected
 from tests.conftest import REPO
 from tests.pipelines.extract.media import ffmpeg
 from tests.pipelines.extract.tones import (
@@ -171,7 +176,17 @@ FAKES = {
     "W alone with rounding": (lambda x: x * [[1], [0.0003], [0], [0]], "Y, Z and X are silent"),
     "all equal": (lambda x: x[[0, 0, 0, 0]], "all channels are equal: mono"),
     "no W": (lambda x: x * [[0], [1], [1], [1]], "W is silent and other channels are not"),
+    "Z first": (lambda x: field(x)[[2, 0, 1, 3]], "Y is 16.0 dB louder than W (limit 6 dB)"),
+    "W last": (lambda x: field(x)[[1, 2, 3, 0]], "X is 10.0 dB louder than W (limit 6 dB)"),
+    "AAC's order": (lambda x: field(x, 1.6)[[3, 1, 0, 2]], "Z is 10.1 dB louder than W"),
 }
+
+
+def field(waves: np.ndarray, turn: float = 0.0) -> np.ndarray:
+    """Return W, Y, Z, X of four sources, in front and behind before they are turned."""
+    places = ((0.3, 0.1), (2.8, -0.2), (-0.4, 0.2), (-2.9, 0.1))
+    parts = (encode(w / 2, a + turn, e) for w, (a, e) in zip(waves, places, strict=True))
+    return sum(parts, np.zeros_like(waves))
 
 
 @pytest.mark.parametrize("name", FAKES)
@@ -185,12 +200,42 @@ def test_sound_that_is_not_ambisonic_is_rejected(tmp_path: Path, name: str) -> N
 
 
 @pytest.mark.parametrize(
-    "gains", [(1, 0.7, 0, 0.7), (1, 0, 0.01, 0), (1, 1, 0, 0), (0.002, 0, 0, 0)]
+    "gains",
+    [
+        *((1, 0.7, 0, 0.7), (1, 0, 0.01, 0), (1, 1, 0, 0), (0.002, 0, 0, 0)),
+        (0.5, 0.5 * 3**0.5, 0, 0),  # N3D
+        (0.5**0.5, 0, 0, 1),  # FuMa's W
+    ],
 )
 def test_sound_of_one_direction_and_quiet_clips_pass(tmp_path: Path, gains) -> None:
     sound = np.rint(noise(1) * np.array(gains)[:, None]).astype(np.int16)
     path = make_sound(tmp_path / "a.mkv", "quad", sound, "-c:a", "flac")
     assert len(stored(extracted(path, FOA))) == 4
+
+
+SOURCES = st.lists(
+    st.tuples(st.floats(-3.1, 3.1), st.floats(-1.5, 1.5), st.floats(0.1, 1)), min_size=1, max_size=5
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(sources=SOURCES, first=st.permutations(range(4)))
+def test_only_an_order_without_w_first_is_a_wrong_one(sources, first) -> None:
+    """Of independent sources; W first is right, and what has an eighth of W's energy is not W."""
+    waves = np.random.default_rng(len(sources)).normal(0, 1500, (len(sources), 24000))
+    waves = np.linalg.qr(waves.T)[0].T * 1500 * 24000**0.5  # independent to the last digit
+    parts = [encode(w * g, a, e) for w, (a, e, g) in zip(waves, sources, strict=True)]
+    sound = np.clip(np.rint(sum(parts)), -32768, 32767)
+    if np.sort(_levels(sound)[1:])[-1] < 0.01 * _levels(sound)[0]:
+        return  # as good as mono
+    require_ambisonic(sound.astype(np.int16))
+    if _levels(sound)[first[0]] < _levels(sound)[0] / 8**0.5:
+        with pytest.raises(Rejected, match="wrong order"):
+            require_ambisonic(sound[list(first)].astype(np.int16))
+
+
+def _levels(sound: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.square(sound).mean(axis=1))
 
 
 def test_flac_of_four_channels_is_neither_mixed_nor_permuted(tmp_path: Path) -> None:

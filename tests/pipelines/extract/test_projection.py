@@ -1,5 +1,6 @@
 """Cube maps of a synthetic scene are projected back to it, by formulas of their own."""
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 
 from avstore.manifests.verdicts import Verdict
+from avstore.pipelines.extract.clip import extract_clip
 from avstore.pipelines.extract.projection import Projector, check_projection
+from avstore.pipelines.extract.recipe import load_recipe
 from avstore.pipelines.extract.recipe_sections import VideoSettings
-from avstore.pipelines.extract.records import Rejected
+from avstore.pipelines.extract.records import ClipSource, ExtractionResult, Rejected
 from tests.pipelines.extract.media import ffmpeg, make_clip
 
 # Faces of the rows from left to right. Of each: the direction of its centre, of its right edge and
@@ -183,3 +186,66 @@ def test_other_pictures_are_cube_maps(size: tuple[int, int]) -> None:
 
 def test_flat_pictures_have_any_size() -> None:
     check_projection(1920, 1080, VideoSettings(rate=16, fit="native"))
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def flat_declaration(kind: bytes) -> bytes:
+    """Return the box by which an MP4 declares a projection, as of ISO/IEC 14496-12's extensions."""
+    return box(b"vexu", box(b"proj", box(b"prji", bytes(4), kind)))
+
+
+def sphere_declaration(kind: bytes, settings: bytes) -> bytes:
+    """Return the box of Google's Spherical Video V2."""
+    projection = box(b"proj", box(b"prhd", bytes(16)), box(kind, bytes(4), settings))
+    return box(b"sv3d", box(b"svhd", bytes(4), b"x\0"), projection)
+
+
+def declaring(path: Path, declaration: bytes) -> Path:
+    """Add a box to the entry of an MP4's video stream, whose header is at the end of the file."""
+    data = bytearray(path.read_bytes())
+    at, end = 0, len(data)
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"):
+        while data[at + 4 : at + 8] != name:
+            at += int.from_bytes(data[at : at + 4], "big")
+        size = int.from_bytes(data[at : at + 4], "big")
+        data[at : at + 4] = (size + len(declaration)).to_bytes(4, "big")
+        end, at = at + size, at + (16 if name == b"stsd" else 8)
+    data[end:end] = declaration
+    path.write_bytes(data)
+    return path
+
+
+EQUIRECTANGULAR = sphere_declaration(b"equi", bytes(16))
+DECLARED = {
+    "rectilinear": flat_declaration(b"rect"),
+    "half equirectangular": flat_declaration(b"hequ"),
+    "fisheye": flat_declaration(b"fish"),
+    "cubemap": sphere_declaration(b"cbmp", bytes(8)),
+}
+
+
+def panorama(path: Path, declaration: bytes) -> ExtractionResult:
+    make_clip(path, seconds=1.0, size="128x64", rate=16)
+    declaring(path, declaration)
+    settings = load_recipe("avsa_tiny").model_copy(update={"members": ("video",)})
+    return extract_clip(ClipSource("test/a", "key", str(path), 0.0, 1.0), settings)
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_a_video_that_declares_another_projection_is_rejected(tmp_path: Path, name: str) -> None:
+    """Flat pictures, and those of 180 degrees side by side, may be 2:1 too."""
+    result = panorama(tmp_path / "a.mp4", DECLARED[name])
+    assert (result.verdict, result.members) == (Verdict.WRONG_PROJECTION, ())
+    assert result.detail == (
+        f"the file declares {name} pictures (source_projection = 'equirectangular')"
+    )
+
+
+@pytest.mark.parametrize("declaration", [EQUIRECTANGULAR, b""])
+def test_a_video_that_declares_its_projection_or_none_is_taken(tmp_path, declaration) -> None:
+    result = panorama(tmp_path / "a.mp4", declaration)
+    assert result.verdict is None, result.detail

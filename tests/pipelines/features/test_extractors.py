@@ -121,6 +121,7 @@ def test_default_shapes_are_the_published_ones() -> None:
         "convnext-audio": ((30, 1024), "float32"),
         "valor-clip-labels": ((10, 25), "int64"),
         "valor-clap-labels": ((10, 25), "int64"),
+        "segmentation": ((None,), "uint8"),
     }
     assert {name: shapes[name] for name in expected} == expected
     assert make_extractor("convnext-audio", {"length": "1000"}).shape == (31, 1024)

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avstore.datasets.ambisonics import direction, encode
 from avstore.manifests.store import StoreError
 from avstore.train.data import BatchSpec, Loader, open_store, sample_list
 from avstore.train.data.spatial import Chain, Misalign, SphericalViews
-from avstore.train.data.transforms.ambisonics import direction, encode, rotate, to_front, yaw
+from avstore.train.data.transforms.ambisonics import rotate, to_front, yaw
 from avstore.train.data.transforms.equirectangular import View, take, view_map
 from tests.train.data import store_factory as toy
 

@@ -55,15 +55,32 @@ def view_map(view: View, size: int, width: int, height: int, published: bool = F
         published: Sample as AVSA's released code, which takes corners of pixels for their centres
             and turns the panorama by whole pixels.
     """
-    half = 0.0 if published else 0.5
-    steps = 2 * (np.arange(size) + half) / size - 1
-    across = (steps * math.pi * view.width)[None, :]
-    down = (steps * math.pi / 2 * view.height)[:, None]
-    latitude, longitude = _on_sphere(across, down, (2 * view.y - 1) * math.pi / 2)
-    columns = (longitude / math.pi + 1) / 2 * width - half
-    columns += _turn(view.x, width, published)
-    rows = (latitude / (math.pi / 2) + 1) / 2 * height - half
-    return _bilinear(columns.ravel(), rows.ravel(), width, height, size)
+    columns, rows = _places(view, size, width, height, published)
+    return _bilinear(columns + _turn(view.x, width, published), rows, width, height, size)
+
+
+def nearest(
+    view: View, size: int, width: int, height: int, published: bool = False
+) -> NDArray[np.int64]:
+    """Return the pixels of a picture that are nearest to those of a view, for maps of labels.
+
+    Args:
+        view: The view.
+        size: Side of the view, in pixels.
+        width: Width of the picture, in pixels.
+        height: Its height.
+        published: As for `view_map`.
+
+    Returns:
+        int64 [size, size], flat indices: `picture.take(nearest(…))` is the view.
+    """
+    columns, rows = _places(view, size, width, height, published)
+    turn = _turn(view.x, width, published)
+    # The released code turns the panorama, by whole pixels, and rounds thereafter.
+    across = np.rint(columns) + turn if published else np.rint(columns + turn)
+    down = np.clip(np.rint(rows), 0, height - 1)
+    places: NDArray[np.int64] = (down * width + across % width).astype(np.int64)
+    return places.reshape(size, size)
 
 
 def take(frames: NDArray[np.uint8], where: ViewMap) -> NDArray[np.uint8]:
@@ -86,6 +103,24 @@ def take(frames: NDArray[np.uint8], where: ViewMap) -> NDArray[np.uint8]:
         np.rint(total, out=total)
         target[...] = total
     return out.reshape(count, where.size, where.size, 3)
+
+
+def _places(
+    view: View, size: int, width: int, height: int, published: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return where the pixels of a view are, in a panorama that is turned to its centre.
+
+    Returns:
+        Columns and rows in units of pixels, [size * size] each.
+    """
+    half = 0.0 if published else 0.5
+    steps = 2 * (np.arange(size) + half) / size - 1
+    across = (steps * math.pi * view.width)[None, :]
+    down = (steps * math.pi / 2 * view.height)[:, None]
+    latitude, longitude = _on_sphere(across, down, (2 * view.y - 1) * math.pi / 2)
+    columns = (longitude / math.pi + 1) / 2 * width - half
+    rows = (latitude / (math.pi / 2) + 1) / 2 * height - half
+    return columns.ravel(), rows.ravel()
 
 
 def _on_sphere(

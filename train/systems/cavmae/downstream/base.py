@@ -1,7 +1,7 @@
 """The interface of a downstream task: a head on a backbone, with its loss and its scores."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -101,25 +101,6 @@ class Downstream(Objective):
         spec = self.spec(training=False)
         times = tuple(start + k for k in range(spec.frames))
         return replace(spec, frame_choice="times", frame_times=times)
-
-
-def rows_of(clip_ids: Sequence[str], groups: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
-    """Return the rows of each group's clips, and of "all"."""
-    place = {clip_id: row for row, clip_id in enumerate(clip_ids)}
-    rows = {name: [place[clip_id] for clip_id in ids] for name, ids in groups.items()}
-    return {**rows, "all": list(range(len(clip_ids)))}
-
-
-def gathered(
-    batches: Iterable[Batch], score: Callable[[Batch], tuple[Tensor, ...]]
-) -> tuple[list[str], list[Tensor]]:
-    """Return the clip ids of some batches, and what each gives, on the CPU, one after another."""
-    clip_ids: list[str] = []
-    found: list[tuple[Tensor, ...]] = []
-    for batch in batches:
-        found.append(tuple(part.cpu() for part in score(batch)))
-        clip_ids += batch.clip_ids
-    return clip_ids, [torch.cat(parts) for parts in zip(*found, strict=True)]
 
 
 def _leave_out_backbone(_module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:

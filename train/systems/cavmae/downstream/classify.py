@@ -9,8 +9,8 @@ from avstore.train.classifier import LOGITS, row_losses
 from avstore.train.data import Batch, BatchSpec
 from avstore.train.errors import UserError
 from avstore.train.evaluation.classification import classification
-from avstore.train.objective import Output, Scores, eval_mode
-from avstore.train.systems.cavmae.downstream.base import Downstream, gathered, rows_of
+from avstore.train.objective import Output, Scores, eval_mode, gathered, rows_of
+from avstore.train.systems.cavmae.downstream.base import Downstream
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
 from avstore.train.systems.cavmae.downstream.data import DownstreamData
 from avstore.train.systems.cavmae.model import CAVMAE

@@ -38,6 +38,7 @@ def load_data(
     labels: str | None = None,
     *,
     validate: bool = False,
+    videos: bool = False,
     command: tuple[str, ...] | None = None,
 ) -> DownstreamData:
     """Return the clips of a stream.
@@ -49,10 +50,11 @@ def load_data(
         segments: Modality of the segment labels that are needed.
         labels: Label set to score by, as `Wanted` has it.
         validate: Whether weights are selected by the clips of the role `val`.
+        videos: Whether to keep which video a clip is cut from, as `training_parts` does.
         command: Words of the command that errors advise, as `Wanted` has them.
     """
     wanted = Wanted(roles, segments=segments, labels=labels, validate=validate, command=command)
     tasks = load_tasks(store, stream, wanted)
-    train, parts = training_parts(store, tasks, together=True, segments=segments)
+    train, parts = training_parts(store, tasks, together=True, segments=segments, videos=videos)
     named = tuple(replace(part, name=tasks.name) for part in parts)
     return DownstreamData(store, tasks, train, named)

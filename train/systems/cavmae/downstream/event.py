@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from avstore.train.data import Batch, BatchSpec
 from avstore.train.evaluation.events import event_accuracy, event_loss
-from avstore.train.objective import Output, Scores, eval_mode
-from avstore.train.systems.cavmae.downstream.base import Downstream, gathered, rows_of
+from avstore.train.objective import Output, Scores, eval_mode, gathered, rows_of
+from avstore.train.systems.cavmae.downstream.base import Downstream
 from avstore.train.systems.cavmae.downstream.classify import ClassHead, pooled
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
 from avstore.train.systems.cavmae.downstream.data import DownstreamData

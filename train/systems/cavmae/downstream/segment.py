@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from avstore.train.data import Batch, BatchSpec
 from avstore.train.evaluation.masks import MASK_SIZE, MaskFit
 from avstore.train.evaluation.segmentation import segmentation
-from avstore.train.objective import Output, Scores, eval_mode
-from avstore.train.systems.cavmae.downstream.base import Downstream, gathered, rows_of
+from avstore.train.objective import Output, Scores, eval_mode, gathered, rows_of
+from avstore.train.systems.cavmae.downstream.base import Downstream
 from avstore.train.systems.cavmae.downstream.config import DownstreamConfig
 from avstore.train.systems.cavmae.downstream.data import DownstreamData
 from avstore.train.systems.cavmae.downstream.event import one_second
