@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from avstore.datasets.ambisonics import CHANNELS, direction, encode
+
 ROWS, COLUMNS = 18, 36
 STEP_S = 0.25
 
@@ -23,7 +25,7 @@ def energy_map(samples: NDArray[np.floating], rate: int) -> NDArray[np.uint8]:
     Raises:
         ValueError: It has another number of channels.
     """
-    if len(samples) != 4:
+    if len(samples) != CHANNELS:
         raise ValueError(f"the sound has {len(samples)} channels, not 4 (W, Y, Z, X)")
     width = max(int(rate * STEP_S), 1)
     steps = max(samples.shape[1] // width, 1)
@@ -41,10 +43,9 @@ def energy_map(samples: NDArray[np.floating], rate: int) -> NDArray[np.uint8]:
 
 
 def _gains() -> NDArray[np.float64]:
-    """Return the gains of W, Y, Z, X towards the centre of each field, [fields, 4]."""
-    # Azimuth from +180 degrees at the left edge to -180 at the right one; 0 is in front.
-    azimuth = (1 - 2 * (np.arange(COLUMNS) + 0.5) / COLUMNS) * np.pi
-    elevation = (1 - 2 * (np.arange(ROWS) + 0.5) / ROWS) * np.pi / 2
-    e, a = np.meshgrid(elevation, azimuth, indexing="ij")
-    gains = np.stack([np.ones_like(a), np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)])
-    return gains.reshape(4, -1).T / 2
+    """Return the gains of W, Y, Z, X of a cardioid towards each field, [fields, 4]."""
+    y, x = np.meshgrid((np.arange(ROWS) + 0.5) / ROWS, (np.arange(COLUMNS) + 0.5) / COLUMNS,
+                       indexing="ij")  # fmt: skip
+    places = zip(x.ravel(), y.ravel(), strict=True)
+    azimuth, elevation = np.array([direction(*place) for place in places]).T
+    return encode(np.ones(ROWS * COLUMNS), azimuth, elevation).T.astype(np.float64) / 2

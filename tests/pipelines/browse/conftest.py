@@ -77,10 +77,12 @@ def change(root: Path, *statements: str) -> None:
 
 
 @contextmanager
-def client(root: Path, runs: RunLibrary | None = None) -> Iterator[TestClient]:
-    """Yield a client that has access to the pages of a store."""
+def client(
+    root: Path | str, runs: RunLibrary | None = None, **options: int
+) -> Iterator[TestClient]:
+    """Yield a client that has access to the pages of a store. options: of `open_store`."""
     access = Access(PORT)
-    session = Session(open_store(root))
+    session = Session(open_store(root, **options))
     app = create_app(session, access, runs)
     with TestClient(app, base_url=f"http://127.0.0.1:{PORT}") as found:
         found.cookies.set(access.cookie, access.token)

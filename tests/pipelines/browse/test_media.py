@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avstore.datasets.ambisonics import direction, encode
 from avstore.pipelines.browse.ambisonics import COLUMNS, ROWS, energy_map
-from avstore.train.data.transforms.ambisonics import direction, encode
 from tests.pipelines.browse.conftest import client
 from tests.train.data import store_factory as toy
 
@@ -147,3 +147,13 @@ def test_a_changed_byte_is_noticed_by_the_checksum(own_folder) -> None:
     shard.write_bytes(content)
     with client(own_folder) as found:
         assert "CRC-32" in found.get(f"/clip/{CLIP}").text
+
+
+def test_a_remote_store_is_read_by_ranges_and_kept(toy_folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("AVSTORE_CACHE", str(tmp_path / "cache"))
+    with client(f"file://{toy_folder}", cache_bytes=10**8) as found:
+        assert found.get("/clips").text.count("<figure") == 24
+        assert found.get(f"/poster/{CLIP}").content == MEMBERS["f004.jpg"]
+        assert "Damaged" not in found.get(f"/clip/{CLIP}").text
+    assert not list((tmp_path / "cache").rglob("*.tar"))
+    assert sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*")) > 10_000
