@@ -22,7 +22,8 @@ from tests.train.test_resume import Killed, dying_before, numbers, start
         (
             "tiny",
             ["system=uav"],
-            "no system 'uav' (did you mean 'uavm'?); there are: cavmae, uavm, convnext, valor, "
+            "no system 'uav' (did you mean 'uavm'?); there are: avsa, avsa_pairs, "
+            "avsa_segmentation, avsa_action, cavmae, uavm, convnext, valor, "
             "valor_events, or give module:NAME",
         ),
         ("tiny", ["select=best"], 'select = best needs evaluate = "epoch"'),
@@ -34,7 +35,11 @@ from tests.train.test_resume import Killed, dying_before, numbers, start
         ("uavm", ["model.patch=8"], "model.patch: there is no such setting"),
         ("uavm", ["model.heads=3"], "cannot divide width by heads"),
         ("tiny", ["data.on_bad=skip"], "Input should be 'raise' or 'replace'"),
-        ("tiny", ["data.shuffle=listed"], "Input should be 'full', 'block' or 'sequential'"),
+        (
+            "tiny",
+            ["data.shuffle=listed"],
+            "Input should be 'full', 'block', 'sequential' or 'videos'",
+        ),
     ],
 )
 def test_wrong_settings_are_named(config: str, sets: list[str], message: str) -> None:

@@ -37,6 +37,7 @@ def batch_spec(config: Config, *, training: bool) -> BatchSpec:
         image_size=None,
         random=training,
         frame_choice="clip",
+        pixels="uint8",
         read=("frames",),
         labels="multi_hot",
         classes=shape.classes,

@@ -52,6 +52,7 @@ def view_spec(
         seconds=config.data.seconds,
         random=training,
         frame_choice="clip",
+        pixels="uint8",
         clips=1 if training else s.windows,
         sound_seconds=s.sound_seconds,
         read=("frames", "waveform"),

@@ -73,6 +73,8 @@ def test_losses_and_diagnostics_of_released_weights(
 def test_predictions_of_released_weights(tmp_path: Path) -> None:
     model = loaded(tmp_path, "context", "avsa")
     video, audio = embeddings()
+    assert model.audio_predictor is not None
+    assert model.video_predictor is not None
     with torch.no_grad():
         found = model.audio_predictor(video), model.video_predictor(audio)
     for own, expected in zip(found, NUMBERS["predicted"], strict=True):
