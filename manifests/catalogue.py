@@ -53,32 +53,44 @@ def _set_up(con: duckdb.DuckDBPyConnection) -> None:
         con.execute("SET enable_progress_bar = false")
 
 
-def guard(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+def guard(
+    con: duckdb.DuckDBPyConnection, memory_bytes: int | None = None
+) -> duckdb.DuckDBPyConnection:
     """Close off files, network and extensions from a connection for good; return it.
 
     The settings belong to the open database: connections of this process to the same file share
     them.
+
+    Args:
+        con: The connection.
+        memory_bytes: Limit of the memory that the database uses. Default: DuckDB's.
     """
     with _guarding:
         if con.execute("SELECT current_setting('lock_configuration')").fetchall() != [(True,)]:
             _set_up(con)
+            if memory_bytes is not None:
+                con.execute("SET memory_limit = ?", [f"{memory_bytes}B"])
             for setting in _GUARDS:
                 con.execute(setting)
     return con
 
 
-def open_guarded(path: Path) -> duckdb.DuckDBPyConnection:
+def open_guarded(path: Path, memory_bytes: int | None = None) -> duckdb.DuckDBPyConnection:
     """Open a manifest or snapshot read-only, without access to anything outside it.
+
+    Args:
+        path: The DuckDB file.
+        memory_bytes: Limit of the memory that the database uses. Default: DuckDB's.
 
     Raises:
         StoreError: Another program left changes beside it, which DuckDB would apply.
     """
     refuse_foreign_logs(path)
-    return guard(duckdb.connect(str(path), read_only=True))
+    return guard(duckdb.connect(str(path), read_only=True), memory_bytes)
 
 
 def open_read(
-    store: Store, wait_s: float = 0.0, *, unsafe: bool = False
+    store: Store, wait_s: float = 0.0, *, unsafe: bool = False, memory_bytes: int | None = None
 ) -> duckdb.DuckDBPyConnection:
     """Return a read-only connection to the published manifest.
 
@@ -89,6 +101,7 @@ def open_read(
         store: The store's paths.
         wait_s: Seconds to wait while another program holds the file open for writing.
         unsafe: Allow all of that, for a query and a manifest that you trust.
+        memory_bytes: Limit of the memory that the database uses. Default: DuckDB's.
 
     Raises:
         StoreBusyError: Another program still holds the file after `wait_s`.
@@ -97,14 +110,14 @@ def open_read(
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            return _open_read(store, unsafe)
+            return _open_read(store, unsafe, memory_bytes)
         except StoreBusyError:
             if time.monotonic() >= deadline:
                 raise
         time.sleep(0.1)
 
 
-def _open_read(store: Store, unsafe: bool) -> duckdb.DuckDBPyConnection:
+def _open_read(store: Store, unsafe: bool, memory_bytes: int | None) -> duckdb.DuckDBPyConnection:
     if not store.manifest.is_file():
         if holder := current_writer(store):
             raise StoreBusyError(
@@ -112,13 +125,13 @@ def _open_read(store: Store, unsafe: bool) -> duckdb.DuckDBPyConnection:
                 "try again in a moment"
             )
         raise StoreError(f"no manifest at {store.manifest}; {commands.make_store(store.root)}")
-    con = _connect(store, store.manifest, read_only=True, unsafe=unsafe)
+    con = _connect(store, store.manifest, True, unsafe, memory_bytes)
     if schema.schema_version(con) == schema.SCHEMA_VERSION:
         return con
     con.close()
     with writing(store, wait_s=60), open_write(store) as writer:  # migrate an older manifest
         writer.publish()
-    return _connect(store, store.manifest, read_only=True, unsafe=unsafe)
+    return _connect(store, store.manifest, True, unsafe, memory_bytes)
 
 
 @contextmanager
@@ -142,10 +155,12 @@ def _unreadable(store: Store, error: duckdb.Error) -> StoreError:
     )
 
 
-def _connect(store: Store, path: Path, read_only: bool, unsafe: bool) -> duckdb.DuckDBPyConnection:
+def _connect(
+    store: Store, path: Path, read_only: bool, unsafe: bool, memory_bytes: int | None = None
+) -> duckdb.DuckDBPyConnection:
     try:
         if not unsafe:
-            return open_guarded(path)
+            return open_guarded(path, memory_bytes)
         refuse_foreign_logs(path)
         con = duckdb.connect(str(path), read_only=read_only)
         _set_up(con)

@@ -81,6 +81,7 @@ class OpenStore:
         manifest: DuckDB file that is queried: the manifest or a snapshot.
         stage: Stage (<recipe>-<fp8>) whose folder was opened, or None: the recipe of samples where
             none is named.
+        memory_bytes: Limit of the memory that DuckDB uses for the manifest, or None: DuckDB's own.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class OpenStore:
         self.cache = cache
         self.manifest = snapshots.snapshot_path(paths, snapshot) if snapshot else paths.manifest
         self.stage = stage
+        self.memory_bytes: int | None = None
         self._con: duckdb.DuckDBPyConnection | None = None
 
     @property
@@ -141,8 +143,8 @@ class OpenStore:
             StoreError: The manifest is missing or cannot be read.
         """
         if self.manifest != self.paths.manifest:
-            return open_guarded(self.manifest)
-        return open_read(self.paths, LOCK_WAIT_S)
+            return open_guarded(self.manifest, self.memory_bytes)
+        return open_read(self.paths, LOCK_WAIT_S, memory_bytes=self.memory_bytes)
 
     def query(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> QueryResult:
         """Run a SQL query over the manifest.

@@ -25,6 +25,7 @@ __all__ = [
     "create_task_view",
     "parse_stream",
     "register_stream",
+    "select_columns",
 ]
 
 _LOG = logging.getLogger("avstore")
@@ -64,18 +65,26 @@ def register_stream(con: duckdb.DuckDBPyConnection, stream: StreamSpec) -> None:
         con.executemany("INSERT INTO tasks VALUES (?, ?, ?, ?, ?)", rows)
 
 
+def select_columns(con: duckdb.DuckDBPyConnection, query: str) -> list[str]:
+    """Return the columns of one SELECT, which may then be part of another query.
+
+    Raises:
+        StreamError: It is more than one statement, or no SELECT.
+        duckdb.Error: It fails.
+    """
+    select = f"SELECT * FROM ({query}\n) LIMIT 0"
+    if len(con.extract_statements(select)) != 1:
+        raise StreamError("more than one statement; write one SELECT")
+    return [column[0] for column in con.execute(select).description or []]
+
+
 def _refusal(empty: duckdb.DuckDBPyConnection, query: str) -> str | None:
     """Return why a query cannot be part of a view, or None; `empty` is an empty manifest."""
     try:
-        select = f"SELECT * FROM ({query}\n) LIMIT 0"
-        if len(empty.extract_statements(select)) != 1:
-            return "more than one statement; write one SELECT"
-        columns = empty.execute(select).description or []
-    except duckdb.Error as error:
+        columns = select_columns(empty, query)
+    except (duckdb.Error, StreamError) as error:
         return str(error).splitlines()[0]
-    if "clip_id" not in [column[0] for column in columns]:
-        return "the query returns no column clip_id"
-    return None
+    return None if "clip_id" in columns else "the query returns no column clip_id"
 
 
 def create_task_view(con: duckdb.DuckDBPyConnection) -> None:

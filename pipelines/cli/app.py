@@ -25,6 +25,7 @@ COMMANDS = {
     "status": "Show how many clips are stored, per dataset and stage, and why others are not.",
     "verify": "Check every file against its checksum, and every shard against its rows.",
     "index": "Rebuild manifest.duckdb from the sidecars and the ledger.",
+    "browse": "Look at a store in the browser: clips, classes, task streams, training runs.",
     "report": "Write an HTML report of a dataset: summary, reasons, coverage, samples.",
     "export": "Export the clips of a query as a self-contained dataset.",
     "gc": "List, or with --delete remove, files that neither manifest nor snapshot needs.",

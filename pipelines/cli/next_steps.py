@@ -26,8 +26,8 @@ def print_built(
     from avstore.pipelines.report.page import write_report
 
     store = Store(options.store)
+    report = write_report(store, spec.name, built.stage)
     with open_read(store) as con:
-        report = write_report(con, store, spec.name, built.stage)
         print_summary(con, store, spec, built, out, match_command(spec, options))
         training = training_command(con, store, spec)
     out.print(f"report {report}")

@@ -20,7 +20,8 @@ def run(
 ) -> None:
     """Write an HTML report of a dataset: summary, reasons, coverage, samples.
 
-    The page is STORE/reports/DATASET.html.
+    The page is STORE/reports/DATASET.html: one file of at most 5 MB that needs no server, with
+    pictures and sound of up to 24 clips. avstore browse shows all clips.
     """
     from avstore.manifests.account import accounts, require_dataset
     from avstore.manifests.catalogue import reading
@@ -35,4 +36,4 @@ def run(
             missing = f"stage {stage}" if stage else "extraction"
             known = ", ".join(stages) or "none"
             raise StoreError(f"{dataset} has no {missing} in {store}; it has: {known}")
-        console().print(str(write_report(con, found, dataset, stage or stages[-1])))
+    console().print(str(write_report(found, dataset, stage or stages[-1])))

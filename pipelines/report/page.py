@@ -1,106 +1,141 @@
-"""Write STORE/reports/<dataset>.html: summary, reasons, coverage per class and sample clips."""
+"""Write STORE/reports/<dataset>.html: the pages of a dataset as one file, without a server."""
 
 import base64
+import hashlib
 from pathlib import Path
 from typing import Any
 
-import duckdb
-from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
-from avstore.manifests.account import accounts, reasons
-from avstore.manifests.members import member_ranges, read_members
+from avstore.manifests.library import OpenStore
 from avstore.manifests.names import check_name
-from avstore.manifests.path_text import printable_text
 from avstore.manifests.sealed import html_bytes
-from avstore.manifests.shard_reader import Reader, ReadError, Shard, open_reader
 from avstore.manifests.store import Store, committing, refuse_links
+from avstore.pipelines.browse import overview
+from avstore.pipelines.browse.layouts import layouts_at
+from avstore.pipelines.browse.pages import environment, static_text
+from avstore.pipelines.browse.session import Snapshot
+from avstore.pipelines.report.samples import Sample, samples_within
 
+MOST_BYTES = 5_000_000
+"""Size of the page at any size of the store."""
 _SAMPLES = 24  # clips shown
+_SAMPLE_BYTES = 3_000_000  # what their pictures and sound take together
+_FAILURES = 200  # clips listed
+_CLASSES = 2000
+_SCRIPT = """
+document.querySelectorAll("table.sortable").forEach(makeSortable);
+watchFilters();
+"""
 
 
-def write_report(con: duckdb.DuckDBPyConnection, store: Store, dataset: str, stage: str) -> Path:
+def write_report(store: Store, dataset: str, stage: str) -> Path:
     """Write the report page of a dataset and return its path.
 
     Args:
-        con: The manifest.
         store: The store; the page is written to its folder reports.
         dataset: The dataset.
         stage: Extraction stage, `<recipe>-<fp8>`.
+
+    Raises:
+        StoreError: The dataset's name is none, or the manifest cannot be read.
     """
-    environment = Environment(
-        loader=PackageLoader("avstore.pipelines.report"),
-        autoescape=select_autoescape(["html"]),
-        finalize=_printable,
-    )
-    page = environment.get_template("report.html").render(
-        dataset=dataset,
-        stage=stage,
-        facts=_one(con, "SELECT * FROM datasets WHERE name = ?", [dataset]),
-        accounts=accounts(con, dataset),
-        reasons=reasons(con, dataset, stage),
-        failures=_many(
-            con,
-            "SELECT clip_id, status, verdict, detail FROM failures "
-            "WHERE stage = ? AND dataset = ? LIMIT 200",
-            [stage, dataset],
-        ),
-        coverage=_many(
-            con,
-            "SELECT label, sum(wanted) AS wanted, sum(stored) AS stored FROM coverage "
-            "WHERE dataset = ? AND stage = ? AND label IS NOT NULL "
-            "GROUP BY label ORDER BY sum(stored), label",
-            [dataset, stage],
-        ),
-        samples=_samples(con, store, dataset, stage),
-    )
+    name = check_name("dataset", dataset)
+    snapshot = Snapshot(OpenStore(store, str(store.root)))
+    try:
+        page = _page(snapshot, dataset, stage)
+    finally:
+        snapshot.close()
     refuse_links(store)
-    path = store.reports / f"{check_name('dataset', dataset)}.html"
+    path = store.reports / f"{name}.html"
     with committing(path) as file:
         file.write(html_bytes(page))
     return path
 
 
-def _printable(value: Any) -> Any:
-    """Return a value of the page with control and bidirectional characters escaped."""
-    if isinstance(value, Markup):  # escaped already
-        return Markup(printable_text(str(value)))
-    return printable_text(value) if isinstance(value, str) else value
-
-
-def _many(con: duckdb.DuckDBPyConnection, query: str, values: list[Any]) -> list[dict[str, Any]]:
-    cursor = con.execute(query, values)
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
-def _one(con: duckdb.DuckDBPyConnection, query: str, values: list[Any]) -> dict[str, Any]:
-    return next(iter(_many(con, query, values)), {})
-
-
-def _samples(
-    con: duckdb.DuckDBPyConnection, store: Store, dataset: str, stage: str
-) -> list[dict[str, Any]]:
-    """Return rows of sample clips, each with its middle frame."""
-    rows = _many(
-        con,
-        "SELECT t.clip_id, t.labels, t.shard, t.members, t.offsets, t.sizes, t.verdict "
-        "FROM trainable t JOIN stages g ON g.fingerprint = t.fingerprint AND g.dataset = t.dataset "
-        "WHERE t.dataset = ? AND g.stage = ? AND t.frame_count > 0 "
-        "ORDER BY hash(t.clip_id) LIMIT ?",
-        [dataset, stage, _SAMPLES],
+def _page(snapshot: Snapshot, dataset: str, stage: str) -> str:
+    script = static_text("tables.js") + _SCRIPT
+    style = static_text("app.css")
+    rows = _rows(snapshot, _CHOSEN, dataset, stage)
+    samples = _samples(snapshot, rows)
+    of_dataset = [each for each in overview.summaries(snapshot) if each.account.dataset == dataset]
+    classes = _rows(snapshot, _COVERAGE, dataset, stage)
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            dataset=dataset,
+            stage=stage,
+            facts=next(iter(_rows(snapshot, _FACTS, dataset)), None),
+            summaries=of_dataset,
+            reasons=_rows(snapshot, _REASONS, dataset, stage),
+            failures=_rows(snapshot, _FAILED, dataset, stage),
+            failed=_rows(snapshot, _FAILED_COUNT, dataset, stage)[0]["clips"],
+            classes=classes[:_CLASSES],
+            class_count=len(classes),
+            samples=samples,
+            chosen=len(rows),
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+        )
     )
-    reader = open_reader(str(store.root))
-    return [row | {"jpeg": jpeg} for row in rows if (jpeg := _middle_frame(reader, row))]
 
 
-def _middle_frame(reader: Reader, row: dict[str, Any]) -> str | None:
-    """Return a frame in base64, or None if it cannot be read (`verify` reports why)."""
-    shard = Shard(row["shard"], "", 0)
-    ranges = member_ranges(shard, row["clip_id"], row["members"], row["offsets"], row["sizes"])
-    frames = [item for name, item in ranges.items() if name.endswith(".jpg")]
-    try:
-        (content,) = read_members(reader, [frames[len(frames) // 2]])
-    except ReadError:
-        return None
-    return base64.b64encode(content).decode()
+def _policy(style: str, script: str) -> str:
+    """Return the page's content security policy: its own style and script, and no other."""
+    return (
+        "default-src 'none'; img-src data:; media-src data:; "
+        f"style-src '{_digest(style)}'; script-src '{_digest(script)}'"
+    )
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _rows(snapshot: Snapshot, sql: str, dataset: str, stage: str = "") -> list[dict[str, Any]]:
+    params = {"dataset": dataset, "stage": stage}
+    return snapshot.query(sql, {k: v for k, v in params.items() if f"${k}" in sql}).rows()
+
+
+_FACTS = "SELECT * FROM datasets WHERE name = $dataset"
+_REASONS = """
+SELECT * FROM (
+    SELECT failed_at, status, verdict AS reason, count(*) AS clips,
+           left(any_value(detail), 300) AS example
+    FROM failures WHERE stage = $stage AND dataset = $dataset GROUP BY ALL
+) ORDER BY reason <> 'unknown', clips DESC, reason
+"""
+_FAILED = f"""
+SELECT clip_id, status, verdict AS reason, left(detail, 300) AS detail FROM failures
+WHERE stage = $stage AND dataset = $dataset LIMIT {int(_FAILURES)}
+"""
+_FAILED_COUNT = """
+SELECT count(*) AS clips FROM failures WHERE stage = $stage AND dataset = $dataset
+"""
+_COVERAGE = """
+SELECT left(label, 120) AS label, sum(wanted)::BIGINT AS wanted, sum(stored)::BIGINT AS stored
+FROM coverage WHERE dataset = $dataset AND stage = $stage AND label IS NOT NULL
+GROUP BY ALL ORDER BY sum(stored) / sum(wanted), label
+"""
+_CHOSEN = f"""
+SELECT s.rowid AS sample, s.clip_id, left(c.split, 120) AS split,
+       [left(label, 120) FOR label IN c.labels[:20]] AS labels, q.verdict
+FROM samples s JOIN clips c USING (clip_id)
+JOIN stages g ON g.fingerprint = s.fingerprint AND g.dataset = c.dataset
+LEFT JOIN quality q ON q.clip_id = s.clip_id AND q.fingerprint = s.fingerprint
+WHERE c.dataset = $dataset AND g.stage = $stage
+ORDER BY hash(s.clip_id) LIMIT {int(_SAMPLES)}
+"""
+
+
+def _samples(snapshot: Snapshot, rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Sample]]:
+    """Return the rows of sample clips that can be read, with their pictures and sound."""
+    layouts = {
+        each.clip_id: each for each in layouts_at(snapshot.store, [r["sample"] for r in rows])
+    }
+    ordered = [layouts[row["clip_id"]] for row in rows if row["clip_id"] in layouts]
+    known = {row["clip_id"]: row for row in rows}
+    found = samples_within(snapshot, ordered, _SAMPLE_BYTES)
+    return [(known[sample.layout.clip_id], sample) for sample in found]

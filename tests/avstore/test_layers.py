@@ -20,13 +20,14 @@ BASE = {"datasets", "manifests"}
 STEPS = {"pipelines.fetch", "pipelines.extract", *BASE}
 BUILD = {"pipelines.build", *STEPS}
 FEATURES = {"pipelines.features", *BUILD}
-CLI = {"pipelines.interchange", "pipelines.report", *FEATURES}
+CLI = {"pipelines.interchange", "pipelines.report", "pipelines.browse", *FEATURES}
 # Room: the rooms that it may import. `train` from the CLI only inside functions.
 ALLOWED: dict[str, set[str]] = {
     "avstore": {"pipelines.cli", "train", "manifests"},
     "pipelines.cli": CLI,
     "pipelines.interchange": FEATURES,
-    "pipelines.report": FEATURES,
+    "pipelines.report": {"pipelines.browse", *FEATURES},
+    "pipelines.browse": FEATURES,
     "pipelines.features": BUILD,
     "pipelines.build": STEPS,
     "pipelines.fetch": BASE,

@@ -49,6 +49,26 @@ ALLOWED: dict[str, set[str]] = {
     "manifests/status.py": {"table", "_within(span)"},
     "manifests/task_report.py": {"head", "chosen"},  # a guarded connection
     "manifests/tasks.py": {"query"},  # checked queries
+    # Conditions of a checked selection, quoted names and numbers, and the user's checked query.
+    "pipelines/browse/facts.py": {
+        "', '.join((_column(name) for name in MEASURES))",
+        "_kinds('clips')",
+        "columns",
+        "condition",
+        "part",
+        "table",
+        "values",
+        "where",
+    },
+    "pipelines/browse/gallery.py": {
+        "_order(selection.sort)",
+        "name",
+        "sql.replace('$', where)",
+        "start",
+        "where",
+        "width",
+    },
+    "pipelines/browse/selection.py": {"_listed(tasks)", "name", "self.sql"},
     "pipelines/fetch/availability.py": {"name", "read", "sha256"},
     "pipelines/fetch/eta.py": {"charged"},
     "pipelines/fetch/retry.py": {"where"},  # --where, on a guarded connection

@@ -17,7 +17,7 @@ from tests.media import make_clip
 
 pytestmark = pytest.mark.slow
 FOLDERS = ("av_datasets", "avstore", "manifests", "pipelines", "train")
-DATA = {".csv", ".html", ".sql", ".toml", ".typed"}
+DATA = {".csv", ".css", ".html", ".js", ".sql", ".svg", ".toml", ".typed"}
 
 
 def run(*words: str | Path, cwd: Path) -> str:

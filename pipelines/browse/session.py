@@ -1,0 +1,134 @@
+"""One store that pages are made of: a pinned state of its manifest, renewed when it changes."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from avstore.manifests.library import OpenStore, QueryResult
+from avstore.manifests.store import StoreError
+from avstore.pipelines.browse.facts import Facts
+from avstore.pipelines.browse.layouts import Layout, find_layouts
+
+_LOOK_EVERY_S = 1.0  # how often the manifest's file is looked at for changes
+_LAYOUTS = 4000  # clips whose byte ranges are kept
+
+
+class Snapshot:
+    """A published state of the manifest, and what is computed from it.
+
+    Attributes:
+        store: The store, whose queries all see this state.
+        facts: Its clips, to select and count.
+        kept: Results by name, for as long as the state is current.
+    """
+
+    def __init__(self, store: OpenStore) -> None:
+        self.store = store.__enter__()
+        self.facts = Facts(store.connect())
+        self.kept: dict[Any, Any] = {}
+        self._layouts: OrderedDict[tuple[str, str | None], Layout] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.facts.close()
+        self.store.close()
+
+    def query(self, sql: str, params: Any = ()) -> QueryResult:
+        """Run a query over the manifest. Raise StoreError if it fails."""
+        return self.store.query(sql, params)
+
+    def layout(self, clip_id: str, stage: str | None) -> Layout:
+        """Return where the members of a clip are.
+
+        Raises:
+            StoreError: The clip is not stored, or stored by several recipes and `stage` is None.
+        """
+        with self._lock:
+            held = self._layouts.get((clip_id, stage))
+        if held is not None:
+            return held
+        found = find_layouts(self.store, clip_id, stage)
+        if not found:
+            by = f" by {stage}" if stage else ""
+            raise StoreError(f"{clip_id} is not stored{by}")
+        if len(found) > 1:
+            stages = ", ".join(sorted(layout.stage for layout in found))
+            raise StoreError(f"{clip_id} is stored by several recipes; give one of {stages}")
+        self.keep(found)
+        return found[0]
+
+    def keep(self, layouts: list[Layout]) -> None:
+        """Keep layouts that pages are about to read."""
+        with self._lock:
+            for layout in layouts:
+                self._layouts[layout.clip_id, layout.stage] = layout
+            while len(self._layouts) > _LAYOUTS:
+                self._layouts.popitem(last=False)
+
+
+class Session:
+    """Opens the store again when a build has published another manifest.
+
+    DuckDB shares one database among all connections of a process to a file, so the old state is
+    closed before the new one is opened: requests that begin meanwhile wait.
+
+    Args:
+        store: The store.
+    """
+
+    def __init__(self, store: OpenStore) -> None:
+        self._store = store
+        self._changed = threading.Condition()
+        self._users = 0
+        self._looked = 0.0
+        self._stamp = self._now()
+        self._current = Snapshot(store)
+
+    @property
+    def store(self) -> OpenStore:
+        """The store, for what is not in the manifest."""
+        return self._store
+
+    @contextmanager
+    def using(self) -> Iterator[Snapshot]:
+        """Give the current state to one request, which must not wait for another one."""
+        with self._changed:
+            self._renew()
+            self._users += 1
+            current = self._current
+        try:
+            yield current
+        finally:
+            with self._changed:
+                self._users -= 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Close the store."""
+        self._current.close()
+
+    def _renew(self) -> None:
+        """Open the manifest again if it was replaced; the lock is held."""
+        if time.monotonic() - self._looked < _LOOK_EVERY_S:
+            return
+        self._looked = time.monotonic()
+        if self._now() == self._stamp:
+            return
+        self._changed.wait_for(lambda: self._users == 0)
+        stamp = self._now()
+        if stamp != self._stamp:
+            self._current.close()
+            self._current = Snapshot(self._store)
+            self._stamp = stamp
+
+    def _now(self) -> tuple[int, int] | None:
+        """Return what tells the states of the manifest's file apart; None while there is none."""
+        try:
+            found = self._store.manifest.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
