@@ -175,8 +175,7 @@ _QUERIES = {
 def _query(store: Store) -> dict[str, Any]:
     from avstore.pipelines.build.planner import outstanding, plan_new
 
-    with open_read(store) as con:
-        con.execute("SET memory_limit = '3GB'")
+    with open_read(store, memory_bytes=3 * 10**9) as con:
         found = {
             name: _median(lambda q=query: con.execute(q).fetchall())
             for name, query in _QUERIES.items()

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from avstore.manifests.commands import short_path
 from avstore.manifests.path_text import printable_text
 from avstore.manifests.sealed import parquet_bytes
 from avstore.manifests.store import StoreError
@@ -86,7 +87,7 @@ class _Pages:
         self._runs = runs
         self._templates = environment()
         self._templates.globals |= {
-            "store": session.store.url,
+            "store": short_path(session.store.url),
             "has_runs": runs is not None,
             "sections": _sections(runs is not None),
         }

@@ -1,16 +1,8 @@
 """What pages show of training runs. The command fills it: pipelines do not import train."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
-
-
-@dataclass(frozen=True)
-class ScoredClip:
-    """A clip with a run's score of it, for people."""
-
-    clip_id: str
-    score: str
 
 
 @dataclass(frozen=True)
@@ -25,7 +17,6 @@ class TrainingRun:
         tasks: Names of its tasks.
         matrix: Score of each task (column) after each training (row), in percent.
         losses: Loss by step.
-        clips: Clips that scored best and worst, by title.
     """
 
     name: str
@@ -35,7 +26,6 @@ class TrainingRun:
     tasks: Sequence[str] = ()
     matrix: Sequence[Sequence[float]] = ()
     losses: Sequence[tuple[float, float]] = ()
-    clips: Mapping[str, Sequence[ScoredClip]] = field(default_factory=dict)
 
 
 class RunLibrary(Protocol):

@@ -236,10 +236,12 @@ def test_the_report_is_a_page_of_its_own(chromium, toy_folder, tmp_path, width: 
 
 
 @pytest.mark.skipif(not SHOTS, reason="AVSTORE_SCREENSHOTS names no folder for the pictures")
-def test_pictures_of_the_pages_for_the_docs(chromium, serve, tmp_path) -> None:
-    build = [sys.executable, "-m", "avstore", "build", "vggsound", "--store", str(tmp_path / "s")]
+def test_pictures_of_the_pages_for_the_docs(chromium, serve, tmp_path, monkeypatch) -> None:
+    folder = Path(SHOTS or "").resolve()
+    monkeypatch.chdir(tmp_path)
+    build = [sys.executable, "-m", "avstore", "build", "vggsound", "--store", "data"]
     subprocess.run(build, check=True, capture_output=True)
-    served, folder = serve(tmp_path / "s"), Path(SHOTS or "")
+    served = serve(Path("data"))
     resize(chromium, 1000)
     clip = "/clip/vggsound/1fulj3aJbpr_000192"
     for name, path in (("overview", "/"), ("clips", "/clips"), ("clip", clip)):
