@@ -42,12 +42,14 @@ class Objective(nn.Module):
     Attributes:
         specs: What the loader must deliver in evaluation, and in training.
         idle: Whether a step may leave parameters without gradient.
+        untrained: Parts that `load` did not find in the file and left at their initial weights.
         diagnostics: What the last forward pass found beside its loss, by name, each [], without
             gradient: it is recorded and not trained.
     """
 
     specs: tuple[BatchSpec, BatchSpec]
     idle: bool = False
+    untrained: tuple[str, ...] = ()
     diagnostics: Mapping[str, Tensor] = MappingProxyType({})
 
     def spec(self, *, training: bool) -> BatchSpec:

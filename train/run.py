@@ -55,6 +55,7 @@ from avstore.train.interrupts import SignalHandler
 from avstore.train.loop import TrainingLoop
 from avstore.train.methods import METHODS, find_method
 from avstore.train.model_card import model_card
+from avstore.train.objective import Objective
 from avstore.train.results import matrix
 from avstore.train.runs import RECORD
 from avstore.train.task_matrix import report_matrix
@@ -137,6 +138,7 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
     check_selection(config, len(tasks))
     check_epochs(config, len(tasks))
     stepper = build_stepper(config, method_class, options, device, len(tasks[0]))
+    check_loaded(config, stepper.method.objective)
     for clips in (samples, *(task.evaluation for task in stream.tasks)):
         stepper.method.objective.check(clips)
     plan = make_plan(config, stepper.method, samples, tasks)
@@ -184,6 +186,20 @@ def check_epochs(config: Config, tasks: int) -> None:
         raise UserError(
             "epochs = 0 scores weights as they are, on a stream of one task; give them (--init "
             "FILE) and such a stream (--stream DATASET), or train (epochs = 1 or more)"
+        )
+
+
+def check_loaded(config: Config, objective: Objective) -> None:
+    """Check that a run without training scores no part with initial weights.
+
+    Raises:
+        UserError: The file of `init` lacks parts.
+    """
+    if not config.epochs and objective.untrained:
+        raise UserError(
+            f"epochs = 0 scores weights as they are, and {config.init} has not these parts of the "
+            f"model: {', '.join(objective.untrained)}; give a task-NN.pt of this config, or train "
+            "(epochs = 1 or more)"
         )
 
 

@@ -156,6 +156,7 @@ class ActionObjective(Classifier):
         """
         state, own = read_weights(path), self.state_dict()
         fits = all(key in state and state[key].shape == own[key].shape for key in _head(own))
+        self.untrained = () if fits else ("head",)
         new = {} if fits else {key: own[key] for key in _head(own)}
         kept = {key: value for key, value in state.items() if key.startswith(("video.", "head."))}
         fit_state_dict(self, {**kept, **new}, path)

@@ -126,7 +126,8 @@ class AVSAObjective(Objective):
 
     def load(self, path: Path) -> None:
         """Load the networks' weights: of a run, or released ones."""
-        load_weights(self.model, path)
+        whole = load_weights(self.model, path)
+        self.untrained = () if whole else ("predictors", "projections")
 
     def measure(self, gallery: int) -> Measure:
         """Return what a task matrix shows: the right view, or of one view the right clip."""

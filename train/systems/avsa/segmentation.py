@@ -188,6 +188,7 @@ class SegmentationObjective(Objective):
         load_backbone(self.model, path, context=self.settings.context == "all")
         state = read_weights(path)
         head = {k.removeprefix("head."): v for k, v in state.items() if k.startswith("head.")}
+        self.untrained = () if head else ("head",)
         if head:
             fit_state_dict(self.head, head, path)
 

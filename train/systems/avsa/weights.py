@@ -50,20 +50,25 @@ _PREDICTOR = re.compile(r"losses\.0\.(v2a|a2v)_transformer\.transformer\.(\d+)\.
 _HEAD = re.compile(r"losses\.0\.(\w+)\.projection\.0\.(.+)")
 
 
-def load_weights(model: AlignmentNet, path: Path) -> None:
+def load_weights(model: AlignmentNet, path: Path) -> bool:
     """Load a file: a released `checkpoint*.pth.tar`, or a state dict of ours.
 
     If its model has other predictors, or none, the encoders alone are loaded, as the curriculum
     does from audio-visual correspondence to spatial alignment.
 
+    Returns:
+        Whether all of the model was in the file.
+
     Raises:
         UserError: The file is damaged, or its tensors do not fit; the error names them.
     """
     state, own = read_weights(path), model.state_dict()
-    if _predictors(state) != _predictors(own):
+    whole = _predictors(state) == _predictors(own)
+    if not whole:
         state = {name: value for name, value in state.items() if name.startswith(_ENCODERS)}
         state = {**{k: v for k, v in own.items() if not k.startswith(_ENCODERS)}, **state}
     fit_state_dict(model, state, path)
+    return whole
 
 
 def load_backbone(model: AlignmentNet, path: Path, *, context: bool) -> None:

@@ -65,7 +65,29 @@ def test_the_curriculum_takes_the_encoders_of_correspondence(store: Path, tmp_pa
     assert go(store, tmp_path / "avc", "avsa_avc", *VIEWS) == 0
     assert scores(tmp_path / "avc").keys() >= {"avc_acc"}
     weights = tmp_path / "avc" / "task-01.pt"
-    assert go(store, tmp_path / "avsa", "avsa", *VIEWS, f"init={weights}", "epochs=0") == 0
+    assert go(store, tmp_path / "avsa", "avsa", *VIEWS, f"init={weights}") == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "sets", "lacks"),
+    [
+        ("avsa", (*VIEWS, "model.predictors=alone"), "predictors, projections"),
+        ("avsa_bin", PAIRS, "head"),
+        ("avsa_ucf101", ACTION, "head"),
+    ],
+)
+def test_without_training_no_initial_weights_are_scored(
+    store: Path,
+    aligned: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    config: str,
+    sets: tuple[str, ...],
+    lacks: str,
+) -> None:
+    weights = aligned / "task-01.pt"
+    assert go(store, tmp_path / "out", config, *sets, f"init={weights}", "epochs=0") == 2
+    assert f"parts of the model: {lacks};" in capsys.readouterr().err
 
 
 def test_a_stopped_run_continues_to_the_same_numbers(store: Path, tmp_path: Path) -> None:

@@ -99,6 +99,13 @@ def test_a_stopped_run_continues_to_the_same_numbers(
     assert scores(tmp_path / "again") == scores(tmp_path / "whole")
 
 
+def test_a_head_that_was_not_trained_is_not_scored(
+    store: Path, pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert go(store, tmp_path / "out", "avsa_segm", *OWN, f"init={pretrained}", "epochs=0") == 2
+    assert "parts of the model: head;" in capsys.readouterr().err
+
+
 def objective(**settings: object) -> SegmentationObjective:
     own = SegmentationSettings(**{"views": 2, "size": 32, **settings})
     shape = AVSAConfig(stem=4, widths=(4, 4, 8, 16), blocks=1)
