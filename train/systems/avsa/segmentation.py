@@ -67,8 +67,7 @@ def batch_spec(config: Config, *, training: bool) -> BatchSpec:
     after = (replace(augmentation(own), flip=0.0),) if changed else ()
     labels = LabelAtEnd(own.labels, panoptic_classes().evaluated)
     steps = Chain((labels, *before, LabelledViews(views), *after))
-    spec = replace(spec, read=(*spec.read, own.labels), transform=steps)
-    return spec if training else replace(spec, clips=own.windows)
+    return replace(spec, read=(*spec.read, own.labels), transform=steps)
 
 
 def build(config: Config, training: BatchSpec, evaluation: BatchSpec) -> "SegmentationObjective":

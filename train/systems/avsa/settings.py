@@ -101,7 +101,6 @@ class SegmentationSettings(ViewSettings):
             training mode without being trained ("published").
         augmented_test: Whether views are mirrored and their colours and volume changed in
             evaluation too, as released.
-        windows: Windows of a clip that are scored.
         scored_clips: Windows of a batch of the published scores, which are means over batches.
     """
 
@@ -109,5 +108,4 @@ class SegmentationSettings(ViewSettings):
     context: Literal["off", "sound", "all"] = "all"
     backbone: Literal["frozen", "published"] = "frozen"
     augmented_test: bool = False
-    windows: int = Field(default=1, ge=1)
     scored_clips: int = Field(default=20, ge=1)
