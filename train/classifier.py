@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avstore.train.clip_scores import ClipScores
 from avstore.train.data import Batch, SampleList
 from avstore.train.errors import UserError
 from avstore.train.evaluation.classification import classification_by_view
@@ -17,6 +18,8 @@ from avstore.train.systems.uavm.settings import Loss
 from avstore.train.task_matrix import Measure
 
 LOGITS = "logits"
+TRUE_CLASSES = "probability of its classes"
+"""What clips are scored by, for people."""
 
 Views = dict[str, Tensor]
 
@@ -62,8 +65,7 @@ class Classifier(Objective):
 
     def certainty(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Return each row's probability of its true class, of mixed labels the largest."""
-        logits = output.embeddings[LOGITS].float()
-        probabilities = logits.softmax(1) if self.loss == "ce" else logits.sigmoid()
+        probabilities = self._probability(output.embeddings[LOGITS])
         true = targets_of(batch).argmax(1, keepdim=True)
         return {LOGITS: probabilities.gather(1, true)[:, 0]}
 
@@ -103,7 +105,20 @@ class Classifier(Objective):
                 targets.append(targets_of(batch).cpu())
                 clip_ids += batch.clip_ids
         views = {view: torch.cat(parts) for view, parts in found.items()}
+        self.clip_scores = self._clip_scores(clip_ids, views, torch.cat(targets))
         return group_scores(views, torch.cat(targets), clip_ids, groups)
+
+    def _clip_scores(self, clip_ids: Sequence[str], views: Views, targets: Tensor) -> ClipScores:
+        """Return the mean probability of each clip's true classes, over all views."""
+        mean = torch.stack([self._probability(scores) for scores in views.values()]).mean(0)
+        true = targets > 0
+        own = (mean * true).sum(1) / true.sum(1).clamp_min(1)
+        values = dict(zip(clip_ids, (100 * own).tolist(), strict=True))
+        return ClipScores(TRUE_CLASSES, values)
+
+    def _probability(self, scores: Tensor) -> Tensor:
+        """Return the probabilities of scores of the classes [B, C]."""
+        return scores.float().softmax(1) if self.loss == "ce" else scores.float().sigmoid()
 
 
 def group_scores(

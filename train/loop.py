@@ -19,6 +19,7 @@ import torch
 from rich.console import Console
 
 from avstore.train import checkpoint, dist
+from avstore.train.clip_scores import write_clip_scores
 from avstore.train.config import RunConfig
 from avstore.train.data import Batch, ContinualPlan, Loader
 from avstore.train.data.resume_check import SampleListRecord
@@ -229,6 +230,9 @@ class TrainingLoop:
         """Add the scores to the rows."""
         self.rows += score_rows(scores, self.folder.name, self.trained, self.steps)
         self.tracker.log({f"eval/{k}": v for k, v in scores["all"].items()}, self.steps)
+        by_clip = self.stepper.method.evaluated().clip_scores
+        if by_clip is not None:
+            write_clip_scores(self.folder, by_clip)
         value = self.headline(scores["all"])
         name = self.measure.name
         say(console, f"after {self.names[self.task]}: {name} over all tasks {value:.1f} %")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from avstore.train.clip_scores import ClipScores
 from avstore.train.data import Batch, BatchSpec, SampleList
 from avstore.train.parameters import ParameterLayout
 from avstore.train.task_matrix import Measure
@@ -45,12 +46,14 @@ class Objective(nn.Module):
         untrained: Parts that `load` did not find in the file and left at their initial weights.
         diagnostics: What the last forward pass found beside its loss, by name, each [], without
             gradient: it is recorded and not trained.
+        clip_scores: What `scores` found of single clips, the last time; None for nothing.
     """
 
     specs: tuple[BatchSpec, BatchSpec]
     idle: bool = False
     untrained: tuple[str, ...] = ()
     diagnostics: Mapping[str, Tensor] = MappingProxyType({})
+    clip_scores: ClipScores | None = None
 
     def spec(self, *, training: bool) -> BatchSpec:
         """Return what the loader must deliver."""

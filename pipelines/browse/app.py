@@ -22,7 +22,7 @@ from avstore.manifests.sealed import parquet_bytes
 from avstore.manifests.store import StoreError
 from avstore.pipelines.browse import gallery, overview
 from avstore.pipelines.browse.access import Access, Guard
-from avstore.pipelines.browse.clip_facts import clip_facts, measured
+from avstore.pipelines.browse.clip_facts import clip_facts, found_events, measured
 from avstore.pipelines.browse.facts import KINDS, MEASURES
 from avstore.pipelines.browse.layouts import DamagedError
 from avstore.pipelines.browse.live import live_state
@@ -202,6 +202,7 @@ class _Pages:
                 layout=layout,
                 damage=damage,
                 channels=channels,
+                found=found_events(snapshot, clip_id, self._runs),
             )
 
     def near(self, request: Request) -> Response:
@@ -244,10 +245,12 @@ class _Pages:
     def run(self, request: Request) -> Response:
         """Show one training run."""
         run = self._library().run(unquote(request.path_params["name"]))
-        return self._page(
-            "run.html", section="/runs", run=run, plot=losses_plot(run.losses),
-            cells=matrix_cells(run.matrix),
-        )  # fmt: skip
+        with self._session.using() as snapshot:
+            shown = gallery.of_clips(snapshot, [c.clip_id for c in (*run.best, *run.worst)])
+            return self._page(
+                "run.html", section="/runs", run=run, plot=losses_plot(run.losses),
+                cells=matrix_cells(run.matrix), shown=shown,
+            )  # fmt: skip
 
     def _library(self) -> RunLibrary:
         if self._runs is None:

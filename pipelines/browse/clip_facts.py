@@ -1,11 +1,12 @@
 """What the manifest has of one clip."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from avstore.manifests.store import StoreError
 from avstore.pipelines.browse.facts import MEASURES
 from avstore.pipelines.browse.session import Snapshot
+from avstore.pipelines.browse.training import RunLibrary
 
 Row = dict[str, Any]
 _MOST_ATTEMPTS = 200
@@ -46,6 +47,21 @@ def clip_facts(snapshot: Snapshot, clip_id: str) -> ClipFacts:
         media=next(iter(found["media"]), None),
         **{name: found[name] for name in _LISTS},
     )
+
+
+def found_events(snapshot: Snapshot, clip_id: str, runs: RunLibrary | None) -> list[Row]:
+    """Return what training runs found in a clip: run, modality, label, onset_s and offset_s."""
+    found = runs.events(clip_id) if runs else ()
+    if not found:
+        return []
+    rows = snapshot.query(
+        "SELECT label_id, label FROM labels WHERE dataset = ?", [clip_id.partition("/")[0]]
+    ).rows()
+    names = {row["label_id"]: row["label"] for row in rows}
+    return [
+        asdict(event) | {"label": names.get(event.label_id, f"class {event.label_id}")}
+        for event in found
+    ]
 
 
 def measured(row: Row) -> list[tuple[str, str, float]]:

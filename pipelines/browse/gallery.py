@@ -1,5 +1,6 @@
 """The clips of a selection, a page at a time, and the counts of facets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,19 @@ def gallery(snapshot: Snapshot, selection: Selection) -> GalleryPage:
     return GalleryPage(total["n"], total["s"], _described(snapshot, chosen))
 
 
+def of_clips(snapshot: Snapshot, clip_ids: Sequence[str]) -> dict[str, Row]:
+    """Return what a gallery shows of some clips, by id; of several recipes, one that has them."""
+    rows = snapshot.facts.rows(_OF_CLIPS, [list(clip_ids)])
+    return {row["clip_id"]: row for row in _described(snapshot, rows)}
+
+
+_OF_CLIPS = """
+SELECT clip, sample, stage::VARCHAR AS stage, status::VARCHAR AS status,
+       verdict::VARCHAR AS verdict, duration_s
+FROM facts
+WHERE clip IN (SELECT rowid FROM clips WHERE clip_id IN (SELECT unnest(?::VARCHAR[])))
+QUALIFY row_number() OVER (PARTITION BY clip ORDER BY sample IS NULL, stage) = 1
+"""
 _OF_PAGE = """
 SELECT rowid AS fact, clip, sample, stage::VARCHAR AS stage, status::VARCHAR AS status,
        verdict::VARCHAR AS verdict, duration_s

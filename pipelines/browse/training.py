@@ -6,6 +6,33 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
+class ScoredClip:
+    """A clip with a run's score of it, in percent."""
+
+    clip_id: str
+    score: float
+
+
+@dataclass(frozen=True)
+class FoundEvent:
+    """What a run found in some seconds of a clip.
+
+    Attributes:
+        run: Name of the run.
+        modality: Where it was found.
+        label_id: The class.
+        onset_s: Where it begins, in seconds.
+        offset_s: Where it ends.
+    """
+
+    run: str
+    modality: str
+    label_id: int
+    onset_s: float
+    offset_s: float
+
+
+@dataclass(frozen=True)
 class TrainingRun:
     """A training run.
 
@@ -17,6 +44,9 @@ class TrainingRun:
         tasks: Names of its tasks.
         matrix: Score of each task (column) after each training (row), in percent.
         losses: Loss by step.
+        metric: What single clips are scored by; "" if they are not.
+        best: Clips that scored best, the best first.
+        worst: Clips that scored worst, the worst first.
     """
 
     name: str
@@ -26,6 +56,9 @@ class TrainingRun:
     tasks: Sequence[str] = ()
     matrix: Sequence[Sequence[float]] = ()
     losses: Sequence[tuple[float, float]] = ()
+    metric: str = ""
+    best: Sequence[ScoredClip] = ()
+    worst: Sequence[ScoredClip] = ()
 
 
 class RunLibrary(Protocol):
@@ -37,4 +70,8 @@ class RunLibrary(Protocol):
 
     def run(self, name: str) -> TrainingRun:
         """Return one run. Raise StoreError if there is none of that name."""
+        ...
+
+    def events(self, clip_id: str) -> Sequence[FoundEvent]:
+        """Return what the runs found in a clip."""
         ...

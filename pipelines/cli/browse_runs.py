@@ -1,12 +1,18 @@
 """Training runs as avstore browse shows them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from avstore.manifests.nearest import did_you_mean
 from avstore.manifests.store import StoreError
-from avstore.pipelines.browse.training import RunLibrary, TrainingRun
+from avstore.pipelines.browse.training import (
+    FoundEvent,
+    RunLibrary,
+    ScoredClip,
+    TrainingRun,
+)
 
 
 def run_library(given: Path | None, default: Path) -> RunLibrary | None:
@@ -19,6 +25,9 @@ def run_library(given: Path | None, default: Path) -> RunLibrary | None:
         raise StoreError(f"there is no folder {given}; give the --out of train/run.py")
     folder = given or default
     return FolderOfRuns(folder) if folder.is_dir() else None
+
+
+_SHOWN = 12  # best clips of a run, and worst ones
 
 
 class FolderOfRuns:
@@ -41,6 +50,20 @@ class FolderOfRuns:
         if name not in found:
             raise StoreError(f"there is no run {name!r}{did_you_mean(name, found)}")
         return _whole(found[name])
+
+    def events(self, clip_id: str) -> Sequence[FoundEvent]:
+        """Return what the runs found in a clip."""
+        import pyarrow.parquet as pq
+
+        from avstore.train.clip_scores import EVENTS
+
+        found = []
+        for run in self._runs():
+            path = run.folder / EVENTS
+            if path.is_file():
+                rows = pq.read_table(path, filters=[("clip_id", "=", clip_id)]).to_pylist()
+                found += [_found_event(run.name, row) for row in rows]
+        return found
 
     def _runs(self) -> list[Any]:
         from avstore.train.results import RESULTS
@@ -65,4 +88,30 @@ def _whole(run: Any) -> TrainingRun:
     scores = [matrix(rows, list(run.tasks), metric) for metric in run.shown] if run.tasks else []
     own = np.mean(scores, axis=0).tolist() if rows and scores else []
     losses = [(row["step"], row["value"]) for row in rows if row["metric"] == "loss"]
-    return TrainingRun(run.name, run.settings, listed.finished, run.scores, run.tasks, own, losses)
+    metric, ranked = _ranked(run.folder)
+    return replace(
+        listed,
+        matrix=own,
+        losses=losses,
+        metric=metric,
+        best=ranked[:_SHOWN],
+        worst=ranked[::-1][: max(0, min(_SHOWN, len(ranked) - _SHOWN))],
+    )
+
+
+def _ranked(folder: Path) -> tuple[str, list[ScoredClip]]:
+    """Return what a run scored single clips by, and the clips, the best first."""
+    import pyarrow.parquet as pq
+
+    from avstore.train.clip_scores import CLIPS
+
+    path = folder / CLIPS
+    rows = pq.read_table(path).to_pylist() if path.is_file() else []
+    rows.sort(key=lambda row: (-row["value"], row["clip_id"]))
+    metric = rows[0]["metric"] if rows else ""
+    return metric, [ScoredClip(row["clip_id"], row["value"]) for row in rows]
+
+
+def _found_event(run: str, row: dict[str, Any]) -> FoundEvent:
+    own = (row["modality"], row["label_id"], row["onset_s"], row["offset_s"])
+    return FoundEvent(run, *own)

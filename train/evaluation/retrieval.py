@@ -65,6 +65,20 @@ def retrieval(
     return out
 
 
+def beaten(audio: Tensor, video: Tensor) -> Tensor:
+    """Return the share of other clips that each clip's own partner beats, in percent [N].
+
+    It is the mean of both directions; ties count against the partner.
+
+    Args:
+        audio: Embeddings [N, D].
+        video: Embeddings of the same clips [N, D].
+    """
+    similarity = F.normalize(audio, dim=-1) @ F.normalize(video, dim=-1).T
+    both = torch.stack([ranks(own)[0] for own in (similarity, similarity.T)])
+    return 100 * (1 - both.double().mean(0) / max(len(audio) - 1, 1))
+
+
 def chance(gallery: int) -> float:
     """Return the mean of R@1, 5 and 10, in percent, of a random ranking of `gallery` clips."""
     return sum(100 * min(1.0, k / gallery) for k in RECALLS) / 3

@@ -18,8 +18,10 @@ import pytest
 
 from avstore.manifests.store import StoreError
 from avstore.pipelines.cli.browse_runs import FolderOfRuns, run_library
+from avstore.train.clip_scores import ClipScores, Event, write_clip_scores
 from avstore.train.results import SCHEMA
 from tests.pipelines.browse.conftest import client
+from tests.train.data.store_factory import clip_id
 
 COMMAND = [sys.executable, "-m", "avstore", "browse", "--no-open"]
 
@@ -110,6 +112,29 @@ def test_training_runs_have_pages(toy_folder: Path, tmp_path: Path) -> None:
         assert "<polyline points=" in page
         assert "Not finished" in found.get("/runs/begun").text
         assert found.get("/runs/nothing").status_code == 400
+
+
+def test_a_run_shows_its_best_and_worst_clips_and_what_it_found(
+    toy_folder: Path, tmp_path: Path
+) -> None:
+    write_run(tmp_path / "one", finished=True)
+    known = [clip_id(n) for n in range(14)]
+    values = dict(zip(["other/clip<b>", *known], range(100, 85, -1), strict=True))
+    events = [Event(known[3], "audio", 1, 2.0, 5.0)]
+    write_clip_scores(tmp_path / "one", ClipScores("<i>score", values, events))
+    with client(toy_folder, FolderOfRuns(tmp_path)) as found:
+        page = found.get("/runs/one").text
+        best, worst = page.split("Worst clips")
+        assert "Best clips" in best
+        assert "&lt;i&gt;score" in best
+        assert "other/clip&lt;b&gt;" in best
+        assert f'href="/clip/{known[0]}?' in best
+        assert f'href="/clip/{known[-1]}?' in worst
+        assert known[0] not in worst
+        clip = found.get(f"/clip/{known[3]}").text
+        assert 'Found by <a href="/runs/one">one</a>' in clip
+        assert 'aria-label="2 to 5 s"' in clip
+        assert "Found by" not in found.get(f"/clip/{known[4]}").text
 
 
 def test_a_folder_without_runs_has_an_empty_page(toy_folder: Path, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avstore.train.classifier import LOGITS, Classifier, Views, row_losses, targets_of
+from avstore.train.classifier import LOGITS, TRUE_CLASSES, Classifier, Views, row_losses, targets_of
+from avstore.train.clip_scores import ClipScores
 from avstore.train.config import Config
 from avstore.train.data import Batch, BatchSpec
 from avstore.train.data.crops import CentreCrop, RandomResizedCrop
@@ -118,6 +119,10 @@ class ActionObjective(Classifier):
         drawn = replace(even, random=True, shuffle="listed")
         ids, truth, mean = self._windows(batches(even))
         _, _, single = self._windows(batches(drawn))
+        true = mean.mean(1).gather(1, truth[:, None])[:, 0]
+        self.clip_scores = ClipScores(
+            TRUE_CLASSES, dict(zip(ids, (100 * true).tolist(), strict=True))
+        )
         return {
             name: {
                 **_top(mean[own].mean(1), truth[own], _VIEW),

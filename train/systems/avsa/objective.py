@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from avstore.train import dist
+from avstore.train.clip_scores import ClipScores
 from avstore.train.data import Batch, BatchSpec
 from avstore.train.objective import Objective, Output, Scores, eval_mode, rows_of
 from avstore.train.systems.avsa.inputs import pictures, sounds
@@ -86,9 +87,12 @@ class AVSAObjective(Objective):
                 clip_ids += batch.clip_ids
         found = Compared.cat(parts)
         windows = self.settings.windows
+        own = right_views(found).view(-1, windows).mean(1)
+        ids = clip_ids[::windows]
+        self.clip_scores = ClipScores("right views", dict(zip(ids, own.tolist(), strict=True)))
         return {
             name: self._rates([found.rows(torch.tensor(own) * windows + w) for w in range(windows)])
-            for name, own in rows_of(clip_ids[::windows], groups).items()
+            for name, own in rows_of(ids, groups).items()
         }
 
     def final_scores(
@@ -99,8 +103,10 @@ class AVSAObjective(Objective):
         """Return `scores`, and with `control` those of sound that is turned, as `…_yawed`."""
         found = super().final_scores(batches, groups)
         if self.control is not None:
+            by_clip = self.clip_scores
             for name, own in self.scores(batches(self.control), groups).items():
                 found[name] |= {metric + _CONTROL: value for metric, value in own.items()}
+            self.clip_scores = by_clip  # not those of turned sound
         return found
 
     def _rates(self, compared: Sequence[Compared]) -> dict[str, float]:
@@ -141,6 +147,17 @@ class AVSAObjective(Objective):
             summarised={f"{metric}_acc": name for metric, name in _NAMES.items()},
             chance=100 / chance if chance else None,
         )
+
+
+def right_views(compared: Compared) -> Tensor:
+    """Return how often the right view of each clip wins, mean of both directions, in percent [N].
+
+    With one view, how often it does not tie with itself means nothing: then 100.
+    """
+    with dist.alone():
+        found = directions(compared, temperature=1.0)
+    wins = torch.stack([own.wins()["avsa"] for own in found.values()])
+    return 100 * wins.float().mean((0, 2))
 
 
 def galleries(clips: int, size: int) -> Iterable[tuple[Tensor, int]]:

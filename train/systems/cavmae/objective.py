@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avstore.train.clip_scores import ClipScores
 from avstore.train.data import Batch, BatchSpec
-from avstore.train.evaluation.retrieval import chance, modality_gap, retrieval
+from avstore.train.evaluation.retrieval import beaten, chance, modality_gap, retrieval
 from avstore.train.objective import Objective, Output, Scores, eval_mode
 from avstore.train.parameters import ParameterLayout
 from avstore.train.systems.cavmae.layout import layout
@@ -73,6 +74,10 @@ class CAVMAEObjective(Objective):
                 ):
                     found.append(own.cpu())
                 clip_ids += batch.clip_ids
+        ahead = beaten(torch.cat(audio), torch.cat(video)).tolist()
+        self.clip_scores = ClipScores(
+            "other clips that its own partner beats", dict(zip(clip_ids, ahead, strict=True))
+        )
         return gallery_scores(torch.cat(audio), torch.cat(video), clip_ids, groups, self.ties)
 
     def weights(self) -> dict[str, Any]:

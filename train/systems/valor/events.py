@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from avstore.train.clip_scores import ClipScores, Event, events_of
 from avstore.train.data import Batch, BatchSpec, SampleList
 from avstore.train.errors import UserError
 from avstore.train.evaluation.events import event_accuracy, event_loss
@@ -101,6 +103,7 @@ class EventObjective(ParsingObjective):
                 logits = localise(self.parse(batch)).logits.cpu()
                 rows = zip(logits, seconds_of(batch).cpu(), strict=True)
                 found |= dict(zip(batch.clip_ids, rows, strict=True))
+        self.clip_scores = self._clip_scores(found)
         scores = {}
         for name, ids in {**groups, "all": [*found]}.items():
             scores[name] = {"clips_scored": float(len(ids))}
@@ -108,6 +111,17 @@ class EventObjective(ParsingObjective):
                 own = zip(*(found[clip_id] for clip_id in ids), strict=True)
                 scores[name] |= event_accuracy(*(torch.stack(parts) for parts in own))
         return scores
+
+    def _clip_scores(self, found: Mapping[str, tuple[Tensor, Tensor]]) -> ClipScores:
+        """Return the accuracy over each clip's seconds, and the events, without background."""
+        values: dict[str, float] = {}
+        events: list[Event] = []
+        for clip_id, (logits, truth) in found.items():
+            best = logits.argmax(-1)
+            values[clip_id] = 100 * float(truth.gather(1, best[:, None]).float().mean())
+            active = F.one_hot(best, logits.shape[-1])[:, None, : self.events].bool()
+            events += events_of(clip_id, active, ("both",))
+        return ClipScores("accuracy over its seconds", values, events)
 
     def measure(self, gallery: int) -> Measure:
         """Return the accuracy over seconds as what a task matrix shows."""

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avstore.train.classifier import targets_of
+from avstore.train.clip_scores import ClipScores, events_of, overlap
 from avstore.train.data import Batch, BatchSpec, SampleList
 from avstore.train.errors import UserError
 from avstore.train.evaluation.parsing import parsing
@@ -16,6 +17,7 @@ from avstore.train.systems.valor.model import Parsed, ParsingNet
 from avstore.train.systems.valor.settings import ValorSettings
 from avstore.train.task_matrix import Measure
 
+MODALITIES = ("audio", "visual")
 _LEVELS = {"segment": "segments", "event": "events"}
 _TYPES = {
     "audio": "audio",
@@ -88,6 +90,11 @@ class ValorObjective(ParsingObjective):
                 for clip_id, own, real in zip(batch.clip_ids, predicted, truth, strict=True):
                     if real.any():
                         found[clip_id] = (own, real)
+        self.clip_scores = ClipScores(
+            "overlap of found and annotated seconds",
+            {clip_id: overlap(own, real.bool()) for clip_id, (own, real) in found.items()},
+            [e for clip_id, (own, _) in found.items() for e in events_of(clip_id, own, MODALITIES)],
+        )
         scores = {}
         for name, ids in {**groups, "all": list(found)}.items():
             known = [found[clip_id] for clip_id in ids if clip_id in found]

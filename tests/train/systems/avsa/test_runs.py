@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -48,6 +49,13 @@ def test_alignment_scores_views_and_clips(aligned: Path) -> None:
     assert names | {f"{name}_yawed" for name in names} <= found.keys()
     results = json.loads((aligned / "results.json").read_text())
     assert (results["headline"], results["chance_avg"]) == (["avsa_acc"], 25.0)
+
+
+def test_each_clip_has_the_share_of_its_views_that_are_right(aligned: Path) -> None:
+    rows = pq.read_table(aligned / "clips.parquet").to_pylist()
+    mean = sum(row["value"] for row in rows) / len(rows)
+    assert len(rows) == 4
+    assert mean == pytest.approx(scores(aligned)["avsa_acc"])
 
 
 def test_diagnostics_are_recorded_at_every_step_and_not_trained(aligned: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -49,6 +50,9 @@ def test_every_config_runs_from_features_alone(store: Path, tmp_path: Path, conf
     rows = {(row[1], row[3]): row[4] for row in numbers(tmp_path / config)}
     assert rows["all", "clips_scored"] == 6
     assert rows["epoch", "clips_scored"] == 4, "weights are selected by the clips of val"
+    clips = pq.read_table(tmp_path / config / "clips.parquet").to_pylist()
+    assert len(clips) == 6
+    assert (tmp_path / config / "events.parquet").is_file() or not any(r["value"] for r in clips)
     assert {"audio", "visual", "video", "loss"} <= {row[3] for row in numbers(tmp_path / config)}
 
 
