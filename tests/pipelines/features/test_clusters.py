@@ -130,6 +130,34 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         load_stream(tmp_path / "channels.toml")
 
 
+def featured(folder: Path, values: list[np.ndarray]) -> Path:
+    """Write a store whose videos have these values of a feature `own`."""
+    (folder / "npy").mkdir()
+    lines = {"segments": [f"{x} 0,10" for x in VIDEOS], "train": VIDEOS[:8], "test": VIDEOS[8:]}
+    for name, rows in lines.items():
+        (folder / f"{name}.txt").write_text("\n".join(rows) + "\n")
+    for video, value in zip(VIDEOS, values, strict=False):
+        np.save(folder / "npy" / f"{video}-0.npy", value)
+    annotations = tuple(folder / f"{name}.txt" for name in lines)
+    options = FeatureImportOptions(
+        "own", [str(folder / "npy")], value="float32 n x n", annotations=annotations
+    )
+    import_feature(Store(folder / "store"), get("yt360"), options)
+    return folder / "store"
+
+
+def test_values_of_several_widths_are_refused(tmp_path: Path) -> None:
+    root = featured(tmp_path, [np.ones((1, width), np.float32) for width in (3, 4, 5)])
+    with open_store(root) as opened, pytest.raises(StoreError, match="have 3 widths, from 3 to 5"):
+        cluster_videos(opened, "yt360", "own", 2)
+
+
+def test_more_clusters_than_different_videos_are_refused(tmp_path: Path) -> None:
+    root = featured(tmp_path, [np.eye(2, dtype=np.float32)[:1]] * 3)
+    with open_store(root) as opened, pytest.raises(StoreError, match="2 clusters of 1 different"):
+        cluster_videos(opened, "yt360", "own", 2)
+
+
 def test_more_clusters_than_videos_and_unknown_features_are_refused(store: Path) -> None:
     opened = open_store(store)
     with pytest.raises(StoreError, match="10 clusters of 9 videos that have the feature"):
