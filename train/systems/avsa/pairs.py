@@ -221,9 +221,10 @@ def balanced(hits: Tensor, truth: Tensor) -> float:
 
     Args:
         hits: 1 where the answer is right, else 0, float [N].
-        truth: True answers [N].
+        truth: True answers, 0 or 1 [N].
     """
-    return float(torch.stack([hits[truth == each].mean() for each in truth.unique()]).mean())
+    rates = [hits[truth == each].mean() for each in (0, 1) if (truth == each).any()]
+    return float(torch.stack(rates).mean())
 
 
 def _view_losses(logits: Tensor, truth: Tensor) -> Tensor:
