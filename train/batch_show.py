@@ -101,10 +101,18 @@ def _run(
     """Return what a run of train/run.py loads: its spec, and the clips of each task."""
     config = parse_config(table)
     spec = batch_spec(config, training=True)
-    stream = load_tasks(store, config.stream, wanted_of(config))
+    wanted = wanted_of(config)
+    stream = load_tasks(store, config.stream, wanted)
     joint = find_method(config.method).union_of_tasks
     videos = config.data.shuffle == "videos"
-    parts = training_parts(store, stream, together=joint, features=spec.features, videos=videos)
+    parts = training_parts(
+        store,
+        stream,
+        together=joint,
+        features=spec.features,
+        videos=videos,
+        media=wanted.media,
+    )
     return spec, *parts
 
 

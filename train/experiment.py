@@ -20,6 +20,7 @@ from avstore.train.data import (
     SampleList,
     known_statistics,
 )
+from avstore.train.data.request import BASE_MEMBERS
 from avstore.train.errors import UserError
 from avstore.train.initial_weights import load_initial
 from avstore.train.loader_settings import arrangement, refuse_unused
@@ -179,9 +180,15 @@ def wanted_of(config: Config) -> Wanted:
         evaluation.features,
         system.segments,
         train_features=training.features,
+        media=reads_media(training),
         train_segments=system.segments if training.labels.startswith("segments") else None,
         validate=config.select_on == "val",
     )
+
+
+def reads_media(spec: BatchSpec) -> bool:
+    """Return whether a batch has derived features, and pictures or sound beside them."""
+    return bool(spec.features) and not set(spec.read).isdisjoint(BASE_MEMBERS)
 
 
 def with_statistics(config: Configured, store: OpenStore) -> Configured:

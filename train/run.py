@@ -132,6 +132,7 @@ def train(args: argparse.Namespace, console: Console, signals: SignalHandler) ->
         together=method_class.union_of_tasks,
         features=wanted.train_features,
         segments=wanted.train_segments,
+        media=wanted.media,
         videos=config.data.shuffle == "videos",
     )
     check_split(config)

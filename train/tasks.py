@@ -109,6 +109,7 @@ class Wanted:
         train_segments: Those of the clips to train on; None for clips that may lack them.
         labels: A label set, `<name>` or `<name>:<modality>`, whose labels replace the dataset's in
             evaluation; clips without a label in it are left out.
+        media: Whether pictures or sound are read; clips with imported features alone are left out.
         validate: Whether weights are selected by the clips of the role `val`.
         command: Words of train/evaluate.py that errors advise, beside store and stream; None for
             train/run.py.
@@ -120,6 +121,7 @@ class Wanted:
     train_features: tuple[str, ...] = ()
     train_segments: str | None = None
     labels: str | None = None
+    media: bool = False
     validate: bool = False
     command: tuple[str, ...] | None = None
 
@@ -228,12 +230,15 @@ def _task(store: OpenStore, name: str, parts: Parts, wanted: Wanted) -> Task:
     """Return a task's clips."""
     listed = partial(sample_list, store, lacking="leave_out")
     train = listed(
-        parts["train"].sql, features=wanted.train_features, segments=wanted.train_segments
+        _with_media(parts["train"].sql, media=wanted.media),
+        features=wanted.train_features,
+        segments=wanted.train_segments,
     )
 
     def scored(sql: str) -> SampleList:
         if wanted.labels is not None and not (sql := _labelled(store, sql, wanted.labels)):
             return _none_of(train)
+        sql = _with_media(sql, media=wanted.media)
         return listed(sql, features=wanted.features, segments=wanted.segments)
 
     return Task(
@@ -243,6 +248,12 @@ def _task(store: OpenStore, name: str, parts: Parts, wanted: Wanted) -> Task:
         scored(parts["val"].sql) if "val" in parts else None,
         {role: _published(store, part.query) for role, part in parts.items()},
     )
+
+
+def _with_media(sql: str, *, media: bool) -> str:
+    """Return the query without clips that have imported features and no base shard."""
+    kept = "clip_id IN (SELECT clip_id FROM samples)"
+    return f"SELECT * FROM ({sql}\n) WHERE {kept}" if media else sql
 
 
 def _published(store: OpenStore, query: str) -> int:
@@ -314,6 +325,7 @@ def training_parts(
     features: Sequence[str] = (),
     segments: str | None = None,
     videos: bool = False,
+    media: bool = False,
 ) -> tuple[SampleList, tuple[QuerySource, ...]]:
     """Return the training clips of a stream in one list, and the part of each task.
 
@@ -324,6 +336,7 @@ def training_parts(
         features: Derived features; clips that lack one are left out.
         segments: Modality of the segment labels, as `sample_list` takes it.
         videos: Whether to keep which video a clip is cut from, as the column source_id.
+        media: Whether pictures or sound are read, as in `Wanted`.
     """
     if not _is_registered(store, stream.name):
         queries = {stream.name: one_task_queries(stream.name)["train"]}
@@ -333,6 +346,7 @@ def training_parts(
             f"AND stream = {sql_literal(stream.name)} AND task = {sql_literal(task.name)}"
             for task in stream.tasks
         }
+    queries = {name: _with_media(sql, media=media) for name, sql in queries.items()}
     if together:
         queries = {"joint": " UNION ALL ".join(f"({sql})" for sql in queries.values())}
     columns = ("source_id",) if videos else ()

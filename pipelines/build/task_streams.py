@@ -94,6 +94,8 @@ def _generated(
         if kind == "domain-incremental":
             return domain_incremental(name, **parameters)
         if kind == "video-groups":
+            if missing := {"dataset", "table"} - parameters.keys():
+                raise StreamError(f"stream {name!r}: [generate] lacks {', '.join(sorted(missing))}")
             groups = read_groups(folder / str(parameters.pop("table")))
             return video_groups(name, groups, **parameters)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
@@ -114,10 +116,16 @@ def read_groups(path: Path) -> dict[str, list[str]]:
         StreamError: The file cannot be read, lacks a column or a value, or names a video twice.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a BOM
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise StreamError(f"{path} cannot be read as CSV: {error}") from error
+    if missing := [name for name in ("source_id", "group") if name not in columns]:
+        raise StreamError(
+            f"{path}: the first line {','.join(columns)[:80]!r} does not name "
+            f"{' and '.join(missing)}; write source_id,group above the rows"
+        )
     groups: dict[str, list[str]] = {}
     seen: dict[str, int] = {}
     for line, row in enumerate(rows, start=2):

@@ -167,6 +167,6 @@ def _print(done: "FeatureImportResult", store: Path) -> None:
 
 def _source_line(source: "SourceCounts") -> str:
     parts = [f"{plural(source.new, 'value')} stored", f"{source.known} known"]
-    parts += [f"{len(source.problems)} not used"] if source.problems else []
+    parts += [f"{source.unused} not used"] if source.unused else []
     parts += [f"{count} of {name} left out" for name, count in source.other_features.items()]
     return f"{source.name}: {', '.join(parts)}"

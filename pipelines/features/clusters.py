@@ -48,7 +48,8 @@ def cluster_videos(
         seed: Of k-means.
 
     Raises:
-        StoreError: No video has the feature, or fewer than there are to be clusters.
+        StoreError: No video has the feature, or fewer than there are to be clusters, or fewer
+            different ones; or the values have several widths.
     """
     from sklearn.cluster import KMeans  # noqa: PLC0415 -- slow to import
 
@@ -66,10 +67,22 @@ def cluster_videos(
         )
     place = {name: number for number, name in enumerate(videos)}
     owners = [place[row["source_id"]] for row in clips]
-    values = np.stack(list(_embeddings(store, feature, [row["clip_id"] for row in clips])))
+    embeddings = list(_embeddings(store, feature, [row["clip_id"] for row in clips]))
+    widths = sorted({len(each) for each in embeddings})
+    if len(widths) > 1:
+        raise StoreError(
+            f"values of the feature {feature!r} have {len(widths)} widths, from {widths[0]} to "
+            f"{widths[-1]}; give a feature whose values have the same last dimension"
+        )
+    values = np.stack(embeddings)
     sums = np.zeros((len(videos), values.shape[1]))
     np.add.at(sums, owners, values)
     means = sums / np.bincount(owners, minlength=len(videos))[:, None]
+    if clusters > (different := len(np.unique(means, axis=0))):
+        raise StoreError(
+            f"{clusters} clusters of {different} different videos by the feature {feature!r}: give "
+            f"a number from 1 to {different}"
+        )
     found = KMeans(clusters, n_init=10, random_state=seed).fit_predict(means)
     sizes = np.bincount(found, minlength=clusters)
     rank = np.argsort(np.argsort(-sizes, kind="stable"), kind="stable")

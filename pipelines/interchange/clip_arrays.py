@@ -28,6 +28,8 @@ from avstore.pipelines.interchange.label_folders import (
     require_label_maps,
 )
 
+_GAPS = "missing_maps"
+
 
 @dataclass
 class SourceCounts:
@@ -38,7 +40,7 @@ class SourceCounts:
         within: Name of what holds the folders of its files.
         new: Values stored by this import.
         known: Arrays of clips that have this value already.
-        problems: Arrays that were not stored.
+        problems: Arrays that were not stored, and stored ones that lack a part.
         other_features: Arrays in the published folder of another feature, by that feature's name.
         other_files: Files that are no arrays.
         damage: Why it could not be read to its end.
@@ -52,6 +54,11 @@ class SourceCounts:
     other_features: dict[str, int] = field(default_factory=dict)
     other_files: int = 0
     damage: str | None = None
+
+    @property
+    def unused(self) -> int:
+        """Number of arrays that were not stored."""
+        return sum(problem["reason"] != _GAPS for problem in self.problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +175,7 @@ class ClipArrays:
     def _note_gaps(self, file: ArrayFile, counts: SourceCounts, clip_id: str) -> None:
         """List what a clip's value lacks."""
         if file.gaps:
-            counts.problems.append(self._problem(file, counts, "missing_maps", file.gaps, clip_id))
+            counts.problems.append(self._problem(file, counts, _GAPS, file.gaps, clip_id))
 
     def _problem(
         self,

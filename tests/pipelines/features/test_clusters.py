@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from avstore.datasets.registry import get
 from avstore.manifests.library import open_store
 from avstore.manifests.store import Store, StoreError
+from avstore.manifests.streams import StreamError
+from avstore.pipelines.build.task_streams import load_stream
 from avstore.pipelines.cli.app import app
 from avstore.pipelines.features.clusters import cluster_videos
 from avstore.pipelines.interchange.feature_importer import FeatureImportOptions, import_feature
@@ -91,7 +93,10 @@ def test_a_table_of_groups_is_a_stream(store: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("source_id\na\n", "line 2: a row needs source_id and group"),
+        ("source_id\na\n", "the first line 'source_id' does not name group; write source_id,group"),
+        ("a,x\nb,y\n", "the first line 'a,x' does not name source_id and group"),
+        ("source_id;group\na;x\n", "'source_id;group' does not name source_id and group"),
+        ("", "the first line '' does not name source_id and group"),
         ("source_id,group\na,x\nb,\n", "line 3: a row needs source_id and group"),
         ("source_id,group\na,x\na,y\n", "line 3: 'a' is in line 2 too"),
         ("source_id,group\n", "there is no group of videos"),
@@ -108,6 +113,49 @@ def test_a_wrong_table_is_named(
     result = CliRunner().invoke(app, words)
     assert result.exit_code != 0
     assert message in str(result.exception)
+
+
+def test_a_table_saved_by_a_spreadsheet_is_read(store: Path, tmp_path: Path) -> None:
+    rows = [f"{video},all" for video in VIDEOS]
+    (tmp_path / "groups.csv").write_text("\ufeff" + "\r\n".join(["source_id,group", *rows]))
+    (tmp_path / "channels.toml").write_text(STREAM)
+    assert [task.task for task in load_stream(tmp_path / "channels.toml").tasks] == ["all"]
+
+
+@pytest.mark.parametrize("key", ["dataset", "table"])
+def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
+    lines = [line for line in STREAM.splitlines() if not line.startswith(key)]
+    (tmp_path / "channels.toml").write_text("\n".join(lines))
+    with pytest.raises(StreamError, match=rf"\[generate\] lacks {key}"):
+        load_stream(tmp_path / "channels.toml")
+
+
+def featured(folder: Path, values: list[np.ndarray]) -> Path:
+    """Write a store whose videos have these values of a feature `own`."""
+    (folder / "npy").mkdir()
+    lines = {"segments": [f"{x} 0,10" for x in VIDEOS], "train": VIDEOS[:8], "test": VIDEOS[8:]}
+    for name, rows in lines.items():
+        (folder / f"{name}.txt").write_text("\n".join(rows) + "\n")
+    for video, value in zip(VIDEOS, values, strict=False):
+        np.save(folder / "npy" / f"{video}-0.npy", value)
+    annotations = tuple(folder / f"{name}.txt" for name in lines)
+    options = FeatureImportOptions(
+        "own", [str(folder / "npy")], value="float32 n x n", annotations=annotations
+    )
+    import_feature(Store(folder / "store"), get("yt360"), options)
+    return folder / "store"
+
+
+def test_values_of_several_widths_are_refused(tmp_path: Path) -> None:
+    root = featured(tmp_path, [np.ones((1, width), np.float32) for width in (3, 4, 5)])
+    with open_store(root) as opened, pytest.raises(StoreError, match="have 3 widths, from 3 to 5"):
+        cluster_videos(opened, "yt360", "own", 2)
+
+
+def test_more_clusters_than_different_videos_are_refused(tmp_path: Path) -> None:
+    root = featured(tmp_path, [np.eye(2, dtype=np.float32)[:1]] * 3)
+    with open_store(root) as opened, pytest.raises(StoreError, match="2 clusters of 1 different"):
+        cluster_videos(opened, "yt360", "own", 2)
 
 
 def test_more_clusters_than_videos_and_unknown_features_are_refused(store: Path) -> None:

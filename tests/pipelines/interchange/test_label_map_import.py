@@ -97,6 +97,7 @@ def test_maps_come_from_every_kind_of_source_once(kind: str, tmp_path: Path) -> 
     account = (done.account.stored, done.account.unreadable, done.account.missing)
     assert account == (2, 0, 1)
     assert reasons(done) == {"extra": 1, "missing_maps": 1}
+    assert (done.sources[0].new, done.sources[0].unused) == (2, 1)
     with open_store(store) as opened:
         values = opened.read("segmentation", [f"yt360/{KEYS[n]}" for n in (0, 2)])
         (gap,) = opened.query("FROM feature_problems WHERE reason = 'missing_maps'").rows()

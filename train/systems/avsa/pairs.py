@@ -139,7 +139,9 @@ class PairObjective(Objective):
         """Return the accuracy of clips (mean logits of views) and of views, in percent, by group.
 
         For AVC-Bin each clip of a group is paired with its own sound and with that of another clip
-        of the group, in a random order that is always the same.
+        of the group, in a random order that is always the same. For AVSA-Bin the share of turned
+        sound is drawn, so `balanced_accuracy` is there too: the mean over both answers, 50 for a
+        head that always gives the same one.
         """
         windows = self.settings.windows
         with eval_mode(self):
@@ -173,10 +175,14 @@ class PairObjective(Objective):
             ]
         )
         right = truth.flatten()
-        return {
-            "accuracy": 100 * float((logits.mean(1).argmax(1) == right).float().mean()),
+        hits = (logits.mean(1).argmax(1) == right).float()
+        found = {
+            "accuracy": 100 * float(hits.mean()),
             "view_accuracy": 100 * float((logits.argmax(2) == right[:, None]).float().mean()),
         }
+        if self.settings.pairs == "yaw":
+            found["balanced_accuracy"] = 100 * balanced(hits, right)
+        return found
 
     def weights(self) -> dict[str, Any]:
         """Return the weights of networks and head."""
@@ -199,6 +205,8 @@ class PairObjective(Objective):
         """Return the accuracy as what a task matrix shows."""
         name = "AVC-Bin" if self.settings.pairs == "clips" else "AVSA-Bin"
         words = {"accuracy": "accuracy", "view_accuracy": "accuracy of views"}
+        if self.settings.pairs == "yaw":
+            words["balanced_accuracy"] = "balanced accuracy"
         return Measure(name, "accuracy", f"accuracy of {name}", ("accuracy",), words, 50.0)
 
 
@@ -206,6 +214,17 @@ def wrong(batch: Batch) -> Tensor:
     """Return 1 for clips whose sound was turned and 0 for others, int64 [B]."""
     turned: Tensor = ~batch["aligned"].bool()
     return turned.long()
+
+
+def balanced(hits: Tensor, truth: Tensor) -> float:
+    """Return the mean over true answers of the share of hits.
+
+    Args:
+        hits: 1 where the answer is right, else 0, float [N].
+        truth: True answers, 0 or 1 [N].
+    """
+    rates = [hits[truth == each].mean() for each in (0, 1) if (truth == each).any()]
+    return float(torch.stack(rates).mean())
 
 
 def _view_losses(logits: Tensor, truth: Tensor) -> Tensor:

@@ -18,9 +18,14 @@ CAR, SKY = 2, 120
 TOY = replace(YT360, name="toy", media_names=lambda clip: (MediaName(clip.key),), streams=())
 
 
-def labelled_store(folder: Path, clips: int = 16, without: Collection[int] = ()) -> Path:
+def labelled_store(
+    folder: Path,
+    clips: int = 16,
+    without: Collection[int] = (),
+    unstored: Collection[int] = (),
+) -> Path:
     """Write a store whose clips have label maps, but for some: cars where squares are, and sky."""
-    store = made_up.made_up_store(folder, clips)
+    store = made_up.made_up_store(folder, clips, unstored=unstored)
     maps = folder / "segmentation"
     for number in set(range(clips)) - set(without):
         write_maps(maps / f"k{number:05d}", number)

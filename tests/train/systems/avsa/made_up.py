@@ -1,6 +1,7 @@
 """Stores of made-up panoramas with ambisonic sound: a bright square that a tone comes from."""
 
 import math
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,10 @@ def extracted(number: int, key: str) -> ExtractionResult:
     return ExtractionResult(f"toy/{key}", None, "", None, Quality(), members, (), video=video)
 
 
-def made_up_store(folder: Path, clips: int = 16, clips_per_video: int = 2) -> Path:
-    """Write a store of the dataset `toy`: every fourth clip is for tests."""
+def made_up_store(
+    folder: Path, clips: int = 16, clips_per_video: int = 2, unstored: Collection[int] = ()
+) -> Path:
+    """Write a store of the dataset `toy`: every fourth clip is for tests; some are not stored."""
     store = Store(folder / "store")
     store.root.mkdir()
     rows = synthetic.clip_rows(clips)
@@ -61,7 +64,7 @@ def made_up_store(folder: Path, clips: int = 16, clips_per_video: int = 2) -> Pa
             shard = ShardId(path, "toy", "toy", synthetic.FINGERPRINT, split, number + 1)
             with open_shard(store, shard) as opened:
                 for n, row in enumerate(rows):
-                    if row["split"] == split:
+                    if row["split"] == split and n not in unstored:
                         opened.add(extracted(n, row["key"]), key=row["key"], facts={}, media={})
             shards.append(store.root / opened.result.sidecar)
         commit_shards(writer.con, shards)

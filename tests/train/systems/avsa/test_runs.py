@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from avstore.train import run
+from avstore.train.systems.avsa.pairs import balanced
 from tests.train.systems.avsa.made_up import made_up_store
 from tests.train.test_resume import Killed, dying_before, numbers
 
@@ -114,7 +115,9 @@ def test_a_head_on_frozen_encoders(
     weights = aligned / "task-01.pt"
     own = (*PAIRS, f"objective.predicted={predicted}", f"init={weights}")
     assert go(store, tmp_path / "out", config, *own, "objective.windows=2") == 0
-    assert {"accuracy", "view_accuracy"} <= scores(tmp_path / "out").keys()
+    found = scores(tmp_path / "out")
+    assert {"accuracy", "view_accuracy"} <= found.keys()
+    assert ("balanced_accuracy" in found) == (config == "avsa_bin")
     before = torch.load(weights)["model"]
     after = torch.load(tmp_path / "out" / "task-01.pt")["model"]
     kept = {name: value for name, value in before.items() if not name.startswith("heads.")}
@@ -128,6 +131,13 @@ def test_trained_heads_score_the_same_again(store: Path, aligned: Path, tmp_path
     own = (*PAIRS, f"init={first}/task-01.pt", "epochs=0")
     assert go(store, again, "avsa_bin", *own) == 0
     assert scores(first) == scores(again)
+
+
+def test_the_same_answer_for_all_has_a_balanced_accuracy_of_a_half() -> None:
+    turned = torch.tensor([1, 1, 1, 0])
+    assert balanced((turned == 1).float(), turned) == 0.5
+    assert balanced(torch.tensor([1.0, 1.0, 0.0, 1.0]), turned) == pytest.approx(5 / 6)
+    assert balanced(torch.ones(2), torch.ones(2)) == 1.0
 
 
 @pytest.mark.parametrize("method", ["finetune", "er"])

@@ -198,3 +198,11 @@ def test_clips_without_labels_are_left_out(
     root = labelled_store(tmp_path, clips=8, without=(2, 7))
     assert go(root, tmp_path / "out", "avsa_segm", *OWN, f"init={pretrained}") == 0
     assert "1 of 6 to train on, 1 of 2 to evaluate on" in " ".join(capsys.readouterr().out.split())
+
+
+def test_label_maps_of_clips_that_are_not_stored_are_left_out(
+    pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = labelled_store(tmp_path, clips=8, unstored=(2, 7))
+    assert go(root, tmp_path / "out", "avsa_segm", *OWN, f"init={pretrained}") == 0
+    assert "1 of 6 to train on, 1 of 2 to evaluate on" in " ".join(capsys.readouterr().out.split())
