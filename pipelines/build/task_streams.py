@@ -97,6 +97,7 @@ def _generated(
             if missing := {"dataset", "table"} - parameters.keys():
                 raise StreamError(f"stream {name!r}: [generate] lacks {', '.join(sorted(missing))}")
             groups = read_groups(folder / str(parameters.pop("table")))
+            _label_ids(parameters["dataset"], store)  # it exists
             return video_groups(name, groups, **parameters)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise StreamError(f"stream {name!r}: [generate] has a wrong key: {error}") from error

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -102,3 +103,19 @@ def some_of(keys: Iterable[str], most: int = 6) -> str:
     names = sorted(keys)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def saved_config(path: Path) -> dict[str, Any]:
+    """Return the configuration in a checkpoint of this trainer, empty for other files.
+
+    Raises:
+        UserError: The file does not exist.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; give the file of the weights")
+    try:
+        loaded = load_tensors(path, mmap=True)
+    except Exception:  # whoever reads the tensors reports what is wrong with it
+        return {}
+    config = loaded.get("config") if isinstance(loaded, dict) else None
+    return dict(config) if isinstance(config, dict) else {}

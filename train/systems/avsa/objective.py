@@ -13,7 +13,7 @@ from avstore.train.clip_scores import ClipScores
 from avstore.train.data import Batch, BatchSpec
 from avstore.train.objective import Objective, Output, Scores, eval_mode, rows_of
 from avstore.train.systems.avsa.inputs import pictures, sounds
-from avstore.train.systems.avsa.losses import directions
+from avstore.train.systems.avsa.losses import Candidates, directions
 from avstore.train.systems.avsa.model import AlignmentNet, Compared
 from avstore.train.systems.avsa.settings import AVSASettings
 from avstore.train.systems.avsa.weights import load_weights
@@ -59,7 +59,7 @@ class AVSAObjective(Objective):
             self.diagnostics = {
                 f"{metric}_{name}": 100 * won.float().mean()
                 for name, own in found.items()
-                for metric, won in own.wins().items()
+                for metric, won in self._wins(own).items()
             }
         return Output(
             sum(parts.values(), torch.zeros(())),
@@ -87,9 +87,10 @@ class AVSAObjective(Objective):
                 clip_ids += batch.clip_ids
         found = Compared.cat(parts)
         windows = self.settings.windows
-        own = right_views(found).view(-1, windows).mean(1)
         ids = clip_ids[::windows]
-        self.clip_scores = ClipScores("right views", dict(zip(ids, own.tolist(), strict=True)))
+        if self.settings.views > 1:
+            own = right_views(found).view(-1, windows).mean(1)
+            self.clip_scores = ClipScores("right views", dict(zip(ids, own.tolist(), strict=True)))
         return {
             name: self._rates([found.rows(torch.tensor(own) * windows + w) for w in range(windows)])
             for name, own in rows_of(ids, groups).items()
@@ -121,10 +122,15 @@ class AVSAObjective(Objective):
                 with dist.alone():
                     found = directions(window.rows(gallery), self.settings.temperature)
                 for own in found.values():
-                    for metric, wins in own.wins().items():
+                    for metric, wins in self._wins(own).items():
                         won.setdefault(metric, []).append(wins[:count].flatten())
         rates = {name: 100 * float(torch.cat(all_).float().mean()) for name, all_ in won.items()}
         return {f"{metric}_acc": value for metric, value in rates.items()}
+
+    def _wins(self, found: Candidates) -> dict[str, Tensor]:
+        """Return what is won, without the view's of a clip that has one."""
+        wins = found.wins()
+        return wins if found.own.shape[1] > 1 else {"avc": wins["avc"]}
 
     def weights(self) -> dict[str, Any]:
         """Return the networks' weights."""
@@ -144,16 +150,17 @@ class AVSAObjective(Objective):
             name=f"{_NAMES[shown]}",
             definition=f"{_NAMES[shown]} among {chance}, mean of both directions",
             shown=(f"{shown}_acc",),
-            summarised={f"{metric}_acc": name for metric, name in _NAMES.items()},
+            summarised={
+                f"{metric}_acc": name
+                for metric, name in _NAMES.items()
+                if views > 1 or metric == "avc"
+            },
             chance=100 / chance if chance else None,
         )
 
 
 def right_views(compared: Compared) -> Tensor:
-    """Return how often the right view of each clip wins, mean of both directions, in percent [N].
-
-    With one view, how often it does not tie with itself means nothing: then 100.
-    """
+    """Return how often each clip's right view wins, mean of both directions, in percent [N]."""
     with dist.alone():
         found = directions(compared, temperature=1.0)
     wins = torch.stack([own.wins()["avsa"] for own in found.values()])

@@ -24,7 +24,7 @@ from avstore.train.systems.avsa.model import AlignmentNet
 from avstore.train.systems.avsa.model_config import AVSAConfig
 from avstore.train.systems.avsa.settings import PairSettings
 from avstore.train.systems.avsa.weights import load_backbone, read_weights
-from avstore.train.systems.state_dicts import fit_state_dict
+from avstore.train.systems.state_dicts import fit_state_dict, saved_config
 from avstore.train.task_matrix import Measure
 
 _LEAST_CLIPS = 2
@@ -189,14 +189,17 @@ class PairObjective(Objective):
         return self.state_dict()
 
     def load(self, path: Path) -> None:
-        """Load the networks of AVSA's weights, and the head of a run's, if there is one.
+        """Load the networks of AVSA's weights, and the head of a run that told the same apart.
 
         Raises:
             UserError: The file does not fit.
         """
         load_backbone(self.model, path, context=self.settings.predicted)
-        state = read_weights(path)
+        state, own = read_weights(path), self.settings
         head = {k.removeprefix("head."): v for k, v in state.items() if k.startswith("head.")}
+        saved = saved_config(path).get("objective", {})
+        if (saved.get("pairs"), saved.get("predicted")) != (own.pairs, own.predicted):
+            head = {}
         self.untrained = () if head else ("head",)
         if head:
             fit_state_dict(self.head, head, path)

@@ -6,11 +6,16 @@ Loading fails on any key that is missing, unknown or of another shape, and names
 from pathlib import Path
 from typing import Any
 
-from avstore.manifests.foreign_files import load_tensors
 from avstore.train.errors import UserError
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.published_weights import Adapted, adapter_of
-from avstore.train.systems.state_dicts import State, fit_state_dict, read_state_dict, some_of
+from avstore.train.systems.state_dicts import (
+    State,
+    fit_state_dict,
+    read_state_dict,
+    saved_config,
+    some_of,
+)
 
 PREFIXES = ("module.", "backbone.", "transformer.")  # of DDP, and of STELLA's wrappers
 
@@ -43,22 +48,6 @@ def read_head(path: Path, prefixes: tuple[str, ...] = ("head.",)) -> State:
         if found := {k.removeprefix(prefix): x for k, x in state.items() if k.startswith(prefix)}:
             return found
     return {}
-
-
-def saved_config(path: Path) -> dict[str, Any]:
-    """Return the configuration in a checkpoint of this trainer, empty for other files.
-
-    Raises:
-        UserError: The file does not exist.
-    """
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; give the file of the weights")
-    try:
-        loaded = load_tensors(path, mmap=True)
-    except Exception:  # `load_backbone` reports what is wrong with it
-        return {}
-    config = loaded.get("config") if isinstance(loaded, dict) else None
-    return dict(config) if isinstance(config, dict) else {}
 
 
 def saved_shape(path: Path) -> dict[str, Any] | None:

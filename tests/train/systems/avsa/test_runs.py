@@ -159,3 +159,18 @@ def test_context_without_predictors_is_refused(
     own = ("model.predictors=off", "objective.predicted=true")
     assert go(store, tmp_path / "out", "avsa_bin", *own) == 2
     assert "objective.predicted = true needs predictors" in capsys.readouterr().err
+
+
+def test_a_head_of_another_question_is_not_scored(
+    store: Path, aligned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert go(store, tmp_path / "avc", "avsa_avc_bin", *PAIRS, f"init={aligned}/task-01.pt") == 0
+    own = (*PAIRS, f"init={tmp_path}/avc/task-01.pt", "epochs=0")
+    assert go(store, tmp_path / "yaw", "avsa_bin", *own) == 2
+    assert "head" in capsys.readouterr().err
+
+
+def test_one_view_is_scored_by_the_right_clip_alone(store: Path, tmp_path: Path) -> None:
+    assert go(store, tmp_path / "one", "avsa", *VIEWS, "objective.views=1") == 0
+    names = {name for name in scores(tmp_path / "one") if name.endswith("_acc")}
+    assert names == {"avc_acc"}

@@ -17,8 +17,8 @@ from avstore.train.systems.cavmae.downstream.data import DownstreamData
 from avstore.train.systems.cavmae.layout import layout
 from avstore.train.systems.cavmae.model import CAVMAE
 from avstore.train.systems.cavmae.system import batch_spec
-from avstore.train.systems.cavmae.weights import load_backbone, read_head, saved_config
-from avstore.train.systems.state_dicts import fit_state_dict, read_state_dict
+from avstore.train.systems.cavmae.weights import load_backbone, read_head
+from avstore.train.systems.state_dicts import fit_state_dict, read_state_dict, saved_config
 
 _BACKBONE = "model."
 
