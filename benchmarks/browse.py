@@ -13,6 +13,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +24,12 @@ from urllib.parse import quote
 
 from avstore.manifests.store import Store
 from benchmarks.common import table, write
+from benchmarks.loader_remote import serving_s3, upload
 from benchmarks.manifest import _alone, _generate, _rebuild
 
 # Targets for 2.1 million clips on two cores.
 CEILINGS = {"first page": 1.0, "facet": 0.3, "gallery": 0.5, "memory": 600.0}
+REMOTE_LATENCY_S = 0.05
 _LABEL = quote("class 4")
 FACETS = {
     "label": "/facet/label",
@@ -75,10 +78,11 @@ class Pages:
 
 
 @contextmanager
-def served(store: Path) -> Iterator[Pages]:
-    """Run `avstore browse` over a store."""
+def served(store: Path | str, **variables: str) -> Iterator[Pages]:
+    """Run `avstore browse` over a store, with environment variables."""
     command = [sys.executable, "-m", "avstore", "browse", "--no-open", "--store", str(store)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    env = {**os.environ, **variables}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
         assert process.stdout is not None
         try:
             yield Pages(process.stdout.readline(), process.pid)
@@ -104,18 +108,41 @@ def measure(store: Path) -> list[tuple[str, float, float]]:
 
 def gallery(store: Path) -> tuple[str, float, float]:
     """Return the time of a page of 50 clips with its pictures, as a browser asks for them."""
-    with served(store) as pages, ThreadPoolExecutor(6) as pool:
+    with served(store) as pages:
         pages.get("/clips")
-
-        def page() -> float:
-            began = time.perf_counter()
-            _, content = pages.get("/clips")
-            paths = re.findall(r'src="(/poster/[^"]+)"', content.decode())
-            list(pool.map(lambda path: pages.get(path.replace("&amp;", "&")), paths))
-            return time.perf_counter() - began
-
-        seconds = statistics.median(page() for _ in range(7))
+        seconds = statistics.median(gallery_page(pages) for _ in range(7))
         return "gallery of 50 clips with pictures, s", seconds, CEILINGS["gallery"]
+
+
+def gallery_page(pages: Pages, path: str = "/clips") -> float:
+    """Return the seconds until a page and its pictures are there."""
+    began = time.perf_counter()
+    _, content = pages.get(path)
+    paths = re.findall(r'src="(/poster/[^"]+)"', content.decode())
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda own: pages.get(own.replace("&amp;", "&")), paths))
+    return time.perf_counter() - began
+
+
+def remote(store: Path) -> list[tuple[str, float, float]]:
+    """Return the times of a store on S3 whose every answer takes 50 ms longer."""
+    with serving_s3() as (address, latency), tempfile.TemporaryDirectory() as cache:
+        url = upload(store, address)
+        latency.value = REMOTE_LATENCY_S
+        own = {"AWS_ENDPOINT_URL": address, "XDG_CACHE_HOME": cache}
+        with served(url, **own) as pages:
+            first = pages.get("/")[0]
+            cold, warm = gallery_page(pages), gallery_page(pages)
+            _, content = pages.get("/clips")
+            clip = re.findall(r'href="(/clip/[^"]+)"', content.decode())[-1].replace("&amp;", "&")
+            opened = pages.get(clip)[0]
+        nan = float("nan")
+        return [
+            ("S3, 50 ms: first page, s", first, nan),
+            ("S3, 50 ms: gallery of 50 clips with pictures, first time, s", cold, nan),
+            ("S3, 50 ms: the same again, s", warm, CEILINGS["gallery"]),
+            ("S3, 50 ms: page of a clip, s", opened, nan),
+        ]
 
 
 def main() -> None:
@@ -129,7 +156,8 @@ def main() -> None:
         _alone(_generate, root, arguments.clips)
         _alone(_rebuild, Store(root))
     rows = measure(root)
-    rows += [gallery(arguments.gallery)] if arguments.gallery else []
+    if arguments.gallery:
+        rows += [gallery(arguments.gallery), *remote(arguments.gallery)]
     table(f"avstore browse, {arguments.clips:,} clips", ("", "measured", "ceiling"), rows)
     load = os.getloadavg()[0]
     write("browse", {"clips": arguments.clips, "load": load, "rows": rows})

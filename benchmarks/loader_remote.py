@@ -5,6 +5,8 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,13 @@ LATENCIES_S = (0.0, 0.02, 0.1)
 
 def measure(store: Path) -> dict[str, float]:
     """Return the bandwidth at each latency, relative to whole shards without latency."""
+    with serving_s3() as (address, latency):
+        return _measure(store, {"client_kwargs": {"endpoint_url": address}}, latency)
+
+
+@contextmanager
+def serving_s3() -> Iterator[tuple[str, Any]]:
+    """Run an S3 server; yield its address, and the seconds by which each answer is delayed."""
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "testing")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "testing")
     context = multiprocessing.get_context("spawn")
@@ -24,11 +33,19 @@ def measure(store: Path) -> dict[str, float]:
     receive, send = context.Pipe(duplex=False)
     server = context.Process(target=_serve, args=(latency, send), daemon=True)
     server.start()
-    options = {"client_kwargs": {"endpoint_url": f"http://127.0.0.1:{receive.recv()}"}}
     try:
-        return _measure(store, options, latency)
+        yield f"http://127.0.0.1:{receive.recv()}", latency
     finally:
         server.terminate()
+
+
+def upload(store: Path, address: str, name: str = "store") -> str:
+    """Copy what a remote store needs to the bucket of a server; return its URL."""
+    fs = fsspec.filesystem("s3", client_kwargs={"endpoint_url": address})
+    fs.mkdir("bucket")
+    for folder in ("ledger", "shards"):
+        fs.put(str(store / folder), f"bucket/{name}/{folder}", recursive=True)
+    return f"s3://bucket/{name}"
 
 
 def _serve(latency: Any, send: Any) -> None:
@@ -54,14 +71,12 @@ def _serve(latency: Any, send: Any) -> None:
 
 
 def _measure(store: Path, options: dict[str, Any], latency: Any) -> dict[str, float]:
+    url = upload(store, options["client_kwargs"]["endpoint_url"])
     fs = fsspec.filesystem("s3", **options)
-    fs.mkdir("bucket")
-    for folder in ("ledger", "shards"):
-        fs.put(str(store / folder), f"bucket/store/{folder}", recursive=True)
     shards = [path for path in fs.find("bucket/store/shards") if path.endswith(".tar")]
     size = sum(fs.size(path) for path in shards)
     with tempfile.TemporaryDirectory() as cache:
-        opened = open_store("s3://bucket/store", cache=Path(cache), **options)
+        opened = open_store(url, cache=Path(cache), **options)
         samples = sample_list(opened, "SELECT clip_id FROM samples")
 
         def whole() -> float:
