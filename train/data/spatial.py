@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from avstore.datasets.ambisonics import CHANNELS, direction
 from avstore.manifests.store import StoreError
-from avstore.train.data.setting_checks import require_at_least
+from avstore.train.data.setting_checks import require_at_least, require_probability
 from avstore.train.data.transforms.ambisonics import rotate, to_front, yaw
 from avstore.train.data.transforms.colour import draw_jitter, jitter_colours
 from avstore.train.data.transforms.equirectangular import View, take, view_map
@@ -137,8 +137,7 @@ class Misalign:
     probability: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"probability={self.probability!r} is not in [0, 1]")
+        require_probability(self, "probability")
 
     def __call__(self, sample: dict[str, Any], generator: np.random.Generator) -> Mapping[str, Any]:
         """Return the sample, turned or not."""

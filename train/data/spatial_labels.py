@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from avstore.datasets.ambisonics import CHANNELS
 from avstore.manifests.label_maps import IGNORED, LabelMaps
 from avstore.manifests.store import StoreError
+from avstore.train.data.setting_checks import require_probability
 from avstore.train.data.spatial import SphericalViews
 from avstore.train.data.transforms.equirectangular import View, nearest
 
@@ -79,8 +80,7 @@ class MirrorPanorama:
     probability: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"probability={self.probability!r} is not in [0, 1]")
+        require_probability(self, "probability")
 
     def __call__(self, sample: dict[str, Any], generator: np.random.Generator) -> Mapping[str, Any]:
         """Return the sample, mirrored or not."""

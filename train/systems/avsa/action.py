@@ -159,20 +159,16 @@ class ActionObjective(Classifier):
         Raises:
             UserError: The file does not fit.
         """
-        state, own = read_weights(path), self.state_dict()
-        fits = all(key in state and state[key].shape == own[key].shape for key in _head(own))
+        state, own = read_weights(path), self.head.state_dict(prefix="head.")
+        fits = all(key in state and state[key].shape == own[key].shape for key in own)
         self.untrained = () if fits else ("head",)
-        new = {} if fits else {key: own[key] for key in _head(own)}
-        kept = {key: value for key, value in state.items() if key.startswith(("video.", "head."))}
-        fit_state_dict(self, {**kept, **new}, path)
+        head = {key: state[key] for key in own} if fits else own
+        video = {key: value for key, value in state.items() if key.startswith("video.")}
+        fit_state_dict(self, {**video, **head}, path)
 
     def measure(self, gallery: int) -> Measure:
         """Return the accuracy as what a task matrix shows."""
         return self.class_measure({_VIEW: _VIEW}, _VIEW)
-
-
-def _head(state: Mapping[str, Any]) -> list[str]:
-    return [key for key in state if key.startswith("head.")]
 
 
 def _top(probability: Tensor, truth: Tensor, what: str) -> dict[str, float]:

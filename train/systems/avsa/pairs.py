@@ -23,7 +23,7 @@ from avstore.train.systems.avsa.inputs import pictures, sounds, view_spec
 from avstore.train.systems.avsa.model import AlignmentNet
 from avstore.train.systems.avsa.model_config import AVSAConfig
 from avstore.train.systems.avsa.settings import PairSettings
-from avstore.train.systems.avsa.weights import load_backbone, read_weights
+from avstore.train.systems.avsa.weights import load_backbone, read_head
 from avstore.train.systems.state_dicts import fit_state_dict, saved_config
 from avstore.train.task_matrix import Measure
 
@@ -195,8 +195,7 @@ class PairObjective(Objective):
             UserError: The file does not fit.
         """
         load_backbone(self.model, path, context=self.settings.predicted)
-        state, own = read_weights(path), self.settings
-        head = {k.removeprefix("head."): v for k, v in state.items() if k.startswith("head.")}
+        head, own = read_head(path), self.settings
         saved = saved_config(path).get("objective", {})
         if (saved.get("pairs"), saved.get("predicted")) != (own.pairs, own.predicted):
             head = {}

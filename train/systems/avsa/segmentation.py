@@ -31,7 +31,7 @@ from avstore.train.systems.avsa.model import AlignmentNet
 from avstore.train.systems.avsa.model_config import AVSAConfig
 from avstore.train.systems.avsa.segmentation_head import SegmentationHead
 from avstore.train.systems.avsa.settings import SegmentationSettings
-from avstore.train.systems.avsa.weights import load_backbone, read_weights
+from avstore.train.systems.avsa.weights import load_backbone, read_head
 from avstore.train.systems.state_dicts import fit_state_dict
 from avstore.train.task_matrix import Measure
 
@@ -185,8 +185,7 @@ class SegmentationObjective(Objective):
             UserError: The file does not fit.
         """
         load_backbone(self.model, path, context=self.settings.context == "all")
-        state = read_weights(path)
-        head = {k.removeprefix("head."): v for k, v in state.items() if k.startswith("head.")}
+        head = read_head(path)
         self.untrained = () if head else ("head",)
         if head:
             fit_state_dict(self.head, head, path)

@@ -95,6 +95,12 @@ def load_backbone(model: AlignmentNet, path: Path, *, context: bool) -> None:
     fit_state_dict(model, {**kept, **found}, path)
 
 
+def read_head(path: Path) -> State:
+    """Return the head of an evaluation's weights, by its own names; empty if there is none."""
+    prefix, state = "head.", read_weights(path)
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
 def read_weights(path: Path) -> State:
     """Return the state dict of a file by our names.
 
