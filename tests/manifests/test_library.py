@@ -66,7 +66,9 @@ def test_a_manifest_that_is_written_elsewhere_is_waited_for(
 ) -> None:
     calls = []
 
-    def busy(paths: Store, path: Path, read_only: bool, unsafe: bool) -> duckdb.DuckDBPyConnection:
+    def busy(
+        paths: Store, path: Path, read_only: bool, unsafe: bool, memory_bytes: int | None
+    ) -> duckdb.DuckDBPyConnection:
         calls.append(path)
         if len(calls) < 3:
             raise StoreBusyError("open for writing in another program")
