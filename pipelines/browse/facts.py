@@ -236,7 +236,7 @@ _FACTS += " FROM " + _RELATION.format("part_")
 
 MANIFEST_SELECT = (
     "SELECT DISTINCT clip_id FROM (\n    SELECT c.*, t.stage, t.status, t.verdict, "
-    + ", ".join(_column(name) for name in MEASURES)
+    + ", ".join(f"{_column(name)}::FLOAT AS {sql_name(name)}" for name in MEASURES)
     + "\n    FROM "
     + _RELATION.format("").replace("\n", "\n    ")
     + "\n)"
