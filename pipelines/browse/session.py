@@ -106,6 +106,11 @@ class Session:
                 self._users -= 1
                 self._changed.notify_all()
 
+    def interrupt(self) -> None:
+        """End the query that runs, so that the server can stop at once."""
+        if self._current is not None:
+            self._current.facts.interrupt()
+
     def close(self) -> None:
         """Close the store."""
         if self._current is not None:

@@ -8,8 +8,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
+from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
 import pyarrow as pa
@@ -190,3 +192,30 @@ def test_a_damaged_run_hides_no_clip_and_no_other_run(
         bad = found.get("/runs/bad")
         assert bad.status_code in (200, 400)
         assert "Internal" not in bad.text
+
+
+def test_a_run_of_an_odd_name_has_a_page(toy_folder: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / "50%25 #?", finished=True)
+    with client(toy_folder, FolderOfRuns(tmp_path)) as found:
+        assert 'href="/runs/50%2525%20%23%3F"' in found.get("/runs").text
+        # This client decodes an address once more than a server does.
+        assert found.get("/runs/50%252525%20%23%3F").status_code == 200
+
+
+def test_ctrl_c_ends_a_long_query(toy_folder: Path) -> None:
+    query = "SELECT count(*) AS n FROM range(1000000000000) t(i) WHERE hash(i) = 1"
+    with started(toy_folder) as (process, address):
+        token, port = address.split("token=")[1], urlsplit(address).port
+        target = address.split("?")[0] + f"clips?sql={quote(query)}"
+        asked = Thread(target=_ask, args=(target, f"avstore-{port}={token}"), daemon=True)
+        asked.start()
+        asked.join(1)
+        assert asked.is_alive()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 0
+        assert process.stderr.read() == ""
+
+
+def _ask(target: str, cookie: str) -> None:
+    with suppress(OSError):
+        get(target, cookie)
