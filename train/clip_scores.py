@@ -13,8 +13,10 @@ from avstore.manifests.store import committing
 
 CLIPS = "clips.parquet"
 EVENTS = "events.parquet"
-_CLIPS = pa.schema([("clip_id", pa.string()), ("metric", pa.string()), ("value", pa.float64())])
-_EVENTS = pa.schema(
+CLIP_COLUMNS = pa.schema(
+    [("clip_id", pa.string()), ("metric", pa.string()), ("value", pa.float64())]
+)
+EVENT_COLUMNS = pa.schema(
     [
         ("clip_id", pa.string()),
         ("modality", pa.string()),
@@ -65,9 +67,9 @@ def write_clip_scores(folder: Path, scores: ClipScores) -> None:
         {"clip_id": clip_id, "metric": scores.metric, "value": value}
         for clip_id, value in scores.values.items()
     ]
-    _write(folder / CLIPS, rows, _CLIPS)
+    _write(folder / CLIPS, rows, CLIP_COLUMNS)
     if scores.events:
-        _write(folder / EVENTS, [vars(event) for event in scores.events], _EVENTS)
+        _write(folder / EVENTS, [vars(event) for event in scores.events], EVENT_COLUMNS)
     else:
         (folder / EVENTS).unlink(missing_ok=True)  # those of an earlier task
 

@@ -84,13 +84,21 @@ def find_runs(places: Sequence[Path]) -> list[Run]:
     for place in places:
         if not place.is_dir():
             raise StoreError(f"there is no folder {place}; give the --out of train/run.py")
-        folders = {path.parent for name in (RESULTS, RECORD) for path in place.rglob(name)}
+        folders = run_folders(place)
         if not folders:
             raise StoreError(f"{place} holds no run; give the --out of train/run.py")
-        for folder in folders:
-            name = str(folder.relative_to(place)) if folder != place else folder.absolute().name
+        for name, folder in folders.items():
             found.setdefault(folder.resolve(), read_run(folder, name))
     return sorted(found.values(), key=lambda run: run.name)
+
+
+def run_folders(place: Path) -> dict[str, Path]:
+    """Return the folders of all runs below a folder, readable or not, by name of the run."""
+    folders = {path.parent for name in (RESULTS, RECORD) for path in place.rglob(name)}
+    return {
+        str(folder.relative_to(place)) if folder != place else folder.absolute().name: folder
+        for folder in sorted(folders)
+    }
 
 
 def read_run(folder: Path, name: str) -> Run:

@@ -3,7 +3,6 @@
 import io
 import logging
 from typing import Any
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -244,7 +243,7 @@ class _Pages:
 
     def run(self, request: Request) -> Response:
         """Show one training run."""
-        run = self._library().run(unquote(request.path_params["name"]))
+        run = self._library().run(request.path_params["name"])
         with self._session.using() as snapshot:
             shown = gallery.of_clips(snapshot, [c.clip_id for c in (*run.best, *run.worst)])
             return self._page(

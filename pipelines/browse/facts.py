@@ -72,14 +72,18 @@ class Facts:
         self._chosen: dict[str, str] = {}
         self._numbers = iter(range(1 << 62))
 
+    def interrupt(self) -> None:
+        """End the query that runs; its caller gets a StoreError."""
+        self._con.interrupt()
+
     def close(self) -> None:
         """Close the connection."""
         with self._lock:
             self._con.close()
 
     def prepare(self) -> None:
-        """Fill the tables, once."""
-        with self._lock:
+        """Fill the tables, once. Raise StoreError if they cannot be filled."""
+        with self._lock, _reported():
             if not self._ready:
                 self._drop()  # what is left of a call that failed
                 self._fill()
@@ -123,25 +127,13 @@ class Facts:
 
     @contextmanager
     def _bounded(self) -> Iterator[None]:
-        """Interrupt what takes too long, and report errors as those of a query."""
+        """Interrupt what takes too long, and report errors."""
         timer = threading.Timer(_LONGEST_S, self._con.interrupt)
         timer.daemon = True
         timer.start()
         try:
-            yield
-        except duckdb.InterruptException as error:
-            raise StoreError(
-                f"the query took longer than {_LONGEST_S:.0f} s; narrow it, or use avstore sql"
-            ) from error
-        except (duckdb.OutOfMemoryException, duckdb.PermissionException) as error:
-            if isinstance(error, duckdb.PermissionException) and _SPILLING not in str(error):
-                raise query_error(error) from error
-            raise StoreError(
-                "the query needs more memory than avstore browse may use; narrow it, give "
-                "--memory, or use avstore sql"
-            ) from error
-        except duckdb.Error as error:
-            raise query_error(error) from error
+            with _reported():
+                yield
         finally:
             timer.cancel()
 
@@ -211,6 +203,27 @@ class Facts:
         return int(found[0]) if found else 0
 
 
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Report errors of the database as those of a query, by StoreError."""
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        raise StoreError(
+            f"the query was ended: it took longer than {_LONGEST_S:.0f} s, or the server stops; "
+            "narrow it, or use avstore sql"
+        ) from error
+    except (duckdb.OutOfMemoryException, duckdb.PermissionException) as error:
+        if isinstance(error, duckdb.PermissionException) and _SPILLING not in str(error):
+            raise query_error(error) from error
+        raise StoreError(
+            "the query needs more memory than avstore browse may use; narrow it, give "
+            "--memory, or use avstore sql"
+        ) from error
+    except duckdb.Error as error:
+        raise query_error(error) from error
+
+
 def _column(name: str) -> str:
     """Return the expression of a measured column."""
     return f"{'s' if name == 'duration_s' else 'q'}.{sql_name(name)}"
@@ -236,7 +249,7 @@ _FACTS += " FROM " + _RELATION.format("part_")
 
 MANIFEST_SELECT = (
     "SELECT DISTINCT clip_id FROM (\n    SELECT c.*, t.stage, t.status, t.verdict, "
-    + ", ".join(_column(name) for name in MEASURES)
+    + ", ".join(f"{_column(name)}::FLOAT AS {sql_name(name)}" for name in MEASURES)
     + "\n    FROM "
     + _RELATION.format("").replace("\n", "\n    ")
     + "\n)"

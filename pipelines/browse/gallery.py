@@ -20,6 +20,7 @@ from avstore.pipelines.browse.session import Snapshot
 BINS = 24
 _MOST_VALUES = 400  # values of a facet that are listed
 _MOST_ROWS = 200  # rows of a query that selects no clips
+_MOST_TEXT = 2000  # characters of a value in them
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,17 @@ def columns_of(snapshot: Snapshot, sql: str) -> list[str]:
 
 
 def table_of(snapshot: Snapshot, sql: str) -> tuple[list[str], list[list[Any]], bool]:
-    """Return columns and first rows of a query, and whether there are more."""
+    """Return columns and first rows of a query, and whether there are more; values are texts."""
     columns = columns_of(snapshot, sql)
-    found = snapshot.facts.rows(f"SELECT * FROM ({sql}\n) LIMIT {int(_MOST_ROWS + 1)}")
+    numbered = [f"v{number}" for number in range(len(columns))]
+    values = ", ".join(
+        f"CASE WHEN length({v}::VARCHAR) > {int(_MOST_TEXT)} "
+        f"THEN left({v}::VARCHAR, {int(_MOST_TEXT)}) || '…' ELSE {v}::VARCHAR END AS {v}"
+        for v in numbered
+    )  # cut by the database: a value can be larger than the memory, or have no equal in Python
+    found = snapshot.facts.rows(
+        f"SELECT {values} FROM ({sql}\n) t({', '.join(numbered)}) LIMIT {int(_MOST_ROWS + 1)}"
+    )
     rows = [list(row.values()) for row in found]
     return columns, rows[:_MOST_ROWS], len(rows) > _MOST_ROWS
 

@@ -16,7 +16,7 @@ from avstore.pipelines.browse.layouts import DamagedError, Layout
 from avstore.pipelines.browse.session import Session, Snapshot
 
 _KEPT = {"Cache-Control": "private, max-age=300"}  # so that a filmstrip is read once
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 def channels_or_none(snapshot: Snapshot, layout: Layout) -> int:

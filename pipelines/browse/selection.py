@@ -1,6 +1,7 @@
 """Which clips a page shows: parsed from its address, written as address, SQL and loader code."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
@@ -16,6 +17,7 @@ CHOICES = (*KINDS, "label", "task")
 """Facets of named values."""
 SORTS = {"": "annotation order", "random": "random", **{k: v[0] for k, v in MEASURES.items()}}
 _LONGEST = 20_000  # characters of a text or a query
+_LARGEST = 3.4e38  # of a FLOAT
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ class Selection:
         """Conditions on columns that the facts have too."""
         found = [equals(name, values) for name, values in self.values if name in KINDS]
         for name, low, high in self.ranges:
-            found += [f"{name} >= {_number(low)}"] if low is not None else []
-            found += [f"{name} <= {_number(high)}"] if high is not None else []
+            found += [f"{name} >= {_bound(low)}"] if low is not None else []
+            found += [f"{name} <= {_bound(high)}"] if high is not None else []
         return found
 
     @property
@@ -155,7 +157,7 @@ def _with_texts(selection: Selection, texts: Mapping[str, str]) -> Selection:
         known = ", ".join(filter(None, SORTS))
         raise StoreError(f"sort={sort!r} is not one of {known} (largest first: -{known[:8]}…)")
     page = texts.get("page", "1")
-    if not page.isascii() or not page.isdigit() or not 1 <= int(page[:9]) <= LAST_PAGE:
+    if not re.fullmatch("[0-9]{1,9}", page) or not 1 <= int(page) <= LAST_PAGE:
         raise StoreError(f"page={page!r} is not a number from 1 to {LAST_PAGE}; narrow the search")
     return replace(selection, text=text, sql=sql, sort=sort, page=int(page))
 
@@ -172,6 +174,11 @@ def _parse_number(name: str, value: str) -> float:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.10g}"
+
+
+def _bound(value: float) -> str:
+    """Return a bound as the measures are kept, so that a measured value is within itself."""
+    return f"{_number(max(-_LARGEST, min(value, _LARGEST)))}::FLOAT"
 
 
 def _has_label(labels: tuple[str, ...]) -> str:
@@ -192,7 +199,7 @@ def _listed(values: tuple[str, ...]) -> str:
 
 
 def _has_text(text: str) -> str:
-    found = sql_literal(text.lower())
+    found = f"lower({sql_literal(text)})"
     parts = (
         f"contains(lower({column}), {found})"
         for column in ("clip_id", "array_to_string(labels, ' ')", "array_to_string(captions, ' ')")

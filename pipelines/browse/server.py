@@ -65,5 +65,18 @@ def serve(
     if open_browser:
         threading.Thread(target=webbrowser.open, args=(access.address,), daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config, session).run(sockets=[listener])
     session.close()
+
+
+class _Server(uvicorn.Server):
+    """A server that does not wait for long queries when it stops."""
+
+    def __init__(self, config: uvicorn.Config, session: Session) -> None:
+        super().__init__(config)
+        self._session = session
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop serving."""
+        self._session.interrupt()
+        await super().shutdown(sockets)

@@ -86,7 +86,7 @@ class Session:
         self._users = 0
         self._looked = 0.0
         self._stamp = self._now()
-        self._current = Snapshot(store)
+        self._current: Snapshot | None = Snapshot(store)
 
     @property
     def store(self) -> OpenStore:
@@ -97,9 +97,8 @@ class Session:
     def using(self) -> Iterator[Snapshot]:
         """Give the current state to one request, which must not wait for another one."""
         with self._changed:
-            self._renew()
+            current = self._renewed()
             self._users += 1
-            current = self._current
         try:
             yield current
         finally:
@@ -107,23 +106,40 @@ class Session:
                 self._users -= 1
                 self._changed.notify_all()
 
+    def interrupt(self) -> None:
+        """End the query that runs, so that the server can stop at once."""
+        if self._current is not None:
+            self._current.facts.interrupt()
+
     def close(self) -> None:
         """Close the store."""
-        self._current.close()
+        if self._current is not None:
+            self._current.close()
 
-    def _renew(self) -> None:
-        """Open the manifest again if it was replaced; the lock is held."""
-        if time.monotonic() - self._looked < _LOOK_EVERY_S:
-            return
-        self._looked = time.monotonic()
-        if self._now() == self._stamp:
-            return
+    def _renewed(self) -> Snapshot:
+        """Return the current state, opened again if the manifest was replaced; the lock is held.
+
+        Raises:
+            StoreError: The manifest cannot be read; the next request tries again.
+        """
+        if self._current is not None and not self._is_replaced():
+            return self._current
         self._changed.wait_for(lambda: self._users == 0)
         stamp = self._now()
-        if stamp != self._stamp:
-            self._current.close()
+        if self._current is None or stamp != self._stamp:
+            if self._current is not None:
+                self._current.close()
+            self._current = None  # until a manifest can be opened
             self._current = Snapshot(self._store)
             self._stamp = stamp
+        return self._current
+
+    def _is_replaced(self) -> bool:
+        """Return whether the manifest's file is another one, looking at it once a second."""
+        if time.monotonic() - self._looked < _LOOK_EVERY_S:
+            return False
+        self._looked = time.monotonic()
+        return self._now() != self._stamp
 
     def _now(self) -> tuple[int, int] | None:
         """Return what tells the states of the manifest's file apart; None while there is none."""

@@ -44,6 +44,7 @@ class TrainingRun:
         tasks: Names of its tasks.
         matrix: Score of each task (column) after each training (row), in percent.
         losses: Loss by step.
+        problem: Why its files cannot be read; "" if they can.
         metric: What single clips are scored by; "" if they are not.
         best: Clips that scored best, the best first.
         worst: Clips that scored worst, the worst first.
@@ -56,6 +57,7 @@ class TrainingRun:
     tasks: Sequence[str] = ()
     matrix: Sequence[Sequence[float]] = ()
     losses: Sequence[tuple[float, float]] = ()
+    problem: str = ""
     metric: str = ""
     best: Sequence[ScoredClip] = ()
     worst: Sequence[ScoredClip] = ()

@@ -1,5 +1,6 @@
 """Training runs as avstore browse shows them."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ def run_library(given: Path | None, default: Path) -> RunLibrary | None:
     return FolderOfRuns(folder) if folder.is_dir() else None
 
 
+_LOG = logging.getLogger("avstore")
 _SHOWN = 12  # best clips of a run, and worst ones
 
 
@@ -42,36 +44,66 @@ class FolderOfRuns:
 
     def listed(self) -> Sequence[TrainingRun]:
         """Return all runs, without losses and matrix; none if the folder holds no run yet."""
-        return [_listed(run) for run in self._runs()]
+        return [_described(name, folder) for name, folder in sorted(self._folders().items())]
 
     def run(self, name: str) -> TrainingRun:
-        """Return one run. Raise StoreError if there is none of that name."""
-        found = {run.name: run for run in self._runs()}
+        """Return one run. Raise StoreError if there is none of that name, or it is damaged."""
+        from avstore.train.runs import read_run
+
+        found = self._folders()
         if name not in found:
             raise StoreError(f"there is no run {name!r}{did_you_mean(name, found)}")
-        return _whole(found[name])
+        return _whole(read_run(found[name], name))
 
     def events(self, clip_id: str) -> Sequence[FoundEvent]:
-        """Return what the runs found in a clip."""
-        import pyarrow.parquet as pq
-
-        from avstore.train.clip_scores import EVENTS
+        """Return what the runs found in a clip; runs whose files are damaged are left out."""
+        from avstore.train.clip_scores import EVENT_COLUMNS, EVENTS
 
         found = []
-        for run in self._runs():
-            path = run.folder / EVENTS
-            if path.is_file():
-                rows = pq.read_table(path, filters=[("clip_id", "=", clip_id)]).to_pylist()
-                found += [_found_event(run.name, row) for row in rows]
+        for name, folder in sorted(self._folders().items()):
+            try:
+                rows = _rows(folder / EVENTS, EVENT_COLUMNS, [("clip_id", "=", clip_id)])
+                found += [_found_event(name, row) for row in rows]
+            except StoreError as error:
+                _LOG.warning("%s", error)  # the page of the run says it
         return found
 
-    def _runs(self) -> list[Any]:
-        from avstore.train.results import RESULTS
-        from avstore.train.runs import RECORD, find_runs
+    def _folders(self) -> dict[str, Path]:
+        from avstore.train.runs import run_folders
 
-        if not any(next(self._folder.rglob(name), None) for name in (RESULTS, RECORD)):
-            return []
-        return find_runs([self._folder])
+        return run_folders(self._folder)
+
+
+def _rows(path: Path, schema: Any, filters: Any = None) -> list[dict[str, Any]]:
+    """Return the rows of a file of a run; none if there is no file.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        return []
+    try:
+        found: list[dict[str, Any]] = pq.read_table(
+            path, schema=schema, filters=filters
+        ).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path} cannot be read ({error}); evaluate the run again") from error
+    if any(value is None for row in found for value in row.values()):
+        raise StoreError(f"{path} cannot be read (values are missing); evaluate the run again")
+    return found
+
+
+def _described(name: str, folder: Path) -> TrainingRun:
+    """Return a run without losses and matrix, or what is wrong with it."""
+    from avstore.train.runs import read_run
+
+    try:
+        return _listed(read_run(folder, name))
+    except StoreError as error:
+        return TrainingRun(name, {}, None, {}, problem=str(error))
 
 
 def _listed(run: Any) -> TrainingRun:
@@ -101,12 +133,9 @@ def _whole(run: Any) -> TrainingRun:
 
 def _ranked(folder: Path) -> tuple[str, list[ScoredClip]]:
     """Return what a run scored single clips by, and the clips, the best first."""
-    import pyarrow.parquet as pq
+    from avstore.train.clip_scores import CLIP_COLUMNS, CLIPS
 
-    from avstore.train.clip_scores import CLIPS
-
-    path = folder / CLIPS
-    rows = pq.read_table(path).to_pylist() if path.is_file() else []
+    rows = _rows(folder / CLIPS, CLIP_COLUMNS)
     rows.sort(key=lambda row: (-row["value"], row["clip_id"]))
     metric = rows[0]["metric"] if rows else ""
     return metric, [ScoredClip(row["clip_id"], row["value"]) for row in rows]

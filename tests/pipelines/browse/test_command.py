@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
+from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
 import pyarrow as pa
@@ -18,7 +20,7 @@ import pytest
 
 from avstore.manifests.store import StoreError
 from avstore.pipelines.cli.browse_runs import FolderOfRuns, run_library
-from avstore.train.clip_scores import ClipScores, Event, write_clip_scores
+from avstore.train.clip_scores import CLIPS, EVENTS, ClipScores, Event, write_clip_scores
 from avstore.train.results import SCHEMA
 from tests.pipelines.browse.conftest import client
 from tests.train.data.store_factory import clip_id
@@ -165,3 +167,55 @@ def test_a_running_build_is_shown(own_folder: Path) -> None:
         assert "4 of 10 clips" in text
         assert str(os.getpid()) in text
         assert "was interrupted" in found.get("/").text
+
+
+def _of_other_columns(path: Path) -> None:
+    pq.write_table(pa.table({"clip_id": [clip_id(3)], "x": [1]}), path)
+
+
+@pytest.mark.parametrize("name", ["results.json", "metrics.parquet", CLIPS, EVENTS])
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.write_bytes(b"junk"), _of_other_columns], ids=["junk", "columns"]
+)
+def test_a_damaged_run_hides_no_clip_and_no_other_run(
+    toy_folder: Path, tmp_path: Path, name: str, damage: Callable[[Path], object]
+) -> None:
+    for run in ("good", "bad"):
+        write_run(tmp_path / run, finished=True)
+    damage(tmp_path / "bad" / name)
+    with client(toy_folder, FolderOfRuns(tmp_path)) as found:
+        listed = found.get("/runs")
+        assert listed.status_code == 200
+        assert ("is not the record of a run" in listed.text) == (name == "results.json")
+        assert found.get("/runs/good").status_code == 200
+        assert found.get(f"/clip/{clip_id(3)}").status_code == 200
+        bad = found.get("/runs/bad")
+        assert bad.status_code in (200, 400)
+        assert "Internal" not in bad.text
+
+
+def test_a_run_of_an_odd_name_has_a_page(toy_folder: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / "50%25 #?", finished=True)
+    with client(toy_folder, FolderOfRuns(tmp_path)) as found:
+        assert 'href="/runs/50%2525%20%23%3F"' in found.get("/runs").text
+        # This client decodes an address once more than a server does.
+        assert found.get("/runs/50%252525%20%23%3F").status_code == 200
+
+
+def test_ctrl_c_ends_a_long_query(toy_folder: Path) -> None:
+    query = "SELECT count(*) AS n FROM range(1000000000000) t(i) WHERE hash(i) = 1"
+    with started(toy_folder) as (process, address):
+        token, port = address.split("token=")[1], urlsplit(address).port
+        target = address.split("?")[0] + f"clips?sql={quote(query)}"
+        asked = Thread(target=_ask, args=(target, f"avstore-{port}={token}"), daemon=True)
+        asked.start()
+        asked.join(1)
+        assert asked.is_alive()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 0
+        assert process.stderr.read() == ""
+
+
+def _ask(target: str, cookie: str) -> None:
+    with suppress(OSError):
+        get(target, cookie)

@@ -165,3 +165,40 @@ def test_pages_follow_a_manifest_that_a_build_publishes(own_folder, monkeypatch)
         change(own_folder, "UPDATE clips SET labels = ['renamed']")
         assert "renamed" in found.get("/facet/label").text
         assert "class 1" not in found.get("/classes").text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT INTERVAL '99999999 years' AS a",
+        "SELECT '\\xAA'::BLOB AS a, NULL AS a, 'x' AS \"\"\"\"",
+    ],
+)
+def test_values_that_have_no_equal_in_python_are_shown(pages, query: str) -> None:
+    answer = pages.get("/clips", params={"sql": query})
+    assert answer.status_code == 200
+    assert "99999999 years" in answer.text or "<td>\\xAA</td><td></td><td>x</td>" in answer.text
+
+
+def test_large_values_of_a_query_are_cut(pages) -> None:
+    query = "SELECT repeat('x', 1000000) AS a FROM range(20)"
+    answer = pages.get("/clips", params={"sql": query})
+    assert len(answer.content) < 100_000
+    assert "x…</td>" in answer.text
+
+
+@pytest.mark.parametrize("content", [None, b"", b"junk" * 5000])
+def test_pages_come_back_when_the_manifest_does(own_folder, monkeypatch, content) -> None:
+    monkeypatch.setattr("avstore.pipelines.browse.session._LOOK_EVERY_S", 0.0)
+    manifest, aside = own_folder / "manifest.duckdb", own_folder / "aside"
+    with client(own_folder) as own:
+        assert own.get("/clips").status_code == 200
+        manifest.rename(aside)
+        if content is not None:
+            manifest.write_bytes(content)
+        for _ in range(2):
+            answer = own.get("/clips")
+            assert answer.status_code == 400
+            assert "closed" not in answer.text
+        aside.rename(manifest)
+        assert own.get("/clips").status_code == 200

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avstore.manifests.library import open_store
+from avstore.manifests.store import StoreError
 from avstore.pipelines.browse.facts import KINDS, MEASURES
 from avstore.pipelines.browse.gallery import export_table, histogram, value_counts
 from avstore.pipelines.browse.selection import SORTS, Selection, parse
 from avstore.pipelines.browse.session import Snapshot
-from tests.pipelines.browse.conftest import HOSTILE
+from tests.pipelines.browse.conftest import HOSTILE, change, client
 
 TEXTS = st.sampled_from(["", "class 1", "class 4", "test", "stored", "pending", *HOSTILE])
 NUMBERS = st.none() | st.floats(-1e6, 1e6, allow_nan=False)
@@ -90,3 +91,34 @@ def test_its_loader_code_runs_and_loads_the_selected_clips(hostile_folder, label
     clips = {row["clip_id"] for row in names["store"].query(selection.to_sql()).rows()}
     stored = [c for c in clips if c != "toy/k161_000023"]
     assert len(names["samples"]) == len(stored)
+
+
+def test_measured_values_are_bounds_that_facets_and_sql_agree_on(own_folder) -> None:
+    numbers = [1 / 79, 2 / 79, 0.1, 4.166666666666667e-06, -25.098396443209776]
+    change(
+        own_folder,
+        f"UPDATE quality SET loudness_lufs = {numbers}[1 + rowid % {len(numbers)}]",
+    )
+    with open_store(own_folder) as store:
+        found = Snapshot(store)
+        for value in (*numbers, 1e300):
+            for end in ("min", "max"):
+                selection = parse([(f"{end}_loudness_lufs", repr(value))])
+                counted = set(export_table(found, selection)["clip_id"].to_pylist())
+                rows = found.query(selection.to_sql()).rows()
+                assert counted == {row["clip_id"] for row in rows}
+                assert counted or value == 1e300
+        found.close()
+
+
+@pytest.mark.parametrize("label", ["\u039f\u0394\u039f\u03a3", "\u0130stanbul", "Stra\u00dfe"])
+def test_a_text_finds_the_label_that_it_equals(own_folder, label: str) -> None:
+    change(own_folder, f"UPDATE clips SET labels = ['{label}'] WHERE position = 1")
+    with client(own_folder) as pages:
+        assert label in pages.get("/export.csv", params={"q": label}).text
+
+
+@pytest.mark.parametrize("page", ["0000004009", "000000400" + "5" * 5000, "1" * 5000, "+1", ""])
+def test_a_page_is_a_number_up_to_the_last_one(page: str) -> None:
+    with pytest.raises(StoreError, match="is not a number from 1 to 400"):
+        parse([("page", page)])
