@@ -38,10 +38,13 @@ class Access:
     Attributes:
         port: Port of the server.
         token: Secret of this server's address.
+        once: Secret of the address that the server opens itself. It is on the browser's command
+            line, where other users of the machine can read it, so it is good for one request.
     """
 
     port: int
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    once: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -58,6 +61,11 @@ class Access:
         """The address to open."""
         return f"http://127.0.0.1:{self.port}/?token={self.token}"
 
+    @property
+    def first_address(self) -> str:
+        """An address that opens the pages once."""
+        return f"http://127.0.0.1:{self.port}/?token={self.once}"
+
 
 class Guard:
     """Refuse requests without access; add the headers of every answer.
@@ -70,6 +78,7 @@ class Guard:
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
         self._access = access
+        self._unused = {access.once}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
@@ -112,8 +121,9 @@ class Guard:
         """
         pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = dict(pairs).get("token")
-        if given is None or not self._is_token(given):
+        if given is None or not (self._is_token(given) or given in self._unused):
             return None
+        self._unused.discard(given)
         rest = urlencode([pair for pair in pairs if pair[0] != "token"])
         path = "/" + quote(scope["path"].lstrip("/"))
         target = escape(f"{path}?{rest}" if rest else path, quote=True)

@@ -63,7 +63,7 @@ def serve(
     )
     announce(access.address)
     if open_browser:
-        threading.Thread(target=webbrowser.open, args=(access.address,), daemon=True).start()
+        threading.Thread(target=webbrowser.open, args=(access.first_address,), daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):
         _Server(config, session).run(sockets=[listener])
     session.close()

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ MOST_BYTES = 5_000_000
 """Size of the page at any size of the store."""
 _SAMPLES = 24  # clips shown
 _SAMPLE_BYTES = 3_000_000  # what their pictures and sound take together
+_CAPTION_BYTES = 500_000  # what their names and labels take at most
 _FAILURES = 200  # clips listed
 _CLASSES = 2000
 _SCRIPT = """
@@ -57,29 +59,27 @@ def _page(snapshot: Snapshot, dataset: str, stage: str) -> str:
     script = static_text("tables.js") + _SCRIPT
     style = static_text("app.css")
     rows = _rows(snapshot, _CHOSEN, dataset, stage)
-    samples = _samples(snapshot, rows)
     of_dataset = [each for each in overview.summaries(snapshot) if each.account.dataset == dataset]
     classes = _rows(snapshot, _COVERAGE, dataset, stage)
-    return (
-        environment()
-        .get_template("report.html")
-        .render(
-            dataset=dataset,
-            stage=stage,
-            facts=next(iter(_rows(snapshot, _FACTS, dataset)), None),
-            summaries=of_dataset,
-            reasons=_rows(snapshot, _REASONS, dataset, stage),
-            failures=_rows(snapshot, _FAILED, dataset, stage),
-            failed=_rows(snapshot, _FAILED_COUNT, dataset, stage)[0]["clips"],
-            classes=classes[:_CLASSES],
-            class_count=len(classes),
-            samples=samples,
-            chosen=len(rows),
-            style=Markup(style),
-            script=Markup(script),
-            policy=_policy(style, script),
-        )
+    render = partial(
+        environment().get_template("report.html").render,
+        dataset=dataset,
+        stage=stage,
+        facts=next(iter(_rows(snapshot, _FACTS, dataset)), None),
+        summaries=of_dataset,
+        reasons=_rows(snapshot, _REASONS, dataset, stage),
+        failures=_rows(snapshot, _FAILED, dataset, stage),
+        failed=_rows(snapshot, _FAILED_COUNT, dataset, stage)[0]["clips"],
+        classes=classes[:_CLASSES],
+        class_count=len(classes),
+        chosen=len(rows),
+        style=Markup(style),
+        script=Markup(script),
+        policy=_policy(style, script),
     )
+    text = len(html_bytes(render(samples=[])))
+    room = min(_SAMPLE_BYTES, MOST_BYTES - _CAPTION_BYTES - text)
+    return render(samples=_samples(snapshot, rows, room))
 
 
 def _policy(style: str, script: str) -> str:
@@ -130,12 +130,20 @@ ORDER BY hash(s.clip_id) LIMIT {int(_SAMPLES)}
 """
 
 
-def _samples(snapshot: Snapshot, rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Sample]]:
-    """Return the rows of sample clips that can be read, with their pictures and sound."""
+def _samples(
+    snapshot: Snapshot, rows: list[dict[str, Any]], most: int
+) -> list[tuple[dict[str, Any], Sample]]:
+    """Return the rows of sample clips that can be read, with their pictures and sound.
+
+    Args:
+        snapshot: The store.
+        rows: The clips.
+        most: Characters that pictures and sound may take.
+    """
     layouts = {
         each.clip_id: each for each in layouts_at(snapshot.store, [r["sample"] for r in rows])
     }
     ordered = [layouts[row["clip_id"]] for row in rows if row["clip_id"] in layouts]
     known = {row["clip_id"]: row for row in rows}
-    found = samples_within(snapshot, ordered, _SAMPLE_BYTES)
+    found = samples_within(snapshot, ordered, most)
     return [(known[sample.layout.clip_id], sample) for sample in found]

@@ -106,3 +106,11 @@ def test_no_page_needs_what_the_policy_forbids(pages) -> None:
         assert " style=" not in text, path
         assert " onclick=" not in text, path
         assert text.count("<script") == text.count('<script type="module" src="/static/app.js">')
+
+
+def test_the_address_that_a_browser_is_started_with_is_good_for_once(stranger, access) -> None:
+    path = access.first_address.partition(str(access.port))[2]
+    assert stranger.get(path).status_code == 200
+    stranger.cookies.clear()
+    assert stranger.get(path).status_code == 403
+    assert stranger.get(f"/?token={access.token}").status_code == 200
