@@ -89,7 +89,7 @@ def test_the_list_shows_what_an_extractor_reads_and_needs(tmp_path: Path) -> Non
     assert rows["clap-segments"]["bases"] == ["valor", "valor_published"]
     assert rows["clap-segments"]["reads"] == ["waveform"]
     assert {what for row in rows.values() for what in row["reads"]} == {
-        *("frames", "waveform", "fbank", "labels", "text")
+        *("frames", "video", "waveform", "fbank", "labels", "text")
     }
     header, *lines = CliRunner().invoke(app, words).output.splitlines()
     assert header.split() == ["extractor", "version", "reads", "bases", "shape", "parameters"]
