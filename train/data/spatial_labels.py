@@ -107,6 +107,7 @@ class LabelledViews:
         views: The views.
 
     Example:
+        >>> from avstore.train.data.spatial import Chain
         >>> chosen = Chain((LabelAtEnd(), MirrorPanorama(), LabelledViews(SphericalViews())))
         >>> spec = BatchSpec(
         ...     4, read=("frames", "waveform", "segmentation"), image_size=None, frames=8,
