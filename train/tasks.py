@@ -252,8 +252,9 @@ def _task(store: OpenStore, name: str, parts: Parts, wanted: Wanted) -> Task:
 
 def _with_media(sql: str, *, media: bool) -> str:
     """Return the query without clips that have imported features and no base shard."""
-    kept = "clip_id IN (SELECT clip_id FROM samples)"
-    return f"SELECT * FROM ({sql}\n) WHERE {kept}" if media else sql
+    if not media:
+        return sql
+    return f"SELECT * FROM ({sql}\n) WHERE clip_id IN (SELECT clip_id FROM samples)"
 
 
 def _published(store: OpenStore, query: str) -> int:

@@ -52,6 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     # Conditions of a checked selection, quoted names and numbers, and the user's checked query.
     "pipelines/browse/facts.py": {
         "', '.join((_column(name) for name in MEASURES))",
+        "', '.join((f'{_column(name)}::FLOAT AS {sql_name(name)}' for name in MEASURES))",
         "_kinds('clips')",
         "columns",
         "condition",
@@ -61,10 +62,14 @@ ALLOWED: dict[str, set[str]] = {
         "where",
     },
     "pipelines/browse/gallery.py": {
+        "', '.join(numbered)",  # v0, v1, …
         "_order(selection.sort)",
         "name",
+        "sql",  # of the SQL box, on a guarded connection
         "sql.replace('$', where)",
         "start",
+        "v",
+        "values",
         "where",
         "width",
     },
