@@ -51,7 +51,6 @@ ALLOWED: dict[str, set[str]] = {
     "manifests/tasks.py": {"query"},  # checked queries
     # Conditions of a checked selection, quoted names and numbers, and the user's checked query.
     "pipelines/browse/facts.py": {
-        "', '.join((_column(name) for name in MEASURES))",
         "', '.join((f'{_column(name)}::FLOAT AS {sql_name(name)}' for name in MEASURES))",
         "_kinds('clips')",
         "columns",
@@ -68,7 +67,6 @@ ALLOWED: dict[str, set[str]] = {
         "sql",  # of the SQL box, on a guarded connection
         "sql.replace('$', where)",
         "start",
-        "v",
         "values",
         "where",
         "width",
